@@ -1,0 +1,121 @@
+"""Every check of the project; plain ``nox`` runs those that a change must pass.
+
+The versions and the dependencies are read from pyproject.toml: versions from the classifiers, dependencies
+from its groups. An interpreter that is not installed is passed over. Arguments after ``--`` go to the tool
+that the session runs, e.g. ``nox -s tests -- tests/protocol -k bdat``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import nox
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+RUNNING = ".".join(platform.python_version_tuple()[:2])
+VERSIONS = sorted({*nox.project.python_versions(PYPROJECT), RUNNING}, key=lambda v: int(v.split(".")[1]))
+FULLY_COVERED = "*/trio_smtp/protocol/*,*/trio_smtp/mailbox/*"
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "typing", "typing_compat", "tests"]
+
+# pyenv's shims fail for a version that is not selected, and hide that it is there. At the end of PATH its
+# interpreters serve only those who look for a version by name.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+for version in VERSIONS:
+    for directory in sorted(PYENV.glob(f"versions/{version}.*/bin")):
+        os.environ["PATH"] += f"{os.pathsep}{directory}"
+
+
+def install(session: nox.Session, *groups: str, project: str = "-e.") -> None:
+    """Install the project and the named dependency groups."""
+    session.install(project, *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session(python=VERSIONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests; a whole run on the version that runs nox also measures coverage."""
+    install(session, "test")
+    if session.posargs or session.python != RUNNING:
+        session.run("python", "-m", "pytest", *session.posargs)
+        return
+    session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "coverage"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--fail-under=0")
+    session.run("coverage", "report", f"--include={FULLY_COVERED}", "--fail-under=100")
+
+
+@nox.session(name="property")
+def property_(session: nox.Session) -> None:
+    """Run the property tests with many more examples."""
+    install(session, "test")
+    paths = session.posargs or ["tests"]
+    options = ["--hypothesis-profile=property", "-m", "hypothesis", "-o", "faulthandler_timeout=1800"]
+    session.run("python", "-m", "pytest", *options, *paths)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run ruff, and flake8-async for the trio mistakes that ruff does not know."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+    # 109: see pyproject.toml; 124: a hook is async because the interface is, whether it awaits or not
+    rules = ["--select=ASYNC1,ASYNC2", "--ignore=ASYNC109,ASYNC124"]
+    session.run("flake8", *rules, "src", "tests", "bench", "fuzz")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Run mypy and pyright on everything."""
+    install(session, "typing")
+    session.run("mypy", "src", "tests", "bench", "fuzz", "noxfile.py")
+    session.run("pyright")
+
+
+@nox.session
+def typing_compat(session: nox.Session) -> None:
+    """Check and run an application that is typed with trio-typing."""
+    install(session, "typing-compat", project=".")
+    consumer = Path("tests", "typing_compat", "consumer.py").resolve()
+    with session.chdir(session.create_tmp()):  # out of reach of src/, as for an installed application
+        session.run("mypy", "--strict", str(consumer))
+        session.run("python", "-W", "error", str(consumer))
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Run every fuzz target, ``--seconds N`` each."""
+    install(session, "fuzz")
+    session.run("python", "-m", "fuzz", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the server beside others; see bench/run.py."""
+    install(session, "bench", project=".")
+    session.run("python", "-m", "bench.run", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel from the source archive, and run the tests against it with src/ out of reach."""
+    session.install("build", *nox.project.dependency_groups(PYPROJECT, "test"))
+    work = Path(session.create_tmp(), "build")
+    shutil.rmtree(work, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(work / "dist"))
+    session.install(*map(str, (work / "dist").glob("*.whl")))
+    for name in ("tests", "fuzz", "docs"):
+        shutil.copytree(name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(name, work)
+    session.chdir(work)
+    session.run("python", "-m", "pytest", *session.posargs)
