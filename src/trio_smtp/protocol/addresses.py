@@ -1,0 +1,97 @@
+"""Mail addresses: from the wire to their meaning and back (RFC 5321 §4.1.2, RFC 6531 §3.3).
+
+One regular expression reads every form of a path, and the usual form as fast as an expression of its own would. The
+meaning is kept, not the spelling: quotes and quoted pairs are gone, so is a source route, and writing an address gives
+the simplest form that means the same.
+"""
+
+from __future__ import annotations
+
+import re
+
+from trio_smtp.protocol._value import value
+from trio_smtp.protocol.grammar import DOT_STRING, PATH, QUOTED_PAIR, GrammarError, decode
+
+__all__ = ["Address", "parse_path"]
+
+# RFC 5321 §4.5.3.1, in octets. Within a path of 256 no domain can be longer than the 255 that it may have.
+_PATH_LIMIT = 256
+_LOCAL_PART_LIMIT = 64
+
+_TO_QUOTE = re.compile(r'(["\\])')
+
+
+@value
+class Address:
+    r"""A mailbox (RFC 5321 §2.3.11). `Address.parse` makes one from text; the constructor checks nothing.
+
+    Equality is exact: a server may give upper and lower case of a local part different meanings (RFC 5321 §2.4).
+
+    Args:
+        local_part: what it means, free of quotes: ``a b`` for ``"a\ b"@example.com``.
+        domain: the domain as it was given, or an address literal in its brackets. ``""`` stands for the postmaster of
+            the server that is asked, the one mailbox without a domain (RFC 5321 §4.1.1.3).
+    """
+
+    local_part: str
+    domain: str
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Address:
+        """The address that `text` spells, without angle brackets; UTF-8 is welcome.
+
+        Raises:
+            ValueError: if it is none, with a sentence that says so.
+        """
+        octets = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        address, end = parse_path(b"<%b>" % octets, 0, null_allowed=False)
+        if address is None or end != len(octets) + len("<>") or octets.startswith(b"@"):  # a source route
+            raise GrammarError("path_syntax")
+        return address
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether it can be sent without SMTPUTF8 (RFC 6531 §3.4)."""
+        return self.local_part.isascii() and self.domain.isascii()
+
+    def __str__(self) -> str:
+        """The mailbox as it goes out on the wire, quoted only where it must be."""
+        local_part = self.local_part
+        if not DOT_STRING.fullmatch(local_part.encode("utf-8")):
+            local_part = '"' + _TO_QUOTE.sub(r"\\\1", local_part) + '"'
+        return f"{local_part}@{self.domain}" if self.domain else local_part
+
+
+def parse_path(data: bytes, start: int, *, null_allowed: bool) -> tuple[Address | None, int]:
+    """Read the path (RFC 5321 §4.1.2) that begins at `data[start]`.
+
+    Whether its address may be used without SMTPUTF8 is for the caller to judge, who knows the parameters.
+
+    Args:
+        null_allowed: it is a reverse-path, which may be ``<>`` (RFC 5321 §4.5.5).
+
+    Returns:
+        The address, None for ``<>``; and the offset behind the path.
+
+    Raises:
+        GrammarError: ``path_syntax`` or ``path_too_long``.
+    """
+    match = PATH.match(data, start)
+    if match is None:
+        if null_allowed and data.startswith(b"<>", start):
+            return None, start + len("<>")
+        raise GrammarError("path_syntax")
+    end = match.end()
+    route, local_part, quoted, domain, postmaster = match.groups()
+    if postmaster is not None:
+        return Address(postmaster.decode("ascii"), ""), end
+    if local_part is not None:
+        length = len(local_part)
+    else:
+        length = len(quoted) + len('""')
+        local_part = QUOTED_PAIR.sub(rb"\1", quoted)
+    if length > _LOCAL_PART_LIMIT or end - start > _PATH_LIMIT:
+        raise GrammarError("path_too_long")
+    if route is not None:
+        decode(route, "path_syntax")  # accepted and ignored (RFC 5321 §4.1.1.3, appendix C), but no less checked
+    return Address(decode(local_part, "path_syntax"), decode(domain, "path_syntax")), end

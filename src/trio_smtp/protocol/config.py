@@ -1,0 +1,82 @@
+"""What an operator may set about the protocol: frozen, made once, shared by all connections."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal
+
+__all__ = ["Config", "Limits"]
+
+OVERSIZE_FACTOR: Final = 10
+"""A body that goes on for so many times the size limit is not read to its end: 552, and the connection closes."""
+
+_HOSTNAME = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what one connection may ask for. All are counts or octets, at least 1.
+
+    Args:
+        command_line: octets of a command line, CRLF included; at least 512 (RFC 5321 §4.5.3.1.4), by default 2,048 for
+            the growth that the extensions ask for. A longer one gets 500.
+        auth_line: octets of a line of an AUTH exchange, CRLF included (RFC 4954 §4: 12,288).
+        message_size: octets of a message, dots removed (RFC 1870). A bigger one gets 552.
+        recipients: recipients of one message; at least 100 (RFC 5321 §4.5.3.1.8). More get 452.
+        errors: refused commands (5xx) since the last accepted message; the one that reaches it gets 421.
+        junk_commands: HELO, EHLO, LHLO, RSET, NOOP, VRFY, EXPN and HELP since the last accepted message; the same.
+        auth_failures: failed logins of one connection; the same.
+
+    Raises:
+        ValueError: for a value below its minimum.
+    """
+
+    command_line: int = 2_048
+    auth_line: int = 12_288
+    message_size: int = 32 * 1024 * 1024
+    recipients: int = 1_000
+    errors: int = 20
+    junk_commands: int = 100
+    auth_failures: int = 3
+
+    def __post_init__(self) -> None:
+        for name, minimum in {**dict.fromkeys((f.name for f in fields(self)), 1), "command_line": 512}.items():
+            if getattr(self, name) < minimum:
+                raise ValueError(f"Limits.{name} must be at least {minimum}")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How the server presents itself and what it insists on.
+
+    Args:
+        hostname: the name in the greeting, in the HELO reply and in Received lines; printable ASCII without spaces.
+        limits: the bounds.
+        lmtp: speak LMTP (RFC 2033) instead of SMTP.
+        bare_newline: what happens to a CR or LF that stands alone in the body of DATA (RFC 5321 §2.3.8): ``"reject"``
+            reads the message to its end and answers 550, ``"keep"`` passes it on as it came. BDAT counts octets and
+            carries any.
+        dsn: advertise DSN and accept its parameters (RFC 3461); only for an application that honours them.
+        verify: hand VRFY to the application as a `Verify` event; otherwise it gets 252 (RFC 5321 §3.5.3).
+        auth_requires_tls: offer and take AUTH inside TLS only (RFC 4954 §4).
+        auth_required: answer MAIL with 530 until the client has logged in (RFC 6409 §4.3).
+
+    Raises:
+        ValueError: for a hostname that cannot go out on the wire.
+    """
+
+    hostname: str = "localhost"
+    limits: Limits = field(default_factory=Limits)
+    lmtp: bool = False
+    bare_newline: Literal["reject", "keep"] = "reject"
+    dsn: bool = False
+    verify: bool = False
+    auth_requires_tls: bool = True
+    auth_required: bool = False
+
+    def __post_init__(self) -> None:
+        if not _HOSTNAME.fullmatch(self.hostname):
+            raise ValueError(f"not a host name: {self.hostname!r}")
+        if self.bare_newline not in ("reject", "keep"):
+            raise ValueError(f"bare_newline is 'reject' or 'keep', not {self.bare_newline!r}")

@@ -1,0 +1,341 @@
+"""The server's side of one SMTP or LMTP connection as a state machine without I/O."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from trio_smtp.protocol import replies
+from trio_smtp.protocol.config import Config
+from trio_smtp.protocol.dialogue import Dialogue
+from trio_smtp.protocol.envelope import Envelope
+from trio_smtp.protocol.errors import LocalProtocolError
+from trio_smtp.protocol.events import (
+    PAUSED,
+    AbortReason,
+    Auth,
+    AuthResponse,
+    CloseReason,
+    Event,
+    Hello,
+    MailFrom,
+    MessageEnd,
+    MessageStart,
+    NoEvent,
+    RcptTo,
+    StartTLS,
+    Verify,
+)
+from trio_smtp.protocol.extensions import Situation, offer
+from trio_smtp.protocol.readers import ChunkReader, DotReader
+from trio_smtp.protocol.replies import Reply
+from trio_smtp.protocol.states import State, Trigger
+
+__all__ = ["SMTPConnection"]
+
+
+class SMTPConnection(Dialogue):
+    """One connection, seen from the server: bytes in, events and replies out (RFC 5321, RFC 2033 for LMTP).
+
+    The driver's loop::
+
+        conn = SMTPConnection(Config(hostname="mx.example.com"))
+        conn.greet()
+        while True:
+            event = conn.next_event()
+            if event is NEED_DATA:
+                send(conn.data_to_send())
+                conn.receive_data(recv())
+            elif type(event) is ConnectionClosed:
+                send(conn.data_to_send())
+                break
+            elif type(event) is RcptTo and not known(event.recipient):
+                conn.reject(replies.MAILBOX_UNKNOWN)
+            elif type(event) not in (MessageChunk, TransactionAborted, AuthAborted):
+                conn.accept()
+
+    The contract:
+
+    1. At most one event waits for a verdict; until then `next_event` returns `PAUSED` and parses nothing, for how the
+       next octets are to be read may depend on the verdict.
+    2. Every command line gets exactly one reply, in order; the end of an LMTP message one per accepted recipient.
+    3. Nothing a peer sends raises. Syntax, sequence, limits, NOOP, RSET, VRFY, HELP and QUIT are answered here.
+       Misuse by the driver raises `LocalProtocolError`.
+    4. Events and octets out are the same however the input is cut up (the chunks of a body joined), except for what
+       arrives between accepting `StartTLS` and `tls_established()`, which is discarded.
+    5. Between calls at most one unfinished line (bounded by the limit) or two undecided octets of a body are held.
+    6. Bytes are parsed as bytes; verbs are compared as ASCII.
+
+    Args:
+        config: how the server presents itself; shared by connections.
+        tls_active: the connection began inside TLS.
+        tls_available: STARTTLS may be offered.
+        auth_mechanisms: the SASL mechanisms to offer, upper case; empty where nobody can log in.
+    """
+
+    __slots__ = ("_auth_failures",)
+
+    def __init__(
+        self,
+        config: Config,
+        tls_active: bool = False,
+        tls_available: bool = False,
+        auth_mechanisms: Sequence[str] = (),
+    ) -> None:
+        super().__init__(config, tls_active, tls_available, tuple(auth_mechanisms))
+        self._auth_failures = 0
+
+    # What the driver calls ------------------------------------------------------------------------------------------
+
+    @property
+    def has_unread_data(self) -> bool:
+        """Whether octets were received that have not been parsed."""
+        return self._position < len(self._buffer)
+
+    def greet(self, reply: Reply | None = None) -> None:
+        """Send the greeting (RFC 5321 §4.2): by default 220; a negative reply (554, 421) turns the client away.
+
+        Raises:
+            LocalProtocolError: if the greeting was sent before, or the reply is neither 220 nor negative.
+        """
+        if self._state is not State.CONNECTED:
+            raise LocalProtocolError("the greeting was sent before")
+        if reply is not None and reply.positive and reply.code != 220:
+            raise LocalProtocolError(f"not a greeting: {reply!r}")
+        if reply is None:
+            reply = Reply(220, f"{self._config.hostname} {'LMTP' if self._config.lmtp else 'ESMTP'} trio-smtp", "")
+        self._out.append(reply.without_enhanced_code().wire)
+        if reply.positive:
+            self._advance(Trigger.GREET)
+        else:
+            self._end_connection(CloseReason.REFUSED)
+
+    def receive_data(self, data: bytes) -> None:
+        """Store what was received; ``b""`` is the end of input. Nothing is parsed before `next_event` is called."""
+        if not data:
+            self._eof = True
+        elif self._eof or self._state is State.TLS or self._state is State.CLOSED:
+            return  # after the end; or in clear where TLS comes next, of which it may become no part (RFC 3207 §5)
+        elif self._position == len(self._buffer):
+            self._buffer = data
+            self._position = 0
+        else:
+            self._buffer = self._buffer[self._position :] + data
+            self._position = 0
+
+    def next_event(self) -> Event | NoEvent:
+        """The next event; `PAUSED` while one waits for a verdict; `NEED_DATA` once all input has been parsed.
+
+        After `ConnectionClosed` it returns that again.
+        """
+        while True:
+            if self._queue:
+                return self._queue.pop(0)
+            if self._waiting is not None:
+                return PAUSED
+            event = self._read(self) if self._reader is None else self._read_body(self._reader)
+            if event is not None:
+                return event
+
+    def data_to_send(self) -> bytes:
+        """All replies since the last call, in one piece; ``b""`` if there is none."""
+        out = self._out
+        if len(out) == 1:
+            return out.pop()
+        data = b"".join(out)
+        out.clear()
+        return data
+
+    def accept(self, reply: Reply | None = None) -> None:
+        """Say yes to the event that waits, with its standard reply or this positive one.
+
+        For `MessageEnd` in LMTP: say yes for the next recipient (RFC 2033 §4.2).
+
+        Raises:
+            LocalProtocolError: if no event waits, the reply is not positive, or its text is too long for the event.
+        """
+        event = self._waiting
+        if event is None:
+            raise LocalProtocolError("no event waits for a verdict")
+        kind = type(event)
+        if reply is not None and (reply.code // 100 != 2 or kind is MessageStart or kind is StartTLS):
+            raise LocalProtocolError(f"{kind.__name__} cannot be accepted with {reply!r}")
+        if kind is MessageEnd:
+            self._judge(reply or replies.MESSAGE_ACCEPTED)
+        else:
+            _ACCEPT[kind](self, event, reply)
+            self._waiting = None
+
+    def reject(self, reply: Reply) -> None:
+        """Say no to the event that waits, or to the message whose body is coming.
+
+        Between an accepted `MessageStart` and `MessageEnd` no more chunks come then; the rest is swallowed, to the
+        end of the data (DATA) or of the chunk (BDAT), before the reply goes out. A 421 also ends the connection
+        (RFC 5321 §3.8). For `MessageEnd` in LMTP: say no for the next recipient.
+
+        Raises:
+            LocalProtocolError: if there is nothing to refuse, or the reply is positive.
+        """
+        if reply.positive:
+            raise LocalProtocolError(f"reject() with the positive reply {reply!r}")
+        event = self._waiting
+        if event is None:
+            if self._state is not State.DATA and self._state is not State.BDAT:
+                raise LocalProtocolError("no event waits for a verdict")
+            if self._queue:  # a fault behind the chunk that is being refused, of which nobody has heard yet
+                self._queue.clear()
+                self._refusal = None
+            self._swallow(reply)
+        elif type(event) is MessageEnd:
+            self._judge(reply)
+        else:
+            self._waiting = None
+            if type(event) is MessageStart and event.chunking:
+                self._reader = ChunkReader(self._chunk[0])
+                self._swallow(reply)
+            elif type(event) is Auth or type(event) is AuthResponse:
+                self._refuse_auth(reply)
+            elif type(event) is Hello:
+                self._refuse(reply.without_enhanced_code())
+            else:
+                self._refuse(reply)
+
+    def accept_each(self, verdicts: Sequence[Reply]) -> None:
+        """Answer `MessageEnd` in LMTP: one reply per accepted recipient, in order, good or bad (RFC 2033 §4.2).
+
+        Raises:
+            LocalProtocolError: if no end of an LMTP message waits, the number of replies is not that of recipients, or one
+                of them is no verdict (3xx).
+        """
+        if type(self._waiting) is not MessageEnd or not self._config.lmtp:
+            raise LocalProtocolError("accept_each() answers the end of an LMTP message only")
+        if len(verdicts) != self._due - len(self._verdicts):
+            raise LocalProtocolError("accept_each() takes one reply per accepted recipient")
+        if any(verdict.code // 100 == 3 for verdict in verdicts):
+            raise LocalProtocolError("a 3xx reply is no verdict")
+        for verdict in tuple(verdicts):
+            self._judge(verdict)
+
+    def challenge(self, data: bytes) -> None:
+        """Answer `Auth` or `AuthResponse` with a challenge: 334 and its base64 form (RFC 4954 §4).
+
+        Raises:
+            LocalProtocolError: if no such event waits.
+        """
+        if type(self._waiting) not in (Auth, AuthResponse):
+            raise LocalProtocolError("challenge() answers Auth and AuthResponse only")
+        self._waiting = None
+        self._out.append(b"334 " + binascii.b2a_base64(data, newline=False) + b"\r\n")
+        self._advance(Trigger.AUTH)
+
+    def tls_established(self) -> None:
+        """The TLS handshake is done: forget all that the client said before (RFC 3207 §4.2).
+
+        Raises:
+            LocalProtocolError: if STARTTLS was not accepted just before.
+        """
+        if self._state is not State.TLS:
+            raise LocalProtocolError("tls_established() follows an accepted StartTLS only")
+        self.tls_active = True
+        self.authenticated = False
+        self.hello = None
+        self._mail_keywords = self._rcpt_keywords = frozenset()
+        self._advance(Trigger.TLS)
+
+    def close(self, reply: Reply = replies.CLOSING) -> None:
+        """End the connection on the server's own account, in any state: the reply, then `ConnectionClosed`."""
+        if self._state is not State.CLOSED:
+            if self._state is State.CONNECTED:
+                reply = reply.without_enhanced_code()  # it is the greeting
+            self._out.append(reply.wire)
+            self._end_connection(CloseReason.CLOSING)
+
+    # Verdicts -------------------------------------------------------------------------------------------------------
+
+    def _accept_hello(self, event: Hello, reply: Reply | None) -> None:
+        extended = event.verb != "HELO"
+        offered = offer(Situation(self._config, extended, self.tls_active, self._tls_available, self._mechanisms))
+        answer = offered.reply
+        if reply is not None:  # its text becomes the greeting of the first line (RFC 5321 §4.1.1.1)
+            try:
+                answer = Reply(250, (f"{answer.lines[0]} {reply.lines[0]}", *answer.lines[1:]), "")
+            except ValueError:
+                raise LocalProtocolError("the text does not fit behind the host name") from None
+        self.hello = event
+        self._mail_keywords, self._rcpt_keywords = offered.mail, offered.rcpt
+        self._out.append(answer.wire)
+        self._abort(AbortReason.HELLO)  # RFC 5321 §4.1.4
+        self._refusal = None
+        self._advance(Trigger.HELLO)
+
+    def _accept_mail(self, event: MailFrom, reply: Reply | None) -> None:
+        self.envelope = Envelope(event.sender, event.params)
+        self._due = 0 if self._config.lmtp else 1
+        self._out.append((reply or replies.SENDER_OK).wire)
+        self._advance(Trigger.MAIL)
+
+    def _accept_rcpt(self, event: RcptTo, reply: Reply | None) -> None:
+        assert self.envelope is not None
+        self.envelope.recipients.append(event.recipient)
+        self.envelope.recipient_params.append(event.params)
+        if self._config.lmtp:
+            self._due += 1
+        self._out.append((reply or replies.RECIPIENT_OK).wire)
+        self._advance(Trigger.RCPT)
+
+    def _accept_start(self, event: MessageStart, reply: None) -> None:
+        self._size = 0
+        if event.chunking:
+            self._reader = ChunkReader(self._chunk[0])
+            self._advance(Trigger.BDAT)
+        else:
+            self._reader = DotReader(check_newlines=self._config.bare_newline == "reject")
+            self._out.append(replies.START_INPUT.wire)
+            self._advance(Trigger.DATA)
+
+    def _accept_starttls(self, event: StartTLS, reply: None) -> None:
+        self._out.append(replies.STARTTLS_READY.wire)
+        if self.has_unread_data:  # injected in front of the TLS session: RFC 3207 §5, CVE-2011-0411
+            self.error_count += 1
+        self._buffer = b""
+        self._position = 0
+        self._advance(Trigger.STARTTLS)
+
+    def _accept_auth(self, event: Auth | AuthResponse, reply: Reply | None) -> None:
+        self.authenticated = True
+        self._out.append((reply or replies.AUTHENTICATED).wire)
+        self._advance(Trigger.AUTH_END)
+
+    def _accept_verify(self, event: Verify, reply: Reply | None) -> None:
+        self._out.append((reply or replies.CANNOT_VERIFY).wire)
+
+    def _judge(self, verdict: Reply) -> None:
+        """The end of the message: one verdict in SMTP, one for each recipient in LMTP."""
+        verdicts = self._verdicts
+        verdicts.append(verdict)
+        if len(verdicts) == self._due:
+            self._verdicts = []
+            self._waiting = None
+            self._end_message(verdicts)
+
+    def _refuse_auth(self, reply: Reply) -> None:
+        self._advance(Trigger.AUTH_END)
+        if reply.code >= 500:
+            self._auth_failures += 1
+        if self._auth_failures >= self._limits.auth_failures:
+            self._hang_up(replies.TOO_MANY_AUTH_FAILURES, CloseReason.AUTH_FAILURES)
+        else:
+            self._refuse(reply)
+
+
+_ACCEPT: Final[dict[type[object], Callable[..., None]]] = {
+    Hello: SMTPConnection._accept_hello,
+    StartTLS: SMTPConnection._accept_starttls,
+    Auth: SMTPConnection._accept_auth,
+    AuthResponse: SMTPConnection._accept_auth,
+    MailFrom: SMTPConnection._accept_mail,
+    RcptTo: SMTPConnection._accept_rcpt,
+    MessageStart: SMTPConnection._accept_start,
+    Verify: SMTPConnection._accept_verify,
+}

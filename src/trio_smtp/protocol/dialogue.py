@@ -1,0 +1,400 @@
+"""What the client says: lines, bodies and AUTH responses are read by state, commands answered or made events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias
+
+from trio_smtp.protocol import replies
+from trio_smtp.protocol.commands import (
+    CommandError,
+    decode_base64,
+    parse_auth,
+    parse_bdat,
+    parse_hello,
+    parse_mail,
+    parse_rcpt,
+    parse_verify,
+    refuse_controls,
+)
+from trio_smtp.protocol.config import OVERSIZE_FACTOR, Config
+from trio_smtp.protocol.events import (
+    NEED_DATA,
+    PAUSED,
+    AbortReason,
+    AuthAborted,
+    AuthResponse,
+    CloseReason,
+    Event,
+    MessageChunk,
+    MessageEnd,
+    MessageStart,
+    NoEvent,
+    StartTLS,
+)
+from trio_smtp.protocol.machine import Machine
+from trio_smtp.protocol.readers import ChunkReader, DotReader, LineReader
+from trio_smtp.protocol.replies import Reply
+from trio_smtp.protocol.states import COMMANDS, VERBS, State, Trigger
+
+__all__ = ["Dialogue"]
+
+_HTTP_VERBS: Final = frozenset(
+    {b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
+)
+_TLS_HANDSHAKE: Final = b"\x16"  # the first octet of a TLS ClientHello
+_TRANSACTION_STATES: Final = (State.MAIL, State.RCPT, State.BDAT, State.FAILED)
+_BODY_STATES: Final = (State.RCPT, State.BDAT, State.DATA)
+_SEQUENCE_HINTS: Final = {  # what would have had to come first; by state and command, where there is more to say
+    **{(State.GREETED, verb): replies.NEED_HELLO for verb in VERBS},
+    **{(State.READY, verb): replies.NEED_MAIL for verb in (b"RCPT", b"DATA", b"BDAT")},
+    **{(State.MAIL, verb): replies.NEED_RCPT for verb in (b"DATA", b"BDAT")},
+    **{(state, b"MAIL"): replies.NESTED_MAIL for state in (State.MAIL, State.RCPT)},
+}
+
+
+class Dialogue(Machine):
+    """The input side: from octets to the next event, or to a reply where no event is needed."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunk",
+        "_eof",
+        "_line_reader",
+        "_mail_keywords",
+        "_mechanisms",
+        "_modes",
+        "_position",
+        "_rcpt_keywords",
+        "_read",
+        "_row",
+        "_tls_available",
+    )
+
+    def __init__(self, config: Config, tls_active: bool, tls_available: bool, mechanisms: tuple[str, ...]) -> None:
+        super().__init__(config, tls_active)
+        self._tls_available = tls_available
+        self._mechanisms = mechanisms
+        self._mail_keywords: frozenset[bytes] = frozenset()  # the parameters that the last EHLO unlocked
+        self._rcpt_keywords: frozenset[bytes] = frozenset()
+        self._buffer = b""
+        self._position = 0  # how much of the buffer has been parsed
+        self._eof = False
+        self._line_reader = LineReader()
+        self._chunk = (0, True)  # the BDAT command that is being served: octets, LAST
+        self._modes = _LMTP if config.lmtp else _SMTP
+        self._enter(State.CONNECTED)
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self._row, self._read = self._modes[state]
+
+    # Reading: each function takes one step and returns an event, the reason why there is none, or None to go on ------
+
+    def _read_command(self) -> Event | NoEvent | None:
+        if self._buffer.startswith(_TLS_HANDSHAKE, self._position) and not self._line_reader.skipping:
+            self._not_smtp()
+            return None
+        line, self._position = self._line_reader.next_line(self._buffer, self._position, self._limits.command_line)
+        if line is None:
+            return self._need_data()
+        if b"\n" in line or b"\r" in line:
+            too_long = line is LineReader.TOO_LONG
+            self._refuse(replies.LINE_TOO_LONG if too_long else replies.BARE_NEWLINE_IN_COMMAND)
+            return None
+        verb, _, argument = line.partition(b" ")
+        if argument.endswith(b" "):
+            argument = argument.rstrip(b" ")  # RFC 5321 §4.1.1: tolerate trailing white space
+        action = self._row.get(verb)
+        if action is None:
+            verb = verb.upper()
+            action = self._row.get(verb, Dialogue._on_other)
+        try:
+            self._waiting = action(self, verb, argument)
+        except CommandError as error:
+            self._refuse(error.reply)
+        return self._waiting
+
+    def _read_body(self, reader: DotReader | ChunkReader) -> Event | NoEvent | None:
+        limit = self._limits.message_size
+        if self._size > limit * OVERSIZE_FACTOR:
+            self._hang_up(replies.MESSAGE_TOO_BIG, CloseReason.OVERSIZE)
+            return None
+        if reader.done:
+            return self._end_body()
+        if self._position == len(self._buffer):
+            return self._need_data()
+        content, self._position = reader.feed(self._buffer, self._position)
+        room = limit - self._size
+        self._size += len(content)
+        if self._refusal is not None:
+            return None
+        if len(content) > room or reader.fault is not None:
+            if reader.fault is None or room <= reader.fault:
+                content = content[:room]
+                refusal, reason = replies.MESSAGE_TOO_BIG, AbortReason.SIZE
+            else:
+                content = content[: reader.fault]
+                refusal, reason = replies.BARE_NEWLINE_IN_BODY, AbortReason.BARE_NEWLINE
+            if content:  # what came before the fault
+                self._queue.append(MessageChunk(content))
+            self._abort(reason)
+            self._swallow(refusal)
+            return None
+        return MessageChunk(content) if content else None
+
+    def _end_body(self) -> Event | None:
+        last = type(self._reader) is DotReader or self._chunk[1]
+        refusal = self._refusal
+        self._reader = self._refusal = None
+        if refusal is None:
+            if last:
+                self._waiting = MessageEnd(self._size)
+            else:
+                self._out.append(replies.CHUNK_OK.wire)
+            return self._waiting
+        if self._state not in _BODY_STATES:  # BDAT out of sequence
+            self._refuse(refusal)
+        elif last:
+            self._end_message([refusal] * self._due)
+        else:
+            self._advance(Trigger.CHUNK_REFUSED)
+            self._refuse(refusal)
+        return None
+
+    def _read_response(self) -> Event | NoEvent | None:
+        line, self._position = self._line_reader.next_line(self._buffer, self._position, self._limits.auth_line)
+        if line is None:
+            return self._need_data()
+        if line is LineReader.TOO_LONG:
+            self._abort_auth("line too long", replies.AUTH_LINE_TOO_LONG)
+        elif line == b"*":
+            self._abort_auth("cancelled", replies.AUTH_CANCELLED)
+        else:
+            try:
+                self._waiting = AuthResponse(decode_base64(line))
+            except CommandError as error:
+                self._abort_auth("not base64", error.reply)
+        return self._waiting
+
+    def _read_nothing(self) -> NoEvent | None:  # before the greeting, and while TLS is negotiated
+        return self._need_data() if self._eof else PAUSED
+
+    def _read_no_more(self) -> Event:
+        self._buffer = b""
+        self._position = 0
+        assert self._closed is not None  # it says why there is no more
+        return self._closed
+
+    def _need_data(self) -> NoEvent | None:
+        if self._eof:
+            self._end_connection(CloseReason.EOF)
+            return None
+        if self._position:
+            self._buffer = self._buffer[self._position :]
+            self._position = 0
+        return NEED_DATA
+
+    # Commands, by the tables of states.py: each returns the event that then waits for its verdict, or None if it has
+    # been answered here -------------------------------------------------------------------------------------------
+
+    def _on_mail(self, verb: bytes, argument: bytes) -> Event | None:
+        if self._config.auth_required and not self.authenticated:
+            starttls = self._config.auth_requires_tls and not self.tls_active
+            raise CommandError(replies.STARTTLS_REQUIRED if starttls else replies.AUTH_REQUIRED)
+        event = parse_mail(argument, self._mail_keywords)
+        if event.params.size is not None and event.params.size > self._limits.message_size:
+            raise CommandError(replies.MESSAGE_TOO_BIG)  # RFC 1870 §6.1
+        return event
+
+    def _on_rcpt(self, verb: bytes, argument: bytes) -> Event | None:
+        envelope = self.envelope
+        assert envelope is not None  # the tables let RCPT through inside a transaction only
+        event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8)
+        if len(envelope.recipients) >= self._limits.recipients:
+            self._out.append(replies.TOO_MANY_RECIPIENTS.wire)  # no error: the client sends the rest again
+            return None
+        return event
+
+    def _on_data(self, verb: bytes, argument: bytes) -> Event | None:
+        envelope = self.envelope
+        assert envelope is not None
+        if argument:
+            raise CommandError(replies.NO_ARGUMENT_ALLOWED)
+        if envelope.params.body == "BINARYMIME":
+            raise CommandError(replies.BINARYMIME_NEEDS_BDAT)  # RFC 3030 §3
+        return MessageStart(False, envelope.params.size)
+
+    def _on_bdat(self, verb: bytes, argument: bytes) -> Event | None:
+        if not self._read_chunk_size(argument):
+            return None
+        envelope = self.envelope
+        first = self._state is State.RCPT
+        if first:
+            self._size = 0
+        if self._size + self._chunk[0] > self._limits.message_size:
+            self._abort(AbortReason.SIZE)
+            self._swallow(replies.MESSAGE_TOO_BIG)
+        elif first and envelope is not None:
+            return MessageStart(True, envelope.params.size)
+        self._reader = ChunkReader(self._chunk[0])
+        return None
+
+    def _read_chunk_size(self, argument: bytes) -> bool:
+        try:
+            self._chunk = parse_bdat(argument)
+        except CommandError as error:  # where the next command begins cannot be known
+            self._hang_up(error.reply, CloseReason.FRAMING)
+            return False
+        if self._chunk[0] > self._limits.message_size * OVERSIZE_FACTOR:
+            self._hang_up(replies.MESSAGE_TOO_BIG, CloseReason.OVERSIZE)
+            return False
+        return True
+
+    def _on_hello(self, verb: bytes, argument: bytes) -> Event | None:
+        return None if self._is_junk_too_much() else parse_hello(verb, argument)
+
+    def _on_rset(self, verb: bytes, argument: bytes) -> Event | None:
+        if self._is_junk_too_much():
+            return None
+        if argument:
+            raise CommandError(replies.NO_ARGUMENT_ALLOWED)
+        self._abort(AbortReason.RSET)
+        self._refusal = None
+        if self._state in _TRANSACTION_STATES:
+            self._advance(Trigger.END)
+        self._out.append(replies.OK.wire)
+        return None
+
+    def _on_noop(self, verb: bytes, argument: bytes) -> Event | None:
+        if not self._is_junk_too_much():
+            refuse_controls(argument)
+            self._out.append(replies.OK.wire)
+        return None
+
+    def _on_help(self, verb: bytes, argument: bytes) -> Event | None:
+        if not self._is_junk_too_much():
+            refuse_controls(argument)
+            self._out.append((replies.HELP_LMTP if self._config.lmtp else replies.HELP).wire)
+        return None
+
+    def _on_vrfy(self, verb: bytes, argument: bytes) -> Event | None:
+        if self._is_junk_too_much():
+            return None
+        event = parse_verify(argument)
+        if self._config.verify:
+            return event
+        self._out.append(replies.CANNOT_VERIFY.wire)
+        return None
+
+    def _on_expn(self, verb: bytes, argument: bytes) -> Event | None:
+        if not self._is_junk_too_much():
+            raise CommandError(replies.NOT_IMPLEMENTED)
+        return None
+
+    def _on_quit(self, verb: bytes, argument: bytes) -> Event | None:
+        if argument:
+            raise CommandError(replies.NO_ARGUMENT_ALLOWED)
+        self._out.append(replies.BYE.wire)
+        self._end_connection(CloseReason.QUIT)
+        return None
+
+    def _on_starttls(self, verb: bytes, argument: bytes) -> Event | None:
+        if argument:
+            raise CommandError(replies.NO_ARGUMENT_ALLOWED)  # RFC 3207 §4
+        if self.tls_active:
+            raise CommandError(replies.TLS_ACTIVE)
+        if not self._tls_available:
+            raise CommandError(replies.NOT_IMPLEMENTED)
+        return StartTLS()
+
+    def _on_auth(self, verb: bytes, argument: bytes) -> Event | None:
+        if not self._mechanisms:
+            raise CommandError(replies.NOT_IMPLEMENTED)
+        if self.authenticated:
+            raise CommandError(replies.OUT_OF_SEQUENCE)  # RFC 4954 §4
+        if self._config.auth_requires_tls and not self.tls_active:
+            raise CommandError(replies.ENCRYPTION_REQUIRED)
+        event = parse_auth(argument)
+        if event.mechanism not in self._mechanisms:
+            raise CommandError(replies.UNKNOWN_MECHANISM)
+        return event
+
+    def _on_other(self, verb: bytes, argument: bytes) -> Event | None:
+        """A command that this state does not take, or that does not exist."""
+        if verb in (_LMTP_ACTIONS if self._config.lmtp else _SMTP_ACTIONS):
+            reply = _SEQUENCE_HINTS.get((self._state, verb), replies.OUT_OF_SEQUENCE)
+            if verb != b"BDAT":
+                raise CommandError(reply)
+            if self._read_chunk_size(argument):  # its octets come whatever the state (RFC 3030 §2)
+                self._size = 0
+                self._reader = ChunkReader(self._chunk[0])
+                self._refusal = reply
+            return None
+        if verb in _HTTP_VERBS:
+            self._not_smtp()
+            return None
+        raise CommandError(replies.UNKNOWN_COMMAND)
+
+    def _abort_auth(self, reason: Literal["cancelled", "not base64", "line too long"], reply: Reply) -> None:
+        self._queue.append(AuthAborted(reason))
+        self._advance(Trigger.AUTH_END)
+        self._refuse(reply)
+
+    def _is_junk_too_much(self) -> bool:
+        self._junk += 1
+        if self._junk < self._limits.junk_commands:
+            return False
+        self._hang_up(replies.TOO_MANY_COMMANDS, CloseReason.JUNK)
+        return True
+
+    def _not_smtp(self) -> None:
+        self._hang_up(replies.NOT_SMTP, CloseReason.NOT_SMTP)
+
+
+# The tables of states.py with the functions above -------------------------------------------------------------------
+
+_Action: TypeAlias = Callable[[Dialogue, bytes, bytes], Event | None]
+_Read: TypeAlias = Callable[[Dialogue], Event | NoEvent | None]
+
+_SMTP_ACTIONS: Final[dict[bytes, _Action]] = {
+    b"HELO": Dialogue._on_hello,
+    b"EHLO": Dialogue._on_hello,
+    b"MAIL": Dialogue._on_mail,
+    b"RCPT": Dialogue._on_rcpt,
+    b"DATA": Dialogue._on_data,
+    b"BDAT": Dialogue._on_bdat,
+    b"RSET": Dialogue._on_rset,
+    b"NOOP": Dialogue._on_noop,
+    b"QUIT": Dialogue._on_quit,
+    b"HELP": Dialogue._on_help,
+    b"VRFY": Dialogue._on_vrfy,
+    b"EXPN": Dialogue._on_expn,
+    b"AUTH": Dialogue._on_auth,
+    b"STARTTLS": Dialogue._on_starttls,
+}
+_LMTP_ACTIONS: Final[dict[bytes, _Action]] = {  # RFC 2033 §4.1: LHLO in the place of HELO and EHLO
+    b"LHLO": Dialogue._on_hello,
+    **{verb: action for verb, action in _SMTP_ACTIONS.items() if verb not in (b"HELO", b"EHLO")},
+}
+_READS: Final[dict[State, _Read]] = {
+    State.CONNECTED: Dialogue._read_nothing,
+    State.AUTH: Dialogue._read_response,
+    State.TLS: Dialogue._read_nothing,
+    State.CLOSED: Dialogue._read_no_more,
+}
+
+
+def _rows(actions: dict[bytes, _Action]) -> dict[State, tuple[dict[bytes, _Action], _Read]]:
+    """For each state the commands that it takes, and how what comes in is read."""
+    return {
+        state: (
+            {verb: action for verb, action in actions.items() if verb in verbs},
+            _READS.get(state, Dialogue._read_command),
+        )
+        for state, verbs in COMMANDS.items()
+    }
+
+
+_SMTP: Final = _rows(_SMTP_ACTIONS)
+_LMTP: Final = _rows(_LMTP_ACTIONS)

@@ -1,0 +1,148 @@
+"""What the two sides of a connection share: its state, what is waiting, what goes out, and how things end."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trio_smtp.protocol import replies
+from trio_smtp.protocol.config import Config
+from trio_smtp.protocol.envelope import Envelope
+from trio_smtp.protocol.events import (
+    AbortReason,
+    CloseReason,
+    ConnectionClosed,
+    Event,
+    Hello,
+    TransactionAborted,
+)
+from trio_smtp.protocol.readers import ChunkReader, DotReader
+from trio_smtp.protocol.replies import Reply
+from trio_smtp.protocol.states import TRANSITIONS, State, Trigger
+
+__all__ = ["Machine"]
+
+_ABORT_REASONS: Final = {CloseReason.QUIT: AbortReason.QUIT, CloseReason.EOF: AbortReason.EOF}
+
+
+class Machine:
+    """The common ground: `Dialogue` adds what the client says, `SMTPConnection` what the application answers."""
+
+    __slots__ = (
+        "_closed",
+        "_config",
+        "_due",
+        "_junk",
+        "_limits",
+        "_out",
+        "_queue",
+        "_reader",
+        "_refusal",
+        "_size",
+        "_state",
+        "_verdicts",
+        "_waiting",
+        "authenticated",
+        "envelope",
+        "error_count",
+        "hello",
+        "tls_active",
+    )
+
+    def __init__(self, config: Config, tls_active: bool) -> None:
+        self._config = config
+        self._limits = config.limits
+        self.tls_active: bool = tls_active
+        """Whether the connection is inside TLS."""
+        self.authenticated: bool = False
+        """Whether the client has logged in."""
+        self.hello: Hello | None = None
+        """The last accepted HELO, EHLO or LHLO."""
+        self.envelope: Envelope | None = None
+        """The open transaction, as far as it was accepted; None again as soon as it is lost."""
+        self.error_count: int = 0
+        """Refused commands since the last accepted message."""
+        self._junk = 0  # commands that lead nowhere, since the last accepted message
+
+        self._reader: DotReader | ChunkReader | None = None  # of the body that is coming, if any
+        self._size = 0  # octets of the body so far
+        self._refusal: Reply | None = None  # the body is being swallowed and gets this at its end
+        self._due = 1  # verdicts at the end of a message: in LMTP one per accepted recipient
+        self._verdicts: list[Reply] = []  # those that were given so far
+
+        self._state = State.CONNECTED
+        self._waiting: Event | None = None  # for its verdict
+        self._queue: list[Event] = []  # events that need no verdict and come before all else
+        self._closed: ConnectionClosed | None = None
+        self._out: list[bytes] = []
+
+    @property
+    def state(self) -> State:
+        """Where the dialogue stands."""
+        return self._state
+
+    @property
+    def waiting(self) -> Event | None:
+        """The event that waits for its verdict."""
+        return self._waiting
+
+    @property
+    def receiving_message(self) -> bool:
+        """Whether what comes next belongs to a message, one that is being refused included."""
+        return self._reader is not None
+
+    def _advance(self, trigger: Trigger) -> None:
+        self._enter(TRANSITIONS[self._state][trigger])
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+
+    def _refuse(self, reply: Reply) -> None:
+        """Refuse a command; too many refusals end the connection (RFC 5321 §7.8)."""
+        if reply.code >= 500:
+            self.error_count += 1
+        if reply.code == 421:
+            self._hang_up(reply, CloseReason.CLOSING)
+        elif self.error_count >= self._limits.errors:
+            self._hang_up(replies.TOO_MANY_ERRORS, CloseReason.ERRORS)
+        else:
+            self._out.append(reply.wire)
+
+    def _swallow(self, reply: Reply) -> None:
+        """The message is refused: drop what still comes of its body, then answer."""
+        self.envelope = None
+        self._refusal = self._refusal or reply  # the first reason counts
+
+    def _end_message(self, verdicts: list[Reply]) -> None:
+        """The message was delivered or refused: back to where MAIL is taken."""
+        self.envelope = None
+        self._advance(Trigger.END)
+        last = verdicts.pop()
+        delivered, closing = last.positive, last.code == 421
+        for verdict in verdicts:
+            self._out.append(verdict.wire)
+            delivered |= verdict.positive
+            closing |= verdict.code == 421
+        if closing:
+            self._hang_up(last, CloseReason.CLOSING)
+        elif delivered:
+            self.error_count = self._junk = 0
+            self._out.append(last.wire)
+        else:
+            self._refuse(last)
+
+    def _abort(self, reason: AbortReason) -> None:
+        """The open transaction, if there is one, is gone without a word from the application."""
+        if self.envelope is not None:
+            self.envelope = None
+            self._verdicts = []
+            self._queue.append(TransactionAborted(reason))
+
+    def _hang_up(self, reply: Reply, reason: CloseReason) -> None:
+        self._out.append(reply.wire)
+        self._end_connection(reason)
+
+    def _end_connection(self, reason: CloseReason) -> None:
+        self._abort(_ABORT_REASONS.get(reason, AbortReason.CLOSING))
+        self._closed = ConnectionClosed(reason)
+        self._waiting = self._reader = None
+        self._enter(State.CLOSED)

@@ -1,0 +1,149 @@
+r"""How the octets of a connection are cut up: command lines, the body of DATA, the chunks of BDAT.
+
+A reader owns the framing and nothing else. It is told what arrived and says what that holds and where the next thing
+begins; the same reader frames a message that is being refused, whose content the connection then drops, so a refusal
+cannot lose the place. The cut of the input never shows in the content: what cannot be decided yet is held back, at most
+two octets of a body or one unfinished line.
+
+Only CRLF ends a line and only CRLF.CRLF ends DATA (RFC 5321 §2.3.8, §4.1.1.4); the CRLF of the DATA line itself counts,
+so a body may begin with the final dot.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["ChunkReader", "DotReader", "LineReader"]
+
+# Of the standard library's ways to find a short string, the search of a compiled literal is the fastest (20 us for
+# 64 KiB of mail; bytes.find 27, bytes.replace 80); `\r[^\n]` costs the same, while every pattern that looks back is ten
+# times slower and only used to say where a fault stands, after it has been found.
+_DOT_LINE: Final = re.compile(rb"\r\n\.")
+_END_OF_DATA: Final = re.compile(rb"\r\n\.\r\n")
+_BARE_CR: Final = re.compile(rb"\r[^\n]")
+_BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_NOT_CRLF: Final = bytes(octet for octet in range(256) if octet not in b"\r\n")
+_UNDECIDED: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # the prefixes of the end of data, longest first
+
+
+def _first_bare_newline(content: bytes) -> int | None:
+    """Where the first CR or LF that stands alone is in `content`, which ends with no unpaired CR."""
+    newlines = content.translate(None, _NOT_CRLF)
+    # Strictly alternating CR LF would still allow `\rx\n`, hence the second look.
+    if newlines == b"\r\n" * (len(newlines) >> 1) and not _BARE_CR.search(content):
+        return None
+    fault = _BARE.search(content)
+    return fault.start() if fault else None
+
+
+class LineReader:
+    """Finds command lines in a buffer and skips the end of those that are too long (RFC 5321 §4.5.3.1.4)."""
+
+    __slots__ = ("skipping",)
+
+    TOO_LONG: Final = b"\r\n"  # what no line can hold
+    """Stands for a line over the limit, once its end has come."""
+
+    def __init__(self) -> None:
+        self.skipping = False
+        """Whether what comes next is the rest of a line that is too long."""
+
+    def next_line(self, data: bytes, start: int, limit: int) -> tuple[bytes | None, int]:
+        """The line that begins at `start`, without its CRLF, and where the next one begins.
+
+        The line is None if its end has not come; what need not be kept is then passed over. `limit` counts the CRLF.
+        """
+        end = data.find(b"\r\n", start)
+        if end < 0:
+            if not self.skipping and len(data) - start < limit:
+                return None, start
+            self.skipping = True
+            return None, len(data) - data.endswith(b"\r", start)
+        if self.skipping or end + 2 - start > limit:
+            self.skipping = False
+            return self.TOO_LONG, end + 2
+        return data[start:end], end + 2
+
+
+class DotReader:
+    """The body of DATA: finds its end and removes the dots that the client put in front (RFC 5321 §4.5.2).
+
+    Args:
+        check_newlines: look for a CR or LF that stands alone. The offset of the first one in the content that `feed`
+            just returned is then in `fault` (None before), and no further check is made.
+
+    `done` becomes true with the end of data.
+    """
+
+    __slots__ = ("_check_newlines", "_tail", "done", "fault")
+
+    def __init__(self, *, check_newlines: bool) -> None:
+        self._check_newlines = check_newlines
+        self._tail = b"\r\n"  # the octets of a possible end of data that were seen so far; the DATA line ended in CRLF
+        self.fault: int | None = None
+        self.done = False
+
+    def feed(self, data: bytes, start: int) -> tuple[bytes, int]:
+        """The content that `data[start:]` brings, and where reading stopped: behind the end of data, or at the end."""
+        tail = self._tail
+        shift = 0  # by how much offsets in `data` are ahead of those of the caller
+        if tail:
+            before = start - len(tail)
+            if before >= 0 and data.startswith(tail, before):
+                start = before  # what came before is still there, as after a DATA line in a pipelined burst
+            else:
+                data = tail + data[start:]
+                shift = -before
+                start = 0
+        skip = start + (2 if len(tail) > 1 else 0)  # a CRLF has been handed out, a CR alone has not
+        dot_line = _DOT_LINE.search(data, start)
+        if dot_line is None:
+            content, position = self._undecided(data, skip)
+        else:
+            end = _END_OF_DATA.search(data, dot_line.start())
+            if end is None:
+                content, position = self._undecided(data, start)
+            else:
+                self.done = True
+                content, position = data[start : end.start() + 2], end.end()
+            if end is None or dot_line.start() < end.start():
+                content = b"\r\n".join(_DOT_LINE.split(content))
+            if skip > start:
+                content = content[skip - start :]
+        if self._check_newlines:
+            self.fault = _first_bare_newline(content)
+            self._check_newlines = self.fault is None
+        return content, position - shift
+
+    def _undecided(self, data: bytes, start: int) -> tuple[bytes, int]:
+        """All of `data[start:]` but what may turn out to be part of the end of data, which is remembered."""
+        stop = len(data)
+        for tail in _UNDECIDED:
+            if data.endswith(tail):
+                self._tail = tail
+                # Its CRLF is content in any case and goes out at once; a CR alone, a dot and what follows it wait.
+                stop -= len(tail) - 2 if len(tail) > 1 else 1
+                break
+        else:
+            self._tail = b""
+        return data[start:stop] if start or stop < len(data) else data, len(data)
+
+
+class ChunkReader:
+    """A BDAT chunk: `size` octets of anything (RFC 3030 §2). `done` becomes true with the last of them."""
+
+    __slots__ = ("_missing", "done")
+
+    fault: Final = None  # BDAT counts: a newline means nothing to it
+
+    def __init__(self, size: int) -> None:
+        self._missing = size
+        self.done = size == 0
+
+    def feed(self, data: bytes, start: int) -> tuple[bytes, int]:
+        """As `DotReader.feed`."""
+        stop = min(len(data), start + self._missing)
+        self._missing -= stop - start
+        self.done = self._missing == 0
+        return data[start:stop], stop

@@ -1,0 +1,335 @@
+"""Dialogues with the core as entries of tables, and the driver that plays them.
+
+A `Dialogue` says what the client sends, which replies it must get and which events the application must see. `check`
+plays it whole, octet by octet and at random cuts, and wants the same each time: contract points 2 to 5 of
+`SMTPConnection`. The tables of the test modules begin at an `Opening`, the part that brings a connection into a state.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from trio_smtp.protocol import (
+    NEED_DATA,
+    PAUSED,
+    AbortReason,
+    Address,
+    Auth,
+    AuthAborted,
+    CloseReason,
+    Config,
+    ConnectionClosed,
+    Event,
+    Hello,
+    Limits,
+    MailFrom,
+    MailParameters,
+    MessageChunk,
+    MessageEnd,
+    MessageStart,
+    RcptParameters,
+    RcptTo,
+    Reply,
+    SMTPConnection,
+    StartTLS,
+    State,
+    TransactionAborted,
+)
+
+Verdict: TypeAlias = Reply | bytes | Sequence[Reply] | None
+"""A positive reply accepts, None does so in the standard way, a negative reply rejects, bytes are a challenge and a
+sequence of replies is for `accept_each`. A negative reply to a `MessageChunk` refuses the message in the middle."""
+
+CONFIG = Config(hostname="mx.example")
+LMTP = Config(hostname="mx.example", lmtp=True)
+OPEN = Config(hostname="mx.example", auth_requires_tls=False, limits=Limits(message_size=20))
+
+ANN = Address("ann", "a.example")
+BOB = Address("bob", "b.example")
+CAT = Address("cat", "b.example")
+
+EHLO = Hello("EHLO", "c.example")
+MAIL = MailFrom(ANN, MailParameters())
+RCPT = RcptTo(BOB, RcptParameters())
+RCPT_CAT = RcptTo(CAT, RcptParameters())
+DATA = MessageStart(chunking=False, declared_size=None)
+BDAT = MessageStart(chunking=True, declared_size=None)
+
+
+def aborted(reason: AbortReason) -> TransactionAborted:
+    return TransactionAborted(reason)
+
+
+def closed(reason: CloseReason) -> ConnectionClosed:
+    return ConnectionClosed(reason)
+
+
+@dataclass(frozen=True, repr=False)
+class Opening:
+    """What brings a new connection into `state`: the octets, the replies to them and the events."""
+
+    state: State
+    wire: bytes = b""
+    replies: str = "220"
+    events: tuple[Event, ...] = ()
+
+    def __repr__(self) -> str:
+        return self.state.name
+
+    def then(self, state: State, wire: bytes, replies: str, *events: Event) -> Opening:
+        return Opening(state, self.wire + wire, f"{self.replies} {replies}", (*self.events, *events))
+
+
+AT_GREETED = Opening(State.GREETED)
+AT_READY = AT_GREETED.then(State.READY, b"EHLO c.example\r\n", "250", EHLO)
+AT_MAIL = AT_READY.then(State.MAIL, b"MAIL FROM:<ann@a.example>\r\n", "250/2.1.0", MAIL)
+AT_RCPT = AT_MAIL.then(State.RCPT, b"RCPT TO:<bob@b.example>\r\n", "250/2.1.5", RCPT)
+AT_DATA = AT_RCPT.then(State.DATA, b"DATA\r\n", "354", DATA)
+AT_BDAT = AT_RCPT.then(State.BDAT, b"BDAT 3\r\nabc", "250/2.0.0", BDAT, MessageChunk(b"abc"))
+# These need `OPEN`: AUTH in clear, and a message of 20 octets at most.
+AT_FAILED = AT_BDAT.then(State.FAILED, b"BDAT 18\r\n" + b"x" * 18, "552", aborted(AbortReason.SIZE))
+AT_AUTH = AT_READY.then(State.AUTH, b"AUTH PLAIN\r\n", "334", Auth("PLAIN", None))
+AT_TLS = AT_READY.then(State.TLS, b"STARTTLS\r\n", "220", StartTLS())
+
+OPENINGS = [AT_GREETED, AT_READY, AT_MAIL, AT_RCPT, AT_DATA, AT_BDAT, AT_FAILED, AT_AUTH, AT_TLS]
+"""One for each state between the greeting and the end."""
+
+LMTP_READY = AT_GREETED.then(State.READY, b"LHLO c.example\r\n", "250", Hello("LHLO", "c.example"))
+LMTP_MAIL = LMTP_READY.then(State.MAIL, b"MAIL FROM:<ann@a.example>\r\n", "250", MAIL)
+LMTP_RCPT = LMTP_MAIL.then(
+    State.RCPT, b"RCPT TO:<bob@b.example>\r\nRCPT TO:<cat@b.example>\r\n", "250 250", RCPT, RCPT_CAT
+)
+LMTP_DATA = LMTP_RCPT.then(State.DATA, b"DATA\r\n", "354", DATA)
+
+
+@dataclass(frozen=True, repr=False)
+class Dialogue:
+    """One entry of a table.
+
+    Args:
+        name: says what it shows; begins with the number of its case, if it has one.
+        opening: what comes first.
+        wire: what the client sends then; several flights if it waits for the replies in between. If STARTTLS was
+            accepted, TLS is established before the next flight.
+        replies: the reply codes, each with its enhanced code where that matters: ``"250 503/5.5.1"``.
+        events: what the application sees; the chunks of a body are joined.
+        verdicts: for a type of event, the verdicts on the first, the second ...; all others are accepted.
+        state: where the dialogue ends, if that is to be looked at.
+        config, tls_active, tls_available, mechanisms: of the connection.
+    """
+
+    name: str
+    opening: Opening
+    wire: bytes | Sequence[bytes]
+    replies: str
+    events: Sequence[Event] = ()
+    verdicts: Mapping[type[Event], Sequence[Verdict]] = field(default_factory=dict)
+    state: State | None = None
+    config: Config = CONFIG
+    tls_active: bool = False
+    tls_available: bool = True
+    mechanisms: Sequence[str] = ("PLAIN", "LOGIN")
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def flights(self) -> list[bytes]:
+        wire = [self.wire] if isinstance(self.wire, bytes) else self.wire
+        return [self.opening.wire + wire[0], *wire[1:]]
+
+
+class Player:
+    """The driver of one connection: gives each event its verdict and remembers all that came out."""
+
+    def __init__(
+        self,
+        connection: SMTPConnection,
+        verdicts: Mapping[type[Event], Sequence[Verdict]] | None = None,
+        limits: Limits = CONFIG.limits,
+    ) -> None:
+        self.connection = connection
+        self.events: list[Event] = []
+        self.sent = b""
+        self._verdicts = {kind: iter(given) for kind, given in (verdicts or {}).items()}
+        self._limits = limits
+
+    @classmethod
+    def of(cls, dialogue: Dialogue) -> Player:
+        connection = SMTPConnection(
+            dialogue.config,
+            tls_active=dialogue.tls_active,
+            tls_available=dialogue.tls_available,
+            auth_mechanisms=dialogue.mechanisms,
+        )
+        connection.greet()
+        return cls(connection, dialogue.verdicts, dialogue.config.limits)
+
+    @classmethod
+    def at(cls, opening: Opening, config: Config = CONFIG) -> Player:
+        """A connection that is where the opening leads; only what comes then is remembered."""
+        player = cls.of(Dialogue("", opening, b"", "", config=config, verdicts={Auth: [b""]}))
+        if opening.wire:
+            player.feed(opening.wire)
+        assert player.connection.state is opening.state
+        player.connection.data_to_send()
+        player.events, player.sent = [], b""
+        return player
+
+    def feed(self, data: bytes) -> None:
+        """Give the connection these octets and answer all that comes of them."""
+        self.connection.receive_data(data)
+        self.run()
+        in_auth = self.connection.state is State.AUTH
+        line = self._limits.auth_line if in_auth else self._limits.command_line
+        assert held(self.connection) <= line + 4  # and what the readers remember
+
+    def run(self) -> None:
+        connection = self.connection
+        while True:
+            event = connection.next_event()
+            if event is NEED_DATA:
+                break
+            if event is PAUSED:
+                assert connection.state in (State.CONNECTED, State.TLS)
+                break
+            if type(event) is ConnectionClosed and self.events and self.events[-1] == event:
+                break
+            assert not isinstance(event, type(NEED_DATA))
+            self._remember(event)
+            self._judge(event)
+        self.sent += connection.data_to_send()
+
+    def _remember(self, event: Event) -> None:
+        if type(event) is MessageChunk:
+            assert event.data, "a chunk is never empty"
+            if self.events and type(last := self.events[-1]) is MessageChunk:
+                self.events[-1] = MessageChunk(last.data + event.data)
+                return
+        self.events.append(event)
+
+    def _judge(self, event: Event) -> None:
+        connection = self.connection
+        verdict = next(self._verdicts.get(type(event), iter(())), None)
+        if isinstance(verdict, bytes):
+            connection.challenge(verdict)
+        elif isinstance(verdict, Reply) and not verdict.positive:
+            connection.reject(verdict)
+        elif isinstance(verdict, Reply):
+            connection.accept(verdict)
+        elif verdict is not None:
+            connection.accept_each(verdict)
+        elif type(event) not in (MessageChunk, TransactionAborted, AuthAborted, ConnectionClosed):
+            while connection.waiting is event:  # once for each recipient in LMTP
+                connection.accept()
+
+    def play(self, flights: Iterable[Sequence[bytes]]) -> None:
+        """Send the flights, each in the pieces into which it is cut."""
+        for flight in flights:
+            if self.connection.state is State.TLS:
+                self.connection.tls_established()
+            for piece in flight:
+                self.feed(piece)
+
+
+def held(connection: SMTPConnection) -> int:
+    """How many octets the connection keeps, itself and in its readers."""
+
+    def octets(value: object) -> int:
+        if isinstance(value, bytes):
+            return len(value)
+        if isinstance(value, list):
+            return sum(map(octets, value))
+        if type(value).__module__.endswith(".readers"):
+            return sum(map(octets, fields(value)))
+        return 0
+
+    def fields(value: object) -> Iterator[object]:
+        for kind in type(value).__mro__:
+            for name in getattr(kind, "__slots__", ()):
+                yield getattr(value, name)
+
+    return sum(map(octets, fields(connection)))
+
+
+def codes(sent: bytes) -> list[str]:
+    """The replies in these octets, as `Dialogue.replies` has them; an error if there is anything else (RFC 5321 §4.2)."""
+    found: list[str] = []
+    begun = ""
+    assert sent.endswith(b"\r\n") or not sent
+    for line in sent.decode("ascii").split("\r\n")[:-1]:
+        match = re.fullmatch(r"([2-5][0-5][0-9])([ -])(?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?[\t -~]*", line)
+        assert match, line
+        assert len(line) <= 510 or match[1] == "334"
+        reply = f"{match[1]}/{match[3] or ''}"
+        assert begun in ("", reply), "the lines of a reply have the same codes"
+        if match[2] == "-":
+            begun = reply
+        else:
+            begun = ""
+            found.append(reply)
+    assert not begun
+    return found
+
+
+def cuts(data: bytes, name: str) -> Iterator[list[bytes]]:
+    """The ways in which a flight is cut up: whole, octet by octet, at random places."""
+    yield [data] if data else []
+    yield [data[i : i + 1] for i in range(len(data))]
+    rng = random.Random(name)
+    for _ in range(3):
+        places = sorted(rng.sample(range(len(data) + 1), min(len(data), rng.randint(1, 12))))
+        pieces = [data[i:j] for i, j in zip([0, *places], [*places, len(data)], strict=True)]
+        yield [piece for piece in pieces if piece]
+
+
+def check(dialogue: Dialogue) -> None:
+    """Play the dialogue, however cut, and compare; then the client goes away, which must be an end as well."""
+    expected_replies = [*dialogue.opening.replies.split(), *dialogue.replies.split()]
+    expected = list(dialogue.opening.events)
+    for event in dialogue.events:
+        if type(event) is MessageChunk and expected and type(last := expected[-1]) is MessageChunk:
+            expected[-1] = MessageChunk(last.data + event.data)
+        else:
+            expected.append(event)
+    ways = [list(cuts(flight, dialogue.name)) for flight in dialogue.flights]
+    sent: bytes | None = None
+    for flights in zip(*ways, strict=True):
+        player = Player.of(dialogue)
+        player.run()
+        player.play(flights)
+        assert player.events == expected
+        assert [
+            actual if "/" in wanted else actual.partition("/")[0]
+            for actual, wanted in zip(codes(player.sent), expected_replies, strict=False)
+        ] == expected_replies, codes(player.sent)
+        assert len(codes(player.sent)) == len(expected_replies), codes(player.sent)
+        assert sent in (None, player.sent)
+        sent = player.sent
+        if dialogue.state is not None:
+            assert player.connection.state is dialogue.state
+        check_end(player)
+
+
+def check_end(player: Player) -> None:
+    """The client goes away: the open transaction is gone, the connection over, and nothing more is said."""
+    connection, events, sent = player.connection, list(player.events), player.sent
+    if connection.state is State.CLOSED:
+        assert type(events[-1]) is ConnectionClosed
+        expected = events
+    else:
+        lost = [TransactionAborted(AbortReason.EOF)] if connection.envelope is not None else []
+        expected = [*events, *lost, ConnectionClosed(CloseReason.EOF)]
+    player.feed(b"")
+    assert player.events == expected
+    assert player.sent == sent
+    assert (connection.state, connection.envelope, connection.waiting) == (State.CLOSED, None, None)
+
+
+def end_of(*events: Event) -> MessageEnd:
+    """The end of the message whose chunks these are."""
+    return MessageEnd(sum(len(event.data) for event in events if type(event) is MessageChunk))

@@ -1,0 +1,299 @@
+"""The driver's side of `SMTPConnection`: greeting, verdicts out of turn, closing, the end of input, cuts of any dialogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.protocol.dialogue import (
+    AT_AUTH,
+    AT_DATA,
+    AT_GREETED,
+    AT_MAIL,
+    AT_RCPT,
+    AT_READY,
+    CONFIG,
+    EHLO,
+    LMTP,
+    LMTP_DATA,
+    OPEN,
+    OPENINGS,
+    RCPT,
+    Opening,
+    Player,
+    aborted,
+    check_end,
+    closed,
+    codes,
+)
+from trio_smtp.protocol import (
+    NEED_DATA,
+    PAUSED,
+    AbortReason,
+    CloseReason,
+    Config,
+    LocalProtocolError,
+    Reply,
+    SMTPConnection,
+    State,
+    replies,
+)
+
+TOO_LONG = Reply(250, "x" * 500, "")
+
+
+# The greeting -----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_parsed_before_the_greeting() -> None:
+    connection = SMTPConnection(CONFIG)
+    connection.receive_data(b"EHLO c.example\r\n")
+    assert connection.next_event() is PAUSED
+    assert connection.data_to_send() == b""
+    assert connection.has_unread_data
+    connection.greet()
+    assert connection.next_event() == EHLO
+
+
+def test_greeting_of_ones_own() -> None:
+    connection = SMTPConnection(CONFIG)
+    connection.greet(Reply(220, ("mx.example ESMTP", "no spam")))
+    assert connection.data_to_send() == b"220-mx.example ESMTP\r\n220 no spam\r\n"
+    assert connection.next_event() is NEED_DATA
+
+
+@pytest.mark.parametrize("reply", [replies.EARLY_TALKER, replies.TOO_MANY_CONNECTIONS])
+def test_38_turned_away(reply: Reply) -> None:
+    connection = SMTPConnection(CONFIG)
+    connection.receive_data(b"EHLO c.example\r\nQUIT\r\n")
+    connection.greet(reply)
+    assert connection.data_to_send() == f"{reply.code} {reply.text}\r\n".encode()
+    assert connection.next_event() == closed(CloseReason.REFUSED)
+    assert connection.next_event() == closed(CloseReason.REFUSED)
+    assert not connection.has_unread_data
+
+
+@pytest.mark.parametrize("reply", [replies.OK, replies.START_INPUT])
+def test_what_is_no_greeting(reply: Reply) -> None:
+    connection = SMTPConnection(CONFIG)
+    with pytest.raises(LocalProtocolError):
+        connection.greet(reply)
+    connection.greet()
+    assert codes(connection.data_to_send()) == ["220/"]
+
+
+@pytest.mark.parametrize("opening", OPENINGS, ids=repr)
+def test_greeting_twice(opening: Opening) -> None:
+    player = Player.at(opening, OPEN)
+    with pytest.raises(LocalProtocolError):
+        player.connection.greet()
+    assert player.connection.state is opening.state
+
+
+def test_gone_before_the_greeting() -> None:
+    connection = SMTPConnection(CONFIG)
+    connection.receive_data(b"EHLO c.example\r\n")
+    connection.receive_data(b"")
+    assert connection.next_event() == closed(CloseReason.EOF)
+    with pytest.raises(LocalProtocolError):
+        connection.greet()
+
+
+# Verdicts ---------------------------------------------------------------------------------------------------------------
+
+
+def at_event(opening: Opening, line: bytes, config: Config = OPEN) -> SMTPConnection:
+    """A connection where the event that the line brings waits for its verdict."""
+    connection = Player.at(opening, config).connection
+    connection.receive_data(line)
+    assert connection.next_event() == connection.waiting is not None
+    return connection
+
+
+WAITING: list[tuple[str, Opening, bytes, Config]] = [
+    ("Hello", AT_GREETED, b"EHLO c.example\r\n", OPEN),
+    ("MailFrom", AT_READY, b"MAIL FROM:<ann@a.example>\r\n", OPEN),
+    ("RcptTo", AT_MAIL, b"RCPT TO:<bob@b.example>\r\n", OPEN),
+    ("MessageStart, DATA", AT_RCPT, b"DATA\r\n", OPEN),
+    ("MessageStart, BDAT", AT_RCPT, b"BDAT 0\r\n", OPEN),
+    ("MessageEnd", AT_DATA, b".\r\n", OPEN),
+    ("MessageEnd, LMTP", LMTP_DATA, b".\r\n", LMTP),
+    ("StartTLS", AT_READY, b"STARTTLS\r\n", OPEN),
+    ("Auth", AT_READY, b"AUTH PLAIN\r\n", OPEN),
+    ("AuthResponse", AT_AUTH, b"\r\n", OPEN),
+    ("Verify", AT_READY, b"VRFY bob\r\n", Config(hostname="mx.example", verify=True)),
+]
+MISUSE: dict[str, Callable[[SMTPConnection], None]] = {
+    "accept(4xx)": lambda connection: connection.accept(replies.MAILBOX_BUSY),
+    "accept(5xx)": lambda connection: connection.accept(replies.MAILBOX_UNKNOWN),
+    "accept(3xx)": lambda connection: connection.accept(replies.START_INPUT),
+    "reject(2xx)": lambda connection: connection.reject(replies.OK),
+    "reject(3xx)": lambda connection: connection.reject(replies.START_INPUT),
+    "challenge": lambda connection: connection.challenge(b""),
+    "accept_each": lambda connection: connection.accept_each([replies.OK] * 9),
+    "tls_established": lambda connection: connection.tls_established(),
+    "greet": lambda connection: connection.greet(),
+}
+
+
+@pytest.mark.parametrize("name", MISUSE)
+@pytest.mark.parametrize(("waiting", "opening", "line", "config"), WAITING, ids=[row[0] for row in WAITING])
+def test_misuse_changes_nothing(
+    waiting: str, opening: Opening, line: bytes, config: Config, name: str
+) -> None:
+    if name == "challenge" and waiting.startswith("Auth"):
+        return  # that is what it is for
+    connection = at_event(opening, line, config)
+    state, event = connection.state, connection.waiting
+    with pytest.raises(LocalProtocolError):
+        MISUSE[name](connection)
+    assert (connection.state, connection.waiting) == (state, event)
+    assert connection.next_event() is PAUSED
+    assert connection.data_to_send() == b""
+    connection.reject(replies.MAILBOX_BUSY)
+    if connection.waiting is not None:  # LMTP: the second recipient
+        connection.reject(replies.MAILBOX_BUSY)
+    assert connection.next_event() is NEED_DATA
+    assert {code.partition("/")[0] for code in codes(connection.data_to_send())} == {"450"}
+
+
+@pytest.mark.parametrize("name", ["accept", "reject", "challenge", "accept_each"])
+@pytest.mark.parametrize("opening", OPENINGS, ids=repr)
+def test_no_verdict_without_an_event(opening: Opening, name: str) -> None:
+    player = Player.at(opening, OPEN)
+    connection = player.connection
+    if name == "reject" and opening.state in (State.DATA, State.BDAT):
+        return  # legal at any time in a message
+    with pytest.raises(LocalProtocolError):
+        {
+            "accept": connection.accept,
+            "reject": lambda: connection.reject(replies.LOCAL_ERROR),
+            "challenge": lambda: connection.challenge(b""),
+            "accept_each": lambda: connection.accept_each([]),
+        }[name]()
+    assert (connection.state, connection.data_to_send()) == (opening.state, b"")
+
+
+@pytest.mark.parametrize(
+    ("opening", "line"), [(AT_RCPT, b"DATA\r\n"), (AT_RCPT, b"BDAT 0\r\n"), (AT_READY, b"STARTTLS\r\n")]
+)
+def test_some_have_one_positive_reply_only(opening: Opening, line: bytes) -> None:
+    connection = at_event(opening, line)
+    with pytest.raises(LocalProtocolError):
+        connection.accept(replies.OK)
+    connection.accept()
+
+
+def test_a_text_that_does_not_fit_into_the_reply_to_ehlo() -> None:
+    connection = at_event(AT_GREETED, b"EHLO c.example\r\n")
+    with pytest.raises(LocalProtocolError):
+        connection.accept(TOO_LONG)
+    assert (connection.state, connection.waiting, connection.hello) == (State.GREETED, EHLO, None)
+    connection.accept()
+    assert connection.state is State.READY
+
+
+def test_a_swallowed_chunk_is_no_message_that_could_be_refused() -> None:
+    """BDAT out of sequence is read while a transaction is open that has nothing to do with it."""
+    player = Player.at(AT_MAIL)
+    player.feed(b"BDAT 5\r\nhe")
+    with pytest.raises(LocalProtocolError):
+        player.connection.reject(replies.LOCAL_ERROR)
+    player.feed(b"lloRCPT TO:<bob@b.example>\r\n")
+    assert player.events[-1] == RCPT
+    assert codes(player.sent)[-2:] == ["503/5.5.1", "250/2.1.5"]
+
+
+def test_a_message_is_refused_once() -> None:
+    player = Player.at(AT_DATA)
+    player.connection.reject(replies.MAILBOX_FULL)
+    player.connection.reject(replies.LOCAL_ERROR)
+    player.feed(b"hello\r\n.\r\n")
+    assert codes(player.sent)[-1] == "452/4.2.2"
+
+
+def test_1_nothing_is_parsed_while_a_verdict_is_due() -> None:
+    connection = at_event(AT_READY, b"MAIL FROM:<ann@a.example>\r\nRCPT TO:<bob@b.example>\r\nNOOP\r\n")
+    connection.receive_data(b"QUIT\r\n")
+    connection.receive_data(b"")
+    assert connection.next_event() is PAUSED
+    assert connection.data_to_send() == b""
+    connection.accept()
+    assert connection.next_event() == RCPT
+    connection.reject(replies.MAILBOX_UNKNOWN)
+    assert connection.next_event() == aborted(AbortReason.QUIT)
+    assert connection.next_event() == closed(CloseReason.QUIT)
+    assert codes(connection.data_to_send()) == ["250/2.1.0", "550/5.1.1", "250/2.0.0", "221/2.0.0"]
+
+
+def test_data_to_send_is_given_once() -> None:
+    player = Player.at(AT_READY)
+    connection = player.connection
+    connection.receive_data(b"NOOP\r\nNOOP\r\n")
+    connection.next_event()
+    assert connection.data_to_send() == replies.OK.wire * 2
+    assert connection.data_to_send() == b""
+
+
+def test_what_may_be_looked_at() -> None:
+    player = Player.at(AT_DATA)
+    connection = player.connection
+    assert (connection.receiving_message, connection.error_count, connection.authenticated) == (True, 0, False)
+    player.feed(b".\r\nFOO\r\nNO")
+    assert (connection.receiving_message, connection.error_count, connection.has_unread_data) == (False, 1, True)
+
+
+# The end ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opening", OPENINGS, ids=repr)
+def test_closing_in_every_state(opening: Opening) -> None:
+    player = Player.at(opening, OPEN)
+    connection = player.connection
+    lost = [aborted(AbortReason.CLOSING)] if connection.envelope is not None else []
+    assert bool(lost) is (opening.state in (State.MAIL, State.RCPT, State.DATA, State.BDAT))
+    connection.receive_data(b"NOOP\r\nNOO")
+    connection.close()
+    connection.close(replies.TIMED_OUT)
+    player.feed(b"QUIT\r\n")
+    assert player.events == [*lost, closed(CloseReason.CLOSING)]
+    assert player.sent == replies.CLOSING.wire
+    assert (connection.state, connection.envelope) == (State.CLOSED, None)
+    assert not connection.receiving_message
+    assert not connection.has_unread_data
+    check_end(player)
+
+
+def test_closing_before_the_greeting() -> None:
+    connection = SMTPConnection(CONFIG)
+    connection.close(replies.TIMED_OUT)
+    assert connection.data_to_send() == b"421 Timed out, closing the connection\r\n"  # RFC 2034 §4
+    assert connection.next_event() == closed(CloseReason.CLOSING)
+
+
+@pytest.mark.parametrize(("waiting", "opening", "line", "config"), WAITING, ids=[row[0] for row in WAITING])
+def test_closing_while_a_verdict_is_due(waiting: str, opening: Opening, line: bytes, config: Config) -> None:
+    connection = at_event(opening, line, config)
+    connection.close()
+    with pytest.raises(LocalProtocolError):
+        connection.accept()
+    assert codes(connection.data_to_send()) == ["421/4.3.2"]
+    events = [connection.next_event(), connection.next_event()]
+    assert closed(CloseReason.CLOSING) in events
+
+
+@pytest.mark.parametrize(("waiting", "opening", "line", "config"), WAITING, ids=[row[0] for row in WAITING])
+def test_gone_while_a_verdict_is_due(waiting: str, opening: Opening, line: bytes, config: Config) -> None:
+    """What was complete is judged and answered first."""
+    connection = at_event(opening, line, config)
+    connection.receive_data(b"")
+    assert connection.next_event() is PAUSED
+    connection.reject(replies.MAILBOX_BUSY)
+    if connection.waiting is not None:
+        connection.reject(replies.MAILBOX_BUSY)
+    player = Player(connection)
+    player.run()
+    assert player.events[-1] == closed(CloseReason.EOF)
+    assert set(codes(player.sent)) <= {"450/4.2.0", "450/"}
+    assert player.sent

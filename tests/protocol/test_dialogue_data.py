@@ -1,0 +1,403 @@
+"""DATA: the message, its end, its faults, its size. RFC 5321 §4.1.1.4, §4.5.2, RFC 1870; CASES 1 to 10, 13, 32, 39, 41."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.protocol.dialogue import (
+    ANN,
+    AT_DATA,
+    AT_GREETED,
+    AT_MAIL,
+    AT_RCPT,
+    AT_READY,
+    CONFIG,
+    DATA,
+    MAIL,
+    RCPT,
+    Dialogue,
+    Player,
+    aborted,
+    check,
+    closed,
+    codes,
+    cuts,
+)
+from trio_smtp.protocol import (
+    AbortReason,
+    CloseReason,
+    Config,
+    Event,
+    Limits,
+    MailFrom,
+    MailParameters,
+    MessageChunk,
+    MessageEnd,
+    MessageStart,
+    RcptTo,
+    Reply,
+    SMTPConnection,
+    State,
+    replies,
+)
+
+KEEP = dataclasses.replace(CONFIG, bare_newline="keep")
+SMALL = dataclasses.replace(CONFIG, limits=Limits(message_size=20))
+SMALL_KEEP = dataclasses.replace(SMALL, bare_newline="keep")
+FULL = replies.MAILBOX_OVER_QUOTA
+LATER = replies.LOCAL_ERROR
+
+EVIL = b"MAIL FROM:<evil@e.example>\r\nRCPT TO:<bob@b.example>\r\nDATA\r\nsmuggled\r\n.\r\n"
+BARE = aborted(AbortReason.BARE_NEWLINE)
+TOO_BIG = aborted(AbortReason.SIZE)
+
+
+def message(content: bytes) -> list[Event]:
+    """What the application sees of a message that comes in well."""
+    return [*([MessageChunk(content)] if content else []), MessageEnd(len(content))]
+
+
+# What is not the end of data, with a transaction behind it that must never be seen as one.
+SMUGGLING = [
+    ("1: LF . LF", b"\n.\n"),
+    ("2: LF . CRLF", b"\n.\r\n"),
+    ("3: CRLF . LF", b"\r\n.\n"),
+    ("3: CRLF . CR", b"\r\n.\r"),
+    ("3: CR . CR", b"\r.\r"),
+    ("3: CR . CRLF", b"\r.\r\n"),
+    ("3: CR . LF", b"\r.\n"),
+    ("3: LF . CR", b"\n.\r"),
+    ("4: CR CRLF . CR CRLF", b"\r\r\n.\r\r\n"),
+    ("4: CRLF . CR CRLF", b"\r\n.\r\r\n"),
+    ("5: CRLF NUL . CRLF", b"\r\n\0.\r\n"),
+    ("5: LF LF . CRLF", b"\n\n.\r\n"),
+]
+
+
+def unstuffed(content: bytes) -> bytes:
+    """RFC 5321 §4.5.2, line by line."""
+    lines = content.split(b"\r\n")
+    return b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)
+
+
+def first_bare(content: bytes) -> int:
+    """Where the first CR or LF is that belongs to no CRLF; the length if there is none."""
+    rest = content.replace(b"\r\n", b"..")
+    return min(len(rest.partition(b"\r")[0]), len(rest.partition(b"\n")[0]))
+
+
+SMUGGLED = [(name, b"hello" + end + EVIL[:-3]) for name, end in SMUGGLING]
+SMUGGLED += [(f"5: {start!r} at the start", start + EVIL[:-3]) for start in (b".\r", b".\n", b"\n.\r", b"\n.\r\n")]
+
+REFUSED = [
+    Dialogue(
+        name,
+        AT_DATA,
+        wire + b".\r\nNOOP\r\n",
+        "550/5.6.0 250",
+        [*([MessageChunk(content[:fault])] if fault else []), BARE],
+        state=State.READY,
+    )
+    for name, wire in SMUGGLED
+    for content in [unstuffed(wire)]
+    for fault in [first_bare(content)]
+    if fault < len(content)
+]
+KEPT = [
+    Dialogue(name, AT_DATA, wire + b".\r\nNOOP\r\n", "250 250", message(unstuffed(wire)), config=KEEP, state=State.READY)
+    for name, wire in SMUGGLED
+]
+
+# Each is sent as it stands, the final dot behind it.
+STUFFED = {
+    "13: empty": (b"", b""),
+    "one line": (b"hello\r\n", b"hello\r\n"),
+    "an empty line": (b"\r\n", b"\r\n"),
+    "9: ..": (b"..\r\n", b".\r\n"),
+    "9: ..x": (b"..x\r\n", b".x\r\n"),
+    "9: .x": (b".x\r\n", b"x\r\n"),
+    "9: ...": (b"a\r\n...\r\nb\r\n", b"a\r\n..\r\nb\r\n"),
+    "9: a dot at the end of a line": (b"a.\r\n", b"a.\r\n"),
+    "9: 1,000 dots": (b"." * 1000 + b"\r\n", b"." * 999 + b"\r\n"),
+    "9: many dot lines": (b"..\r\n" * 100, b".\r\n" * 100),
+    "long lines stream": (b"x" * 5000 + b"\r\n", b"x" * 5000 + b"\r\n"),
+    "8-bit and NUL": (bytes(set(range(256)) - {13, 10}) + b"\r\n", bytes(set(range(256)) - {13, 10}) + b"\r\n"),
+    "46: commands are text": (b"STARTTLS\r\nQUIT\r\nAUTH PLAIN\r\n", b"STARTTLS\r\nQUIT\r\nAUTH PLAIN\r\n"),
+}
+
+ENDS = [
+    Dialogue(
+        "two messages in one transaction each",
+        AT_DATA,
+        b"one\r\n.\r\nMAIL FROM:<ann@a.example>\r\nRCPT TO:<bob@b.example>\r\nDATA\r\ntwo\r\n.\r\nQUIT\r\n",
+        "250/2.6.0 250 250 354 250/2.6.0 221",
+        [*message(b"one\r\n"), MAIL, RCPT, DATA, *message(b"two\r\n"), closed(CloseReason.QUIT)],
+    ),
+    Dialogue(
+        "8: what is pipelined behind the final dot is answered",
+        AT_DATA,
+        b".\r\nRSET\r\nNOOP\r\nFOO\r\nQUIT\r\n",
+        "250 250 250 500 221",
+        [*message(b""), closed(CloseReason.QUIT)],
+    ),
+    Dialogue(
+        "a reply of one's own",
+        AT_DATA,
+        b".\r\n",
+        "250/2.0.0",
+        message(b""),
+        {MessageEnd: [Reply(250, "queued as 42", "2.0.0")]},
+    ),
+    Dialogue(
+        "32: refused at the end, for good",
+        AT_DATA,
+        b".\r\nRCPT TO:<bob@b.example>\r\nDATA\r\nMAIL FROM:<ann@a.example>\r\n",
+        "552/5.2.2 503 503 250",
+        [*message(b""), MAIL],
+        {MessageEnd: [FULL]},
+    ),
+    Dialogue(
+        "32: refused at the end, for now",
+        AT_DATA,
+        b".\r\nRCPT TO:<bob@b.example>\r\n",
+        "451/4.3.0 503",
+        message(b""),
+        {MessageEnd: [LATER]},
+        state=State.READY,
+    ),
+    Dialogue(
+        "421 at the end",
+        AT_DATA,
+        b".\r\nNOOP\r\n",
+        "421/4.3.2",
+        [*message(b""), closed(CloseReason.CLOSING)],
+        {MessageEnd: [replies.CLOSING]},
+    ),
+]
+
+DATA_COMMAND = [
+    Dialogue(
+        "30: before RCPT",
+        AT_MAIL,
+        b"DATA\r\nRCPT TO:<bob@b.example>\r\nDATA\r\n.\r\n",
+        "503/5.5.1 250 354 250",
+        [RCPT, DATA, *message(b"")],
+    ),
+    Dialogue("30: before MAIL", AT_READY, b"DATA\r\n", "503/5.5.1", state=State.READY),
+    Dialogue("with an argument", AT_RCPT, b"DATA now\r\n", "501/5.5.4", state=State.RCPT),
+    Dialogue(
+        "BINARYMIME needs BDAT (RFC 3030 3)",
+        AT_READY,
+        b"MAIL FROM:<ann@a.example> BODY=BINARYMIME\r\nRCPT TO:<bob@b.example>\r\nDATA\r\n",
+        "250 250 503/5.5.1",
+        [MailFrom(ANN, MailParameters(body="BINARYMIME")), RCPT],
+        state=State.RCPT,
+    ),
+    Dialogue(
+        "39: every recipient refused, then the message without waiting: its lines are commands (RFC 2920 3.1)",
+        AT_MAIL,
+        b"RCPT TO:<bob@b.example>\r\nDATA\r\nSubject: hi\r\n\r\nQUIT the job\r\n.\r\nNOOP\r\n",
+        "550 503 500 500 501 500 250",
+        [RCPT],
+        {RcptTo: [replies.MAILBOX_UNKNOWN]},
+        state=State.MAIL,
+    ),
+    Dialogue(
+        "39: DATA refused by the application; it may be tried again",
+        AT_RCPT,
+        b"DATA\r\nSubject: hi\r\n.\r\nDATA\r\n.\r\n",
+        "451 500 500 354 250",
+        [DATA, DATA, *message(b"")],
+        {MessageStart: [LATER]},
+    ),
+    Dialogue(
+        "39: the error budget ends it",
+        AT_MAIL,
+        b"DATA\r\n" + b"spam and eggs\r\n" * 40,
+        "503" + " 500" * 18 + " 421/4.7.0",
+        [aborted(AbortReason.CLOSING), closed(CloseReason.ERRORS)],
+    ),
+    Dialogue(
+        "39: the message without waiting for 354",
+        AT_GREETED,
+        AT_DATA.wire + b"hello\r\n.\r\nQUIT\r\n",
+        "250 250 250 354 250 221",
+        [*AT_DATA.events, *message(b"hello\r\n"), closed(CloseReason.QUIT)],
+    ),
+]
+
+# Limit 20, dots removed (RFC 1870 §6.3 has it that the final dot and stuffing do not count).
+SIZES = [
+    Dialogue("at the limit", AT_DATA, b"x" * 18 + b"\r\n.\r\n", "250", message(b"x" * 18 + b"\r\n"), config=SMALL),
+    Dialogue(
+        "stuffed dots are not counted",
+        AT_DATA,
+        b"." + b"." * 18 + b"\r\n.\r\n",
+        "250",
+        message(b"." * 18 + b"\r\n"),
+        config=SMALL,
+    ),
+    *(
+        Dialogue(
+            f"65: over the limit by {len(content) - 20}",
+            AT_DATA,
+            content + b".\r\nNOOP\r\nRCPT TO:<bob@b.example>\r\nMAIL FROM:<ann@a.example>\r\n",
+            "552/5.3.4 250 503 250",
+            [MessageChunk(content[:20]), TOO_BIG, MAIL],
+            config=SMALL,
+        )
+        for content in (b"x" * 19 + b"\r\n", b"x" * 20 + b"\r\n", b"x" * 21 + b"\r\n", b"QUIT\r\n" * 30)
+    ),
+    Dialogue(
+        "too big before bare",
+        AT_DATA,
+        b"x" * 20 + b"\ny\r\n.\r\n",
+        "552",
+        [MessageChunk(b"x" * 20), TOO_BIG],
+        config=SMALL,
+    ),
+    Dialogue(
+        "bare before too big",
+        AT_DATA,
+        b"x" * 19 + b"\ny\r\n.\r\n",
+        "550",
+        [MessageChunk(b"x" * 19), BARE],
+        config=SMALL,
+    ),
+    Dialogue(
+        "a bare CR at the limit",
+        AT_DATA,
+        b"x" * 19 + b"\ry\r\n.\r\n",
+        "550",
+        [MessageChunk(b"x" * 19), BARE],
+        config=SMALL,
+    ),
+    Dialogue(
+        "a bare CR over the limit",
+        AT_DATA,
+        b"x" * 20 + b"\ry\r\n.\r\n",
+        "552",
+        [MessageChunk(b"x" * 20), TOO_BIG],
+        config=SMALL,
+    ),
+    Dialogue(
+        "a newline kept counts",
+        AT_DATA,
+        b"\n" * 21 + b"\r\n.\r\n",
+        "552",
+        [MessageChunk(b"\n" * 20), TOO_BIG],
+        config=SMALL_KEEP,
+    ),
+    Dialogue(
+        "ten times the limit is read to its end",
+        AT_DATA,
+        b"x" * 198 + b"\r\n.\r\nNOOP\r\n",
+        "552 250",
+        [MessageChunk(b"x" * 20), TOO_BIG],
+        config=SMALL,
+        state=State.READY,
+    ),
+    Dialogue(
+        "more closes the connection",
+        AT_DATA,
+        b"x" * 199 + b"\r\n.\r\nNOOP\r\n",
+        "552/5.3.4",
+        [MessageChunk(b"x" * 20), TOO_BIG, closed(CloseReason.OVERSIZE)],
+        config=SMALL,
+    ),
+    Dialogue(
+        "more of what has a bare newline as well",
+        AT_DATA,
+        b"\n" + b"x" * 201,
+        "552",
+        [BARE, closed(CloseReason.OVERSIZE)],
+        config=SMALL,
+    ),
+    Dialogue(
+        "the next message begins at 0",
+        AT_DATA,
+        b"x" * 15 + b"\r\n.\r\n" + AT_DATA.wire.removeprefix(AT_READY.wire) + b"y" * 15 + b"\r\n.\r\n",
+        "250 250 250 354 250",
+        [*message(b"x" * 15 + b"\r\n"), MAIL, RCPT, DATA, *message(b"y" * 15 + b"\r\n")],
+        config=SMALL,
+    ),
+]
+
+
+@pytest.mark.parametrize("dialogue", REFUSED, ids=str)
+def test_10_bare_newlines_are_refused_at_the_true_end(dialogue: Dialogue) -> None:
+    check(dialogue)
+
+
+@pytest.mark.parametrize("dialogue", KEPT, ids=str)
+def test_10_bare_newlines_are_kept(dialogue: Dialogue) -> None:
+    check(dialogue)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("name", STUFFED)
+def test_dots(name: str, keep: bool) -> None:
+    wire, content = STUFFED[name]
+    config = KEEP if keep else CONFIG
+    check(Dialogue(name, AT_DATA, wire + b".\r\nNOOP\r\n", "250 250", message(content), config=config))
+
+
+@pytest.mark.parametrize("dialogue", [*ENDS, *DATA_COMMAND, *SIZES], ids=str)
+def test_dialogue(dialogue: Dialogue) -> None:
+    check(dialogue)
+
+
+def test_9_a_million_dots() -> None:
+    player = Player.of(Dialogue("", AT_DATA, b"", ""))
+    player.feed(AT_DATA.wire)
+    for _ in range(100):
+        player.feed(b"." * 10_000)
+    player.feed(b"\r\n.\r\n")
+    assert player.events[-2:] == message(b"." * 999_999 + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("rest", "config"),
+    [
+        (b"hello\r\n.\r\n", CONFIG),
+        (b"h\r\n..\r\n.\r\n", CONFIG),
+        (b"he\nllo\r\n.\r\n", CONFIG),  # what comes later is no reason any more
+        (b"hello" * 10 + b"\r\n.\r\n", SMALL),
+    ],
+)
+def test_refused_in_the_middle(rest: bytes, config: Config) -> None:
+    for pieces in cuts(AT_DATA.wire + rest + b"NOOP\r\nDATA\r\nMAIL FROM:<ann@a.example>\r\n", "refused"):
+        player = Player.of(Dialogue("", AT_DATA, b"", "", verdicts={MessageChunk: [FULL]}, config=config))
+        player.play([pieces])
+        assert codes(player.sent)[4:] == ["354/", "552/5.2.2", "250/2.0.0", "503/5.5.1", "250/2.1.0"]
+        assert [event for event in player.events if type(event) is not MessageChunk] == [*AT_DATA.events, MAIL]
+
+
+def test_refused_in_the_middle_with_421() -> None:
+    player = Player.of(Dialogue("", AT_DATA, b"", "", verdicts={MessageChunk: [replies.CLOSING]}))
+    player.feed(AT_DATA.wire + b"hello\r\n.\r\nNOOP\r\n")
+    assert codes(player.sent)[4:] == ["354/", "421/4.3.2"]
+    assert player.events[-1] == closed(CloseReason.CLOSING)
+
+
+def test_41_half_closed_after_the_final_dot() -> None:
+    connection = SMTPConnection(CONFIG)
+    connection.greet()
+    player = Player(connection)
+    player.feed(AT_DATA.wire)
+    connection.receive_data(b"hello\r\n.\r\nNOOP\r\n")
+    connection.receive_data(b"")
+    player.run()
+    assert player.events[-2:] == [MessageEnd(7), closed(CloseReason.EOF)]
+    assert codes(player.sent)[4:] == ["354/", "250/2.6.0", "250/2.0.0"]
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"hello\r\n", b"hello\r\n.", b"hello\r\n.\r", b"hello\n.\n"])
+def test_41_gone_in_the_middle(body: bytes) -> None:
+    player = Player.of(Dialogue("", AT_DATA, b"", "", config=KEEP))
+    player.feed(AT_DATA.wire + body)
+    player.feed(b"")
+    assert player.events[-2:] == [aborted(AbortReason.EOF), closed(CloseReason.EOF)]
+    assert codes(player.sent)[4:] == ["354/"]

@@ -1,0 +1,146 @@
+"""What ends a session that gets nowhere: too many errors, too many commands without a message. CASES 35, 36."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.protocol.dialogue import (
+    AT_GREETED,
+    AT_MAIL,
+    AT_RCPT,
+    AT_READY,
+    CONFIG,
+    DATA,
+    EHLO,
+    MAIL,
+    RCPT,
+    Dialogue,
+    aborted,
+    check,
+    closed,
+)
+from trio_smtp.protocol import (
+    AbortReason,
+    CloseReason,
+    Event,
+    Limits,
+    MailFrom,
+    MessageEnd,
+    RcptTo,
+    Reply,
+    replies,
+)
+
+ERRORS = closed(CloseReason.ERRORS)
+JUNK = closed(CloseReason.JUNK)
+CLOSING = aborted(AbortReason.CLOSING)
+UNKNOWN = replies.MAILBOX_UNKNOWN
+BUSY = replies.MAILBOX_BUSY
+
+MESSAGE = AT_RCPT.wire.removeprefix(AT_READY.wire) + b"DATA\r\n.\r\n"
+MESSAGE_EVENTS: list[Event] = [MAIL, RCPT, DATA, MessageEnd(0)]
+
+DIALOGUES = [
+    Dialogue("35: 19 errors", AT_READY, b"FOO\r\n" * 19 + b"NOOP\r\n", "500 " * 19 + "250"),
+    Dialogue(
+        "35: the 20th, and nothing behind it", AT_READY, b"FOO\r\n" * 30, "500/5.5.1 " * 19 + "421/4.7.0", [ERRORS]
+    ),
+    Dialogue(
+        "35: of any kind",
+        AT_GREETED,
+        b"EHLO\r\nMAIL FROM:<a@b>\r\nQUIT x\r\nNOOP \0\r\nNOOP\n\r\n" + b"x" * 3000 + b"\r\nBDAT 1\r\nxEXPN\r\n",
+        "501 503 501 501 500 500 503 421",
+        [ERRORS],
+        config=dataclasses.replace(CONFIG, limits=Limits(errors=8)),
+    ),
+    Dialogue(
+        "35: also what the application refuses for good, not what it refuses for now",
+        AT_MAIL,
+        b"RCPT TO:<bob@b.example>\r\n" * 60,
+        "550 " * 10 + "450 " * 30 + "550 " * 9 + "421",
+        [*[RCPT] * 50, CLOSING, ERRORS],
+        {RcptTo: [UNKNOWN] * 10 + [BUSY] * 30 + [UNKNOWN] * 10},
+    ),
+    Dialogue(
+        "35: a message that is delivered gives a new start",
+        AT_READY,
+        b"FOO\r\n" * 19 + MESSAGE + b"FOO\r\n" * 20,
+        "500 " * 19 + "250 250 354 250 " + "500 " * 19 + "421",
+        [*MESSAGE_EVENTS, ERRORS],
+    ),
+    Dialogue(
+        "35: one that is refused for now gives none",
+        AT_READY,
+        b"FOO\r\n" * 19 + MESSAGE + b"FOO\r\n",
+        "500 " * 19 + "250 250 354 450 421",
+        [*MESSAGE_EVENTS, ERRORS],
+        {MessageEnd: [BUSY]},
+    ),
+    Dialogue(
+        "35: one that is refused for good is an error",
+        AT_READY,
+        b"FOO\r\n" * 19 + MESSAGE,
+        "500 " * 19 + "250 250 354 421",
+        [*MESSAGE_EVENTS, ERRORS],
+        {MessageEnd: [UNKNOWN]},
+    ),
+    Dialogue(
+        "35: RSET and EHLO give none",
+        AT_READY,
+        b"FOO\r\n" * 19 + b"RSET\r\nEHLO c.example\r\nFOO\r\n",
+        "500 " * 19 + "250 250 421",
+        [EHLO, ERRORS],
+    ),
+    Dialogue("36: 98 commands that lead nowhere, after EHLO", AT_READY, b"NOOP\r\n" * 98, "250 " * 98),
+    Dialogue("36: the 100th", AT_READY, b"NOOP\r\n" * 120, "250 " * 98 + "421/4.7.0", [JUNK]),
+    Dialogue(
+        "36: of any kind",
+        AT_RCPT,
+        b"RSET\r\nVRFY x\r\nEXPN x\r\nHELP\r\nNOOP\r\nHELO\r\nVRFY\r\nRSET x\r\nEHLO c.example\r\n",
+        "250 252 502 214 250 501 501 501 421",
+        [aborted(AbortReason.RSET), JUNK],
+        config=dataclasses.replace(CONFIG, limits=Limits(junk_commands=10)),
+    ),
+    *(
+        Dialogue(
+            f"36: the last is {line!r}",
+            AT_MAIL,
+            b"NOOP\r\n" + line,
+            "250 421",
+            [CLOSING, JUNK],
+            config=dataclasses.replace(CONFIG, limits=Limits(junk_commands=3)),
+        )
+        for line in (b"RSET\r\n", b"VRFY x\r\n", b"EXPN x\r\n", b"HELP\r\n", b"NOOP\r\n", b"HELO c.example\r\n")
+    ),
+    Dialogue(
+        "36: a message gives a new start",
+        AT_READY,
+        b"NOOP\r\n" * 98 + MESSAGE + b"NOOP\r\n" * 100,
+        "250 " * 98 + "250 250 354 250 " + "250 " * 99 + "421",
+        [*MESSAGE_EVENTS, JUNK],
+    ),
+    Dialogue("36: QUIT is no junk", AT_READY, b"NOOP\r\n" * 98 + b"QUIT\r\n", "250 " * 98 + "221", [closed(CloseReason.QUIT)]),
+    Dialogue(
+        "the application ends it with 421",
+        AT_READY,
+        b"MAIL FROM:<ann@a.example>\r\nNOOP\r\n",
+        "421/4.3.2",
+        [MAIL, closed(CloseReason.CLOSING)],
+        {MailFrom: [replies.CLOSING]},
+    ),
+    Dialogue(
+        "and so in a transaction",
+        AT_MAIL,
+        b"RCPT TO:<bob@b.example>\r\nNOOP\r\n",
+        "421/4.7.1",
+        [RCPT, CLOSING, closed(CloseReason.CLOSING)],
+        {RcptTo: [Reply(421, "go away", "4.7.1")]},
+    ),
+]
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES, ids=str)
+def test_dialogue(dialogue: Dialogue) -> None:
+    check(dialogue)

@@ -1,0 +1,168 @@
+"""STARTTLS: when it is taken, what is discarded, what is forgotten. RFC 3207; CASES 47 to 49."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.protocol.dialogue import (
+    AT_GREETED,
+    AT_MAIL,
+    AT_READY,
+    CONFIG,
+    EHLO,
+    MAIL,
+    Dialogue,
+    Player,
+    aborted,
+    check,
+    closed,
+    codes,
+)
+from trio_smtp.protocol import (
+    PAUSED,
+    AbortReason,
+    Auth,
+    CloseReason,
+    Limits,
+    LocalProtocolError,
+    StartTLS,
+    State,
+    replies,
+)
+
+CLEAR = dataclasses.replace(CONFIG, auth_requires_tls=False)
+HELLO = b"EHLO c.example\r\n"
+
+DIALOGUES = [
+    Dialogue("accepted", AT_READY, b"STARTTLS\r\n", "220/2.0.0", [StartTLS()], state=State.TLS),
+    Dialogue(
+        "48: everything is forgotten but that there is TLS now",
+        AT_READY,
+        (b"STARTTLS\r\n", b"MAIL FROM:<ann@a.example>\r\n" + HELLO + b"MAIL FROM:<ann@a.example> SIZE=1\r\n"),
+        "220 503/5.5.1 250 250",
+        [StartTLS(), EHLO, dataclasses.replace(MAIL, params=dataclasses.replace(MAIL.params, size=1))],
+        state=State.MAIL,
+    ),
+    Dialogue(
+        "48: the login too",
+        AT_READY,
+        (b"AUTH PLAIN AAAA\r\nSTARTTLS\r\n", HELLO + b"AUTH PLAIN AAAA\r\n"),
+        "235 220 250 235",
+        [Auth("PLAIN", b"\0\0\0"), StartTLS(), EHLO, Auth("PLAIN", b"\0\0\0")],
+        config=CLEAR,
+    ),
+    Dialogue(
+        "49: twice",
+        AT_READY,
+        (b"STARTTLS\r\n", HELLO + b"STARTTLS\r\n"),
+        "220 250 503/5.5.1",
+        [StartTLS(), EHLO],
+        state=State.READY,
+    ),
+    Dialogue("49: inside implicit TLS", AT_READY, b"STARTTLS\r\n", "503/5.5.1", tls_active=True),
+    Dialogue("49: with an argument", AT_READY, b"STARTTLS now\r\nSTARTTLS \r\n", "501/5.5.4 220", [StartTLS()]),
+    Dialogue("49: in a transaction", AT_MAIL, b"STARTTLS\r\n", "503/5.5.1", state=State.MAIL),
+    Dialogue("before EHLO", AT_GREETED, b"STARTTLS\r\n", "503"),
+    Dialogue("no certificate", AT_READY, b"STARTTLS\r\n", "502/5.5.1", tls_available=False),
+    Dialogue(
+        "refused by the application: go on in clear (RFC 3207 4)",
+        AT_READY,
+        b"STARTTLS\r\nNOOP\r\n",
+        "454/4.7.0 250",
+        [StartTLS()],
+        {StartTLS: [replies.TLS_UNAVAILABLE]},
+        state=State.READY,
+    ),
+    Dialogue(
+        "refused with 421",
+        AT_READY,
+        b"STARTTLS\r\nNOOP\r\n",
+        "421",
+        [StartTLS(), closed(CloseReason.CLOSING)],
+        {StartTLS: [replies.CLOSING]},
+    ),
+]
+
+INJECTED = [
+    b"MAIL FROM:<evil@e.example>\r\nRCPT TO:<bob@b.example>\r\n",
+    b"NOOP",
+    b"EHLO evil.example\r\nAUTH PLAIN ",
+    b"\r\n",
+    b"x" * 5000,
+]
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES, ids=str)
+def test_dialogue(dialogue: Dialogue) -> None:
+    check(dialogue)
+
+
+def player_at_ready(config: Limits = CONFIG.limits) -> Player:
+    player = Player.of(Dialogue("", AT_READY, b"", "", config=dataclasses.replace(CONFIG, limits=config)))
+    player.feed(AT_READY.wire)
+    return player
+
+
+@pytest.mark.parametrize("tail", INJECTED)
+@pytest.mark.parametrize("same_segment", [True, False])
+def test_47_what_comes_in_clear_is_discarded(tail: bytes, same_segment: bool) -> None:
+    player = player_at_ready()
+    connection = player.connection
+    for piece in [b"STARTTLS\r\n" + tail] if same_segment else [b"STARTTLS\r\n", tail]:
+        player.feed(piece)
+    assert connection.next_event() is PAUSED
+    assert not connection.has_unread_data
+    connection.tls_established()
+    player.feed(b"NOOP\r\n" + HELLO)
+    assert codes(player.sent)[2:] == ["220/2.0.0", "250/2.0.0", "250/"]
+    assert player.events[-2:] == [StartTLS(), EHLO]
+    assert connection.error_count == (1 if same_segment else 0)
+
+
+def test_47_injecting_is_an_error() -> None:
+    player = player_at_ready(Limits(errors=2))
+    player.feed(b"STARTTLS\r\nNOOP\r\n")
+    player.connection.tls_established()
+    player.feed(b"FOO\r\n")
+    assert codes(player.sent)[-1] == "421/4.7.0"
+
+
+def test_48_what_is_known_before_and_after() -> None:
+    player = player_at_ready()
+    connection = player.connection
+    player.feed(b"STARTTLS\r\n")
+    assert (connection.tls_active, connection.hello) == (False, EHLO)
+    connection.tls_established()
+    assert (connection.tls_active, connection.hello, connection.state) == (True, None, State.GREETED)
+    assert (connection.authenticated, connection.envelope) == (False, None)
+    sent = len(player.sent)
+    player.feed(HELLO)
+    offered = player.sent[sent:]
+    assert b"STARTTLS" not in offered
+    assert b"250-AUTH PLAIN LOGIN\r\n" in offered
+
+
+def test_the_client_goes_away_instead_of_shaking_hands() -> None:
+    player = player_at_ready()
+    player.feed(b"STARTTLS\r\n")
+    player.feed(b"")
+    assert player.events[-1] == closed(CloseReason.EOF)
+    with pytest.raises(LocalProtocolError):
+        player.connection.tls_established()
+
+
+def test_the_server_closes_instead_of_shaking_hands() -> None:
+    player = player_at_ready()
+    player.feed(b"STARTTLS\r\n")
+    player.connection.close(replies.TIMED_OUT)
+    player.run()
+    assert player.events[-1] == closed(CloseReason.CLOSING)
+
+
+def test_a_transaction_in_clear_is_closed_for_good() -> None:
+    player = player_at_ready()
+    player.feed(b"MAIL FROM:<ann@a.example>\r\nSTARTTLS\r\nRSET\r\nSTARTTLS\r\n")
+    assert codes(player.sent)[2:] == ["250/2.1.0", "503/5.5.1", "250/2.0.0", "220/2.0.0"]
+    assert player.events[-2:] == [aborted(AbortReason.RSET), StartTLS()]

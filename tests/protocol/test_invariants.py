@@ -1,0 +1,205 @@
+"""What holds for any dialogue: the contract of `SMTPConnection`, points 2 to 5, and the end of input at any octet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.protocol.dialogue import (
+    AT_BDAT,
+    AT_DATA,
+    AT_RCPT,
+    AT_READY,
+    OPEN,
+    Player,
+    Verdict,
+    aborted,
+    check_end,
+    closed,
+    codes,
+    cuts,
+)
+from trio_smtp.protocol import (
+    AbortReason,
+    Auth,
+    CloseReason,
+    Config,
+    Event,
+    Hello,
+    Limits,
+    MailFrom,
+    MessageChunk,
+    MessageEnd,
+    MessageStart,
+    RcptTo,
+    SMTPConnection,
+    State,
+    replies,
+)
+
+
+def start(config: Config, verdicts: Mapping[type[Event], Sequence[Verdict]]) -> Player:
+    connection = SMTPConnection(config, tls_active=True, auth_mechanisms=("PLAIN", "LOGIN"))
+    connection.greet()
+    player = Player(connection, verdicts, config.limits)
+    player.run()
+    return player
+
+
+def without_chunks(events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if type(event) is not MessageChunk]
+
+
+SESSION = (
+    AT_RCPT.wire
+    + b"NOOP\nNOOP\r\nDATA\r\n.hello\r\n..\r\n.\r\n"
+    + AT_BDAT.wire.removeprefix(AT_READY.wire)
+    + b"BDAT 4\r\n.\r\n\nVRFY x\r\nBDAT 0 LAST\r\nBDAT 3\r\nfooRSET\r\nAUTH PLAIN\r\nAAAA\r\n"
+    + AT_DATA.wire.removeprefix(AT_READY.wire)
+    + b"bare\nx\r\n.\r\nFOO\r\nAUTH LOGIN\r\n*\r\nQUIT\r\n"
+)
+
+
+def test_gone_after_every_octet() -> None:
+    """What was complete is answered and no more, and the open transaction is known to be gone."""
+    whole = start(OPEN, {Auth: [b"", b""]})
+    whole.feed(SESSION)
+    assert whole.events[-1] == closed(CloseReason.QUIT)
+    for end in range(1, len(SESSION)):
+        player = start(OPEN, {Auth: [b"", b""]})
+        player.feed(SESSION[:end])
+        check_end(player)
+        assert whole.sent.startswith(player.sent)
+        *seen, last = without_chunks(player.events)
+        assert last == closed(CloseReason.EOF)
+        if seen and seen[-1] == aborted(AbortReason.EOF):
+            seen.pop()
+        assert seen == without_chunks(whole.events)[: len(seen)]
+
+
+# Lines that take a reply each, in any state but those where they are no commands.
+PLAIN_LINES = [
+    b"EHLO c.example\r\n",
+    b"HELO c\r\n",
+    b"EHLO\r\n",
+    b"MAIL FROM:<ann@a.example>\r\n",
+    b"MAIL FROM:<> SIZE=10 BODY=BINARYMIME\r\n",
+    b"MAIL FROM:<ann@a.example> SIZE=1000\r\n",
+    b"RCPT TO:<bob@b.example>\r\n",
+    b"RCPT TO:<>\r\n",
+    b"RSET\r\n",
+    b"NOOP\r\n",
+    b"VRFY x\r\n",
+    b"EXPN x\r\n",
+    b"HELP\r\n",
+    b"FOO\r\n",
+    b"\r\n",
+    b".\r\n",
+    b"*\r\n",
+    b"hello\r\n",
+    b"x" * 600 + b"\r\n",
+    b"NOOP\n\rNOOP\r\n",
+    b"MAIL FROM:<\0@b>\r\n",
+    b"BDAT 0\r\n",
+    b"BDAT 0 LAST\r\n",
+    b"BDAT 6\r\nQUIT\r\n",
+    b"BDAT 5 LAST\r\n\r\n.\r\n",
+    b"BDAT 30\r\n" + b"QUIT\r\n" * 5,
+]
+PIECES = [
+    *PLAIN_LINES,
+    b"DATA\r\n",
+    b"BDAT 5\r\n",
+    b"BDAT 30 LAST\r\n",
+    b"BDAT 999\r\n",
+    b"BDAT x\r\n",
+    b"QUIT\r\n",
+    b"STARTTLS\r\n",
+    b"AUTH PLAIN\r\n",
+    b"AUTH PLAIN AAAA\r\n",
+    b"AUTH LOGIN =\r\n",
+    b"AAAA\r\n",
+    b"GET /\r\n",
+    b"\x16\x03",
+    b"\n",
+    b"\r",
+    b".",
+    b"..\r\n",
+    b"x" * 50,
+    b"x" * 600,
+    AT_READY.wire,
+    AT_RCPT.wire.removeprefix(AT_READY.wire),
+    AT_RCPT.wire.removeprefix(AT_READY.wire),
+    AT_DATA.wire,
+    AT_DATA.wire,
+]
+
+no = st.sampled_from([replies.MAILBOX_BUSY, replies.MAILBOX_UNKNOWN, replies.CLOSING])
+some_verdicts = st.fixed_dictionaries(
+    {},
+    optional={
+        **{
+            kind: st.lists(st.none() | no, max_size=4)
+            for kind in (Hello, MailFrom, RcptTo, MessageStart, MessageChunk, MessageEnd)
+        },
+        Auth: st.lists(st.none() | no | st.just(b"go on"), max_size=4),
+    },
+)
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=25).map(b"".join),
+    some_verdicts,
+    st.booleans(),
+    st.sampled_from(["keep", "reject"]),
+    st.integers(0, 2**32),
+)
+def test_3_4_5_the_cuts_do_not_show_and_nothing_raises(
+    wire: bytes,
+    verdicts: Mapping[type[Event], Sequence[Verdict]],
+    lmtp: bool,
+    bare_newline: Literal["keep", "reject"],
+    seed: int,
+) -> None:
+    config = Config(
+        hostname="mx.example",
+        lmtp=lmtp,
+        bare_newline=bare_newline,
+        limits=Limits(command_line=512, message_size=20, errors=10, junk_commands=10, recipients=3),
+    )
+    if lmtp:
+        wire = wire.replace(b"EHLO", b"LHLO")
+    seen: list[tuple[bytes, list[Event], State]] = []
+    for pieces in cuts(wire, str(seed)):
+        player = start(config, verdicts)
+        player.play([pieces])  # looks at what is held, too
+        codes(player.sent)
+        # A verdict on chunks is one on the first that comes, and how much that is depends on the cuts.
+        events = without_chunks(player.events) if MessageChunk in verdicts else player.events
+        seen.append((player.sent, list(events), player.connection.state))
+        check_end(player)
+    assert all(one == seen[0] for one in seen)
+
+
+@given(st.lists(st.sampled_from(PLAIN_LINES), max_size=40))
+def test_2_every_command_line_gets_one_reply(lines: list[bytes]) -> None:
+    player = start(Config(hostname="mx.example", limits=Limits(errors=99, message_size=20)), {})
+    player.feed(AT_READY.wire + b"".join(lines))
+    assert len(codes(player.sent)) == 2 + len(lines)
+
+
+@pytest.mark.parametrize("octet", [b"x", b"\r", b"\n", b".", b"\r\n", b"\r\n.x", b"\0"])
+def test_5_nothing_of_a_body_is_held(octet: bytes) -> None:
+    player = Player.at(AT_DATA)
+    connection = player.connection
+    body = octet * 100_000
+    for start_ in range(0, len(body), 4096):
+        connection.receive_data(body[start_ : start_ + 4096])
+        while type(connection.next_event()) is MessageChunk:
+            pass
+        assert connection.receiving_message
+        assert not connection.has_unread_data
