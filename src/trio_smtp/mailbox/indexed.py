@@ -1,0 +1,225 @@
+"""What all stores that keep an `Index` in memory have in common: every method but the keeping itself.
+
+A subclass says how a change becomes lasting and where bodies are, in five hooks:
+
+- `_look`: look something up in the index, with everything in it that was committed before, by others too;
+- `_commit`: plan, record, apply, in one step that no other change and no look comes between;
+- `_delivery`: the same for messages, whose bodies arrive in pieces;
+- `_read`: the octets of a body; may block;
+- `_run`: call a function that may block, without blocking others if the store lives in an event loop.
+"""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import partial as bind
+from typing import Generic, TypeVar
+
+from trio_smtp.mailbox.headers import HEAD, summarise
+from trio_smtp.mailbox.index import Index, to_seconds
+from trio_smtp.mailbox.names import check_flags
+from trio_smtp.mailbox.operations import Operation
+from trio_smtp.mailbox.passwords import hash_password
+from trio_smtp.mailbox.search import matches
+from trio_smtp.mailbox.store import (
+    Account,
+    Credentials,
+    Delivered,
+    Delivery,
+    FlagMode,
+    Mailbox,
+    MailStore,
+    Message,
+    MessageInfo,
+    MessageSummary,
+    Search,
+    Target,
+)
+
+__all__ = ["IndexedStore", "now"]
+
+B = TypeVar("B")
+R = TypeVar("R")
+
+_PAGE = 500  # messages looked at in one go
+
+
+class IndexedStore(MailStore, Generic[B]):
+    """`MailStore` on top of `Index[B]`; B says where the content of a message is."""
+
+    # --- what a subclass adds
+
+    @abc.abstractmethod
+    async def _look(self, look: Callable[[Index[B]], R]) -> R:
+        """Call `look` with the present state, and return its result."""
+
+    @abc.abstractmethod
+    async def _commit(self, plan: Callable[[Index[B]], tuple[Operation[B], R]]) -> R:
+        """Call `plan`, make its operation last, apply it, and return its result."""
+
+    @abc.abstractmethod
+    def _delivery(
+        self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
+    ) -> Delivery:
+        """A delivery; `flags` are checked, `date` is in seconds and None for the time of the commit."""
+
+    @abc.abstractmethod
+    def _read(self, body: B, limit: int | None) -> bytes:
+        """The content of a message, or its first `limit` octets. Called inside `_run` only."""
+
+    @abc.abstractmethod
+    async def _run(self, function: Callable[[], R]) -> R:
+        """Call a function that computes or blocks for long."""
+
+    # --- accounts
+
+    async def create_account(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        addresses: Iterable[str] = (),
+        password: str | Credentials | None = None,
+        quota: int | None = None,
+    ) -> Account:
+        addresses = tuple(addresses)
+        credentials = await self._credentials(password)
+        return await self._commit(lambda index: index.create_account(name, description, addresses, credentials, quota))
+
+    async def delete_account(self, name: str) -> None:
+        await self._commit(lambda index: index.delete_account(name))
+
+    async def list_accounts(self) -> list[Account]:
+        return await self._look(lambda index: index.accounts())
+
+    async def get_account(self, name: str) -> Account:
+        return await self._look(lambda index: index.account(name))
+
+    async def find_account(self, address: str) -> Account | None:
+        return await self._look(lambda index: index.find_account(address))
+
+    async def set_password(self, name: str, password: str | Credentials | None) -> None:
+        credentials = await self._credentials(password)
+        await self._commit(lambda index: index.set_credentials(name, credentials))
+
+    async def get_credentials(self, name: str) -> Credentials | None:
+        return await self._look(lambda index: index.credentials(name))
+
+    async def _credentials(self, password: str | Credentials | None) -> Credentials | None:
+        if isinstance(password, str):
+            return await self._run(bind(hash_password, password))
+        return password
+
+    # --- mailboxes
+
+    async def create_mailbox(self, account: str, name: str) -> Mailbox:
+        return await self._commit(lambda index: index.create_mailbox(account, name))
+
+    async def delete_mailbox(self, account: str, name: str) -> None:
+        await self._commit(lambda index: index.delete_mailbox(account, name))
+
+    async def rename_mailbox(self, account: str, name: str, new_name: str) -> None:
+        await self._commit(lambda index: index.rename_mailbox(account, name, new_name))
+
+    async def set_read_only(self, account: str, mailbox: str, read_only: bool) -> None:
+        await self._commit(lambda index: index.set_read_only(account, mailbox, read_only))
+
+    async def list_mailboxes(self, account: str) -> list[Mailbox]:
+        return await self._look(lambda index: index.mailboxes(account))
+
+    # --- messages
+
+    async def list_messages(
+        self, account: str, mailbox: str, *, after: int = 0, limit: int | None = None
+    ) -> list[MessageSummary]:
+        return await self._summaries(account, mailbox, None, after, limit)
+
+    async def find_messages(
+        self, account: str, mailbox: str, search: Search, *, after: int = 0, limit: int | None = None
+    ) -> list[MessageSummary]:
+        return await self._summaries(account, mailbox, search, after, limit)
+
+    async def _summaries(
+        self, account: str, mailbox: str, search: Search | None, after: int, limit: int | None
+    ) -> list[MessageSummary]:
+        # Page by page, so that a large mailbox does not hold up others while the index is looked at.
+        found: list[MessageSummary] = []
+        while True:
+            size = _PAGE if search is not None or limit is None else min(_PAGE, limit - len(found))
+            page = await self._page(account, mailbox, after, size)
+            found += await self._run(bind(self._select, page, search))
+            if len(page) < size or (limit is not None and len(found) >= limit):
+                return found[:limit]
+            after = page[-1][0].uid
+
+    async def _page(self, account: str, mailbox: str, after: int, limit: int) -> list[tuple[MessageInfo, B]]:
+        return await self._look(lambda index: index.messages(account, mailbox, after, limit))
+
+    def _select(self, page: list[tuple[MessageInfo, B]], search: Search | None) -> list[MessageSummary]:
+        return [
+            self._summary(info, body)
+            for info, body in page
+            if search is None or matches(search, info, bind(self._skim, body))
+        ]
+
+    def _summary(self, info: MessageInfo, body: B) -> MessageSummary:
+        subject, sender, recipients = self._shown(body)
+        return MessageSummary(info.uid, info.flags, info.size, info.internal_date, subject, sender, recipients)
+
+    def _shown(self, body: B) -> tuple[str, str, str]:
+        """What a listing shows of a header."""
+        return summarise(self._skim(body, HEAD))
+
+    def _skim(self, body: B, limit: int | None) -> bytes:
+        """As `_read`, for listings and searches, which a store may rather give nothing than fail."""
+        return self._read(body, limit)
+
+    async def count_messages(self, account: str, mailbox: str) -> int:
+        return await self._look(lambda index: index.mailbox(account, mailbox).messages)
+
+    async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
+        info, body = await self._look(lambda index: index.message(account, mailbox, uid))
+        return Message(info, await self._run(lambda: self._read(body, None)))
+
+    async def append_message(
+        self,
+        account: str,
+        mailbox: str,
+        content: bytes,
+        *,
+        flags: Iterable[str] = (),
+        internal_date: datetime | None = None,
+    ) -> Delivered:
+        date = None if internal_date is None else to_seconds(internal_date)
+        target = Target(account, mailbox)
+        async with self._delivery([target], partial=False, flags=check_flags(flags), date=date) as delivery:
+            await delivery.write(content)
+            [result] = await delivery.commit()
+        assert isinstance(result, Delivered)  # refusals are raised, for it was not partial
+        return result
+
+    async def set_flags(
+        self, account: str, mailbox: str, uid: int, flags: Iterable[str], mode: FlagMode = "replace"
+    ) -> MessageInfo:
+        flags = tuple(flags)
+        return await self._commit(lambda index: index.set_flags(account, mailbox, uid, flags, mode))
+
+    async def copy_message(self, account: str, mailbox: str, uid: int, to: str) -> Delivered:
+        return await self._commit(lambda index: index.copy_message(account, mailbox, uid, to))
+
+    async def move_message(self, account: str, mailbox: str, uid: int, to: str) -> Delivered:
+        return await self._commit(lambda index: index.copy_message(account, mailbox, uid, to, move=True))
+
+    async def delete_message(self, account: str, mailbox: str, uid: int) -> None:
+        await self._commit(lambda index: index.delete_message(account, mailbox, uid))
+
+    def deliver(self, targets: Sequence[Target], *, partial: bool = False) -> Delivery:
+        return self._delivery(targets, partial=partial, flags=frozenset(), date=None)
+
+
+def now() -> int:
+    """The internal date of a message that comes now, as the index keeps it."""
+    return int(time.time())

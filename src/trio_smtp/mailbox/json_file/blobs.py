@@ -1,0 +1,98 @@
+"""Blobs: the bodies that are too large for a line of the journal, each in a file of its own with a random name.
+
+A blob counts when a record names it. Until then its owner holds an flock on it; so whoever finds a blob that no
+record names, and that nobody holds, knows that its owner died, or that its messages were deleted, and removes it.
+That needs the exclusive lock of the store: nobody commits meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import zlib
+from typing import TYPE_CHECKING
+
+from trio_smtp.mailbox.json_file import files
+from trio_smtp.mailbox.json_file.records import BlobInfo
+from trio_smtp.mailbox.json_file.values import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+
+class NewBlob:
+    """A blob that is being written. End with `release` or `discard`. Blocks; raises OSError."""
+
+    def __init__(self, folder: files.Directory) -> None:
+        self._folder = folder
+        self._size = 0
+        self._crc = 0
+        self._doubtful = False
+        while not self._begin():
+            self.discard()
+
+    def _begin(self) -> bool:
+        self._name = secrets.token_hex(16)
+        self._fd = self._folder.create(self._name)
+        try:
+            # Who sweeps may have found it before the lock was on it.
+            return files.try_lock(self._fd) and files.has_name(self._fd)
+        except OSError:
+            self.discard()
+            raise
+
+    def write(self, data: bytes) -> None:
+        """Add to it."""
+        files.write_at(self._fd, self._size, data)
+        self._size += len(data)
+        self._crc = zlib.crc32(data, self._crc)
+
+    def seal(self) -> BlobInfo:
+        """Make it lasting; the record comes next."""
+        if self._doubtful:  # a second sync would say that all is well
+            raise OSError(errno.EIO, "could not be synced")
+        self._doubtful = True
+        files.sync(self._fd)
+        self._folder.sync()
+        self._doubtful = False
+        return BlobInfo(self._name, self._size, f"{self._crc:08x}")
+
+    def release(self) -> None:
+        """Let go of it when a record names it."""
+        files.close(self._fd)
+
+    def discard(self) -> None:
+        """Remove it."""
+        with contextlib.suppress(OSError):  # then it is left to `sweep`
+            self._folder.unlink(self._name)
+        files.close(self._fd)
+
+
+def read_blob(folder: files.Directory, blob: BlobInfo, limit: int | None) -> bytes:
+    """The body, or its first `limit` octets, which are not checked.
+
+    Raises:
+        RecordError: it is not what the record says.
+    """
+    length = blob.size if limit is None else min(limit, blob.size)
+    with folder.opened(blob.name) as fd:
+        body = files.read_at(fd, 0, length)
+    if len(body) < length or (limit is None and f"{zlib.crc32(body):08x}" != blob.crc):
+        raise RecordError(f"blob {blob.name} is damaged")
+    return body
+
+
+def sweep(folder: files.Directory, named: Callable[[], Container[str]]) -> None:
+    """Remove the blobs that nobody needs. Needs the exclusive lock of the store.
+
+    Args:
+        named: the blobs that a record names; called if there are blobs at all.
+    """
+    names = folder.names()
+    needed = named() if names else ()
+    for name in names:
+        if name not in needed:
+            with contextlib.suppress(OSError), folder.opened(name) as fd:
+                if files.try_lock(fd):
+                    folder.unlink(name)

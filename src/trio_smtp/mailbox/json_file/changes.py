@@ -1,0 +1,93 @@
+"""What tasks ask the writer to do: changes, which plan an operation and encode it when their turn comes."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from trio_smtp.mailbox.indexed import now
+from trio_smtp.mailbox.json_file.records import Place, encode, encode_delivery
+from trio_smtp.mailbox.store import Delivered, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio_smtp.mailbox.index import Index
+    from trio_smtp.mailbox.operations import Operation
+    from trio_smtp.mailbox.store import Target
+
+R = TypeVar("R")
+
+
+class Change(abc.ABC, Generic[R]):
+    """A change with a result."""
+
+    @abc.abstractmethod
+    def prepare(self, index: Index[Place], segment: int, offset: int) -> tuple[Operation[Place], bytes, R]:
+        """Plan it: the operation, the line to write at this place (b"" for nothing), the result."""
+
+
+class OperationChange(Change[R]):
+    """Anything but new messages."""
+
+    def __init__(self, plan: Callable[[Index[Place]], tuple[Operation[Place], R]]) -> None:
+        self._plan = plan
+
+    def prepare(self, index: Index[Place], segment: int, offset: int) -> tuple[Operation[Place], bytes, R]:
+        operation, result = self._plan(index)
+        return operation, encode(operation), result
+
+
+class NewMail(Change["list[Delivered | StoreError]"]):
+    """A message for its targets.
+
+    Args:
+        date: None for the time of the commit.
+        size: of the body.
+        content: from `encode_body` or `encode_blob`.
+        blob: the name of the blob, if the body is in one.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        *,
+        partial: bool,
+        flags: frozenset[str],
+        date: int | None,
+        size: int,
+        content: bytes,
+        blob: str | None,
+    ) -> None:
+        self._targets = targets
+        self._partial = partial
+        self._flags = flags
+        self._date = date
+        self._size = size
+        self._content = content
+        self._blob = blob
+
+    def prepare(
+        self, index: Index[Place], segment: int, offset: int
+    ) -> tuple[Operation[Place], bytes, list[Delivered | StoreError]]:
+        """See `Change`."""
+        prefixes: list[bytes] = []
+
+        def place(target: Target) -> Place:
+            prefixes.append(target.prefix)
+            return Place(segment, offset, 0, len(prefixes) - 1, self._blob)
+
+        operation, results = index.add_messages(
+            self._targets,
+            self._size,
+            place,
+            date=now() if self._date is None else self._date,
+            flags=self._flags,
+            partial=self._partial,
+        )
+        if not operation.messages:
+            return operation, b"", results
+        line = encode_delivery(operation.messages, prefixes, self._content)
+        for message in operation.messages:
+            message.body = message.body._replace(length=len(line))
+        return operation, line, results

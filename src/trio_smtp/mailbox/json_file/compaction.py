@@ -1,0 +1,139 @@
+"""Compaction makes one new segment of all sealed ones, without what is dead.
+
+1. Under the lock: seal the live segment, and copy the index as it is now.
+2. Without the lock, `write`: a new segment with the operations of that copy, and in front of each the content that it
+   refers to, as `content` records. And a snapshot that fits, because when the new segment counts every other process
+   begins anew, and holds up the writers meanwhile.
+3. Under the lock, `count`: in the manifest, the new segment takes the place of the old ones. What has happened since
+   step 1 is in the segments behind it and is done on top of it, deletions too.
+
+A message whose record is damaged is left out; the segment with the record is kept (see `housekeeping`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from trio_smtp.mailbox.json_file import files
+from trio_smtp.mailbox.json_file.journal import Journal, Manifest, segment_name
+from trio_smtp.mailbox.json_file.records import encode, encode_mark, parse, to_content
+from trio_smtp.mailbox.json_file.replica import Damage, Replica
+from trio_smtp.mailbox.json_file.values import RecordError
+from trio_smtp.mailbox.operations import AddMessages
+from trio_smtp.mailbox.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_smtp.mailbox.json_file.database import Database
+    from trio_smtp.mailbox.json_file.records import Place
+    from trio_smtp.mailbox.json_file.snapshot import Snapshot
+    from trio_smtp.mailbox.operations import NewMessage, Operation
+
+_BUFFER = 1024 * 1024
+
+
+class Compaction:
+    """One compaction, from step 2 on.
+
+    Args:
+        before: taken when the live segment had just begun, with the number in front of its own left free.
+        stopping: asked now and then; when it says yes, `write` gives up.
+    """
+
+    def __init__(self, database: Database, before: Snapshot, stopping: Callable[[], bool]) -> None:
+        self._database = database
+        self._before = before
+        self._stopping = stopping
+        self._live = before.position.segment
+        self._number = self._live - 1
+        self._replica = Replica(Manifest(before.manifest.store, (self._number, self._live)))
+        self._replica.damage = before.damage
+        self._moved: dict[tuple[int, int], tuple[int, int]] = {}  # old segment and offset: new offset and length
+
+    def write(self) -> None:
+        """Step 2. Raises OSError; StoreUnavailable when it gave up."""
+        segments = self._database.segments
+        name = segment_name(self._number)
+        fd = segments.create(name)
+        try:
+            output = _Output(fd)
+            output.add(encode_mark("segment", number=self._number, previous=0, previous_end=0))
+            operations = [self._move(operation, output) for operation in self._before.operations]
+            output.flush()
+            files.sync(fd)
+            segments.sync()
+            self._before._replace(
+                manifest=self._replica.manifest, dead=0, damage=self._replica.damage, operations=operations
+            ).write(self._database.root)
+        except Exception:
+            with contextlib.suppress(OSError):
+                segments.unlink(name)
+            raise
+        finally:
+            files.close(fd)
+
+    def count(self) -> None:
+        """Step 3. Needs the exclusive lock. Raises OSError."""
+        database, replica = self._database, self._replica
+        with contextlib.closing(Journal(database.root, database.segments)) as since:
+            since.load()
+            since.seek(self._live, 0, 0)
+            for record in since.read_on():
+                replica.replay(*record)
+            segments = since.manifest.segments
+        newer = segments[segments.index(self._live) :]
+        database.journal.publish(replica.manifest._replace(segments=(self._number, *newer)))
+        replica.manifest = database.journal.manifest
+        database.replica = replica
+
+    def _move(self, operation: Operation[Place], output: _Output) -> Operation[Place]:
+        """Write an operation, and first the content that it needs."""
+        if isinstance(operation, AddMessages):
+            operation = AddMessages([each for each in operation.messages if self._move_content(each, output)])
+        output.add(encode(operation))
+        self._replica.index.apply(operation)
+        return operation
+
+    def _move_content(self, message: NewMessage[Place], output: _Output) -> bool:
+        """Write the content of a message, unless that was done for another one; False if it is damaged."""
+        if self._stopping():
+            raise StoreUnavailable("the store is being closed")
+        place = message.body
+        moved = self._moved.get((place.segment, place.offset))
+        if moved is None:
+            line = self._database.journal.line(place.segment, place.offset, place.length)
+            try:
+                parse(line)
+            except RecordError as error:
+                self._replica.report(Damage(place.segment, place.offset, place.length, str(error)))
+                if place.blob is not None:
+                    self._database.quarantine(self._database.blobs, place.blob)
+                return False
+            line = to_content(line)
+            moved = self._moved[place.segment, place.offset] = output.add(line), len(line)
+        message.body = place._replace(segment=self._number, offset=moved[0], length=moved[1])
+        return True
+
+
+class _Output:
+    """A file that grows by lines, written in large pieces."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._end = 0
+        self._pending = bytearray()
+
+    def add(self, line: bytes) -> int:
+        """Add a line and return its offset."""
+        if len(self._pending) >= _BUFFER:
+            self.flush()
+        offset = self._end + len(self._pending)
+        self._pending += line
+        return offset
+
+    def flush(self) -> None:
+        files.write_at(self._fd, self._end, self._pending)
+        self._end += len(self._pending)
+        self._pending = bytearray()

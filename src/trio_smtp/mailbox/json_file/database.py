@@ -1,0 +1,144 @@
+"""One store as one process has it open: lock, journal, replica and blobs, and how they go together.
+
+All of it blocks and belongs into threads, but for `is_current` and a look at the replica. What the machine refuses is
+an `OSError` here.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+
+from trio_smtp.mailbox.json_file import files
+from trio_smtp.mailbox.json_file.blobs import read_blob
+from trio_smtp.mailbox.json_file.journal import MANIFEST, Journal, Manifest
+from trio_smtp.mailbox.json_file.locks import StoreLock
+from trio_smtp.mailbox.json_file.records import decode_content
+from trio_smtp.mailbox.json_file.replica import Replica
+from trio_smtp.mailbox.json_file.snapshot import load_snapshot
+from trio_smtp.mailbox.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trio_smtp.mailbox.json_file.records import Place
+
+_BEFORE_MANIFEST = {"gate", "lock", "journal", "blobs", f"{MANIFEST}.new"}  # what making a store may have left
+_OTHERS_MAY_WRITE = 0o022
+_NOTHING = Manifest("", ())
+
+
+class Database:
+    """The files of a store, open until `close`.
+
+    Args:
+        path: the directory of the store.
+        create: make the store if there is none: if nothing has the path, or the directory is empty.
+
+    Raises:
+        StoreUnavailable: there is no store, or not one that can be trusted.
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str, *, create: bool) -> None:
+        with ExitStack() as opened:
+            self.root = files.Directory.at(path, create=create)
+            opened.callback(self.root.close)
+            if self.root.mode() & _OTHERS_MAY_WRITE:
+                raise StoreUnavailable("the directory can be written by others (chmod go-w is what it needs)")
+            is_new = self._is_new(create)
+            self._lock = StoreLock(self.root)
+            opened.callback(self._lock.close)
+            self.segments = self.root.directory("journal")
+            opened.callback(self.segments.close)
+            self.blobs = self.root.directory("blobs")
+            opened.callback(self.blobs.close)
+            self.journal = Journal(self.root, self.segments)
+            opened.callback(self.journal.close)
+            self.replica = Replica(_NOTHING)
+            self._writing = False
+            with self._lock.hold(exclusive=is_new):
+                if is_new and self._is_new(create):  # still
+                    self.journal.create()
+                self._catch_up()
+            self._opened = opened.pop_all()
+
+    def _is_new(self, create: bool) -> bool:
+        names = set(self.root.names())
+        if MANIFEST in names:
+            return False
+        if not create:
+            raise StoreUnavailable("there is no store")
+        if names - _BEFORE_MANIFEST:
+            raise StoreUnavailable("the directory is neither a store nor empty")
+        return True
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._opened.close()
+
+    def is_current(self) -> bool:
+        """Whether the replica has all that was committed; cheap, and needs no lock."""
+        # Nobody else can commit while this process writes.
+        return self._writing or (self.replica.manifest == self.journal.manifest and self.journal.is_current())
+
+    def refresh(self) -> None:
+        """Make the replica current."""
+        if not self.is_current():
+            with self._lock.hold(exclusive=False):
+                self._catch_up()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock to write, the replica current and the cursor of the journal at its end."""
+        with self._lock.hold(exclusive=True):
+            self._catch_up()
+            if self.journal.cut_torn():
+                self.replica.burn_uids(1)
+            self._writing = True
+            try:
+                yield
+            finally:
+                self._writing = False
+
+    def _catch_up(self) -> None:
+        self.journal.load()
+        replica = self.replica
+        if not self.journal.manifest.begins_with(replica.manifest):
+            replica = load_snapshot(self.root, self.journal) or self._from_the_beginning()
+        damaged = sum(not replica.replay(*record) for record in self.journal.read_on())
+        if damaged:
+            replica.burn_uids(damaged)
+        replica.manifest = self.journal.manifest
+        self.replica = replica
+
+    def _from_the_beginning(self) -> Replica:
+        self.journal.seek(self.journal.manifest.segments[0], 0, 0)
+        return Replica(self.journal.manifest)
+
+    def forget(self) -> None:
+        """Read everything again when it is needed next."""
+        self.replica.manifest = _NOTHING
+
+    def begin_segment(self, *, spare: int = 0) -> None:
+        """Seal the live segment and begin another. Needs the exclusive lock."""
+        self.journal.begin_segment(spare=spare)
+        self.replica.manifest = self.journal.manifest
+
+    def quarantine(self, folder: files.Directory, name: str) -> None:
+        """Put a file where nobody reads or removes it."""
+        with closing(self.root.directory("quarantine")) as quarantine:
+            folder.move(name, quarantine)
+
+    def read(self, place: Place, limit: int | None) -> bytes:
+        """The content of a message, or its first `limit` octets; without the lock.
+
+        Raises:
+            FileNotFoundError: it is not there any more.
+            RecordError: it is damaged.
+        """
+        line = self.journal.line(place.segment, place.offset, place.length)
+        prefix, body = decode_content(line, place.copy)
+        if not isinstance(body, bytes):
+            body = read_blob(self.blobs, body, None if limit is None else max(0, limit - len(prefix)))
+        return (prefix + body)[:limit]

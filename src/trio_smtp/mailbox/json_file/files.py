@@ -1,0 +1,269 @@
+"""The file system, as much of it as the store needs. No other module of the store calls it.
+
+So a test stands in for it in one place, the names `os` and `fcntl` of this module, to make any call fail or to
+record them all.
+
+- A `Directory` is held open and names are opened relative to it: what happens to the path does not matter.
+- What is opened is a regular file; no symbolic link is followed and no FIFO waited for.
+- A new file is new: O_EXCL. Files have the mode 0600 and directories 0700, whatever the umask.
+- A write is whole or raises. All failures are `OSError`.
+- A directory is synced through a new descriptor each time: a failed sync must not be tried again on the same.
+"""
+
+# ruff: noqa: PTH208 (pathlib knows no descriptors)
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_CHUNK = 1024 * 1024
+_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK, because opening a FIFO waits for its other end
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Directory:
+    """A directory that stays open until `close`."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    # --- the directory
+
+    @classmethod
+    def at(cls, path: str, *, create: bool) -> Directory:
+        """Open a directory, and make it first if it is not there; the only place where links are followed."""
+        return cls(_make_and_open(path, None) if create else os.open(path, _DIRECTORY))
+
+    def directory(self, name: str) -> Directory:
+        """Open a directory in this one, and make it first if it is not there."""
+        return Directory(_make_and_open(name, self.fd))
+
+    def mode(self) -> int:
+        """The permission bits."""
+        return stat.S_IMODE(os.fstat(self.fd).st_mode)
+
+    def names(self) -> list[str]:
+        """What is in it, sorted."""
+        # Through a new descriptor: with the same one several threads would share a position.
+        with _opened(os.open(".", _DIRECTORY, dir_fd=self.fd)) as fd:
+            return sorted(os.listdir(fd))
+
+    def sync(self) -> None:
+        """Make lasting what was created, renamed and removed in it."""
+        with _opened(os.open(".", _DIRECTORY, dir_fd=self.fd)) as fd:
+            os.fsync(fd)
+
+    def sync_name(self) -> None:
+        """Make lasting that it is where it is."""
+        with _opened(os.open("..", _DIRECTORY, dir_fd=self.fd)) as fd:
+            os.fsync(fd)
+
+    def close(self) -> None:
+        """Let go of it."""
+        close(self.fd)
+        self.fd = -1
+
+    # --- what is in it
+
+    def open(self, name: str, *, writable: bool = False) -> int:
+        """Open a regular file that exists."""
+        flags = _SAFE | (os.O_RDWR if writable else os.O_RDONLY)
+        with _closed_on_error(os.open(name, flags, dir_fd=self.fd)) as fd:
+            _check_regular(fd, name)
+            return fd
+
+    def create(self, name: str) -> int:
+        """Make a file that does not exist, to write and read."""
+        flags = _SAFE | os.O_RDWR | os.O_CREAT | os.O_EXCL
+        with _closed_on_error(os.open(name, flags, 0o600, dir_fd=self.fd)) as fd:
+            os.fchmod(fd, 0o600)
+            return fd
+
+    @contextlib.contextmanager
+    def opened(self, name: str, *, writable: bool = False) -> Iterator[int]:
+        """Open a regular file that exists, for the length of a `with` block."""
+        with _opened(self.open(name, writable=writable)) as fd:
+            yield fd
+
+    def open_or_create(self, name: str) -> int:
+        """Open a regular file to write and read, and make it first if it is not there."""
+        with contextlib.suppress(FileExistsError):
+            return self.create(name)
+        return self.open(name, writable=True)
+
+    def publish(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Put a file in the place of another; one or the other is there at any moment, never half of one.
+
+        The new one is on disk before it takes the name; that it has the name is lasting after `sync`.
+        """
+        draft = f"{name}.new"
+        with contextlib.suppress(FileNotFoundError):
+            self.unlink(draft)  # of somebody who died
+        with _opened(self.create(draft)) as fd:
+            offset = 0
+            for piece in pieces:
+                write_at(fd, offset, piece)
+                offset += len(piece)
+            sync(fd)
+        os.rename(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def move(self, name: str, to: Directory) -> None:
+        """Give a file to another directory."""
+        os.rename(name, name, src_dir_fd=self.fd, dst_dir_fd=to.fd)
+
+    def unlink(self, name: str) -> None:
+        """Remove a file."""
+        os.unlink(name, dir_fd=self.fd)
+
+    def stat(self, name: str) -> os.stat_result:
+        """What is known of a file without opening it."""
+        return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, for people."""
+    text = error.strerror or str(error)
+    return f"{error.filename}: {text}" if error.filename else text
+
+
+def _make_and_open(path: str, within: int | None) -> int:
+    try:
+        os.mkdir(path, 0o700, dir_fd=within)
+    except FileExistsError:
+        return os.open(path, _DIRECTORY | (0 if within is None else os.O_NOFOLLOW), dir_fd=within)
+    with _closed_on_error(os.open(path, _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)) as fd:
+        os.fchmod(fd, 0o700)
+        return fd
+
+
+def _check_regular(fd: int, name: str) -> None:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", name)
+
+
+# --- open files
+
+
+def size(fd: int) -> int:
+    """Octets of the file."""
+    return os.fstat(fd).st_size
+
+
+def inode(fd: int) -> int:
+    """Its number, which no other file of the directory has as long as this one is open."""
+    return os.fstat(fd).st_ino
+
+
+def has_name(fd: int) -> bool:
+    """Whether it was not removed."""
+    return os.fstat(fd).st_nlink > 0
+
+
+def read_at(fd: int, offset: int, length: int) -> bytes:
+    """Read so many octets, fewer only where the file ends."""
+    pieces: list[bytes] = []
+    while length and (piece := os.pread(fd, length, offset)):
+        pieces.append(piece)
+        offset += len(piece)
+        length -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def lines(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The lines between two offsets, each with its own offset; what comes last may have no newline."""
+    rest = b""
+    while start < end:
+        piece = read_at(fd, start, min(_CHUNK, end - start))
+        if not piece:
+            break
+        offset, start = start - len(rest), start + len(piece)
+        complete, newline, rest = (rest + piece).rpartition(b"\n")
+        if newline:
+            for line in _LINE.findall(complete + newline):
+                yield offset, line
+                offset += len(line)
+    if rest:
+        yield start - len(rest), rest
+
+
+_LINE = re.compile(rb"[^\n]*\n")
+
+
+def write_at(fd: int, offset: int, data: bytes | bytearray) -> None:
+    """Write all of it."""
+    view = memoryview(data)
+    while len(view) > 0:
+        written = os.pwrite(fd, view, offset)
+        if written == 0:
+            raise OSError(errno.EIO, "nothing was written")
+        offset += written
+        view = view[written:]
+
+
+def truncate(fd: int, length: int) -> None:
+    """Cut the file."""
+    os.ftruncate(fd, length)
+
+
+def sync_data(fd: int) -> None:
+    """Make lasting what was written, and that the file is longer now."""
+    os.fdatasync(fd)
+
+
+def sync(fd: int) -> None:
+    """Make lasting everything, a shorter length too."""
+    os.fsync(fd)
+
+
+def close(fd: int) -> None:
+    """Close, whatever happens: what matters was synced, and a failed close must not be tried again."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+# --- locks
+
+
+def lock(fd: int, *, exclusive: bool) -> None:
+    """Take the flock, and wait for it. It belongs to the open file: threads that share a descriptor share it."""
+    fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+
+
+def try_lock(fd: int) -> bool:
+    """Take the exclusive flock if nobody has it, and say whether that is so."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(fd: int) -> None:
+    """Give the flock back."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def _opened(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        close(fd)
+
+
+@contextlib.contextmanager
+def _closed_on_error(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    except OSError:
+        close(fd)
+        raise

@@ -1,0 +1,144 @@
+"""What keeps the directory small and the store fast to open: snapshots, compaction, the removal of leftovers.
+
+One process does any of this at a time, and holds an flock on the directory of the segments. In the background, in a
+thread of its own, it is done when much has died or come since the last time; what dead processes left is removed
+with the first change that a process makes.
+
+A segment with damage is not removed but goes to `quarantine/`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from trio_smtp.mailbox.json_file import files
+from trio_smtp.mailbox.json_file.blobs import sweep
+from trio_smtp.mailbox.json_file.compaction import Compaction
+from trio_smtp.mailbox.json_file.journal import segment_number
+from trio_smtp.mailbox.json_file.snapshot import Snapshot
+from trio_smtp.mailbox.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_smtp.mailbox.json_file.database import Database
+    from trio_smtp.mailbox.json_file.writer import Writer
+
+DUE = 64 * 1024 * 1024  # octets, come or dead, after which there is something to do
+SAVE_ON_CLOSE = 4 * 1024 * 1024  # octets come, after which closing leaves a snapshot
+
+_log = logging.getLogger(__name__)
+
+
+class Housekeeper:
+    """The housekeeping of one store in one process."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+        self._busy = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._swept = False
+        self._dead_before = database.replica.dead
+        self._stopping = False
+        writer.after_group = self._after_group
+
+    def compact(self) -> None:
+        """Compact now; wait for another process that does it. Raises OSError, StoreUnavailable."""
+        with self._busy:
+            files.lock(self._database.segments.fd, exclusive=True)
+            try:
+                self._compact()
+            finally:
+                files.unlock(self._database.segments.fd)
+
+    def close(self) -> None:
+        """Stop what is under way, and leave a snapshot if that is worth while."""
+        self._stopping = True
+        if self._thread is not None:
+            self._thread.join()
+        with self._busy:
+            pass  # a compaction that somebody asked for has stopped too
+        if self._database.replica.unsaved >= SAVE_ON_CLOSE:
+            self._try(self._save)
+
+    # --- when
+
+    def _after_group(self) -> None:
+        replica = self._database.replica
+        if not self._swept:
+            self._swept = True
+            self._try(self._sweep)
+        if max(replica.unsaved, replica.dead - self._dead_before) >= DUE and not self._busy.locked():
+            replica.unsaved, self._dead_before = 0, replica.dead  # should it fail, it is not tried again at once
+            self._thread = threading.Thread(
+                target=self._try, args=[self._tidy], name="mail store housekeeper", daemon=True
+            )
+            with suppress(RuntimeError):  # the system has no thread to give
+                self._thread.start()
+
+    def _try(self, task: Callable[[], None]) -> None:
+        """Do it, unless somebody else does something of the kind."""
+        try:
+            if not self._busy.acquire(blocking=False):
+                return
+            with ExitStack() as held:
+                held.callback(self._busy.release)
+                if files.try_lock(self._database.segments.fd):
+                    held.callback(files.unlock, self._database.segments.fd)
+                    task()
+        except (OSError, StoreError) as error:
+            _log.warning("housekeeping in the mail store failed: %s", error)
+
+    # --- what
+
+    def _tidy(self) -> None:
+        if self._writer.run(self._is_wasteful):
+            self._compact()
+        else:
+            self._save()
+            self._writer.run(self._sweep)
+
+    def _is_wasteful(self) -> bool:
+        replica = self._database.replica
+        return replica.dead >= max(DUE, replica.live())
+
+    def _save(self) -> None:
+        self._writer.run(self._copy_index).write(self._database.root)
+
+    def _copy_index(self) -> Snapshot:
+        self._database.replica.unsaved = 0
+        return Snapshot.take(self._database.replica, self._database.journal)
+
+    def _sweep(self) -> None:
+        """Remove what nobody needs. Needs the exclusive lock."""
+        database = self._database
+        live = database.journal.manifest.segments
+        damaged = {damage.segment for damage in database.replica.damage}
+        for name in database.segments.names():
+            number = segment_number(name)
+            if number is None or number in live:
+                continue
+            if number in damaged:
+                database.quarantine(database.segments, name)
+            else:
+                database.segments.unlink(name)
+        sweep(database.blobs, database.replica.blobs)
+
+    # --- compaction
+
+    def _compact(self) -> None:
+        compaction = Compaction(self._database, self._writer.run(self._seal), lambda: self._stopping)
+        compaction.write()
+        self._writer.run(lambda: self._finish(compaction))
+
+    def _seal(self) -> Snapshot:
+        self._database.begin_segment(spare=1)
+        return self._copy_index()
+
+    def _finish(self, compaction: Compaction) -> None:
+        compaction.count()
+        self._sweep()

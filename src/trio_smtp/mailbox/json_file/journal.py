@@ -1,0 +1,262 @@
+"""The journal: segments, files of records that only grow, and the manifest, which says which of them count.
+
+- `manifest.json` is one record: the name of the store (a random one) and the numbers of the segments in the order
+  in which they are read. It is replaced as a whole; that is the moment when segments begin or cease to count.
+  The last one is *live*: new records go there. Numbers are never used again.
+- A segment begins with a record that says where the one before it ends. What lies behind that end was refused
+  and could not be cut off.
+- In the live segment, what follows the last newline is *torn*: somebody died while writing it. Who reads ignores
+  it, who is about to write cuts it off. A complete line is never cut off.
+- What others wrote is synced before it is believed: they may have died between their write and their sync.
+- After a failure that could leave a refused record behind, the journal is not `sound`, and whoever holds the lock
+  may not let go of it until `mend` has worked: others would take the record for a good one and write behind it.
+
+A journal is a cursor too: `segment` and `end` say how far it was read, and that is where it is written.
+All methods need the lock, those that change something the exclusive one; but `is_current` and `line` need none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+from trio_smtp.mailbox.json_file import files, values
+from trio_smtp.mailbox.json_file.records import encode_mark, parse
+from trio_smtp.mailbox.json_file.values import RecordError
+from trio_smtp.mailbox.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MANIFEST = "manifest.json"
+_MAX_MANIFEST = 1024 * 1024  # octets
+_MAX_MARK = 1024
+_SEGMENT_NAME = re.compile(r"([0-9]{6,15})\.jsonl", re.ASCII)
+
+
+class Manifest(NamedTuple):
+    """Which store this is, and what it consists of."""
+
+    store: str
+    segments: tuple[int, ...]
+
+    def begins_with(self, older: Manifest) -> bool:
+        """Whether all that happened since then is that segments were added."""
+        return self.store == older.store and self.segments[: len(older.segments)] == older.segments
+
+
+def segment_name(number: int) -> str:
+    """The file of a segment."""
+    return f"{number:06}.jsonl"
+
+
+def segment_number(name: str) -> int | None:
+    """The segment in a file of this name, None if it is none."""
+    match = _SEGMENT_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+class Journal:
+    """The segments of a store, as this process knows them."""
+
+    def __init__(self, root: files.Directory, folder: files.Directory) -> None:
+        self._root = root
+        self._folder = folder
+        self._manifest_fd = -1  # open, so that no other file gets its inode number
+        self._inode = 0
+        self._doubtful = False  # after a crash another manifest might be in force
+        self._refused = False  # there may be something behind `end` that must not count
+        self.manifest = Manifest("", ())
+        self.segment, self._name = 0, ""
+        self.last = 0  # where the last record before `end` begins
+        self.end = 0
+
+    def close(self) -> None:
+        """Let go of the files."""
+        files.close(self._manifest_fd)
+
+    # --- the manifest
+
+    def create(self) -> None:
+        """Begin the journal of a new store."""
+        if any(self._folder.stat(name).st_size > _MAX_MARK for name in self._folder.names()):
+            raise StoreUnavailable(f"there is mail, but no {MANIFEST}")
+        self._root.sync_name()
+        self.manifest = Manifest(secrets.token_hex(8), ())
+        self.begin_segment()
+
+    def load(self) -> None:
+        """Read the manifest if it was replaced; the cursor stays where it is."""
+        if self._root.stat(MANIFEST).st_ino != self._inode:
+            self._root.sync()  # who replaced it may have died before doing this
+            self._adopt()
+
+    def publish(self, manifest: Manifest) -> None:
+        """Let a manifest count from now on."""
+        mark = encode_mark("manifest", store=manifest.store, segments=manifest.segments)
+        try:
+            self._root.publish(MANIFEST, [mark])
+            self._root.sync()
+            self._adopt()
+        except OSError:
+            self._doubtful = self._doubtful or self._is_replaced()
+            raise
+        self._doubtful = False
+
+    def _adopt(self) -> None:
+        fd = self._root.open(MANIFEST)
+        try:
+            record = parse(files.read_at(fd, 0, _MAX_MANIFEST))
+            manifest = Manifest(values.text(record["store"]), values.numbers(record["segments"]))
+            inode = files.inode(fd)
+        except (OSError, RecordError, KeyError) as error:
+            files.close(fd)
+            if isinstance(error, OSError):
+                raise
+            raise StoreUnavailable(f"{MANIFEST} is damaged or of another version: {error}") from None
+        files.close(self._manifest_fd)
+        self._manifest_fd, self._inode, self.manifest = fd, inode, manifest
+
+    def _is_replaced(self) -> bool:
+        try:
+            return self._root.stat(MANIFEST).st_ino != self._inode
+        except OSError:
+            return True
+
+    # --- reading
+
+    def is_current(self) -> bool:
+        """Whether nobody has written anything that was not read; cheap."""
+        try:
+            return (
+                self._folder.stat(self._name).st_size == self.end
+                and self._root.stat(MANIFEST).st_ino == self._inode
+            )
+        except OSError:
+            return False
+
+    def seek(self, segment: int, last: int, end: int) -> None:
+        """Put the cursor behind the record between two offsets."""
+        self.segment, self._name = segment, segment_name(segment)
+        self.last, self.end = last, end
+
+    def read_on(self) -> Iterator[tuple[int, int, bytes]]:
+        """Move the cursor to the end, and give what it passes: segment, offset, line.
+
+        A sealed segment that is too short gives a last line that is no record.
+        """
+        while (sealed_end := self._sealed_end()) is not None:
+            yield from self._read_to(sealed_end)
+            if self.end < sealed_end:
+                yield self.segment, self.end, b""
+            self.seek(self._next(), 0, 0)
+        yield from self._read_to(None)
+
+    def _read_to(self, sealed_end: int | None) -> Iterator[tuple[int, int, bytes]]:
+        with self._folder.opened(self._name) as fd:
+            end = files.size(fd) if sealed_end is None else sealed_end
+            if end < self.end:
+                raise OSError(errno.EIO, "is shorter than it was", self._name)
+            if end > self.end:
+                files.sync_data(fd)
+            for offset, line in files.lines(fd, self.end, end):
+                if sealed_end is None and not line.endswith(b"\n"):
+                    break
+                yield self.segment, offset, line
+                self.last, self.end = offset, offset + len(line)
+
+    def line(self, segment: int, offset: int, length: int) -> bytes:
+        """The octets of a line; fewer where the segment ends. FileNotFoundError after a compaction."""
+        with self._folder.opened(segment_name(segment)) as fd:
+            return files.read_at(fd, offset, length)
+
+    def _next(self) -> int:
+        segments = self.manifest.segments
+        return segments[segments.index(self.segment) + 1]
+
+    def _sealed_end(self) -> int | None:
+        """Where the segment at the cursor ends, None if it is live."""
+        if self.segment == self.manifest.segments[-1]:
+            return None
+        with contextlib.suppress(RecordError, KeyError):
+            mark = parse(self.line(self._next(), 0, _MAX_MARK).partition(b"\n")[0] + b"\n")
+            if mark["previous"] == self.segment:
+                return values.number(mark["previous_end"])
+        return self._folder.stat(self._name).st_size  # it was complete before it counted
+
+    # --- writing
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing refused can come back."""
+        return not (self._refused or self._doubtful)
+
+    def append(self, lines: list[bytes]) -> None:
+        """Write records where the cursor is, which is the end, make them lasting and pass them."""
+        data = b"".join(lines)
+        with self._folder.opened(self._name, writable=True) as fd:
+            try:
+                files.write_at(fd, self.end, data)
+                files.sync_data(fd)
+            except OSError:
+                self._refused = True
+                raise
+        self.end += len(data)
+        self.last = self.end - len(lines[-1])
+
+    def begin_segment(self, *, spare: int = 0) -> None:
+        """Seal the live segment at the cursor, which is at its end, and move to a new one.
+
+        Args:
+            spare: how many numbers before its own stay free, for a compaction.
+        """
+        taken = [number for number in map(segment_number, self._folder.names()) if number is not None]
+        number = max(taken, default=0) + spare + 1
+        mark = encode_mark("segment", number=number, previous=self.segment, previous_end=self.end)
+        fd = self._folder.create(segment_name(number))
+        try:
+            files.write_at(fd, 0, mark)
+            files.sync(fd)
+            self._folder.sync()
+            self.publish(self.manifest._replace(segments=(*self.manifest.segments, number)))
+        except OSError:
+            if not self._doubtful:
+                with contextlib.suppress(OSError):
+                    self._folder.unlink(segment_name(number))
+            raise
+        finally:
+            files.close(fd)
+        self.seek(number, 0, len(mark))
+
+    def cut_torn(self) -> bool:
+        """Cut off a torn record behind the cursor, which is at the end, and say whether there was one."""
+        self._refused = self._folder.stat(self._name).st_size > self.end
+        if not self._refused:
+            return False
+        self.mend()
+        return True
+
+    def mend(self) -> None:
+        """Become `sound` after a failure; raises OSError when that fails too."""
+        if self._doubtful:
+            self._adopt()
+            if self.manifest.segments[-1] != self.segment:  # a new segment that counts after all
+                live = self.manifest.segments[-1]
+                self.seek(live, 0, self._folder.stat(segment_name(live)).st_size)
+                self._refused = False
+            self.publish(self.manifest)
+        if self._refused:
+            try:
+                self._cut()
+            except OSError:
+                self.begin_segment()
+            self._refused = False
+
+    def _cut(self) -> None:
+        # A descriptor of its own: the sync that failed was on another one.
+        with self._folder.opened(self._name, writable=True) as fd:
+            files.truncate(fd, self.end)
+            files.sync(fd)

@@ -1,0 +1,276 @@
+"""One record is one line, and the line is one JSON object:
+
+    {"v":1,"crc":"8 hex digits","type":...}
+
+`crc` is the CRC-32 of the octets behind that member: from the comma up to the closing brace, without the
+newline. Types:
+
+- one for each operation of `trio_smtp.mailbox.operations`, with the fields of the operation;
+- `deliver`, an `AddMessages` as it happens: with each message its prefix, and last the body that they share,
+  or `blob`, the name, size and CRC-32 of the file that holds it. The line itself is the `Place` of the content;
+- `content`, what a compaction makes of it: the content is still there, but adds nothing to a mailbox;
+- `add_messages`, an `AddMessages` whose content is at the places that it names;
+- the marks of the files themselves (`segment`, `manifest`, `snapshot`, `end`), which their modules describe.
+
+Octets are a JSON string where they are ASCII (`body`, `prefix`), else base64 in one (`body64`, `prefix64`).
+The body is the last member, so that replay parses only what is in front of it: `,"body` cannot be inside a
+JSON string, where the quote would be escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import fields
+from typing import TYPE_CHECKING, NamedTuple
+
+from trio_smtp.mailbox.json_file import values
+from trio_smtp.mailbox.json_file.values import RecordError
+from trio_smtp.mailbox.operations import (
+    AddMessages,
+    CopyMessage,
+    CreateAccount,
+    CreateMailbox,
+    DeleteAccount,
+    DeleteMailbox,
+    DeleteMessage,
+    NewMessage,
+    RenameMailbox,
+    SetCredentials,
+    SetFlags,
+    SetReadOnly,
+    SpendUids,
+    SpendUidValidities,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio_smtp.mailbox.operations import Operation
+
+_COVERED = 23  # where the octets begin that the checksum covers
+_BODY = b',"body'
+_DELIVER = b',"type":"deliver"'
+_CONTENT = b',"type":"content"'
+
+
+class Place(NamedTuple):
+    """Where the content of a message is: a line of a segment, which of the prefixes there, and the file of the body."""
+
+    segment: int
+    offset: int
+    length: int
+    copy: int
+    blob: str | None
+
+
+class BlobInfo(NamedTuple):
+    """What a record knows of the file that holds its body."""
+
+    name: str
+    size: int
+    crc: str
+
+
+# --- lines
+
+
+def frame(covered: bytes) -> bytes:
+    """Make a line of the members behind the checksum, given with the comma in front and the brace at the end."""
+    return b'{"v":1,"crc":"%08x"%s\n' % (zlib.crc32(covered), covered)
+
+
+def encode_mark(kind: str, **members: object) -> bytes:
+    """A record that is no operation."""
+    members = {"type": kind, **members}
+    text = json.dumps(members, separators=(",", ":"), default=sorted)  # sorted makes a list of a set
+    return frame(b"," + text[1:].encode())
+
+
+def parse(line: bytes) -> dict[str, object]:
+    """Check a line and return its members but for the body.
+
+    Raises:
+        RecordError: whatever is wrong with it.
+    """
+    if line[-1:] != b"\n" or line[:_COVERED] != b'{"v":1,"crc":"%08x"' % zlib.crc32(memoryview(line)[_COVERED:-1]):
+        raise RecordError("the checksum is wrong")
+    end = line.find(_BODY, _COVERED)
+    return _load(b"{" + line[_COVERED + 1 : end] + b"}" if end > 0 else line)
+
+
+def _load(text: bytes) -> dict[str, object]:
+    try:
+        return values.members(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"no JSON: {error}") from None
+
+
+# --- operations
+
+
+def encode(operation: Operation[Place]) -> bytes:
+    """The line for an operation; of new messages, for those that are at their places already."""
+    if isinstance(operation, AddMessages):
+        rows = [
+            (each.account, each.mailbox, each.uid, each.flags, each.date, each.size, each.body)
+            for each in operation.messages
+        ]
+        return encode_mark("add_messages", messages=rows)
+    kind, names = _KINDS[type(operation)]
+    return encode_mark(kind, **{name: getattr(operation, name) for name in names})
+
+
+def encode_delivery(messages: Sequence[NewMessage[Place]], prefixes: Sequence[bytes], content: bytes) -> bytes:
+    """The line for the copies of one message, made in one moment with the same flags.
+
+    Args:
+        prefixes: one for each.
+        content: from `encode_body` or `encode_blob`.
+    """
+    copies = ",".join(
+        f'{{"account":{json.dumps(message.account)},"mailbox":{json.dumps(message.mailbox)},"uid":{message.uid},'
+        f'"size":{message.size},{_octets("prefix", prefix)}}}'
+        for message, prefix in zip(messages, prefixes, strict=True)
+    )
+    flags = json.dumps(sorted(messages[0].flags))
+    head = f',"type":"deliver","date":{messages[0].date},"flags":{flags},"messages":[{copies}],'
+    return frame(head.encode() + content)
+
+
+def encode_body(body: bytes) -> bytes:
+    """The end of a delivery's line, with the body in it."""
+    return f"{_octets('body', body)}}}".encode()
+
+
+def encode_blob(blob: BlobInfo) -> bytes:
+    """The end of a delivery's line, with the body elsewhere."""
+    return b'"blob":%s}' % json.dumps(blob._asdict()).encode()
+
+
+def _octets(name: str, octets: bytes) -> str:
+    if octets.isascii():
+        return f'"{name}":{json.dumps(octets.decode("ascii"))}'
+    return f'"{name}64":"{base64.b64encode(octets).decode("ascii")}"'
+
+
+def to_content(line: bytes) -> bytes:
+    """The line that holds the same content as this `deliver` or `content` record, and nothing else."""
+    return frame(line[_COVERED:-1].replace(_DELIVER, _CONTENT, 1))
+
+
+def decode(line: bytes, segment: int, offset: int) -> Operation[Place] | None:
+    """The operation that a line at this offset of a segment records, or None if it records none.
+
+    Raises:
+        RecordError: whatever is wrong with the line.
+    """
+    record = parse(line)
+    try:
+        kind = record["type"]
+        if kind == "deliver":
+            return _delivery(record, segment, offset, len(line))
+        if kind in ("content", "segment"):
+            return None
+        if kind == "add_messages":
+            return AddMessages([_message(row) for row in values.array(record["messages"])])
+        make, readers = _READERS[values.text(kind)]
+        return make(**{name: read(record[name]) for name, read in readers.items()})
+    except (KeyError, ValueError) as error:
+        raise RecordError(f"not of this form: {error!r}") from None
+
+
+def _delivery(record: dict[str, object], segment: int, offset: int, length: int) -> AddMessages[Place]:
+    date = values.integer(record["date"])
+    flags = values.flags(record["flags"])
+    blob = values.text(values.members(record["blob"])["name"]) if "blob" in record else None
+    messages: list[NewMessage[Place]] = []
+    for copy, each in enumerate(values.array(record["messages"])):
+        message = values.members(each)
+        messages.append(
+            NewMessage(
+                values.text(message["account"]),
+                values.text(message["mailbox"]),
+                values.number(message["uid"]),
+                flags,
+                date,
+                values.number(message["size"]),
+                Place(segment, offset, length, copy, blob),
+            )
+        )
+    return AddMessages(messages)
+
+
+def _message(row: object) -> NewMessage[Place]:
+    account, mailbox, uid, flags, date, size, place = values.array(row)
+    segment, offset, length, copy, blob = values.array(place)
+    return NewMessage(
+        values.text(account),
+        values.text(mailbox),
+        values.number(uid),
+        values.flags(flags),
+        values.integer(date),
+        values.number(size),
+        Place(*values.numbers([segment, offset, length, copy]), values.optional_text(blob)),
+    )
+
+
+# --- content
+
+
+def decode_content(line: bytes, copy: int) -> tuple[bytes, bytes | BlobInfo]:
+    """The prefix of one copy, and the body or where it is.
+
+    Raises:
+        RecordError: whatever is wrong with the line.
+    """
+    parse(line)
+    record = _load(line)
+    try:
+        prefix = _from_octets(values.members(values.array(record["messages"])[copy]), "prefix")
+        if "blob" not in record:
+            return prefix, _from_octets(record, "body")
+        blob = values.members(record["blob"])
+        return prefix, BlobInfo(values.text(blob["name"]), values.number(blob["size"]), values.text(blob["crc"]))
+    except (KeyError, IndexError, ValueError) as error:
+        raise RecordError(f"not of this form: {error!r}") from None
+
+
+def _from_octets(members: dict[str, object], name: str) -> bytes:
+    if name in members:
+        return values.text(members[name]).encode("ascii")
+    return base64.b64decode(values.text(members[f"{name}64"]), validate=True)
+
+
+# --- the table of operations
+
+# By the type of a field, as its operation spells it.
+_VALUES: dict[object, Callable[[object], object]] = {
+    "str": values.text,
+    "str | None": values.optional_text,
+    "tuple[str, ...]": values.texts,
+    "frozenset[str]": values.flags,
+    "int": values.number,
+    "int | None": values.optional_number,
+    "bool": values.truth,
+}
+
+_NAMES: dict[str, type[Operation[Place]]] = {
+    "create_account": CreateAccount,
+    "delete_account": DeleteAccount,
+    "set_credentials": SetCredentials,
+    "create_mailbox": CreateMailbox,
+    "delete_mailbox": DeleteMailbox,
+    "rename_mailbox": RenameMailbox,
+    "set_read_only": SetReadOnly,
+    "copy_message": CopyMessage,
+    "set_flags": SetFlags,
+    "delete_message": DeleteMessage,
+    "spend_uids": SpendUids,
+    "spend_uid_validities": SpendUidValidities,
+}
+_KINDS = {made: (kind, [field.name for field in fields(made)]) for kind, made in _NAMES.items()}
+_READERS: dict[str, tuple[Callable[..., Operation[Place]], dict[str, Callable[[object], object]]]] = {
+    kind: (made, {field.name: _VALUES[field.type] for field in fields(made)}) for kind, made in _NAMES.items()
+}

@@ -1,0 +1,116 @@
+"""The index as the journal makes it: what this process knows of the store.
+
+Whoever changes a replica holds the lock of the store, so two threads never do. But the event loop looks at it
+without that lock; so `mutex` is held for each change and each look, always for a moment only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from trio_smtp.mailbox.index import Index
+from trio_smtp.mailbox.json_file.journal import Manifest, segment_name
+from trio_smtp.mailbox.json_file.records import Place, decode
+from trio_smtp.mailbox.json_file.values import RecordError
+from trio_smtp.mailbox.operations import AddMessages, DeleteAccount, DeleteMailbox, DeleteMessage, SpendUids
+from trio_smtp.mailbox.store import StoreError
+
+if TYPE_CHECKING:
+    from trio_smtp.mailbox.operations import Operation
+
+_log = logging.getLogger(__name__)
+
+_MAX_DAMAGE = 1000  # places that are remembered
+
+
+class Damage(NamedTuple):
+    """A place in the journal that cannot be read, or what it names cannot."""
+
+    segment: int
+    offset: int
+    length: int
+    reason: str
+
+
+class Replica:
+    """An index, and what else follows from the journal.
+
+    Attributes:
+        manifest: the segments that were read.
+        dead: octets that a compaction would save, roughly: of content that was removed and of records that are
+            history.
+        unsaved: octets of the journal that the last snapshot does not cover.
+        damage: what was found, the first thousand of them; it stays in its segment, which is never removed.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.index = Index[Place]()
+        self.mutex = threading.Lock()
+        self.dead = 0
+        self.unsaved = 0
+        self.damage: list[Damage] = []
+
+    def replay(self, segment: int, offset: int, line: bytes) -> bool:
+        """Do what a line of the journal says; False if it is damaged."""
+        try:
+            operation = decode(line, segment, offset)
+            if operation is None:
+                self.unsaved += len(line)
+            else:
+                self.apply(operation, len(line))
+        except (RecordError, StoreError) as error:
+            self.report(Damage(segment, offset, len(line), str(error)))
+            return False
+        return True
+
+    def apply(self, operation: Operation[Place], octets: int) -> None:
+        """Change the index; `octets` is the length of the record. Raises a StoreError if it does not fit."""
+        self.unsaved += octets
+        with self.mutex:
+            match operation:
+                case AddMessages():
+                    self.index.apply(operation)
+                case DeleteAccount(name):
+                    used = self.index.account(name).used
+                    self.index.apply(operation)
+                    self.dead += octets + used
+                case DeleteMailbox(account) | DeleteMessage(account):
+                    used = self.index.account(account).used
+                    self.index.apply(operation)
+                    self.dead += octets + used - self.index.account(account).used
+                case _:
+                    self.index.apply(operation)
+                    self.dead += octets
+
+    def live(self) -> int:
+        """Octets of content that are not dead."""
+        return sum(account.used for account in self.index.accounts())
+
+    def blobs(self) -> set[str]:
+        """The blobs that messages need."""
+        return {
+            message.body.blob
+            for operation in self.index.dump()
+            if isinstance(operation, AddMessages)
+            for message in operation.messages
+            if message.body.blob is not None
+        }
+
+    def burn_uids(self, records: int) -> None:
+        """Give up the UIDs that lost records may have given: at most one of each mailbox in a record."""
+        with self.mutex:
+            for account in self.index.accounts():
+                for box in self.index.mailboxes(account.name):
+                    self.index.apply(SpendUids(account.name, box.name, box.uid_next + records))
+
+    def report(self, damage: Damage) -> None:
+        """Remember damage and log it, once."""
+        if len(self.damage) < _MAX_DAMAGE and damage not in self.damage:
+            self.damage.append(damage)
+            _log.error(
+                "damage in %s at %d, %d octets: %s",
+                segment_name(damage.segment), damage.offset, damage.length, damage.reason,
+            )  # fmt: skip

@@ -1,0 +1,271 @@
+"""The store for tasks: what blocks is called in threads, under limits of its own.
+
+A look at the index stays in the event loop as long as no other process has written, which two calls of stat tell. A
+change goes to the writer's thread. A body collects in memory up to `INLINE` octets, and beyond that in a blob.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from functools import partial as bind
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import trio
+
+from trio_smtp.mailbox.indexed import IndexedStore
+from trio_smtp.mailbox.json_file import files
+from trio_smtp.mailbox.json_file.blobs import NewBlob
+from trio_smtp.mailbox.json_file.changes import NewMail, OperationChange
+from trio_smtp.mailbox.json_file.database import Database
+from trio_smtp.mailbox.json_file.housekeeping import Housekeeper
+from trio_smtp.mailbox.json_file.records import Place, encode_blob, encode_body
+from trio_smtp.mailbox.json_file.replica import Damage
+from trio_smtp.mailbox.json_file.values import RecordError
+from trio_smtp.mailbox.json_file.writer import Writer
+from trio_smtp.mailbox.store import Delivered, Delivery, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from trio_smtp.mailbox.index import Index
+    from trio_smtp.mailbox.json_file.changes import Change
+    from trio_smtp.mailbox.operations import Operation
+    from trio_smtp.mailbox.store import Message, MessageSummary, Search, StoreError, Target
+
+R = TypeVar("R")
+
+INLINE = 256 * 1024  # octets of a body that fit into the journal
+_CLOSING = 30  # seconds that `aclose` waits for another process to give the lock
+_REMEMBERED = 1024  # messages whose header fields are kept for listings
+
+
+class _Missing(Exception):
+    """The content of a message is not where the index had it: a compaction moved it, or it was deleted."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+class _Damaged(StoreUnavailable):
+    """The content of a message cannot be read."""
+
+
+class _Engine(NamedTuple):
+    """What an open store runs on. Both functions block."""
+
+    database: Database
+    writer: Writer
+    housekeeper: Housekeeper
+
+    @classmethod
+    def start(cls, path: str, create: bool) -> _Engine:
+        database = Database(path, create=create)
+        writer = Writer(database)
+        return cls(database, writer, Housekeeper(database, writer))
+
+    def stop(self) -> None:
+        self.housekeeper.close()
+        self.writer.close()
+        self.database.close()
+
+
+class JSONFileStore(IndexedStore[Place]):
+    """A `MailStore` in a directory, which several processes of one machine may share; not over a network.
+
+    Nothing is opened before the first use or `async with`. A process that forks opens its stores afterwards.
+
+    Args:
+        path: the directory.
+        create: make a store if nothing has the path, or the directory is empty.
+
+    Raises:
+        StoreUnavailable: on first use: there is no store and none may be made, something else is there, or others
+            may write to the directory.
+        RuntimeError: a store was used before a fork and is used after it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = True) -> None:
+        self._path = os.fspath(path)
+        self._create = create
+        self._engine: _Engine | None = None
+        self._pid = 0
+        self._closed = False
+        self._opening = trio.Lock()
+        # Those that write or read bodies must not keep others from looking something up.
+        self._looks = trio.CapacityLimiter(4)
+        self._bodies = trio.CapacityLimiter(8)
+        self._remembered = lru_cache(_REMEMBERED)(super()._shown)
+        self._lost: set[Place] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    @property
+    def damage(self) -> Sequence[Damage]:
+        """What of the store could not be read so far; everything else is served."""
+        return () if self._engine is None else tuple(self._engine.database.replica.damage)
+
+    async def compact(self) -> None:
+        """Free the space of what was deleted. When this is cancelled a thread goes on with it."""
+        engine = await self._open()
+        await self._in_thread(engine.housekeeper.compact, self._bodies, abandon=True)
+
+    async def aclose(self) -> None:
+        engine = None if self._closed else self._engine
+        self._closed = True
+        if engine is not None:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING):
+                await self._in_thread(engine.stop, self._looks, abandon=True)
+
+    async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
+        return await self._until_found(bind(super().get_message, account, mailbox, uid))
+
+    async def _summaries(
+        self, account: str, mailbox: str, search: Search | None, after: int, limit: int | None
+    ) -> list[MessageSummary]:
+        return await self._until_found(bind(super()._summaries, account, mailbox, search, after, limit))
+
+    async def _until_found(self, read: Callable[[], Awaitable[R]]) -> R:
+        """Do it again if a compaction was faster, with what the index says then."""
+        missing = None
+        while True:
+            try:
+                return await read()
+            except _Missing as error:
+                if error.place == missing:  # so it was no compaction
+                    self._lost.add(error.place)
+                missing = error.place
+
+    # --- hooks of IndexedStore
+
+    async def _look(self, look: Callable[[Index[Place]], R]) -> R:
+        database = (await self._open()).database
+        if not database.is_current():
+            await self._in_thread(database.refresh, self._looks, abandon=True)
+        replica = database.replica
+        with replica.mutex:
+            return look(replica.index)
+
+    async def _commit(self, plan: Callable[[Index[Place]], tuple[Operation[Place], R]]) -> R:
+        return await self._write(OperationChange(plan))
+
+    def _delivery(
+        self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
+    ) -> Delivery:
+        return _JSONDelivery(self, bind(NewMail, targets, partial=partial, flags=flags, date=date))
+
+    async def _run(self, function: Callable[[], R]) -> R:
+        return await self._in_thread(function, self._bodies)
+
+    def _read(self, body: Place, limit: int | None) -> bytes:
+        assert self._engine is not None  # for somebody has the place from it
+        database = self._engine.database
+        try:
+            return database.read(body, limit)
+        except FileNotFoundError as error:
+            if body not in self._lost:
+                raise _Missing(body) from error
+            reason = "its file is missing"
+        except RecordError as error:
+            reason = str(error)
+        database.replica.report(Damage(body.segment, body.offset, body.length, reason))
+        raise _Damaged(f"the message is damaged: {reason}")
+
+    def _skim(self, body: Place, limit: int | None) -> bytes:
+        try:
+            return self._read(body, limit)
+        except _Damaged:
+            return b""  # one damaged message must not hide the others
+
+    def _shown(self, body: Place) -> tuple[str, str, str]:
+        return self._remembered(body)
+
+    # --- engine room
+
+    async def _open(self) -> _Engine:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if self._engine is None:
+            async with self._opening:
+                if self._engine is None:
+                    self._engine = await self._in_thread(bind(_Engine.start, self._path, self._create), self._looks)
+                    self._pid = os.getpid()
+        if self._pid != os.getpid():
+            raise RuntimeError("a store that was used before a fork cannot be used after it")
+        return self._engine
+
+    async def _write(self, change: Change[R]) -> R:
+        return await (await self._open()).writer.commit(change)
+
+    async def _new_blob(self) -> NewBlob:
+        blobs = (await self._open()).database.blobs
+        return await self._in_thread(bind(NewBlob, blobs), self._bodies)
+
+    async def _in_thread(
+        self, function: Callable[[], R], limiter: trio.CapacityLimiter, *, abandon: bool = False
+    ) -> R:
+        try:
+            return await trio.to_thread.run_sync(function, limiter=limiter, abandon_on_cancel=abandon)
+        except OSError as error:
+            raise StoreUnavailable(files.reason(error)) from error
+
+
+class _JSONDelivery(Delivery):
+    """A delivery; `new_mail` needs the body to become a change."""
+
+    def __init__(self, store: JSONFileStore, new_mail: Callable[..., NewMail]) -> None:
+        self._store = store
+        self._new_mail = new_mail
+        self._pieces: list[bytes] = []
+        self._size = 0  # of the pieces
+        self._blob: NewBlob | None = None
+        self._ended = False
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended = True
+        self._pieces.clear()
+        blob, self._blob = self._blob, None
+        if blob is not None:
+            with trio.CancelScope(shield=True):
+                await self._store._run(blob.discard)
+
+    async def write(self, chunk: bytes) -> None:
+        self._check()
+        self._pieces.append(chunk)
+        self._size += len(chunk)
+        if self._size > INLINE:
+            await self._spill()
+
+    async def commit(self) -> list[Delivered | StoreError]:
+        self._check()
+        if self._blob is None:
+            mail = self._new_mail(size=self._size, content=encode_body(b"".join(self._pieces)), blob=None)
+        else:
+            await self._spill()
+            info = await self._store._run(self._blob.seal)
+            mail = self._new_mail(size=info.size, content=encode_blob(info), blob=info.name)
+        results = await self._store._write(mail)
+        self._ended = True
+        if self._blob is not None and any(isinstance(result, Delivered) for result in results):
+            self._blob.release()
+            self._blob = None
+        return results
+
+    async def _spill(self) -> None:
+        """Write what is in memory to the blob. What could not be written stays, and is written the next time."""
+        if self._blob is None:
+            self._blob = await self._store._new_blob()
+        await self._store._run(bind(self._blob.write, b"".join(self._pieces)))
+        self._pieces.clear()
+        self._size = 0
+
+    def _check(self) -> None:
+        if self._ended:
+            raise RuntimeError("this delivery has ended")

@@ -1,0 +1,270 @@
+"""The writer: one thread, which alone writes to the journal.
+
+Tasks leave their changes in a queue and wait. The thread takes the lock of the store, then all that waits, and
+makes it lasting with one sync: a group. While it syncs, the next group gathers; who comes alone waits for one sync
+and no longer. A group ends with the first change that is no delivery, for what follows is planned on top of that
+(see `trio_smtp.mailbox.index`).
+
+A change in the queue is withdrawn when its task is cancelled, for example because a commit took too long. Once
+taken it is waited for, so that its outcome is always known.
+
+While a failed write cannot be undone (see `journal`), the thread keeps the lock, refuses what comes, and tries
+again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import trio
+
+from trio_smtp.mailbox.json_file import files
+from trio_smtp.mailbox.operations import AddMessages
+from trio_smtp.mailbox.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from trio_smtp.mailbox.json_file.changes import Change
+    from trio_smtp.mailbox.json_file.database import Database
+    from trio_smtp.mailbox.json_file.records import Place
+    from trio_smtp.mailbox.operations import Operation
+
+R = TypeVar("R")
+
+SEGMENT_OCTETS = 64 * 1024 * 1024  # a segment that has reached this is sealed
+GROUP_OCTETS = 16 * 1024 * 1024  # a group that has reached this is written
+RETRY = 1.0  # seconds between attempts to undo a failed write
+
+_log = logging.getLogger(__name__)
+
+
+class _Request:
+    """What is in the queue, and why it failed if it did."""
+
+    error: Exception | None = None
+
+
+class _Commit(_Request, Generic[R]):
+    """A change, and the task that waits for it."""
+
+    result: R
+
+    def __init__(self, change: Change[R]) -> None:
+        self._change = change
+        self.task = trio.lowlevel.current_task()
+        self.token = trio.lowlevel.current_trio_token()
+
+    def prepare(self, database: Database, offset: int) -> tuple[Operation[Place], bytes]:
+        index, segment = database.replica.index, database.journal.segment
+        operation, line, self.result = self._change.prepare(index, segment, offset)
+        return operation, line
+
+
+class _Job(_Request, Generic[R]):
+    """A function to call under the exclusive lock, and the thread that waits for it."""
+
+    result: R
+
+    def __init__(self, function: Callable[[], R]) -> None:
+        self._function = function
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        try:
+            self.result = self._function()
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it belongs to who gave the function
+            self.error = error
+
+
+class Writer:
+    """The queue and its thread, which starts with the first request.
+
+    Attributes:
+        after_group: called after each group, under the exclusive lock and with a sound journal.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.after_group: Callable[[], None] = lambda: None
+        self._database = database
+        self._condition = threading.Condition()
+        self._waiting: dict[_Request, None] = {}  # in their order
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    async def commit(self, change: Change[R]) -> R:
+        """Make a change last.
+
+        Raises:
+            StoreError: the change was refused, or with StoreUnavailable the machine refused.
+            trio.Cancelled: nothing was changed.
+        """
+        request = _Commit(change)
+        self._put(request)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            with self._condition:
+                if request not in self._waiting:
+                    return trio.lowlevel.Abort.FAILED
+                del self._waiting[request]
+                return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if request.error is not None:
+            raise request.error
+        return request.result
+
+    def run(self, function: Callable[[], R]) -> R:
+        """Call a function in the writer's thread, under the exclusive lock, and wait for it. Not for tasks."""
+        job = _Job(function)
+        self._put(job)
+        job.done.wait()
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def close(self) -> None:
+        """Finish what waits and end the thread. Blocks."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _put(self, request: _Request) -> None:
+        with self._condition:
+            if self._closing:
+                raise StoreUnavailable("the store is closed")
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name="mail store writer", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system has no thread to give
+                    raise StoreUnavailable(str(error)) from error
+                self._thread = thread
+            self._waiting[request] = None
+            self._condition.notify()
+
+    # --- the thread
+
+    def _work(self) -> None:
+        while self._wait():
+            taken: list[_Request] = []
+            try:
+                with self._database.exclusive():
+                    self._commit_group(taken)
+                    _wake(taken)
+                    taken.clear()
+                    if self._mend():
+                        self.after_group()
+            except (OSError, StoreUnavailable) as error:  # not even the lock could be had
+                self._refuse_waiting(error)
+            except Exception as error:  # noqa: BLE001 - a bug must leave nobody waiting
+                _log.exception("the writer of the mail store failed")
+                self._database.forget()
+                _fail(taken, error)
+                _wake(taken)
+                self._refuse_waiting(error)
+
+    def _wait(self, seconds: float | None = None) -> bool:
+        """Wait for a request, the end, or so long; True if there is a request."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._waiting or self._closing, seconds)
+            return bool(self._waiting)
+
+    def _take(self, taken: list[_Request]) -> Iterator[_Request]:
+        """Take those that wait now, one by one."""
+        for _ in range(len(self._waiting)):
+            with self._condition:
+                request = next(iter(self._waiting), None)
+                if request is None:  # the rest was withdrawn
+                    return
+                del self._waiting[request]
+            taken.append(request)
+            yield request
+
+    def _commit_group(self, taken: list[_Request]) -> None:
+        try:
+            planned = self._plan(taken)
+            lines = [line for _, line in planned if line]
+            if lines:
+                self._database.journal.append(lines)
+            for operation, line in planned:
+                self._database.replica.apply(operation, len(line))
+            if taken and isinstance(taken[-1], _Job):
+                taken[-1].run()
+        except OSError as error:
+            _fail(taken, error)
+            with contextlib.suppress(OSError):
+                self._database.journal.mend()
+
+    def _plan(self, taken: list[_Request]) -> list[tuple[Operation[Place], bytes]]:
+        """Take a group and prepare what is in it."""
+        journal = self._database.journal
+        planned: list[tuple[Operation[Place], bytes]] = []
+        octets = 0
+        for request in self._take(taken):
+            if journal.end >= SEGMENT_OCTETS:
+                self._database.begin_segment()
+            if not isinstance(request, _Commit):
+                break
+            try:
+                operation, line = request.prepare(self._database, journal.end + octets)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who made the change
+                request.error = error
+                continue
+            planned.append((operation, line))
+            octets += len(line)
+            if octets >= GROUP_OCTETS or not isinstance(operation, AddMessages):
+                break
+        return planned
+
+    def _mend(self) -> bool:
+        """Do not go on before the journal is sound; False if it is not, and time to end."""
+        journal = self._database.journal
+        while not journal.sound:
+            self._wait(RETRY)
+            try:
+                journal.mend()
+            except OSError as error:
+                self._refuse_waiting(error)
+                if self._closing:
+                    return False
+        return True
+
+    def _refuse_waiting(self, error: Exception) -> None:
+        with self._condition:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        _fail(waiting, error)
+        _wake(waiting)
+
+
+def _fail(requests: Iterable[_Request], error: Exception) -> None:
+    """Give each that has not failed yet an exception of its own."""
+    for request in requests:
+        if request.error is None:
+            request.error = StoreUnavailable(files.reason(error) if isinstance(error, OSError) else str(error))
+            request.error.__cause__ = error
+
+
+def _wake(requests: Iterable[_Request]) -> None:
+    tasks: dict[trio.lowlevel.TrioToken, list[trio.lowlevel.Task]] = {}
+    for request in requests:
+        if isinstance(request, _Job):
+            request.done.set()
+        elif isinstance(request, _Commit):
+            tasks.setdefault(request.token, []).append(request.task)
+    for token, sleeping in tasks.items():
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(_reschedule, sleeping)
+
+
+def _reschedule(tasks: Iterable[trio.lowlevel.Task]) -> None:
+    for task in tasks:
+        trio.lowlevel.reschedule(task)

@@ -1,0 +1,114 @@
+"""The rules for names, addresses and flags, for every store the same.
+
+Only what makes something new is checked here and may be refused; a look-up with an impossible name simply
+finds nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from trio_smtp.mailbox.store import INBOX, FlagMode, InvalidFlag, InvalidName
+
+__all__ = [
+    "address_key",
+    "address_keys",
+    "change_flags",
+    "check_address",
+    "check_description",
+    "check_flags",
+    "check_name",
+    "mailbox_key",
+]
+
+SYSTEM_FLAGS = {flag.lower(): flag for flag in (r"\Seen", r"\Answered", r"\Flagged", r"\Deleted", r"\Draft")}
+"""RFC 9051 §2.3.2, without \\Recent, which is gone."""
+
+MAX_NAME = 255  # octets of UTF-8; room for any address (RFC 5321 §4.5.3.1) used as a name
+MAX_ADDRESS = 320  # octets: local part 64, "@", domain 255 (RFC 5321 §4.5.3.1)
+MAX_DESCRIPTION = 1000  # octets of UTF-8
+MAX_FLAGS = 100
+
+_UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
+_KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,100}')  # atom of RFC 9051 §9, with a length
+
+
+def check_name(name: str) -> str:
+    """Return the name of an account or mailbox that is about to be made, or raise InvalidName."""
+    if not name:
+        raise InvalidName("a name cannot be empty")
+    return _check_text(name, MAX_NAME)
+
+
+def check_address(address: str) -> str:
+    """Return the address that an account is about to get, or raise InvalidName."""
+    local, at, domain = address.rpartition("@")
+    if not (local and at and domain):
+        raise InvalidName(f"{address[:40]!r} is not of the form local@domain")
+    return _check_text(address, MAX_ADDRESS)
+
+
+def check_description(description: str) -> str:
+    """Return the description of an account that is about to be made, or raise InvalidName."""
+    return _check_text(description, MAX_DESCRIPTION)
+
+
+def _check_text(text: str, octets: int) -> str:
+    if _UNUSABLE.search(text):
+        raise InvalidName(f"{text[:octets]!r} contains a control character or half a character")
+    if len(text) > octets or len(text.encode()) > octets:
+        raise InvalidName(f"{text[:40]!r}... is longer than {octets} octets")
+    return text
+
+
+def mailbox_key(name: str) -> str:
+    """The name under which a mailbox is kept: INBOX in any case is INBOX (RFC 9051 §5.1)."""
+    # isascii, because "ınbox" with a dotless i would become INBOX too.
+    return INBOX if len(name) == len(INBOX) and name.isascii() and name.upper() == INBOX else name
+
+
+def address_key(address: str) -> str:
+    """The form in which addresses are compared.
+
+    RFC 5321 §2.4 lets only the host that owns a domain fold the case of local parts. The store is that host,
+    and people write Ann@ and ann@ for the same person; two accounts that differ only so would be a trap.
+    """
+    return unicodedata.normalize("NFC", address).lower()
+
+
+def address_keys(address: str) -> tuple[str, ...]:
+    """The keys under which to look for an address: its own, then that without the subaddress (RFC 5233)."""
+    key = address_key(address)
+    local, _, domain = key.rpartition("@")
+    user, plus, _ = local.partition("+")
+    return (key, f"{user}@{domain}") if plus else (key,)
+
+
+def check_flags(flags: Iterable[str]) -> frozenset[str]:
+    """Return the flags as a set, system flags in their usual spelling and each once, or raise InvalidFlag."""
+    spelled: dict[str, str] = {}
+    for flag in flags:
+        folded = flag.lower()
+        if folded not in SYSTEM_FLAGS and not _KEYWORD.fullmatch(flag):
+            raise InvalidFlag(f"{flag[:100]!r} is neither a system flag nor a keyword")
+        spelled.setdefault(folded, SYSTEM_FLAGS.get(folded, flag))
+    if len(spelled) > MAX_FLAGS:
+        raise InvalidFlag(f"more than {MAX_FLAGS} flags")
+    return frozenset(spelled.values())
+
+
+def change_flags(old: frozenset[str], flags: Iterable[str], mode: FlagMode) -> frozenset[str]:
+    """The flags that a message with the flags `old` has after `set_flags`. Raises InvalidFlag, ValueError."""
+    new = check_flags(flags)
+    if mode == "replace":
+        return new
+    folded = {flag.lower() for flag in new}
+    rest = (flag for flag in old if flag.lower() not in folded)
+    if mode == "remove":
+        return frozenset(rest)
+    if mode == "add":
+        have = {flag.lower() for flag in old}
+        return check_flags([*old, *(flag for flag in new if flag.lower() not in have)])
+    raise ValueError(f"mode {mode!r} is none of replace, add, remove")

@@ -1,0 +1,88 @@
+"""Does a message satisfy a `Search`? One answer for every store that does not ask a data base.
+
+What is cheap is asked first; a message is read only where the answer needs it, and only its header where
+that is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import cached_property
+
+from trio_smtp.mailbox import headers
+from trio_smtp.mailbox.store import MessageInfo, Search
+
+__all__ = ["matches"]
+
+_PIECE = 1024 * 1024  # octets of content that are decoded at a time
+
+
+def matches(search: Search, info: MessageInfo, read: Callable[[int | None], bytes]) -> bool:
+    """Whether the search holds for a message.
+
+    Args:
+        info: what is known of the message.
+        read: returns the first so many octets of its content, or with None all; called at most twice.
+    """
+    return _holds(search, _Candidate(info, read))
+
+
+class _Candidate:
+    """A message that is read when somebody asks, and once."""
+
+    def __init__(self, info: MessageInfo, read: Callable[[int | None], bytes]) -> None:
+        self.info = info
+        self._read = read
+
+    @cached_property
+    def _fields(self) -> list[tuple[bytes, str]]:
+        head = self._read(headers.HEAD)
+        return [(name, headers.decode(value).casefold()) for name, value in headers.fields(head)]
+
+    @cached_property
+    def _content(self) -> bytes:
+        return self._read(None)
+
+    def has_field(self, names: tuple[bytes, ...], text: str | None) -> bool:
+        if text is None:
+            return True
+        text = text.casefold()
+        return any(name in names and text in value for name, value in self._fields)
+
+    def has_text(self, text: str | None) -> bool:
+        if text is None:
+            return True
+        text = text.casefold()
+        # A character takes up to four octets, and every piece must hold a text that begins in the one before.
+        overlap = 4 * len(text)
+        return any(text in value for _, value in self._fields) or any(
+            text in self._content[start : start + _PIECE + overlap].decode(errors="replace").casefold()
+            for start in range(0, len(self._content), _PIECE)
+        )
+
+
+def _holds(search: Search, message: _Candidate) -> bool:
+    info = message.info
+    return (
+        (search.larger is None or info.size > search.larger)
+        and (search.smaller is None or info.size < search.smaller)
+        and (search.since is None or info.internal_date >= search.since)
+        and (search.before is None or info.internal_date < search.before)
+        and (not search.flags or _folded(search.flags) <= _folded(info.flags))
+        and message.has_field((b"subject",), search.subject)
+        and message.has_field((b"from",), search.sender)
+        and message.has_field((b"to", b"cc", b"bcc"), search.recipient)
+        and (search.header is None or message.has_field((_field_name(search.header[0]),), search.header[1]))
+        and all(_holds(each, message) for each in search.all_of)
+        and (not search.any_of or any(_holds(each, message) for each in search.any_of))
+        and not any(_holds(each, message) for each in search.none_of)
+        and message.has_text(search.text)
+    )
+
+
+def _folded(flags: Collection[str]) -> set[str]:
+    return {flag.lower() for flag in flags}
+
+
+def _field_name(name: str) -> bytes:
+    return name.encode(errors="replace").lower()

@@ -1,0 +1,453 @@
+"""The interface between mail and what keeps it.
+
+A store holds accounts. An account has addresses and mailboxes, INBOX always among them; a mailbox holds
+messages. The words are those of RFC 9051, and so are the promises, which every store keeps
+(`trio_smtp.testing.store_contract` is their test):
+
+- **Content is byte-exact**: every octet value, no line end changed, the empty message too.
+- **UIDs strictly grow** within (mailbox, uid_validity) and are never given twice, not even after a deletion
+  or a restart. A mailbox that is deleted and made again gets a greater uid_validity, from one counter of the
+  store.
+- **A change is whole and lasting** when its method returns, and has not happened when it raises.
+- **An address belongs to one account at most.** The case of its letters does not matter, and mail for
+  `user+tag@domain` goes to `user@domain` unless somebody has the longer address itself.
+- **Names are text, never paths**: 1 to 255 octets of UTF-8 without control characters or surrogates. They are
+  compared exactly, except that INBOX is INBOX in any case (RFC 9051 §5.1). There is no hierarchy: "/" is a
+  letter like others.
+- **A read-only mailbox** takes no message, loses none, changes no flag, and is neither renamed nor deleted.
+- **Flags are a set**, compared without regard to case; the spelling that was set first stays.
+- Dates are aware, in UTC, and kept to the second. Sizes are octets of the content.
+
+All methods are async, raise a `StoreError` where they refuse, and may be called by many tasks at once. This
+module knows neither trio nor SMTP. A store of your own will want `names`, `headers` and `search`, which hold the
+rules in detail; one that keeps its index in memory is an `indexed.IndexedStore`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Literal, Self
+
+__all__ = [
+    "INBOX",
+    "SEEN",
+    "Account",
+    "AccountExists",
+    "AddressTaken",
+    "Credentials",
+    "Delivered",
+    "Delivery",
+    "FlagMode",
+    "InvalidFlag",
+    "InvalidName",
+    "MailStore",
+    "Mailbox",
+    "MailboxExists",
+    "MailboxReadOnly",
+    "Message",
+    "MessageInfo",
+    "MessageSummary",
+    "NoSuchAccount",
+    "NoSuchMailbox",
+    "NoSuchMessage",
+    "QuotaExceeded",
+    "Search",
+    "StoreError",
+    "StoreUnavailable",
+    "Target",
+]
+
+INBOX = "INBOX"
+SEEN = r"\Seen"
+
+FlagMode = Literal["replace", "add", "remove"]
+
+
+class StoreError(Exception):
+    """A store refused; the base of all that follows. The text is for the operator, not for a mail client."""
+
+
+class NoSuchAccount(StoreError):
+    """There is no account of this name."""
+
+
+class AccountExists(StoreError):
+    """The name is taken by another account."""
+
+
+class AddressTaken(StoreError):
+    """The address belongs to another account."""
+
+
+class NoSuchMailbox(StoreError):
+    """The account has no mailbox of this name."""
+
+
+class MailboxExists(StoreError):
+    """The account has a mailbox of this name already."""
+
+
+class MailboxReadOnly(StoreError):
+    """The mailbox refuses every change."""
+
+
+class NoSuchMessage(StoreError):
+    """The mailbox has no message with this UID."""
+
+
+class QuotaExceeded(StoreError):
+    """The account would hold more octets than its quota."""
+
+
+class InvalidName(StoreError):
+    """A name, address or description that cannot be used; or INBOX where it would have to go away."""
+
+
+class InvalidFlag(StoreError):
+    """Neither a system flag nor a keyword (RFC 9051 §2.3.2)."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot do it now (disk full, closed, a fault of the machine); later it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One person or role. `quota` (None is no limit) and `used` are octets in all its mailboxes."""
+
+    name: str
+    description: str = ""
+    addresses: tuple[str, ...] = ()
+    quota: int | None = None
+    used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a password is checked against: made and read by `passwords`, to a store one line of ASCII."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox and its counts; `unseen` lack the flag SEEN. New UIDs will be `uid_next` or more."""
+
+    name: str
+    uid_validity: int
+    uid_next: int
+    read_only: bool
+    messages: int
+    unseen: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageInfo:
+    """What is known of a message without reading it."""
+
+    uid: int
+    flags: frozenset[str]
+    size: int
+    internal_date: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSummary(MessageInfo):
+    """A line of a listing: header fields decoded for people, "" where missing; `recipients` is To and Cc."""
+
+    subject: str
+    sender: str
+    recipients: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it was stored, byte for byte."""
+
+    info: MessageInfo
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a delivery goes; `prefix` (trace header lines) is stored in front of the body that all share."""
+
+    account: str
+    mailbox: str = INBOX
+    prefix: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Where a message is now."""
+
+    account: str
+    mailbox: str
+    uid: int
+    uid_validity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A condition on messages: all that is given must hold, so `Search()` holds for every message.
+
+    Texts are looked for anywhere in the field, without regard to case (RFC 9051 §6.4.4). Conditions combine
+    with `&`, `|` and `~`: unseen mail from Ann is `Search(sender="ann") & ~Search(flags={SEEN})`.
+
+    Args:
+        subject, sender, recipient: text in Subject; in From; in To, Cc or Bcc.
+        header: (field name, text); the empty text asks only whether there is such a field.
+        text: text anywhere, header or body as it stands (transfer encodings of the body are not undone).
+        flags: all of these are set.
+        since, before: internal date, from `since` on, earlier than `before`; both aware.
+        larger, smaller: octets, more than and fewer than.
+        all_of, any_of, none_of: what the operators make. `any_of=()` asks nothing.
+
+    Raises:
+        ValueError: a date without time zone.
+    """
+
+    subject: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    header: tuple[str, str] | None = None
+    text: str | None = None
+    flags: AbstractSet[str] = frozenset()
+    since: datetime | None = None
+    before: datetime | None = None
+    larger: int | None = None
+    smaller: int | None = None
+    all_of: tuple[Search, ...] = ()
+    any_of: tuple[Search, ...] = ()
+    none_of: tuple[Search, ...] = ()
+
+    def __post_init__(self) -> None:
+        for date in (self.since, self.before):
+            if date is not None and date.tzinfo is None:
+                raise ValueError("since and before need a time zone")
+
+    def __and__(self, other: Search) -> Search:
+        return Search(all_of=(self, other))
+
+    def __or__(self, other: Search) -> Search:
+        return Search(any_of=(self, other))
+
+    def __invert__(self) -> Search:
+        return Search(none_of=(self,))
+
+
+class Delivery(abc.ABC):
+    """One message on its way into its targets; use it in `async with`.
+
+    Leaving the block without `commit`, by an exception or a cancellation too, stores nothing. After a `commit` that
+    did not raise, and outside the block, `write` and `commit` raise RuntimeError.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @abc.abstractmethod
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Forget what was not committed."""
+
+    @abc.abstractmethod
+    async def write(self, chunk: bytes) -> None:
+        """Add octets to the body."""
+
+    @abc.abstractmethod
+    async def commit(self) -> list[Delivered | StoreError]:
+        """Store the message; it is durable when this returns.
+
+        Returns:
+            One result per target, in their order; with `partial=True` it may be a refusal. A mailbox that
+            is named twice gets one copy, with the prefix of the first, and both results name it.
+
+        Raises:
+            StoreError: with `partial=False`, the first refusal of a target (NoSuchAccount, NoSuchMailbox,
+                MailboxReadOnly, QuotaExceeded); StoreUnavailable in either case. Nothing is stored.
+        """
+
+
+class MailStore(abc.ABC):
+    """What a store does. Each method says what it raises besides `StoreUnavailable`, which all may."""
+
+    # --- accounts
+
+    @abc.abstractmethod
+    async def create_account(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        addresses: Iterable[str] = (),
+        password: str | Credentials | None = None,
+        quota: int | None = None,
+    ) -> Account:
+        """Make an account with an empty INBOX.
+
+        Args:
+            password: a text is hashed here, which takes about a tenth of a second of CPU; `Credentials`
+                are kept as they are; without either nobody can log in.
+            quota: octets that the account may hold; None is no limit.
+
+        Raises:
+            AccountExists, AddressTaken, InvalidName.
+            ValueError: a password that `passwords.hash_password` refuses, or a negative quota.
+        """
+
+    @abc.abstractmethod
+    async def delete_account(self, name: str) -> None:
+        """Remove the account, its mailboxes (read-only ones too) and messages. Raises NoSuchAccount."""
+
+    @abc.abstractmethod
+    async def list_accounts(self) -> list[Account]:
+        """All accounts in the order in which they were made."""
+
+    @abc.abstractmethod
+    async def get_account(self, name: str) -> Account:
+        """Raises NoSuchAccount."""
+
+    @abc.abstractmethod
+    async def find_account(self, address: str) -> Account | None:
+        """Whose address this is, None if nobody's. Never raises on account of what the address looks like."""
+
+    @abc.abstractmethod
+    async def set_password(self, name: str, password: str | Credentials | None) -> None:
+        """As in `create_account`; None takes the password away. Raises NoSuchAccount, ValueError."""
+
+    @abc.abstractmethod
+    async def get_credentials(self, name: str) -> Credentials | None:
+        """For `passwords.verify_password`; None if the account has no password. Raises NoSuchAccount."""
+
+    # --- mailboxes
+
+    @abc.abstractmethod
+    async def create_mailbox(self, account: str, name: str) -> Mailbox:
+        """Raises NoSuchAccount, MailboxExists, InvalidName."""
+
+    @abc.abstractmethod
+    async def delete_mailbox(self, account: str, name: str) -> None:
+        """Remove a mailbox and its messages.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox, MailboxReadOnly; InvalidName for INBOX.
+        """
+
+    @abc.abstractmethod
+    async def rename_mailbox(self, account: str, name: str, new_name: str) -> None:
+        """Give a mailbox another name; its messages, UIDs and uid_validity stay.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox, MailboxReadOnly, MailboxExists; InvalidName, for INBOX too.
+        """
+
+    @abc.abstractmethod
+    async def set_read_only(self, account: str, mailbox: str, read_only: bool) -> None:
+        """Close a mailbox to every change, or open it again. Raises NoSuchAccount, NoSuchMailbox."""
+
+    @abc.abstractmethod
+    async def list_mailboxes(self, account: str) -> list[Mailbox]:
+        """INBOX, then the others by name (code points). Raises NoSuchAccount."""
+
+    # --- messages
+
+    @abc.abstractmethod
+    async def list_messages(
+        self, account: str, mailbox: str, *, after: int = 0, limit: int | None = None
+    ) -> list[MessageSummary]:
+        """The messages with UIDs above `after`, ascending, `limit` at most.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox.
+        """
+
+    @abc.abstractmethod
+    async def find_messages(
+        self, account: str, mailbox: str, search: Search, *, after: int = 0, limit: int | None = None
+    ) -> list[MessageSummary]:
+        """As `list_messages`, of the messages for which `search` holds."""
+
+    @abc.abstractmethod
+    async def count_messages(self, account: str, mailbox: str) -> int:
+        """Raises NoSuchAccount, NoSuchMailbox."""
+
+    @abc.abstractmethod
+    async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
+        """Raises NoSuchAccount, NoSuchMailbox, NoSuchMessage."""
+
+    @abc.abstractmethod
+    async def append_message(
+        self,
+        account: str,
+        mailbox: str,
+        content: bytes,
+        *,
+        flags: Iterable[str] = (),
+        internal_date: datetime | None = None,
+    ) -> Delivered:
+        """Store a message as it is (RFC 9051 §6.3.12); without `internal_date` it came now.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox, MailboxReadOnly, QuotaExceeded, InvalidFlag.
+            ValueError: a date without time zone, or outside the years 1 to 9999 in UTC.
+        """
+
+    @abc.abstractmethod
+    async def set_flags(
+        self, account: str, mailbox: str, uid: int, flags: Iterable[str], mode: FlagMode = "replace"
+    ) -> MessageInfo:
+        """Change the flags of a message and return it as it is now.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox, NoSuchMessage, MailboxReadOnly, InvalidFlag.
+        """
+
+    @abc.abstractmethod
+    async def copy_message(self, account: str, mailbox: str, uid: int, to: str) -> Delivered:
+        """Put a copy, with its flags and date, into mailbox `to` of the same account.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox, NoSuchMessage, QuotaExceeded; MailboxReadOnly of `to`.
+        """
+
+    @abc.abstractmethod
+    async def move_message(self, account: str, mailbox: str, uid: int, to: str) -> Delivered:
+        """As `copy_message`, and the message leaves `mailbox` in the same instant.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox, NoSuchMessage; MailboxReadOnly of either.
+        """
+
+    @abc.abstractmethod
+    async def delete_message(self, account: str, mailbox: str, uid: int) -> None:
+        """Remove a message for good. Raises NoSuchAccount, NoSuchMailbox, NoSuchMessage, MailboxReadOnly."""
+
+    @abc.abstractmethod
+    def deliver(self, targets: Sequence[Target], *, partial: bool = False) -> Delivery:
+        """Begin to store one message in several mailboxes.
+
+        Args:
+            partial: with False (SMTP) the message is stored in all targets or in none; with True (LMTP) in
+                those that do not refuse, still in one step.
+        """
+
+    # --- the store itself
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Let go of files, threads and connections; a second call does nothing."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,8 @@
+"""Tools for tests of what is built on trio-smtp. They need pytest, pytest-trio and Hypothesis."""
+
+from __future__ import annotations
+
+import pytest
+
+# So that an assertion that fails there shows its values, as in a test module.
+pytest.register_assert_rewrite("trio_smtp.testing.store_contract", "trio_smtp.testing.store_model")

@@ -1,0 +1,168 @@
+r"""A client for tests that spells the dialogue out: it sends what it is told, however wrong, and hides no reply.
+
+For example::
+
+    async with open_session(on_mail) as client:
+        await client.expect("220")
+        await client.send(b"EHLO client.example\r\nMAIL FROM:<ann@example.com>\r\nRCPT TO:<nobody@example.com>\r\n")
+        await client.expect("250", "250 2.1.0", "550 5.1.1")
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, Unpack
+
+import trio
+import trio.testing
+
+from trio_smtp.server import AnyHandler, SessionOptions, serve_stream
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["ClientReply", "ScriptedClient", "open_session"]
+
+_LINE: Final = re.compile(r"([2-5][0-9]{2})([ -])(.*)")
+_DOT_LINE: Final = re.compile(rb"^\.", re.MULTILINE)
+
+
+class ClientReply(NamedTuple):
+    """A reply as a client sees it; `str()` gives its code and first line."""
+
+    code: int
+    lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.lines[0]}"
+
+
+class ScriptedClient:
+    """A client over any stream.
+
+    Args:
+        stream: the connection, which `aclose` closes.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self._received = b""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Go away without a word."""
+        await self.stream.aclose()
+
+    async def send(self, data: bytes) -> None:
+        """Send these octets as they are."""
+        await self.stream.send_all(data)
+
+    async def send_eof(self) -> None:
+        """Send no more, and go on listening. Not inside TLS."""
+        assert isinstance(self.stream, trio.abc.HalfCloseableStream)
+        await self.stream.send_eof()
+
+    async def command(self, line: str) -> ClientReply:
+        """Send one line and wait for its reply."""
+        await self.send(line.encode() + b"\r\n")
+        return await self.read_reply()
+
+    async def read_reply(self) -> ClientReply:
+        """The next reply.
+
+        Raises:
+            EOFError: the connection ended instead.
+            AssertionError: this is no SMTP reply (RFC 5321 §4.2).
+        """
+        lines: list[str] = []
+        codes = set[str]()
+        while True:
+            text = await self._read_line()
+            match = _LINE.fullmatch(text)
+            assert match is not None, f"not a line of a reply: {text!r}"
+            code, separator, rest = match.groups()
+            codes.add(code)
+            lines.append(rest)
+            if separator == " ":
+                assert len(codes) == 1, f"a reply with the codes {sorted(codes)}"
+                return ClientReply(int(code), tuple(lines))
+
+    async def expect(self, *beginnings: str) -> list[ClientReply]:
+        """Read one reply for each text and check that it begins so, as in ``"250 2.1.5"``."""
+        replies: list[ClientReply] = []
+        for beginning in beginnings:
+            reply = await self.read_reply()
+            assert str(reply).startswith(beginning), f"{str(reply)!r} instead of {beginning!r}"
+            replies.append(reply)
+        return replies
+
+    async def rest(self) -> list[ClientReply]:
+        """All replies until the server closes the connection."""
+        replies: list[ClientReply] = []
+        try:
+            while True:
+                replies.append(await self.read_reply())
+        except EOFError:
+            return replies
+
+    async def expect_close(self, *beginnings: str) -> None:
+        """As `expect`; and then the server closes the connection."""
+        await self.expect(*beginnings)
+        received = self._received or await self.stream.receive_some()
+        assert not received, f"{bytes(received)!r} instead of the end"
+
+    async def send_mail(self, sender: str, recipients: Sequence[str], content: bytes) -> ClientReply:
+        """A transaction by MAIL, RCPT and DATA, its dots doubled (RFC 5321 §4.5.2).
+
+        Returns:
+            The first refusal, else the (in LMTP: first) answer to the message.
+        """
+        for line in (f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"):
+            reply = await self.command(line)
+            if reply.code >= 400:
+                return reply
+        if content and not content.endswith(b"\r\n"):
+            content += b"\r\n"
+        await self.send(_DOT_LINE.sub(b"..", content) + b".\r\n")
+        return await self.read_reply()
+
+    async def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
+        """The TLS handshake, at once: for what follows the 220 to STARTTLS, or opens the connection."""
+        tls = trio.SSLStream(self.stream, context, server_hostname=server_hostname)
+        await tls.do_handshake()
+        self.stream = tls
+
+    async def _read_line(self) -> str:
+        while (end := self._received.find(b"\r\n")) < 0:
+            received = await self.stream.receive_some()
+            if not received:
+                raise EOFError(f"the server closed the connection after {self._received!r}")
+            self._received += received
+        line, self._received = self._received[:end], self._received[end + 2 :]
+        return line.decode("ascii")
+
+
+@asynccontextmanager
+async def open_session(handler: AnyHandler, **options: Unpack[SessionOptions]) -> AsyncIterator[ScriptedClient]:
+    """One session in memory: a client, and `handler` at the other end. Leaving hangs up and waits for its end.
+
+    Args:
+        handler: see `serve_smtp`.
+        **options: see `SessionOptions`.
+    """
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve_stream, handler, theirs, **options))
+        async with ScriptedClient(ours) as client:
+            yield client

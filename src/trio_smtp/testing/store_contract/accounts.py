@@ -1,0 +1,251 @@
+"""Rules for accounts, addresses, passwords and quotas."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+import pytest
+
+from trio_smtp.mailbox.passwords import hash_password, verify_password
+from trio_smtp.mailbox.store import (
+    INBOX,
+    AccountExists,
+    AddressTaken,
+    Credentials,
+    Delivered,
+    InvalidName,
+    MailStore,
+    NoSuchAccount,
+    QuotaExceeded,
+    Search,
+    Target,
+)
+from trio_smtp.testing.store_contract.tools import (
+    BAD_ADDRESSES,
+    BAD_NAMES,
+    ODD_NAMES,
+    add,
+    contents,
+    deliver,
+    mailbox_of,
+    uids,
+    used,
+)
+
+
+class AccountContract:
+    """Tests of accounts."""
+
+    async def test_new_account(self, store: MailStore) -> None:
+        """An account is returned as it is kept, with an empty INBOX."""
+        addresses = ("Carl@Example.com",)
+        made = await store.create_account("carl", description="Carl ü", addresses=addresses, quota=9)
+        assert (made.name, made.description, made.addresses) == ("carl", "Carl ü", addresses)
+        assert (made.quota, made.used) == (9, 0)
+        assert await store.get_account("carl") == made
+        [inbox] = await store.list_mailboxes("carl")
+        assert (inbox.name, inbox.messages, inbox.unseen, inbox.read_only) == (INBOX, 0, 0, False)
+        assert await uids(store, "carl") == []
+
+    async def test_accounts_in_order(self, store: MailStore) -> None:
+        """Accounts are listed in the order in which they were made."""
+        await store.create_account("aaron")
+        await store.delete_account("ann")
+        await store.create_account("ann")
+        assert [each.name for each in await store.list_accounts()] == ["bob", "aaron", "ann"]
+
+    async def test_account_name_taken(self, store: MailStore) -> None:
+        """A name is given once; the refused account leaves no trace."""
+        with pytest.raises(AccountExists):
+            await store.create_account("ann", addresses=["new@example.com"])
+        assert await store.find_account("new@example.com") is None
+        assert (await store.get_account("ann")).addresses == ("ann@example.com",)
+
+    async def test_account_names_are_exact(self, store: MailStore) -> None:
+        """Case, blanks and look-alikes make different accounts; none becomes a path."""
+        for name in ODD_NAMES:
+            await store.create_account(name)
+            await add(store, name.encode(), account=name)
+        assert [each.name for each in await store.list_accounts()] == ["ann", "bob", *ODD_NAMES]
+        for name in ODD_NAMES:
+            assert await contents(store, name) == [name.encode()]
+
+    @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
+    async def test_bad_account_name(self, store: MailStore, name: str) -> None:
+        """A bad name is refused where it would be made, and elsewhere is the name of nobody."""
+        with pytest.raises(InvalidName):
+            await store.create_account(name)
+        with pytest.raises(NoSuchAccount):
+            await store.get_account(name)
+
+    async def test_bad_description(self, store: MailStore) -> None:
+        """A description is text without control characters, and bounded."""
+        for description in ("a\nb", "\udcff", "x" * 1001):
+            with pytest.raises(InvalidName):
+                await store.create_account("carl", description=description)
+
+    async def test_no_such_account(self, store: MailStore) -> None:
+        """Every method that is given an unknown account says so."""
+        attempts: list[Awaitable[object]] = [
+            store.delete_account("Ann"),
+            store.get_account("Ann"),
+            store.set_password("Ann", None),
+            store.get_credentials("Ann"),
+            store.create_mailbox("Ann", "Sent"),
+            store.delete_mailbox("Ann", "Sent"),
+            store.rename_mailbox("Ann", "Sent", "Old"),
+            store.set_read_only("Ann", INBOX, True),
+            store.list_mailboxes("Ann"),
+            store.list_messages("Ann", INBOX),
+            store.find_messages("Ann", INBOX, Search()),
+            store.count_messages("Ann", INBOX),
+            store.get_message("Ann", INBOX, 1),
+            store.append_message("Ann", INBOX, b""),
+            store.set_flags("Ann", INBOX, 1, ()),
+            store.copy_message("Ann", INBOX, 1, INBOX),
+            store.move_message("Ann", INBOX, 1, INBOX),
+            store.delete_message("Ann", INBOX, 1),
+        ]
+        for attempt in attempts:
+            with pytest.raises(NoSuchAccount):
+                await attempt
+
+    async def test_delete_account(self, store: MailStore) -> None:
+        """Name and address of a deleted account are free; one made again has a greater uid_validity."""
+        await store.set_read_only("ann", INBOX, True)
+        before = await mailbox_of(store)
+        await store.delete_account("ann")
+        assert await store.find_account("ann@example.com") is None
+        await store.create_account("ann", addresses=["ann@example.com"])
+        after = await mailbox_of(store)
+        assert after.uid_validity > before.uid_validity
+        assert not after.read_only
+        assert await uids(store) == []
+
+    # --- addresses
+
+    async def test_find_account(self, store: MailStore) -> None:
+        """Addresses are found in any case; a subaddress counts only where it is nobody's own address."""
+        await store.create_account("tag", addresses=["ann+tag@example.com", "Grüße@Bücher.example"])
+        for address, name in {
+            "ann@example.com": "ann",
+            "ANN@EXAMPLE.COM": "ann",
+            "ann+x@example.com": "ann",
+            "ann+x+y@example.com": "ann",
+            "ann+@example.com": "ann",
+            "ann+tag@example.com": "tag",
+            "Ann+TAG@example.com": "tag",
+            "ann+tag2@example.com": "ann",
+            "gRÜßE@bÜCHER.Example": "tag",
+            "gru\u0308ße@bu\u0308cher.example": "tag",
+            "bob@example.org": "bob",
+        }.items():
+            account = await store.find_account(address)
+            assert account is not None, address
+            assert account == await store.get_account(name), address
+
+    @pytest.mark.parametrize(
+        "address",
+        [*BAD_ADDRESSES, "ann@example.org", "+x@example.com", "ann@example.com\0", "x" * 100_000 + "@x"],
+        ids=lambda address: ascii(address[:20]),
+    )
+    async def test_nobodys_address(self, store: MailStore, address: str) -> None:
+        """An address that nobody has, or that is none, is nobody's."""
+        assert await store.find_account(address) is None
+
+    async def test_address_taken(self, store: MailStore) -> None:
+        """An address belongs to one account at most; the refused account is not made."""
+        with pytest.raises(AddressTaken):
+            await store.create_account("carl", addresses=["carl@example.com", "BOB@Example.org"])
+        assert await store.find_account("carl@example.com") is None
+        with pytest.raises(NoSuchAccount):
+            await store.get_account("carl")
+
+    async def test_address_twice(self, store: MailStore) -> None:
+        """An account that is given an address twice has it."""
+        await store.create_account("carl", addresses=["carl@example.com", "Carl@example.com"])
+        account = await store.find_account("carl@example.com")
+        assert account is not None
+        assert len(account.addresses) == 1
+
+    @pytest.mark.parametrize("address", BAD_ADDRESSES, ids=ascii)
+    async def test_bad_address(self, store: MailStore, address: str) -> None:
+        """What is no address is refused."""
+        with pytest.raises(InvalidName):
+            await store.create_account("carl", addresses=[address])
+
+    # --- passwords
+
+    async def test_password(self, store: MailStore) -> None:
+        """A password is kept as something that verifies it, and can be replaced and taken away."""
+        assert await store.get_credentials("ann") is None
+        await store.create_account("carl", password="correct horse")  # noqa: S106 - made up
+        credentials = await store.get_credentials("carl")
+        assert verify_password(credentials, "correct horse")
+        assert credentials is not None
+        assert credentials.text.isascii()
+        assert "correct" not in credentials.text
+        await store.set_password("carl", "\u00e9" * 512)
+        assert verify_password(await store.get_credentials("carl"), "\u00e9" * 512)
+        await store.set_password("carl", None)
+        assert await store.get_credentials("carl") is None
+
+    async def test_credentials(self, store: MailStore) -> None:
+        """Credentials that were hashed elsewhere are kept as they are."""
+        credentials = hash_password("secret")
+        await store.create_account("carl", password=credentials)
+        await store.set_password("ann", Credentials("of a kind yet unknown"))
+        assert await store.get_credentials("carl") == credentials
+        assert await store.get_credentials("ann") == Credentials("of a kind yet unknown")
+
+    async def test_bad_password(self, store: MailStore) -> None:
+        """An impossible password is refused, and nothing is changed."""
+        for password in ("", "x" * 1025, "NUL\0"):
+            with pytest.raises(ValueError, match="octets"):
+                await store.create_account("carl", password=password)
+            with pytest.raises(ValueError, match="octets"):
+                await store.set_password("ann", password)
+        assert [each.name for each in await store.list_accounts()] == ["ann", "bob"]
+
+    # --- quota
+
+    async def test_quota(self, store: MailStore) -> None:
+        """An account holds its quota to the last octet and no octet more; what is removed makes room."""
+        await store.create_account("carl", quota=10)
+        await store.create_mailbox("carl", "Sent")
+        first = await add(store, b"123456", account="carl")
+        assert await used(store, "carl") == 6
+        with pytest.raises(QuotaExceeded):
+            await add(store, b"12345", account="carl")
+        with pytest.raises(QuotaExceeded):
+            await store.copy_message("carl", INBOX, first, "Sent")
+        moved = await store.move_message("carl", INBOX, first, "Sent")
+        await add(store, b"1234", account="carl")
+        await add(store, b"", account="carl")
+        assert await used(store, "carl") == 10
+        await store.delete_message("carl", "Sent", moved.uid)
+        assert await used(store, "carl") == 4
+        await store.copy_message("carl", INBOX, (await uids(store, "carl"))[0], "Sent")
+        await store.delete_mailbox("carl", "Sent")
+        assert await used(store, "carl") == 4
+
+    async def test_quota_of_a_delivery(self, store: MailStore) -> None:
+        """All copies of a delivery count together, with their prefixes."""
+        await store.create_account("carl", quota=10)
+        await store.create_mailbox("carl", "Sent")
+        both = [Target("carl", INBOX, b"1"), Target("carl", "Sent", b"2")]
+        with pytest.raises(QuotaExceeded):
+            await deliver(store, both, b"12345")
+        assert await used(store, "carl") == 0
+        taken, refused = await deliver(store, both, b"12345", partial=True)
+        assert isinstance(taken, Delivered)
+        assert isinstance(refused, QuotaExceeded)
+        assert await used(store, "carl") == 6
+
+    async def test_bad_quota(self, store: MailStore) -> None:
+        """A quota may be nothing, but not less."""
+        with pytest.raises(ValueError, match="negative"):
+            await store.create_account("carl", quota=-1)
+        await store.create_account("carl", quota=0)
+        with pytest.raises(QuotaExceeded):
+            await add(store, account="carl")

@@ -1,0 +1,152 @@
+"""Rules for mailboxes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+import pytest
+
+from trio_smtp.mailbox.store import (
+    INBOX,
+    SEEN,
+    InvalidName,
+    MailboxExists,
+    MailboxReadOnly,
+    MailStore,
+    NoSuchMailbox,
+    Search,
+    Target,
+)
+from trio_smtp.testing.store_contract.tools import (
+    BAD_NAMES,
+    ODD_NAMES,
+    add,
+    contents,
+    deliver,
+    mailbox_of,
+    uids,
+)
+
+
+class MailboxContract:
+    """Tests of mailboxes."""
+
+    async def test_mailboxes_in_order(self, store: MailStore) -> None:
+        """INBOX comes first, then the others by name; odd names are just text."""
+        for name in ODD_NAMES:
+            mailbox = await store.create_mailbox("ann", name)
+            await add(store, name.encode(), mailbox=name)
+            assert (mailbox.name, mailbox.messages, mailbox.unseen, mailbox.read_only) == (name, 0, 0, False)
+        assert [each.name for each in await store.list_mailboxes("ann")] == [INBOX, *sorted(ODD_NAMES)]
+        for name in ODD_NAMES:
+            assert await contents(store, mailbox=name) == [name.encode()]
+
+    @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
+    async def test_bad_mailbox_name(self, store: MailStore, name: str) -> None:
+        """A bad name is refused where it would be made, and elsewhere is the name of no mailbox."""
+        await store.create_mailbox("ann", "Sent")
+        with pytest.raises(InvalidName):
+            await store.create_mailbox("ann", name)
+        with pytest.raises(InvalidName):
+            await store.rename_mailbox("ann", "Sent", name)
+        with pytest.raises(NoSuchMailbox):
+            await store.list_messages("ann", name)
+
+    async def test_inbox_in_any_case(self, store: MailStore) -> None:
+        """INBOX is INBOX in any case, and always there."""
+        delivered = await store.append_message("ann", "inBOX", b"x")
+        assert delivered.mailbox == INBOX
+        assert await uids(store, mailbox="Inbox") == [delivered.uid]
+        for name in ("INBOX", "inbox"):
+            with pytest.raises(MailboxExists):
+                await store.create_mailbox("ann", name)
+            with pytest.raises(InvalidName):
+                await store.delete_mailbox("ann", name)
+            with pytest.raises(InvalidName):
+                await store.rename_mailbox("ann", name, "Old")
+
+    async def test_mailbox_exists(self, store: MailStore) -> None:
+        """A mailbox name is given once in an account, also by renaming."""
+        await store.create_mailbox("ann", "Sent")
+        await store.create_mailbox("bob", "Sent")
+        await store.create_mailbox("ann", "sent")
+        with pytest.raises(MailboxExists):
+            await store.create_mailbox("ann", "Sent")
+        for name in ("Sent", "sent", "inbox"):
+            with pytest.raises(MailboxExists):
+                await store.rename_mailbox("ann", "Sent", name)
+
+    async def test_no_such_mailbox(self, store: MailStore) -> None:
+        """Every method that is given an unknown mailbox says so."""
+        uid = await add(store)
+        attempts: list[Awaitable[object]] = [
+            store.delete_mailbox("ann", "Sent"),
+            store.rename_mailbox("ann", "Sent", "Old"),
+            store.set_read_only("ann", "Sent", True),
+            store.list_messages("ann", "Sent"),
+            store.find_messages("ann", "Sent", Search()),
+            store.count_messages("ann", "Sent"),
+            store.get_message("ann", "Sent", uid),
+            store.append_message("ann", "Sent", b""),
+            store.set_flags("ann", "Sent", uid, ()),
+            store.copy_message("ann", "Sent", uid, INBOX),
+            store.copy_message("ann", INBOX, uid, "Sent"),
+            store.move_message("ann", "Sent", uid, INBOX),
+            store.move_message("ann", INBOX, uid, "Sent"),
+            store.delete_message("ann", "Sent", uid),
+        ]
+        for attempt in attempts:
+            with pytest.raises(NoSuchMailbox):
+                await attempt
+        assert await uids(store) == [uid]
+
+    async def test_delete_mailbox(self, store: MailStore) -> None:
+        """A mailbox that is made again has nothing of the old one, and a greater uid_validity."""
+        before = await store.create_mailbox("ann", "Sent")
+        await add(store, mailbox="Sent")
+        await store.delete_mailbox("ann", "Sent")
+        other = await store.create_mailbox("bob", "Other")
+        after = await store.create_mailbox("ann", "Sent")
+        assert before.uid_validity < other.uid_validity < after.uid_validity
+        assert await uids(store, mailbox="Sent") == []
+
+    async def test_rename_mailbox(self, store: MailStore) -> None:
+        """Under its new name a mailbox is what it was; the old name is free for another."""
+        await store.create_mailbox("ann", "Sent")
+        uid = await add(store, b"content", mailbox="Sent")
+        before = await mailbox_of(store, name="Sent")
+        await store.rename_mailbox("ann", "Sent", "Old")
+        after = await mailbox_of(store, name="Old")
+        assert (after.uid_validity, after.uid_next) == (before.uid_validity, before.uid_next)
+        assert (await store.get_message("ann", "Old", uid)).content == b"content"
+        with pytest.raises(NoSuchMailbox):
+            await store.list_messages("ann", "Sent")
+        assert (await store.create_mailbox("ann", "Sent")).uid_validity > before.uid_validity
+
+    async def test_read_only(self, store: MailStore) -> None:
+        """A read-only mailbox refuses every change, can be read, and can be opened again."""
+        await store.create_mailbox("ann", "Old")
+        uid = await add(store, b"kept", mailbox="Old", flags=["kept"])
+        other = await add(store)
+        await store.set_read_only("ann", "Old", True)
+        before = await mailbox_of(store, name="Old")
+        assert before.read_only
+        attempts: list[Awaitable[object]] = [
+            store.delete_mailbox("ann", "Old"),
+            store.rename_mailbox("ann", "Old", "New"),
+            store.append_message("ann", "Old", b"x"),
+            store.set_flags("ann", "Old", uid, [SEEN]),
+            store.copy_message("ann", INBOX, other, "Old"),
+            store.move_message("ann", INBOX, other, "Old"),
+            store.move_message("ann", "Old", uid, INBOX),
+            store.delete_message("ann", "Old", uid),
+            deliver(store, [Target("ann", "Old")]),
+        ]
+        for attempt in attempts:
+            with pytest.raises(MailboxReadOnly):
+                await attempt
+        assert await mailbox_of(store, name="Old") == before
+        assert await contents(store, mailbox="Old") == [b"kept"]
+        await store.copy_message("ann", "Old", uid, INBOX)
+        await store.set_read_only("ann", "Old", False)
+        await store.delete_message("ann", "Old", uid)

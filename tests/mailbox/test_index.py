@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from trio_smtp.mailbox.index import Index, to_datetime, to_seconds
+from trio_smtp.mailbox.operations import (
+    AddMessages,
+    CopyMessage,
+    CreateAccount,
+    CreateMailbox,
+    DeleteAccount,
+    DeleteMailbox,
+    DeleteMessage,
+    NewMessage,
+    Operation,
+    RenameMailbox,
+    SetCredentials,
+    SetFlags,
+    SetReadOnly,
+    SpendUids,
+    SpendUidValidities,
+)
+from trio_smtp.mailbox.store import INBOX, SEEN, Credentials, Delivered, QuotaExceeded, StoreError, Target
+
+# What the plans refuse is tested through the stores; here is what a store with a journal relies on besides.
+
+
+def contents(index: Index[str]) -> list[object]:
+    """All that an index tells."""
+    told: list[object] = []
+    for account in index.accounts():
+        told += [account, index.credentials(account.name)]
+        for mailbox in index.mailboxes(account.name):
+            told += [mailbox, index.messages(account.name, mailbox.name)]
+    return told
+
+
+def place(target: Target) -> str:
+    return f"{target.account}/{target.mailbox}"
+
+
+def new(uid: int, mailbox: str = INBOX, account: str = "ann") -> NewMessage[str]:
+    return NewMessage(account, mailbox, uid, frozenset(), 0, 1, "body")
+
+
+HISTORY: Sequence[Operation[str]] = (
+    CreateAccount("ann", "Ann", ("ann@x",), None, None, 1),
+    CreateAccount("bob", "", (), "hash", 100, 2),
+    CreateMailbox("ann", "Sent", 3),
+    CreateMailbox("ann", "Gone", 4),
+    AddMessages([new(1), new(1, "Sent"), new(7, account="bob")]),
+    AddMessages([new(2), new(3), new(5)]),
+    SetFlags("ann", INBOX, 2, frozenset({SEEN})),
+    CopyMessage("ann", INBOX, 2, "Sent", 2, move=False),
+    CopyMessage("ann", INBOX, 3, "Sent", 3, move=True),
+    DeleteMessage("ann", INBOX, 5),
+    RenameMailbox("ann", "Sent", "Old"),
+    SetReadOnly("ann", "Old", read_only=True),
+    DeleteMailbox("ann", "Gone"),
+    SetCredentials("bob", None),
+    SpendUids("bob", INBOX, 20),
+    CreateAccount("carl", "", ("carl@x",), None, None, 5),
+    DeleteAccount("carl"),
+    SpendUidValidities(9),
+)
+
+
+def replayed(operations: Sequence[Operation[str]]) -> Index[str]:
+    index = Index[str]()
+    for operation in operations:
+        index.apply(operation)
+    return index
+
+
+def test_replay() -> None:
+    index = replayed(HISTORY)
+    ann, bob = index.accounts()
+    assert (ann.name, ann.used, bob.name, bob.used) == ("ann", 5, "bob", 1)
+    inbox, old = index.mailboxes("ann")
+    assert (inbox.messages, inbox.unseen, inbox.uid_next) == (2, 1, 6)
+    assert (old.name, old.messages, old.unseen, old.uid_next, old.read_only) == ("Old", 3, 2, 4, True)
+    assert index.mailbox("bob", INBOX).uid_next == 20
+    assert index.create_mailbox("ann", "New")[0].uid_validity == 10
+
+
+@pytest.mark.parametrize("length", range(len(HISTORY) + 1))
+def test_dump_makes_an_equal_index(length: int) -> None:
+    index = replayed(HISTORY[:length])
+    again = replayed(list(index.dump()))
+    assert contents(again) == contents(index)
+    assert list(again.dump()) == list(index.dump())
+    assert again.create_account("zoe")[0].uid_validity == index.create_account("zoe")[0].uid_validity
+
+
+def test_dump_of_a_large_mailbox_comes_in_parts() -> None:
+    index = replayed([HISTORY[0], *(AddMessages([new(uid)]) for uid in range(1, 2502))])
+    parts = [operation for operation in index.dump() if isinstance(operation, AddMessages)]
+    assert [len(part.messages) for part in parts] == [1000, 1000, 501]
+    assert contents(replayed(list(index.dump()))) == contents(index)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        CreateAccount("ann", "", (), None, None, 9),
+        CreateAccount("new", "", ("new@x", "ANN@x"), None, None, 9),
+        DeleteAccount("new"),
+        SetCredentials("new", None),
+        CreateMailbox("new", "Sent", 9),
+        CreateMailbox("ann", "Old", 9),
+        CreateMailbox("ann", INBOX, 9),
+        DeleteMailbox("ann", "New"),
+        RenameMailbox("ann", "New", "Newer"),
+        RenameMailbox("ann", "Old", INBOX),
+        SetReadOnly("ann", "New", read_only=True),
+        AddMessages([new(10), new(10, "New")]),
+        AddMessages([new(10), new(10, account="new")]),
+        AddMessages([new(10, "Old"), new(2)]),
+        CopyMessage("ann", INBOX, 9, "Old", 10, move=False),
+        CopyMessage("ann", INBOX, 2, "New", 10, move=True),
+        CopyMessage("ann", INBOX, 2, "Old", 3, move=True),
+        SetFlags("ann", INBOX, 9, frozenset()),
+        SetFlags("ann", "New", 2, frozenset()),
+        DeleteMessage("ann", INBOX, 9),
+        SpendUids("ann", "New", 9),
+    ],
+    ids=repr,
+)
+def test_an_operation_that_does_not_fit_changes_nothing(operation: Operation[str]) -> None:
+    index = replayed(HISTORY)
+    before = contents(index)
+    with pytest.raises(StoreError):
+        index.apply(operation)
+    assert contents(index) == before
+    assert index.find_account("new@x") is None
+
+
+def test_deliveries_planned_before_any_is_applied_get_uids_of_their_own() -> None:
+    index = replayed(HISTORY[:1])
+    planned = [index.add_messages([Target("ann")], 1, place, date=0) for _ in range(3)]
+    assert [message.uid for operation, _ in planned for message in operation.messages] == [1, 2, 3]
+    assert index.mailbox("ann", INBOX).uid_next == 1
+    for operation, _ in (planned[0], planned[2]):
+        index.apply(operation)
+    assert [info.uid for info, _ in index.messages("ann", INBOX)] == [1, 3]
+    [result] = index.add_messages([Target("ann")], 1, place, date=0)[1]
+    assert isinstance(result, Delivered)
+    assert result.uid == 4
+
+
+def test_a_refused_plan_spends_nothing() -> None:
+    index = replayed(HISTORY)
+    before = contents(index)
+    with pytest.raises(QuotaExceeded):
+        index.add_messages([Target("ann"), Target("bob")], 1000, place, date=0)
+    assert contents(index) == before
+
+
+def test_each_copy_is_placed_once() -> None:
+    index = replayed(HISTORY[:3])
+    targets = [Target("ann", "Sent", b"12"), Target("ann", "inbox"), Target("ann", "Sent"), Target("bob")]
+    operation, _ = index.add_messages(targets, 10, place, date=5, flags=frozenset({"a"}))
+    assert operation == AddMessages(
+        [
+            NewMessage("ann", "Sent", 1, frozenset({"a"}), 5, 12, "ann/Sent"),
+            NewMessage("ann", INBOX, 1, frozenset({"a"}), 5, 10, "ann/inbox"),
+            NewMessage("bob", INBOX, 1, frozenset({"a"}), 5, 10, "bob/INBOX"),
+        ]
+    )
+
+
+def test_equal_flag_sets_are_one_object() -> None:
+    index = replayed(HISTORY[:1])
+    for uid in (1, 2):
+        index.apply(AddMessages([NewMessage("ann", INBOX, uid, frozenset({"a", "b"}), 0, 0, "")]))
+    one, other = (info.flags for info, _ in index.messages("ann", INBOX))
+    assert one is other
+
+
+def test_credentials() -> None:
+    index = replayed(HISTORY[:2])
+    assert index.credentials("bob") == Credentials("hash")
+    assert index.set_credentials("ann", Credentials("other"))[0] == SetCredentials("ann", "other")
+
+
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        (datetime(1970, 1, 1, tzinfo=UTC), 0),
+        (datetime(1970, 1, 1, 0, 0, 1, 999_999, tzinfo=UTC), 1),
+        (datetime(1969, 12, 31, 23, 59, 59, 1, tzinfo=UTC), -1),
+        (datetime(1, 1, 1, tzinfo=UTC), -62135596800),
+        (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), 253402300799),
+    ],
+)
+def test_dates(date: datetime, seconds: int) -> None:
+    assert to_seconds(date) == seconds
+    assert to_datetime(seconds) == date.replace(microsecond=0)
+    assert to_datetime(seconds) - date <= timedelta(0)

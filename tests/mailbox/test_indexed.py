@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from trio_smtp.mailbox.headers import HEAD
+from trio_smtp.mailbox.memory import MemoryStore
+from trio_smtp.mailbox.store import INBOX, Search
+
+R = TypeVar("R")
+
+# What the methods do is tested by the contract; here is what they ask of a subclass.
+
+
+class Recording(MemoryStore):
+    """Tells what is read, and in how many goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[int | None] = []
+        self.goes = 0
+
+    def _read(self, body: tuple[bytes, bytes], limit: int | None) -> bytes:
+        self.read.append(limit)
+        return super()._read(body, limit)
+
+    async def _run(self, function: Callable[[], R]) -> R:
+        self.goes += 1
+        return await super()._run(function)
+
+
+@pytest.fixture
+async def store() -> Recording:
+    store = Recording()
+    await store.create_account("ann")
+    for number in range(1200):
+        await store.append_message("ann", INBOX, b"Subject: %d\r\n\r\n" % (number % 600))
+    return store
+
+
+@pytest.mark.parametrize(("limit", "goes"), [(None, 3), (1200, 3), (1000, 2), (501, 2), (500, 1), (3, 1), (0, 1)])
+async def test_a_listing_reads_the_heads_of_what_it_lists(store: Recording, limit: int | None, goes: int) -> None:
+    listed = await store.list_messages("ann", INBOX, limit=limit)
+    assert [each.uid for each in listed] == list(range(1, 1201))[:limit]
+    assert store.read == [HEAD] * len(listed)
+    assert store.goes == goes
+
+
+async def test_a_listing_of_the_last_messages_reads_no_others(store: Recording) -> None:
+    assert len(await store.list_messages("ann", INBOX, after=1150)) == 50
+    assert (len(store.read), store.goes) == (50, 1)
+
+
+async def test_a_search_ends_when_it_has_found_enough(store: Recording) -> None:
+    search = Search(header=("subject", "99"))
+    assert [each.uid for each in await store.find_messages("ann", INBOX, search, limit=3)] == [100, 200, 300]
+    assert store.goes == 1
+    rest = await store.find_messages("ann", INBOX, search, after=500)
+    assert [each.uid for each in rest] == [600, 700, 800, 900, 1000, 1100, 1200]
+
+
+async def test_a_password_is_hashed_where_blocking_does_no_harm() -> None:
+    store = Recording()
+    await store.create_account("ann", password="secret")
+    await store.set_password("ann", "other")
+    assert store.goes == 2
+    await store.set_password("ann", await store.get_credentials("ann"))
+    assert store.goes == 2

@@ -1,0 +1,34 @@
+"""Our stores against the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.mailbox.replayed import CompactedStore
+from trio_smtp.mailbox.json_file import JSONFileStore
+from trio_smtp.mailbox.memory import MemoryStore
+from trio_smtp.testing.store_model import StoreMachine
+
+
+class MemoryMachine(StoreMachine):
+    def open_store(self, folder: Path) -> MemoryStore:
+        return MemoryStore()
+
+
+class JSONFileMachine(StoreMachine):
+    persistent = True
+
+    def open_store(self, folder: Path) -> JSONFileStore:
+        return JSONFileStore(folder / "mail")
+
+
+class CompactedMachine(StoreMachine):
+    persistent = True
+
+    def open_store(self, folder: Path) -> MemoryStore:
+        return CompactedStore(folder)
+
+
+TestMemoryStore = MemoryMachine.TestCase
+TestJSONFileStore = JSONFileMachine.TestCase
+TestCompactedStore = CompactedMachine.TestCase

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from trio_smtp.mailbox.headers import HEAD
+from trio_smtp.mailbox.search import matches
+from trio_smtp.mailbox.store import SEEN, MessageInfo, Search
+
+# What a search finds is part of the contract, and tested there for every store.
+
+DATE = datetime(2001, 2, 3, tzinfo=UTC)
+CONTENT = b"Subject: hello\r\nTo: ann\r\n\r\nbody"
+
+
+class Reader:
+    """A content that tells what was read of it."""
+
+    def __init__(self, content: bytes = CONTENT) -> None:
+        self.content = content
+        self.read: list[int | None] = []
+
+    def __call__(self, limit: int | None) -> bytes:
+        self.read.append(limit)
+        return self.content[:limit]
+
+
+def info(content: bytes = CONTENT, *flags: str) -> MessageInfo:
+    return MessageInfo(1, frozenset(flags), len(content), DATE)
+
+
+@pytest.mark.parametrize(
+    ("search", "found", "read"),
+    [
+        (Search(), True, []),
+        (Search(flags={SEEN}), False, []),
+        (Search(larger=1, smaller=1000, since=DATE), True, []),
+        (Search(before=DATE, subject="hello", text="body"), False, []),
+        (Search(larger=1000) & Search(text="body"), False, []),
+        (Search(smaller=1000) | Search(text="body"), True, []),
+        (Search(text="body") & Search(larger=1000), False, [HEAD, None]),
+        (~Search(larger=1000), True, []),
+        (Search(subject="HELLO", recipient="ann"), True, [HEAD]),
+        (Search(subject="hello") & ~Search(recipient="ann"), False, [HEAD]),
+        (Search(text="hello"), True, [HEAD]),
+        (Search(text="body"), True, [HEAD, None]),
+        (Search(text="body") & Search(text="nowhere"), False, [HEAD, None]),
+    ],
+)
+def test_no_more_is_read_than_needed(search: Search, found: bool, read: list[int | None]) -> None:
+    reader = Reader()
+    assert matches(search, info(), reader) is found
+    assert reader.read == read
+
+
+def test_dates_and_sizes_at_the_border() -> None:
+    size = len(CONTENT)
+    for search, found in (
+        (Search(since=DATE), True),
+        (Search(before=DATE), False),
+        (Search(larger=size), False),
+        (Search(larger=size - 1), True),
+        (Search(smaller=size), False),
+        (Search(smaller=size + 1), True),
+    ):
+        assert matches(search, info(), Reader()) is found, search
+
+
+@pytest.mark.parametrize("needle", ["x", "needle", "straße", "\u20ac\U0001f4e7" * 20])
+def test_text_across_the_pieces_in_which_it_is_read(needle: str) -> None:
+    octets = needle.upper().encode()
+    for start in (2**20 - len(octets) - 1, 2**20 - len(octets) // 2 - 1, 2**20 - 1, 2**20, 2**20 + 1):
+        content = b"\r\n".ljust(start, b"-") + octets
+        assert matches(Search(text=needle), info(content), Reader(content)), start
+    assert not matches(Search(text=needle), info(), Reader(b"-" * (2**20 + 2)))
+
+
+def test_hostile_content() -> None:
+    for content in (b"", b"\xff" * 5000, b"=?utf-8?b?A?=: x", b"(" * 5000, bytes(range(256))):
+        assert not matches(Search(subject="x", text="x"), info(content), Reader(content))
+        assert not matches(Search(text="nowhere"), info(content), Reader(content))
