@@ -1,0 +1,120 @@
+"""``trio-smtp account``: who gets mail, and who may log in."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Sequence
+
+from trio_smtp._escape import escape
+from trio_smtp.cli.confirm import confirm
+from trio_smtp.cli.errors import CommandError, UsageError
+from trio_smtp.cli.output import Record, say, say_json, say_record, say_table
+from trio_smtp.cli.settings import StoreURL
+from trio_smtp.cli.stores import opened
+from trio_smtp.mailbox.passwords import MAX_PASSWORD, hash_password
+from trio_smtp.mailbox.store import Account, Credentials
+
+__all__ = ["add", "list_all", "passwd", "remove", "show"]
+
+
+async def add(
+    *,
+    name: str,
+    addresses: Sequence[str],
+    description: str,
+    password_stdin: bool,
+    store: StoreURL,
+    as_json: bool,
+) -> None:
+    """Make an account, and the store too if it is the first one."""
+    password = _password_from_stdin() if password_stdin else None
+    async with opened(store, create=True) as mail_store:
+        account = await mail_store.create_account(name, description=description, addresses=addresses, password=password)
+    if as_json:
+        say_json(_record(account))
+    else:
+        say(f"Account {escape(name)} added; it gets the mail for {escape(', '.join(addresses))}.")
+
+
+async def list_all(*, store: StoreURL, as_json: bool) -> None:
+    """List the accounts in the order in which they were made."""
+    async with opened(store) as mail_store:
+        accounts = await mail_store.list_accounts()
+    say_table(map(_record, accounts), ("name", "used", "addresses", "description"), as_json=as_json)
+
+
+async def show(*, name: str, store: StoreURL, as_json: bool) -> None:
+    """Show one account."""
+    async with opened(store) as mail_store:
+        account = await mail_store.get_account(name)
+        credentials = await mail_store.get_credentials(name)
+        mailboxes = await mail_store.list_mailboxes(name)
+    say_record(
+        {
+            **_record(account),
+            "password": credentials is not None,
+            "mailboxes": len(mailboxes),
+            "messages": sum(mailbox.messages for mailbox in mailboxes),
+        },
+        as_json=as_json,
+    )
+
+
+async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:
+    """Set the password of an account."""
+    async with opened(store) as mail_store:
+        await mail_store.get_account(name)
+        password = _password_from_stdin() if password_stdin else _password_from_terminal()
+        await mail_store.set_password(name, password)
+    if as_json:
+        say_json({"name": name})
+    else:
+        say(f"Account {escape(name)} has a new password.")
+
+
+async def remove(*, name: str, yes: bool, store: StoreURL, as_json: bool) -> None:
+    """Remove an account with all its mail."""
+    async with opened(store) as mail_store:
+        mailboxes = await mail_store.list_mailboxes(name)
+        confirm(f"account {name}", sum(mailbox.messages for mailbox in mailboxes), yes=yes)
+        await mail_store.delete_account(name)
+    if as_json:
+        say_json({"name": name})
+    else:
+        say(f"Account {escape(name)} removed.")
+
+
+def _record(account: Account) -> Record:
+    return {
+        "name": account.name,
+        "description": account.description,
+        "addresses": account.addresses,
+        "quota": account.quota,
+        "used": account.used,
+    }
+
+
+def _password_from_stdin() -> Credentials:
+    # One octet more than any password has, so that a longer one is noticed; and a newline.
+    octets = sys.stdin.buffer.read(MAX_PASSWORD + 2)
+    try:
+        return _hash(octets.removesuffix(b"\n").decode())
+    except UnicodeDecodeError as error:
+        raise CommandError("the password on standard input is not UTF-8; nothing was changed") from error
+
+
+def _password_from_terminal() -> Credentials:
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask for the password; add --password-stdin to read it")
+    password = getpass.getpass("New password: ")
+    if getpass.getpass("The same again: ") != password:
+        raise CommandError("the two passwords differ; nothing was changed")
+    return _hash(password)
+
+
+def _hash(password: str) -> Credentials:
+    try:
+        return hash_password(password)
+    except ValueError as error:
+        raise CommandError(f"{error}; nothing was changed") from error

@@ -1,0 +1,73 @@
+"""What ``trio-smtp serve`` says when it is ready: where it listens, where the mail is kept, what to try next."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from trio_smtp import __version__
+from trio_smtp._escape import escape
+from trio_smtp.cli.listen import ListenSpec
+from trio_smtp.cli.output import printable
+from trio_smtp.cli.settings import DEFAULT_STORE, StoreURL
+from trio_smtp.cli.values import Endpoint
+from trio_smtp.mailbox.store import Account
+
+__all__ = ["Listener", "banner"]
+
+Listener = tuple[ListenSpec, Sequence[socket.socket]]
+
+_NAMED: Final = 10  # accounts
+_REACHABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a client finds a wildcard
+
+
+def banner(listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account]) -> Iterator[str]:
+    """The lines of it, safe for a terminal."""
+    yield f"trio-smtp {__version__} takes mail at"
+    for spec, sockets in listeners:
+        for sock in sockets:
+            yield f"    {spec.scheme.name}://{escape(str(_where(sock)))}"
+    if accounts:
+        yield f"Mail for these accounts is {_kept(store)}:"
+        for account in accounts[:_NAMED]:
+            yield f"    {escape(account.name)}: {escape(', '.join(account.addresses))}"
+        if len(accounts) > _NAMED:
+            yield f"    and {len(accounts) - _NAMED} more"
+    else:
+        yield f"Mail is {_kept(store)}; there is no account yet, so all of it is refused."
+    hints = [printable(shlex.join(["trio-smtp", *words])) for words in _hints(listeners, store, accounts)]
+    if hints:
+        yield "Try in another terminal:"
+        for hint in hints:
+            yield f"    {hint}"
+    yield "Ctrl-C stops the server."
+
+
+def _kept(store: StoreURL) -> str:
+    if store.kind == "json":
+        return f"kept in {escape(str(store.path.absolute()))}"
+    return "kept in memory until the server stops" if store.kind == "memory" else "dropped"
+
+
+def _hints(listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account]) -> Iterator[list[str]]:
+    same_store = [] if store == DEFAULT_STORE else ["--store", str(store)]
+    first = next((account for account in accounts if account.addresses), None)
+    if first is None:
+        if store.kind == "json":
+            yield ["account", "add", "demo", "--address", "demo@example.com", *same_store]
+        return
+    open_to_all = next((sockets[0] for spec, sockets in listeners if spec.scheme.name == "smtp"), None)
+    if open_to_all is not None:
+        yield ["send", "--to", first.addresses[0], "--server", str(_where(open_to_all, reachable=True))]
+    if store.kind == "json":
+        yield ["mail", "list", first.name, *same_store]
+
+
+def _where(sock: socket.socket, *, reachable: bool = False) -> Endpoint | str:
+    name = sock.getsockname()
+    if isinstance(name, str):
+        return name
+    host: str = name[0]
+    return Endpoint(_REACHABLE.get(host, host) if reachable else host, name[1])

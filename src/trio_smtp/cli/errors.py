@@ -1,0 +1,25 @@
+"""What a command says when it cannot do its work: one sentence and what to do about it."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["CommandError", "UsageError", "reason"]
+
+
+class CommandError(Exception):
+    """Something went wrong at run time."""
+
+    exit_code = 1
+
+
+class UsageError(CommandError):
+    """The command line asks for something that makes no sense."""
+
+    exit_code = 2
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in the middle of a sentence: ``address already in use``."""
+    text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,54 @@
+"""The log on standard error: lines for people on a terminal, one JSON object a line anywhere else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from trio_smtp.cli.output import printable
+
+__all__ = ["JSONFormatter", "TextFormatter", "logging_to_stderr"]
+
+
+class TextFormatter(logging.Formatter):
+    """``12:00:00 message``; a traceback follows on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        time = datetime.fromtimestamp(record.created, UTC).astimezone()
+        lines = [f"{time:%H:%M:%S} {level}{record.getMessage()}"]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).split("\n")
+        return "\n".join(map(printable, lines))
+
+
+class JSONFormatter(logging.Formatter):
+    """An object with time, level and message, and the traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+@contextmanager
+def logging_to_stderr() -> Generator[None]:
+    """Let the log of this package go to standard error for the length of the block."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(TextFormatter() if sys.stderr.isatty() else JSONFormatter())
+    log = logging.getLogger("trio_smtp")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

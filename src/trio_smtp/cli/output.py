@@ -1,0 +1,92 @@
+"""What commands print: one JSON object a line for programs, text for people.
+
+Text of others (mail, names, replies) passes through `escape` before it reaches a terminal. JSON is pure ASCII, so it
+is safe as it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from trio_smtp._escape import escape
+
+__all__ = ["Record", "printable", "say", "say_json", "say_record", "say_table", "warn"]
+
+Value: TypeAlias = str | int | bool | Sequence[str] | None
+Record: TypeAlias = Mapping[str, Value]
+
+_WIDEST = 40  # characters of a column of a table, unless it is the last one
+
+
+def say(line: str = "") -> None:
+    """Print a line that is safe already."""
+    sys.stdout.write(line + "\n")
+
+
+def warn(sentence: str) -> None:
+    """Print an error."""
+    sys.stderr.write(f"trio-smtp: {printable(sentence)}\n")
+
+
+def printable(line: str) -> str:
+    """A line in which some of the text may be escaped already: its backslashes stay, the rest is made safe."""
+    return "".join(char if char.isprintable() else escape(char) for char in line)
+
+
+def say_json(record: Record) -> None:
+    """Print a record as one line of JSON."""
+    say(json.dumps(record).replace("\x7f", r"\u007f"))  # the one control character that JSON leaves as it is
+
+
+def say_record(record: Record, *, as_json: bool) -> None:
+    """Print one record, for people a line for each of its fields."""
+    if as_json:
+        say_json(record)
+    else:
+        for name, value in record.items():
+            say(f"{_title(name) + ':':<13} {_cell(value)}".rstrip())
+
+
+def say_table(records: Iterable[Record], columns: Sequence[str], *, as_json: bool, titles: bool = True) -> None:
+    """Print records: whole as JSON, or these columns of them as a table.
+
+    Args:
+        titles: whether the table begins with the names of the columns.
+    """
+    if as_json:
+        for record in records:
+            say_json(record)
+        return
+    rows = [[_title(column).upper() for column in columns]] if titles else []
+    numeric = set[int]()
+    for record in records:
+        rows.append([_cell(record[column]) for column in columns])
+        numeric |= {at for at, column in enumerate(columns) if type(record[column]) is int}
+    widths = [min(_WIDEST, max(map(len, cells))) for cells in zip(*rows, strict=True)][:-1]
+    for *cells, last in rows:
+        padded = [
+            _cut(cell).rjust(width) if at in numeric else _cut(cell).ljust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        say("  ".join([*padded, last]).rstrip())
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (str, int)):
+        return escape(str(value))
+    return printable(" ".join(value))  # flags begin with a backslash
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= _WIDEST else cell[: _WIDEST - 1] + "…"

@@ -1,0 +1,270 @@
+"""The commands and flags: what is typed becomes keyword arguments of the function that does it.
+
+A command is known here by the names of its module and function. `main` imports only what it runs, so that ``--help``
+and a wrong flag are answered at once.
+"""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from trio_smtp import __version__
+from trio_smtp.cli import values
+from trio_smtp.cli.listen import parse_listen
+from trio_smtp.cli.output import printable
+from trio_smtp.cli.settings import DEFAULT_STORE, ServeSettings, parse_json_store, parse_store
+
+__all__ = ["build_parser"]
+
+
+def build_parser() -> ArgumentParser:
+    """The parser of the whole command line: its result holds `command`, (module, function), and the arguments."""
+    parser = _Parser(
+        prog="trio-smtp",
+        description="Take mail over SMTP and LMTP, keep it, and read it back.",
+        epilog="Begin with: trio-smtp serve --account demo=demo@example.com",
+    )
+    parser.add_argument("--version", action="version", version=f"trio-smtp {__version__}")
+    commands = _Commands(parser, "COMMAND")
+    _add_serve(commands)
+    _add_account(commands.group("account", "who gets mail, and who may log in"))
+    _add_mailbox(commands.group("mailbox", "the mailboxes of an account"))
+    _add_mail(commands.group("mail", "the messages in a mailbox"))
+    _add_send(commands)
+    return parser
+
+
+class _Parser(ArgumentParser):
+    """Says what is wrong in one line. A flag is itself, no abbreviation of it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
+
+
+class _Commands:
+    """The commands of the program, or the actions of one of them."""
+
+    def __init__(self, parser: ArgumentParser, metavar: str) -> None:
+        self._subparsers = parser.add_subparsers(metavar=metavar, required=True)
+
+    def add(self, name: str, what: str, parents: Sequence[_Parser] = ()) -> ArgumentParser:
+        description = f"{what[:1].upper()}{what[1:]}."
+        return self._subparsers.add_parser(name, help=what, description=description, parents=parents)
+
+    def group(self, name: str, what: str) -> _Commands:
+        return _Commands(self.add(name, what), "ACTION")
+
+
+# --- serve
+
+
+def _add_serve(commands: _Commands) -> None:
+    parser = commands.add("serve", "take mail for the accounts of a store, until Ctrl-C or SIGTERM")
+    parser.set_defaults(command=("serve", "serve"))
+    default = ServeSettings
+
+    def add(flag: str, *, what: str, **options: Any) -> None:
+        parser.add_argument(flag, help=what, default=SUPPRESS, **options)  # the defaults are those of the settings
+
+    add(
+        "--listen",
+        action="append",
+        type=parse_listen,
+        metavar="URL",
+        what="where to take mail: smtp://HOST:PORT, smtps://, submission:// and submissions:// (both with login), "
+        "lmtp://, lmtp+unix:///PATH; port 0 is any free one; may be given several times "
+        f"(default: {default.listen[0]})",
+    )
+    add(
+        "--store",
+        type=parse_store,
+        metavar="URL",
+        what="where to keep it: json:DIRECTORY, memory: (until the server stops) or null: (nowhere) "
+        f"(default: {DEFAULT_STORE})",
+    )
+    add(
+        "--account",
+        dest="accounts",
+        action="append",
+        type=values.account,
+        metavar="NAME=ADDRESS",
+        what="make this account if it is missing; may be given several times",
+    )
+    add(
+        "--postmaster",
+        type=values.line,
+        metavar="NAME",
+        what="the account that gets the postmaster's mail if no address says so (default: the first account)",
+    )
+    add("--hostname", metavar="NAME", what="the name in the greeting (default: that of this machine)")
+    add("--tls-cert", type=Path, metavar="FILE", what="the certificate and those that lead to its root, in PEM form")
+    add("--tls-key", type=Path, metavar="FILE", what="its key, if it is not in the same file")
+    add(
+        "--max-message-size",
+        type=values.size,
+        metavar="SIZE",
+        what=f"octets, or as 512K, 10M (default: {default.max_message_size >> 20}M)",
+    )
+    add(
+        "--max-recipients",
+        type=values.count,
+        metavar="N",
+        what=f"recipients of one message (default: {default.max_recipients})",
+    )
+    add(
+        "--max-connections",
+        type=values.count,
+        metavar="N",
+        what=f"connections to one listener at a time (default: {default.max_connections})",
+    )
+    add(
+        "--max-connections-per-peer",
+        type=values.count,
+        metavar="N",
+        what="the same from one address, this machine's own included (default: 50, its own not counted)",
+    )
+    add(
+        "--command-timeout",
+        type=values.seconds,
+        metavar="SECONDS",
+        what=f"how long to wait for a command, or for data (default: {default.command_timeout})",
+    )
+    add(
+        "--data-timeout",
+        type=values.seconds,
+        metavar="SECONDS",
+        what="how long to wait for data of a message (default: the same, but at most 180)",
+    )
+    add(
+        "--drain-timeout",
+        type=values.seconds,
+        metavar="SECONDS",
+        what=f"how long open connections may go on when the server stops (default: {default.drain_timeout})",
+    )
+
+
+# --- account, mailbox, mail
+
+
+def _flag(*names: str, **options: Any) -> _Parser:
+    """A flag that several commands share, as a parent of their parsers."""
+    parent = _Parser(add_help=False)
+    parent.add_argument(*names, **options)
+    return parent
+
+
+_STORE = _flag(
+    "--store",
+    type=parse_json_store,
+    default=DEFAULT_STORE,
+    metavar="URL",
+    help="the store, json:DIRECTORY (default: %(default)s)",
+)
+_JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object a line")
+_MAILBOX = _flag("--mailbox", default="INBOX", metavar="NAME", help="the mailbox (default: %(default)s)")
+_YES = _flag("--yes", action="store_true", help="delete the messages too, without asking")
+_PASSWORD = _flag(
+    "--password-stdin",
+    action="store_true",
+    help="read the password from standard input; one newline at its end is dropped",
+)
+
+
+def _add_account(actions: _Commands) -> None:
+    add = actions.add("add", "make an account, and a store if there is none", [_PASSWORD, _STORE, _JSON])
+    add.set_defaults(command=("account", "add"))
+    add.add_argument("name", type=values.name, metavar="NAME")
+    add.add_argument(
+        "--address",
+        dest="addresses",
+        action="append",
+        required=True,
+        type=values.address,
+        help="an address whose mail it gets; may be given several times",
+    )
+    add.add_argument("--description", default="", type=values.description, metavar="TEXT", help="a note about it")
+
+    show_all = actions.add("list", "list the accounts", [_STORE, _JSON])
+    show_all.set_defaults(command=("account", "list_all"))
+
+    for action, what, flags in (
+        ("show", "show an account", []),
+        ("passwd", "set the password of an account", [_PASSWORD]),
+        ("remove", "remove an account with all its mail", [_YES]),
+    ):
+        parser = actions.add(action, what, [*flags, _STORE, _JSON])
+        parser.set_defaults(command=("account", action))
+        parser.add_argument("name", metavar="NAME")
+
+
+def _add_mailbox(actions: _Commands) -> None:
+    for action, function, what, names, flags in (
+        ("list", "list_all", "list the mailboxes", [], []),
+        ("create", "create", "make an empty mailbox", ["name"], []),
+        ("rename", "rename", "give a mailbox another name", ["name", "new_name"], []),
+        ("delete", "delete", "delete a mailbox with all its mail", ["name"], [_YES]),
+    ):
+        parser = actions.add(action, what, [*flags, _STORE, _JSON])
+        parser.set_defaults(command=("mailbox", function))
+        for name in ["account", *names]:
+            parser.add_argument(name, metavar=name.upper())
+
+
+def _add_mail(actions: _Commands) -> None:
+    show_all = actions.add("list", "list the messages of a mailbox", [_MAILBOX, _STORE, _JSON])
+    show_all.set_defaults(command=("mail", "list_all"))
+    show = actions.add("show", "print messages", [_MAILBOX, _STORE])
+    show.set_defaults(command=("mail", "show"))
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--raw", action="store_true", help="print them byte for byte")
+    form.add_argument(
+        "--json", dest="as_json", action="store_true", help="print one JSON object a line, content in base64"
+    )
+    delete = actions.add("delete", "delete messages for good", [_MAILBOX, _STORE, _JSON])
+    delete.set_defaults(command=("mail", "delete"))
+    for parser in (show_all, show, delete):
+        parser.add_argument("account", metavar="ACCOUNT")
+    for parser in (show, delete):
+        parser.add_argument("uids", type=values.count, nargs="+", metavar="UID")
+
+
+# --- send
+
+
+def _add_send(commands: _Commands) -> None:
+    parser = commands.add("send", "send a test message, or a file, and print the server's answer")
+    parser.set_defaults(command=("send", "send"))
+    parser.add_argument(
+        "--to",
+        dest="recipients",
+        action="append",
+        required=True,
+        type=values.address,
+        metavar="ADDRESS",
+        help="a recipient; may be given several times",
+    )
+    parser.add_argument(
+        "--from",
+        dest="sender",
+        type=values.address,
+        default="trio-smtp@localhost",
+        metavar="ADDRESS",
+        help="the sender (default: %(default)s)",
+    )
+    parser.add_argument("--subject", type=values.line, metavar="TEXT", help="the subject of the test message")
+    parser.add_argument(
+        "--server",
+        type=values.endpoint,
+        default="127.0.0.1:1025",
+        metavar="HOST:PORT",
+        help="the server (default: %(default)s)",
+    )
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="the message, - for standard input; line ends become CRLF"
+    )

@@ -1,0 +1,107 @@
+"""The stores behind ``--store``, and what their refusals mean to the person at the command line."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Final
+
+from trio_smtp.cli.errors import CommandError, UsageError, reason
+from trio_smtp.cli.settings import StoreURL
+from trio_smtp.mailbox.index import Index
+from trio_smtp.mailbox.json_file import JSONFileStore
+from trio_smtp.mailbox.memory import MemoryStore
+from trio_smtp.mailbox.store import (
+    AccountExists,
+    AddressTaken,
+    Delivered,
+    Delivery,
+    InvalidName,
+    MailboxExists,
+    MailStore,
+    NoSuchAccount,
+    NoSuchMailbox,
+    NoSuchMessage,
+    StoreError,
+    StoreUnavailable,
+    Target,
+)
+
+__all__ = ["NullStore", "opened"]
+
+# What to do about a refusal; the store's own text says what happened.
+_ADVICE: Final[dict[type[StoreError], str]] = {
+    NoSuchAccount: "trio-smtp account list shows which there are",
+    AccountExists: "trio-smtp account show NAME shows it",
+    AddressTaken: "trio-smtp account list shows what is taken",
+    NoSuchMailbox: "trio-smtp mailbox list ACCOUNT shows which there are",
+    MailboxExists: "trio-smtp mailbox list ACCOUNT shows which there are",
+    NoSuchMessage: "trio-smtp mail list ACCOUNT shows which there are",
+}
+
+
+@asynccontextmanager
+async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailStore]:
+    """Open a store, and close it at the end of the block; its refusals until then become `CommandError`.
+
+    Args:
+        create: make the store if there is none; otherwise that is an error, and nothing is made.
+    """
+    try:
+        async with AsyncExitStack() as stack:
+            try:
+                store = await stack.enter_async_context(_make(url, create=create))
+            except StoreUnavailable as error:
+                begin = "" if create else "begin one with trio-smtp account add, or "
+                raise CommandError(
+                    f"cannot use the store {url}: {_why(error)}; {begin}name another one with --store json:DIRECTORY"
+                ) from error
+            yield store
+    except InvalidName as error:
+        raise UsageError(str(error)) from error
+    except StoreError as error:
+        advice = _ADVICE.get(type(error))
+        raise CommandError(f"{_why(error)}; {advice}" if advice else _why(error)) from error
+
+
+def _make(url: StoreURL, *, create: bool) -> MailStore:
+    if url.kind == "memory":
+        return MemoryStore()
+    if url.kind == "null":
+        return NullStore()
+    return JSONFileStore(url.path, create=create)
+
+
+def _why(error: StoreError) -> str:
+    cause = error.__cause__
+    return reason(cause) if isinstance(cause, OSError) else str(error)
+
+
+class NullStore(MemoryStore):
+    """Takes mail for its accounts and drops it: for load tests of everything but the store."""
+
+    def _delivery(
+        self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
+    ) -> Delivery:
+        return _Dropped(self._index, targets, partial)
+
+
+class _Dropped(Delivery):
+    """A delivery that is planned, with all the checks and UIDs of a real one, and never applied."""
+
+    def __init__(self, index: Index[tuple[bytes, bytes]], targets: Sequence[Target], partial: bool) -> None:
+        self._plan: Callable[[], list[Delivered | StoreError]] = lambda: index.add_messages(
+            targets, 0, lambda _: (b"", b""), date=0, flags=frozenset(), partial=partial
+        )[1]
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+    async def write(self, chunk: bytes) -> None:
+        pass
+
+    async def commit(self) -> list[Delivered | StoreError]:
+        return self._plan()

@@ -1,0 +1,45 @@
+"""A Unix socket to listen on: its file is made, taken over from a server that has died, and removed at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Generator
+from pathlib import Path
+
+__all__ = ["listening_at"]
+
+
+@contextlib.contextmanager
+def listening_at(path: Path) -> Generator[socket.socket]:
+    """A listening socket at `path` for the length of the block.
+
+    Raises:
+        OSError: EADDRINUSE if a server answers there; EEXIST if there is something that is no socket.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        _remove_stale(path)
+        listener.bind(str(path))
+        made = path.lstat()
+        try:
+            listener.listen()
+            yield listener
+        finally:
+            with contextlib.suppress(OSError):  # by now there may be nothing, or the socket of another server
+                if os.path.samestat(path.lstat(), made):
+                    path.unlink()
+
+
+def _remove_stale(path: Path) -> None:
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            else:
+                raise OSError(errno.EADDRINUSE, "address already in use")
+    elif path.exists():
+        raise FileExistsError(errno.EEXIST, "there is a file of this name that is no socket")

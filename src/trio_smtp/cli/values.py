@@ -1,0 +1,109 @@
+"""The values of flags: from text to something checked, or a sentence that says what is wrong.
+
+Every function is a `type` of argparse. What it raises, argparse prints after the name of the flag.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from typing import NamedTuple
+
+__all__ = ["Endpoint", "account", "address", "count", "description", "endpoint", "line", "name", "seconds", "size"]
+
+# `int` takes more than digits: signs, blanks, underscores, digits of other scripts.
+_COUNT = re.compile(r"[0-9]{1,18}")
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_SIZE = re.compile(r"([0-9]{1,15})([KMG]?)")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+_ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w-]{1,63}(?:\.[\w-]{1,63})*)):([0-9]{1,5})", re.ASCII)
+
+
+class Endpoint(NamedTuple):
+    """A host name or address without brackets, and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not _COUNT.fullmatch(text) or not int(text):
+        raise ArgumentTypeError(f"{text!a} is no whole number from 1 on")
+    return int(text)
+
+
+def size(text: str) -> int:
+    """Octets; K, M and G are powers of 1024."""
+    match = _SIZE.fullmatch(text)
+    octets = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not octets:
+        raise ArgumentTypeError(f"{text!a} is no size such as 500000, 512K or 10M")
+    return octets
+
+
+def seconds(text: str) -> float:
+    """A time span of more than 0."""
+    if not _SECONDS.fullmatch(text) or not float(text):
+        raise ArgumentTypeError(f"{text!a} is no number of seconds such as 30 or 0.5")
+    return float(text)
+
+
+def endpoint(text: str) -> Endpoint:
+    """``HOST:PORT``, an IPv6 address in brackets."""
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or int(match[3]) > 65535:
+        raise ArgumentTypeError(f"{text!a} is not of the form HOST:PORT, such as 127.0.0.1:1025 or [::1]:1025")
+    return Endpoint(match[1] or match[2], int(match[3]))
+
+
+def line(text: str) -> str:
+    """One line of text."""
+    if not text.isprintable():
+        raise ArgumentTypeError(f"{text!a} is not one line of text")
+    return text
+
+
+def address(text: str) -> str:
+    """A mail address, in its simplest spelling."""
+    from trio_smtp.protocol import Address  # noqa: PLC0415  # --help need not load the protocol
+
+    try:
+        parsed = Address.parse(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or not parsed.domain:
+        raise ArgumentTypeError(f"{text!a} is no mail address such as demo@example.com")
+    return str(parsed)
+
+
+def name(text: str) -> str:
+    """The name of an account or mailbox that may have to be made."""
+    from trio_smtp.mailbox import names, store  # noqa: PLC0415  # as above
+
+    try:
+        return names.check_name(text)
+    except store.InvalidName as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def description(text: str) -> str:
+    """The description of an account."""
+    from trio_smtp.mailbox import names, store  # noqa: PLC0415  # as above
+
+    try:
+        return names.check_description(text)
+    except store.InvalidName as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def account(text: str) -> tuple[str, str]:
+    """``NAME=ADDRESS``: the name of an account and an address that it shall have."""
+    account_name, separator, account_address = text.partition("=")
+    if not separator:
+        raise ArgumentTypeError(f"{text!a} is not of the form NAME=ADDRESS, such as demo=demo@example.com")
+    return name(account_name), address(account_address)

@@ -1,0 +1,224 @@
+"""What an application writes to take mail: one function, or a `Handler` with a hook for each step.
+
+A hook that returns None says yes with the standard reply; it says no by raising `Refuse`. An exception of any other
+kind becomes ``451`` with a reference to the log, and the session goes on: a bug in a hook never loses a message
+silently and never shows its text to the client.
+
+A misspelt hook must not go unnoticed (mail would be dropped with a 250), so a public method that is no hook is an error
+when the class is defined; and a handler without `message` refuses all mail.
+"""
+
+from __future__ import annotations
+
+import email
+import email.message
+import email.policy
+import inspect
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Final, NamedTuple, Protocol
+
+from trio_smtp.protocol import (
+    AbortReason,
+    Address,
+    Envelope,
+    Hello,
+    MailFrom,
+    MailParameters,
+    RcptTo,
+    Reply,
+)
+
+__all__ = [
+    "Body",
+    "Handler",
+    "HandlerFactory",
+    "Mail",
+    "MessageAborted",
+    "Peer",
+    "Refuse",
+    "Session",
+    "TLSInfo",
+]
+
+
+class Refuse(Exception):
+    """Raised by a hook: this is the answer to the client.
+
+    Args:
+        code: 4xx for now, 5xx for good (RFC 5321 §4.2.1); 421 also closes the connection.
+        text: what people will read; printable ASCII.
+        enhanced: the enhanced status code (RFC 3463), of the same class as `code`; by default ``X.0.0``.
+
+    Raises:
+        ValueError: for a code that refuses nothing, or a text that cannot go out on the wire.
+    """
+
+    def __init__(self, code: int, text: str, enhanced: str | None = None) -> None:
+        super().__init__(code, text, enhanced)
+        self.reply: Final = Reply(code, text, enhanced)
+        if self.reply.positive:
+            raise ValueError(f"{code} does not refuse anything")
+
+
+class MessageAborted(Exception):
+    """Raised where a hook reads the body: the message will not be completed. Nothing is left to answer."""
+
+    def __init__(self, reason: AbortReason) -> None:
+        super().__init__(reason.value)
+        self.reason: Final = reason
+
+
+class Peer(NamedTuple):
+    """The other end: its address as text without brackets, and its port; ``Peer("", 0)`` where there is none."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        if not self.host:
+            return "local"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class TLSInfo(NamedTuple):
+    """What the TLS handshake agreed on."""
+
+    version: str
+    cipher: str
+    client_name: str | None
+    """The verified name in the client's certificate, if it showed one."""
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One connection, as hooks see it.
+
+    Args:
+        id: unique in this process and in every log line of the session.
+        peer: the other end.
+        hostname: our own name.
+        lmtp: whether LMTP is spoken.
+    """
+
+    id: str
+    peer: Peer
+    hostname: str
+    lmtp: bool = False
+    hello: Hello | None = None
+    """The last accepted HELO, EHLO or LHLO."""
+    tls: TLSInfo | None = None
+    """None outside TLS."""
+    identity: str | None = None
+    """Who logged in, None if nobody did."""
+    extras: dict[str, object] = field(default_factory=dict)
+    """For the application's own use."""
+
+
+class Body(Protocol):
+    """A message on its way in: the reader is the pump, so a slow reader slows the client down.
+
+    Iterating raises `MessageAborted` if the message is broken off (RSET cannot be, but EOF, a bare newline and the size
+    limit can) and ends when it is complete.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The octets of the message in chunks of any length, dots removed."""
+        ...
+
+    async def read(self) -> bytes:
+        """All of it at once."""
+        ...
+
+
+class Handler:
+    """The hooks of one connection: a new instance each. Override what you need.
+
+    Every hook is a coroutine method. It returns a positive `Reply` or None for the standard one, or raises `Refuse`.
+    `self.session` is set before the first of them is called.
+    """
+
+    session: Session
+    overrides: ClassVar[frozenset[str]] = frozenset()
+    """The hooks that a class defines itself; the others are not called."""
+
+    async def connect(self) -> Reply | None:
+        """Before the greeting. Raising `Refuse` turns the client away; a `Reply` replaces the greeting."""
+        return None
+
+    async def hello(self, event: Hello) -> Reply | None:
+        """HELO, EHLO or LHLO (RFC 5321 §4.1.1.1)."""
+        return None
+
+    async def mail(self, event: MailFrom) -> Reply | None:
+        """MAIL (RFC 5321 §4.1.1.2)."""
+        return None
+
+    async def rcpt(self, event: RcptTo) -> Reply | None:
+        """RCPT (RFC 5321 §4.1.1.3)."""
+        return None
+
+    async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
+        """A message: read the body to its end, and return once it is safe (RFC 5321 §4.2.5).
+
+        A refusal before the first read goes out in the place of 354. In LMTP a sequence of replies, one per accepted
+        recipient, answers for each (RFC 2033 §4.2).
+        """
+        raise Refuse(554, "This server takes no mail", "5.3.2")
+
+    async def reset(self, reason: AbortReason) -> None:
+        """The open transaction ended without a delivery, for a reason that is not this handler's own refusal."""
+
+    async def close(self) -> None:
+        """The connection is over. Called exactly once."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, member in vars(cls).items():
+            if name in HOOKS and not inspect.iscoroutinefunction(member):
+                raise TypeError(f"{cls.__name__}.{name} must be an async method")
+            if inspect.isfunction(member) and not name.startswith("_") and name not in HOOKS:
+                raise TypeError(
+                    f"{cls.__name__}.{name} is no hook of Handler ({', '.join(HOOKS)}); "
+                    "the name of a helper begins with _"
+                )
+        cls.overrides = frozenset(name for name in HOOKS if getattr(cls, name) is not getattr(Handler, name))
+
+
+HOOKS: Final = ("connect", "hello", "mail", "rcpt", "message", "reset", "close")
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFactory:
+    """A way to make handlers that need arguments: `make` is called once per connection."""
+
+    make: Callable[[], Handler]
+
+
+@dataclass(eq=False)
+class Mail:
+    """A complete message, as the function handler gets it.
+
+    Args:
+        sender: the reverse-path, None for the null one (``<>``).
+        recipients: the accepted forward-paths.
+        options: the parameters of MAIL.
+        content: the message, byte for byte.
+        session: the connection that it came over.
+    """
+
+    sender: Address | None
+    recipients: tuple[Address, ...]
+    options: MailParameters
+    content: bytes = field(repr=False)
+    session: Session = field(repr=False)
+
+    @cached_property
+    def message(self) -> email.message.EmailMessage:
+        """The parsed form, by the standard library's `email`, made when it is first asked for.
+
+        `content` stays the truth: parsing and writing again does not give the same bytes, and hostile mail can make the
+        parser or a later look at a header raise any exception.
+        """
+        return email.message_from_bytes(self.content, policy=email.policy.default)

@@ -1,0 +1,114 @@
+"""Delivery into a store: the handler behind ``trio-smtp serve``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from trio_smtp._escape import escape
+from trio_smtp.handler import Body, Handler, HandlerFactory
+from trio_smtp.mailbox.store import (
+    INBOX,
+    Account,
+    Delivered,
+    MailboxReadOnly,
+    MailStore,
+    NoSuchAccount,
+    NoSuchMailbox,
+    QuotaExceeded,
+    StoreError,
+    Target,
+)
+from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
+from trio_smtp.trace import delivered_to, received, return_path
+
+__all__ = ["MailboxHandler"]
+
+log = logging.getLogger("trio_smtp")
+
+_REPLIES: Final[dict[type[StoreError], Reply]] = {
+    NoSuchAccount: replies.MAILBOX_UNKNOWN,  # it was there at RCPT and has been removed since
+    NoSuchMailbox: replies.MAILBOX_UNKNOWN,
+    MailboxReadOnly: replies.MAILBOX_BUSY,
+    QuotaExceeded: replies.MAILBOX_FULL,
+}
+"""What a client hears of a store's refusal; of all others LOCAL_ERROR, so that it tries again."""
+
+
+class MailboxHandler(Handler):
+    """Delivers into the INBOX of the account that has the recipient's address.
+
+    Other recipients get 550 5.1.1. A message to several accounts is stored in all of them or in none; in LMTP each
+    recipient gets its own reply. Return-Path, Delivered-To and Received lines are put in front, the rest is
+    byte-exact. Mail for the postmaster, with or without a domain of ours, finds somebody (RFC 5321 §4.5.1): the
+    account that has the address, else `postmaster`, else the first account.
+
+    Args:
+        store: where accounts and mail are.
+        postmaster: the name of the account that gets the postmaster's mail.
+    """
+
+    def __init__(self, store: MailStore, postmaster: str | None = None) -> None:
+        self._store = store
+        self._postmaster = postmaster
+        self._accounts: list[str] = []  # one for each accepted recipient
+
+    @classmethod
+    def factory(cls, store: MailStore, *, postmaster: str | None = None) -> HandlerFactory:
+        """For `serve_smtp`: a handler for each connection, all delivering into `store`."""
+        return HandlerFactory(lambda: cls(store, postmaster))
+
+    async def mail(self, event: MailFrom) -> Reply | None:
+        self._accounts = []
+        return None
+
+    async def rcpt(self, event: RcptTo) -> Reply | None:
+        account = await self._find(event.recipient)
+        if account is None:
+            return replies.MAILBOX_UNKNOWN
+        self._accounts.append(account.name)
+        return None
+
+    async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
+        session = self.session
+        trace = received(session, envelope.recipients, envelope.params.smtputf8, datetime.now(UTC))
+        path = return_path(envelope.sender)
+        targets = [
+            Target(account, INBOX, path + delivered_to(recipient) + trace)
+            for account, recipient in zip(self._accounts, envelope.recipients, strict=True)
+        ]
+        try:
+            async with self._store.deliver(targets, partial=session.lmtp) as delivery:
+                async for chunk in body:
+                    await delivery.write(chunk)
+                results = await delivery.commit()
+        except StoreError as error:
+            return _reply_to(error)
+        return [_reply_to(result) for result in results] if session.lmtp else None
+
+    async def _find(self, recipient: Address) -> Account | None:
+        store = self._store
+        if recipient.domain and (account := await store.find_account(str(recipient))) is not None:
+            return account
+        if recipient.local_part.lower() != "postmaster":
+            return None
+        accounts = await store.list_accounts()
+        if recipient.domain:
+            ours = {address.rpartition("@")[2].lower() for account in accounts for address in account.addresses}
+            if recipient.domain.lower() not in ours:
+                return None
+        if self._postmaster is not None:
+            return next((account for account in accounts if account.name == self._postmaster), None)
+        return accounts[0] if accounts else None
+
+
+def _reply_to(result: Delivered | StoreError) -> Reply:
+    if isinstance(result, Delivered):
+        return replies.MESSAGE_ACCEPTED
+    reply = _REPLIES.get(type(result))
+    if reply is None:
+        log.error("the store cannot take a message: %s", escape(str(result)))
+        return replies.LOCAL_ERROR
+    return reply

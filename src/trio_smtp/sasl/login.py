@@ -1,0 +1,28 @@
+"""LOGIN (draft-murchison-sasl-login): asks for the name, then the password. Obsolete, and still what clients use."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trio_smtp.sasl.mechanism import Challenge, Failed, Step, Verify, decode_claim
+
+__all__ = ["Login"]
+
+
+class Login:
+    """One LOGIN exchange. The name may come as the initial response."""
+
+    name: Final = "LOGIN"
+
+    def __init__(self) -> None:
+        self._username: bytes | None = None
+
+    def step(self, response: bytes | None) -> Step:
+        """See `Mechanism.step`."""
+        if response is None:
+            return Challenge(b"Username:")
+        if self._username is None:
+            self._username = response
+            return Challenge(b"Password:")
+        name, secret = decode_claim(self._username), decode_claim(response)
+        return Failed() if name is None or secret is None else Verify(name, secret)

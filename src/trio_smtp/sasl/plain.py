@@ -1,0 +1,28 @@
+"""PLAIN (RFC 4616): ``[authzid] NUL authcid NUL passwd`` in one response."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trio_smtp.sasl.mechanism import Challenge, Failed, Step, Verify, decode_claim
+
+__all__ = ["Plain"]
+
+
+class Plain:
+    """One PLAIN exchange. Acting for somebody else (authzid other than authcid) is never granted."""
+
+    name: Final = "PLAIN"
+
+    def step(self, response: bytes | None) -> Step:
+        """See `Mechanism.step`."""
+        if response is None:
+            return Challenge(b"")  # RFC 4954 §4: an empty challenge asks for the response that was not sent
+        parts = response.split(b"\0")
+        if len(parts) != 3:
+            return Failed()
+        authzid, authcid, password = parts
+        name, secret = decode_claim(authcid), decode_claim(password)
+        if name is None or secret is None or authzid not in (b"", authcid):
+            return Failed()
+        return Verify(name, secret)

@@ -1,0 +1,35 @@
+"""The trio layer: listeners, sessions, TLS and the drain."""
+
+from __future__ import annotations
+
+from trio_smtp.server.authentication import StoreAuthenticator
+from trio_smtp.server.listening import bind_sockets
+from trio_smtp.server.serve import (
+    ServerOptions,
+    SessionOptions,
+    open_server,
+    serve_smtp,
+    serve_sockets,
+    serve_stream,
+)
+from trio_smtp.server.server import Server
+from trio_smtp.server.settings import AnyHandler, Authenticator, Stats
+from trio_smtp.server.timeouts import Timeouts
+from trio_smtp.server.tls import server_context
+
+__all__ = [
+    "AnyHandler",
+    "Authenticator",
+    "Server",
+    "ServerOptions",
+    "SessionOptions",
+    "Stats",
+    "StoreAuthenticator",
+    "Timeouts",
+    "bind_sockets",
+    "open_server",
+    "serve_smtp",
+    "serve_sockets",
+    "serve_stream",
+    "server_context",
+]

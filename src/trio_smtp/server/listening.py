@@ -1,0 +1,78 @@
+"""Sockets to listen on: one port number for IPv4 and IPv6 together."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+__all__ = ["LOOPBACK", "bind_sockets"]
+
+LOOPBACK: Final = ("127.0.0.1", "::1")
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for by host=None
+_BACKLOG: Final = 1024
+_TRIES: Final = 20
+_NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+
+
+async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -> list[socket.socket]:
+    """Listening, non-blocking TCP sockets, all on one port.
+
+    Args:
+        port: 0 takes a free one, the same for all addresses.
+        host: a name or address, or several; None stands for every interface. Of several addresses those that this
+            machine does not have (IPv6, often) are left out, as long as there is one that it has.
+
+    Raises:
+        OSError: if a port is taken, or none of the addresses is there.
+    """
+    hosts = _EVERYWHERE if host is None else (host,) if isinstance(host, str) else tuple(host)
+    addresses: list[tuple[int, str]] = []
+    for name in hosts:
+        for family, _, _, _, address in await trio.socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
+            if (int(family), str(address[0])) not in addresses:
+                addresses.append((int(family), str(address[0])))
+    for tries_left in reversed(range(_TRIES if port == 0 else 1)):
+        try:
+            return _bind_all(addresses, port)
+        except OSError as error:  # the free port of the one family may be taken in the other
+            if error.errno != errno.EADDRINUSE or not tries_left:
+                raise
+    raise AssertionError("the last try raises or returns")
+
+
+def _bind_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, host in addresses:
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:
+                missing = error
+                continue
+            sockets.append(sock)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                sock.bind((host, port))
+            except OSError as error:
+                if error.errno not in _NO_SUCH_ADDRESS:
+                    raise
+                missing = error
+                sockets.pop().close()
+                continue
+            sock.listen(_BACKLOG)
+            port = sock.getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    if not sockets:
+        raise missing or OSError(errno.EADDRNOTAVAIL, "no address to listen on")
+    return sockets

@@ -1,0 +1,209 @@
+"""The doors: serve a port, sockets that are bound already, or one stream."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal, TypedDict, Unpack
+
+import trio
+
+from trio_smtp.handler import Peer
+from trio_smtp.protocol import Config
+from trio_smtp.server.listening import LOOPBACK, bind_sockets
+from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS, Server
+from trio_smtp.server.session import ServerSession
+from trio_smtp.server.settings import AnyHandler, Authenticator, Settings, resolve_handler
+from trio_smtp.server.timeouts import Timeouts
+from trio_smtp.server.transport import StreamTransport
+
+__all__ = ["SessionOptions", "open_server", "serve_smtp", "serve_sockets", "serve_stream"]
+
+
+class SessionOptions(TypedDict, total=False):
+    """What every way to serve takes by keyword. All are optional."""
+
+    config: Config | None
+    """Host name, limits and what the protocol insists on."""
+    timeouts: Timeouts | None
+    """How long the server waits for what."""
+    ssl_context: ssl.SSLContext | None
+    """Offer STARTTLS with this context; see `server_context`."""
+    implicit_tls: bool
+    """Begin with the TLS handshake (RFC 8314 §3) instead of offering STARTTLS."""
+    lmtp: bool
+    """Speak LMTP (RFC 2033)."""
+    authenticator: Authenticator | None
+    """Offer AUTH PLAIN and LOGIN, inside TLS only unless `Config.auth_requires_tls` is false."""
+    early_talkers: Literal["refuse", "allow"]
+    """What happens to a client that talks before the greeting (RFC 5321 §4.3.1): 554, or nothing."""
+    on_error: Literal["reply", "raise"]
+    """What happens to an exception in a hook: 451 and a log record, or, for tests, it comes out of the server."""
+
+
+class ServerOptions(SessionOptions, total=False):
+    """What a listening server takes besides."""
+
+    max_connections: int
+    """Connections at one time, 1,000 by default; more get 421."""
+    max_connections_per_peer: int | None
+    """The same from one address or one IPv6 /64. None: 50, loopback not counted; a number holds for everyone."""
+
+
+async def serve_smtp(
+    handler: AnyHandler,
+    port: int,
+    *,
+    host: str | Sequence[str] | None = LOOPBACK,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+    **options: Unpack[ServerOptions],
+) -> None:
+    """Take mail on a TCP port until cancelled, or until `Server.aclose` is called.
+
+    Like `trio.serve_tcp`: ``trio.run(serve_smtp, on_mail, 1025)``; or ``server = await nursery.start(serve_smtp,
+    on_mail, 0)``, and then `Server.port`.
+
+    Args:
+        handler: an async function of one `Mail`, a `Handler` subclass, or a `HandlerFactory`.
+        port: the port; 0 takes a free one, the same for IPv4 and IPv6.
+        host: where to listen: the loopback addresses by default, a name, address or several, None for every interface.
+        task_status: gets the `Server` as soon as connections are taken.
+        **options: see `ServerOptions` and `SessionOptions`.
+
+    Raises:
+        TypeError: if the handler is none of the three; before anything is bound.
+        ValueError: if the options contradict each other; the same.
+        OSError: if the port cannot be had.
+    """
+    settings = _settings(handler, options)
+    sockets = await bind_sockets(port, host)
+    await _server(settings, sockets, options).run(task_status)
+
+
+async def serve_sockets(
+    handler: AnyHandler,
+    sockets: Sequence[socket.socket],
+    *,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+    **options: Unpack[ServerOptions],
+) -> None:
+    """As `serve_smtp`, on sockets that are bound and listening already: Unix sockets, inherited ones.
+
+    Args:
+        handler: see `serve_smtp`.
+        sockets: stream sockets of the standard library; the server closes them.
+        task_status: see `serve_smtp`.
+        **options: see `ServerOptions` and `SessionOptions`.
+
+    Raises:
+        TypeError, ValueError: as in `serve_smtp`.
+    """
+    settings = _settings(handler, options)
+    for sock in sockets:
+        sock.setblocking(False)
+    await _server(settings, sockets, options).run(task_status)
+
+
+@contextlib.asynccontextmanager
+async def open_server(
+    handler: AnyHandler,
+    port: int = 0,
+    *,
+    host: str | Sequence[str] | None = LOOPBACK,
+    **options: Unpack[ServerOptions],
+) -> AsyncIterator[Server]:
+    """A server for the length of an ``async with`` block; leaving it drains, leaving it by an exception cuts off.
+
+    Args:
+        handler: see `serve_smtp`.
+        port: the port; 0, the default, takes a free one: `Server.port`.
+        host: see `serve_smtp`.
+        **options: see `ServerOptions` and `SessionOptions`.
+
+    Raises:
+        TypeError, ValueError, OSError: as in `serve_smtp`.
+    """
+    settings = _settings(handler, options)
+    server = _server(settings, await bind_sockets(port, host), options)
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        try:
+            yield server
+        except BaseException as error:  # noqa: BLE001 - raised again below, as it is and not in the nursery's group
+            failure = error
+            nursery.cancel_scope.cancel()
+        else:
+            await server.aclose()
+    if failure is not None:
+        raise failure
+
+
+async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: Unpack[SessionOptions]) -> None:
+    """Take mail over one connection, whatever it is made of, until it ends; the stream is closed then.
+
+    Args:
+        handler: see `serve_smtp`.
+        stream: memory streams in tests, a Unix socket, a tunnel.
+        **options: see `SessionOptions`.
+
+    Raises:
+        TypeError, ValueError: as in `serve_smtp`.
+    """
+    settings = _settings(handler, options)
+    peer = Peer("", 0)
+    if isinstance(stream, trio.SocketStream) and stream.socket.family in (socket.AF_INET, socket.AF_INET6):
+        host, port, *_ = stream.socket.getpeername()
+        peer = Peer(host, port)
+    settings.stats.connections += 1
+    session = ServerSession(settings, StreamTransport(stream), peer)
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_abort_when_cancelled, session)
+        try:
+            await session.run()
+        except Exception as error:  # noqa: BLE001 - raised again below, as it is and not in the nursery's group
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _abort_when_cancelled(session: ServerSession) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        session.abort()
+
+
+def _settings(handler: AnyHandler, options: SessionOptions) -> Settings:
+    config = options.get("config") or Config()
+    if options.get("lmtp") and not config.lmtp:
+        config = dataclasses.replace(config, lmtp=True)
+    ssl_context = options.get("ssl_context")
+    if options.get("implicit_tls") and ssl_context is None:
+        raise ValueError("implicit_tls needs an ssl_context")
+    if ssl_context is not None:
+        ssl_context.options |= ssl.OP_NO_RENEGOTIATION  # not set by default: CVE-2011-1473
+    return Settings(
+        make_handler=resolve_handler(handler),
+        config=config,
+        timeouts=options.get("timeouts") or Timeouts(),
+        ssl_context=ssl_context,
+        implicit_tls=options.get("implicit_tls", False),
+        authenticator=options.get("authenticator"),
+        early_talkers=options.get("early_talkers", "refuse"),
+        on_error=options.get("on_error", "reply"),
+    )
+
+
+def _server(settings: Settings, sockets: Sequence[socket.socket], options: ServerOptions) -> Server:
+    return Server(
+        settings,
+        sockets,
+        options.get("max_connections", DEFAULT_MAX_CONNECTIONS),
+        options.get("max_connections_per_peer"),
+    )

@@ -1,0 +1,226 @@
+"""The listeners, who is let in, and the way out.
+
+Two nested nurseries, connections outside and listeners inside, so that the listeners can stop while connections finish.
+The accept loop is our own, for it must pause: `trio.serve_listeners` goes on until the file table is full, and then the
+store's `open` fails first. Whether the table fills up is seen for nothing, by the number of the descriptor just opened,
+since the system gives out the lowest that is free.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import resource
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from trio_smtp.handler import Peer
+from trio_smtp.protocol import replies
+from trio_smtp.server.session import ServerSession
+from trio_smtp.server.settings import Settings, Stats
+from trio_smtp.server.transport import SocketTransport
+
+__all__ = ["Server"]
+
+log = logging.getLogger("trio_smtp")
+
+_BATCH: Final = 64  # connections accepted before others have their turn
+_RESERVE: Final = 64  # descriptors kept for the store, at most a quarter of all
+_PAUSE: Final = 1.0  # seconds after which a full file table is looked at again, and between two complaints about it
+_TABLE_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_TURNED_AWAY: Final = replies.TOO_MANY_CONNECTIONS.without_enhanced_code().wire
+DEFAULT_MAX_CONNECTIONS: Final = 1000
+DEFAULT_MAX_CONNECTIONS_PER_PEER: Final = 50
+
+
+class Server:
+    """A running server; what `nursery.start(serve_smtp, ...)` and `open_server` give.
+
+    Args:
+        settings: what its sessions share.
+        listeners: bound, listening, non-blocking sockets; closed when the server stops.
+        max_connections: at one time; more get 421.
+        max_connections_per_peer: from one address (IPv6: one /64 network). None stands for a default that does not
+            count loopback addresses; a number holds for everyone. Unix sockets are never counted.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Sequence[socket.socket],
+        max_connections: int,
+        max_connections_per_peer: int | None,
+    ) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._max_connections = max_connections
+        self._per_peer_limit = max_connections_per_peer or DEFAULT_MAX_CONNECTIONS_PER_PEER
+        self._count_everyone = max_connections_per_peer is not None
+        self._sessions: dict[ServerSession, trio.lowlevel.Task | None] = {}
+        self._per_peer: Counter[str] = Counter()
+        self._accepting = trio.CancelScope()
+        self._session_ended = trio.Event()
+        self._finished = trio.Event()
+        self._complained_at = float("-inf")
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._descriptor_limit = soft - min(_RESERVE, soft // 4) if soft != resource.RLIM_INFINITY else 1 << 30
+        self.addresses: Final[Sequence[tuple[str, int] | str]] = [_address(sock) for sock in listeners]
+        """Where it listens: (host, port) pairs, and paths of Unix sockets."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port, the same for IPv4 and IPv6; 0 where there is only a Unix socket."""
+        return next((address[1] for address in self.addresses if not isinstance(address, str)), 0)
+
+    @property
+    def stats(self) -> Stats:
+        """Counters since the start."""
+        return self._settings.stats
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._sessions)
+
+    async def aclose(self) -> None:
+        """Drain: accept no more, tell the idle 421, let the busy finish up to `Timeouts.drain`, then cut them off.
+
+        Returns when all is over; called from a hook it only starts the drain.
+        """
+        self._accepting.cancel()
+        if trio.lowlevel.current_task() not in self._sessions.values():
+            await self._finished.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def run(self, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `aclose` is called or the task is cancelled."""
+        try:
+            async with trio.open_nursery() as connections:
+                try:
+                    with self._accepting:
+                        async with trio.open_nursery() as listeners:
+                            for listener in self._listeners:
+                                listeners.start_soon(self._accept_forever, listener, connections)
+                            task_status.started(self)
+                    self._close_listeners()
+                    await self._drain()
+                finally:  # sessions are shielded, so that they hear of a cancellation from here
+                    for session in self._sessions:
+                        session.abort()
+        finally:
+            self._close_listeners()
+            self._finished.set()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    async def _drain(self) -> None:
+        for session in tuple(self._sessions):
+            session.drain()
+        with trio.move_on_after(self._settings.timeouts.drain):
+            while self._sessions:
+                await self._session_ended.wait()
+
+    # Admission ------------------------------------------------------------------------------------------------------
+
+    async def _accept_forever(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            for _ in range(_BATCH):
+                try:
+                    sock, _ = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _TABLE_FULL:
+                        await self._pause()
+                    break  # otherwise the client was faster: ECONNABORTED and the like
+                if sock.fileno() >= self._descriptor_limit:
+                    self._turn_away(sock)
+                    await self._pause()
+                    break
+                self._admit(sock, nursery)
+
+    async def _pause(self) -> None:
+        """Let the kernel's queue wait until a descriptor is free."""
+        now = trio.current_time()
+        if now - self._complained_at >= _PAUSE:
+            self._complained_at = now
+            log.warning("too many open files: no new connections until some have ended (%d open)", self.connections)
+        with trio.move_on_after(_PAUSE):
+            await self._session_ended.wait()
+
+    def _admit(self, sock: socket.socket, nursery: trio.Nursery) -> None:
+        try:
+            sock.setblocking(False)
+            peer = _peer(sock)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # gone again
+            sock.close()
+            return
+        key = self._peer_key(peer)
+        if len(self._sessions) >= self._max_connections or (key and self._per_peer[key] >= self._per_peer_limit):
+            self._turn_away(sock)
+            return
+        self.stats.connections += 1
+        session = ServerSession(self._settings, SocketTransport(sock), peer)
+        self._sessions[session] = None
+        if key:
+            self._per_peer[key] += 1
+        nursery.start_soon(self._serve, session, key)
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        self.stats.connections_refused += 1
+        sock.setblocking(False)
+        try:
+            if not self._settings.implicit_tls:
+                sock.send(_TURNED_AWAY)
+        except OSError:
+            pass  # it is gone already, which is as good
+        finally:
+            sock.close()
+
+    async def _serve(self, session: ServerSession, key: str) -> None:
+        self._sessions[session] = trio.lowlevel.current_task()
+        try:
+            await session.run()
+        finally:
+            del self._sessions[session]
+            if key:
+                self._per_peer[key] -= 1
+                if not self._per_peer[key]:
+                    del self._per_peer[key]
+            self._session_ended.set()
+            self._session_ended = trio.Event()
+
+    def _peer_key(self, peer: Peer) -> str:
+        """What is counted as one peer; ``""`` for those who are not counted."""
+        if not peer.host:
+            return ""
+        address = ipaddress.ip_address(peer.host.partition("%")[0])
+        if address.is_loopback and not self._count_everyone:
+            return ""
+        if isinstance(address, ipaddress.IPv6Address):
+            return str(ipaddress.IPv6Network((address, 64), strict=False))
+        return str(address)
+
+
+def _peer(sock: socket.socket) -> Peer:
+    """Whose connection this is; an IPv4 address that came in over IPv6 is the IPv4 address that it is."""
+    if sock.family == socket.AF_UNIX:
+        return Peer("", 0)
+    host, port, *_ = sock.getpeername()
+    return Peer(host.removeprefix("::ffff:") if "." in host else host, port)
+
+
+def _address(sock: socket.socket) -> tuple[str, int] | str:
+    name = sock.getsockname()
+    return (name[0], name[1]) if isinstance(name, tuple) else str(name)

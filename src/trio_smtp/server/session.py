@@ -1,0 +1,517 @@
+"""One connection from the greeting to the last reply: drives the core, calls the hooks, keeps the clock.
+
+Rules:
+
+- **One task, one scope.** Its deadline is moved from phase to phase, as seldom as possible: a new scope for each read
+  or hook would cost five times as much. When it expires while the peer is waited for, the peer hears 421; when it
+  expires in a hook, the command gets 451 and the session goes on with a new scope.
+- **Replies go out before every blocking read and at no other time**, so that a pipelined burst is answered in one send.
+- **The body is the pump**: a hook that reads its body drives the connection, in the same task.
+- **A session is shielded from outside.** Who wants it to stop says `drain` or `abort`. So a message whose last octet is
+  here is committed and answered whatever happens around it, within the commit deadline.
+- **Nothing escapes**: a fault here must not end the server for everybody.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import trio
+
+from trio_smtp._escape import escape
+from trio_smtp.handler import Handler, MessageAborted, Peer, Refuse, Session
+from trio_smtp.protocol import (
+    NEED_DATA,
+    AbortReason,
+    Auth,
+    AuthAborted,
+    AuthResponse,
+    CloseReason,
+    ConnectionClosed,
+    Envelope,
+    Event,
+    Hello,
+    MailFrom,
+    MessageStart,
+    NoEvent,
+    RcptTo,
+    Reply,
+    SMTPConnection,
+    StartTLS,
+    State,
+    TransactionAborted,
+    Verify,
+    replies,
+)
+from trio_smtp.sasl import MECHANISMS, Challenge, Failed, Mechanism
+from trio_smtp.server.body import Incoming
+from trio_smtp.server.settings import Settings
+from trio_smtp.server.tls import shake_hands
+from trio_smtp.server.transport import StreamTransport, Transport
+
+__all__ = ["ServerSession"]
+
+log = logging.getLogger("trio_smtp")
+
+_T = TypeVar("_T")
+
+_COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
+_BODY_READ: Final = 64 * 1024
+_EVENTS_IN_A_ROW: Final = 50  # then the others have their turn
+_EVENT_HOOKS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
+_LINGER: Final = frozenset(CloseReason) - {CloseReason.QUIT, CloseReason.EOF, CloseReason.CLOSING}
+
+
+class _Phase(enum.Enum):
+    """What the clock runs for."""
+
+    PEER = enum.auto()
+    HOOK = enum.auto()
+    COMMIT = enum.auto()
+    """A hook that has the whole message."""
+
+
+class ServerSession:
+    """The server's side of one connection.
+
+    Args:
+        settings: what the server was started with.
+        transport: the connection.
+        peer: its other end.
+    """
+
+    def __init__(self, settings: Settings, transport: Transport, peer: Peer) -> None:
+        config = settings.config
+        self.settings: Final = settings
+        self.connection: Final = SMTPConnection(
+            config,
+            tls_active=settings.implicit_tls,
+            tls_available=settings.ssl_context is not None,
+            auth_mechanisms=tuple(MECHANISMS) if settings.authenticator is not None else (),
+        )
+        self._info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
+        self._transport = transport
+        self._scope = trio.CancelScope(shield=True)
+        self._phase = _Phase.PEER
+        self._clock_of_command = False  # whether the deadline is that of the next command
+        self._ends_at = math.inf
+        self._handler = Handler()  # until the application's own is made
+        self._hooks: frozenset[str] = frozenset()
+        self._unheard: frozenset[type[object]] = frozenset()  # the events that the handler has no hook for
+        self._mechanism: Mechanism | None = None
+        self._stopping = False  # the server drains: finish what is begun and begin nothing
+        self._aborting = False  # finish nothing but a commit
+        self._idle = False  # waiting for a command, outside a transaction
+        self._lost = False  # nothing more can be sent
+        self._events = 0  # handled since the last read
+        self._body_began: float | None = None  # when the message that is coming began to come
+        self._body_octets = 0
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the connection to its end and close it."""
+        timeouts = self.settings.timeouts
+        self._ends_at = trio.current_time() + timeouts.session
+        goodbye = replies.CLOSING
+        try:
+            while not self._aborting:
+                with self._scope:
+                    await self._converse()
+                if not self._scope.cancelled_caught or self._aborting:
+                    break
+                if self._phase is _Phase.PEER:
+                    if not self._stopping:
+                        log.info("%s timed out", self._info.id)
+                        goodbye = replies.TIMED_OUT
+                    break
+                self._give_up_hook()
+                self._scope = trio.CancelScope(shield=True)
+        except Exception:
+            log.exception("%s internal error", self._info.id)
+            if self.settings.on_error == "raise":
+                raise
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + timeouts.goodbye):
+                await self._finish(goodbye)
+
+    def drain(self) -> None:
+        """Finish what is begun, then close with 421; at once if nothing is."""
+        self._stopping = True
+        if self._idle:
+            self._scope.cancel()
+
+    def abort(self) -> None:
+        """Close with 421 now; only a message that has come in whole is still committed and answered."""
+        self._stopping = self._aborting = True
+        if self._phase is not _Phase.COMMIT:
+            self._scope.cancel()
+
+    async def _converse(self) -> None:
+        connection = self.connection
+        if connection.state is State.CONNECTED and not await self._begin():
+            return
+        while not self._aborting:
+            event = connection.next_event()
+            self._events += 1
+            if self._events > _EVENTS_IN_A_ROW:
+                await self._give_way()
+            if event is NEED_DATA:
+                await self.exchange()
+            elif type(event) in self._unheard:
+                connection.accept()
+            elif type(event) is MessageStart:
+                await self._take_message()
+            elif type(event) is ConnectionClosed:
+                return
+            else:
+                await self.dispatch(event)
+
+    async def _begin(self) -> bool:
+        """TLS, the handler, the greeting."""
+        settings = self.settings
+        if settings.implicit_tls and not await self._start_tls():
+            return False
+        self._handler = settings.make_handler()
+        self._handler.session = self._info
+        self._hooks = self._handler.overrides
+        self._unheard = frozenset(kind for kind, hook in _EVENT_HOOKS.items() if hook not in self._hooks)
+        await self._greet()
+        return True
+
+    async def _greet(self) -> None:
+        reply: Reply | None = None
+        if self.settings.early_talkers == "refuse" and self._transport.has_input():
+            reply = replies.EARLY_TALKER
+        elif "connect" in self._hooks:
+            reply = await self._call(self._handler.connect)
+        self.connection.greet(reply)
+
+    async def _finish(self, goodbye: Reply) -> None:
+        """The last hooks and the last replies; the caller has set a shield and a deadline."""
+        connection = self.connection
+        connection.close(goodbye)
+        linger = False
+        try:
+            while type(event := connection.next_event()) is not ConnectionClosed:
+                if type(event) is TransactionAborted:
+                    await self._reset(event.reason)
+            linger = event.reason in _LINGER
+            await self._flush()
+            if "close" in self._hooks:
+                await self._call(self._handler.close)
+        finally:
+            await self._transport.aclose(linger=linger and not self._lost)
+
+    # Bytes ----------------------------------------------------------------------------------------------------------
+
+    async def exchange(self) -> None:
+        """Send what is pending, then wait for the client."""
+        connection = self.connection
+        self._phase = _Phase.PEER
+        replied = await self._flush()
+        self._events = 0
+        receiving = connection.receiving_message
+        self._idle = not receiving and connection.envelope is None
+        if self._idle and self._stopping:
+            connection.close()
+            return
+        self._set_deadline(receiving, replied)
+        data = b""
+        if not self._lost:
+            try:
+                data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
+            except trio.BrokenResourceError as error:
+                self._lose(error)
+        self._idle = False
+        connection.receive_data(data)
+        if receiving:
+            self._body_octets += len(data)
+
+    async def _give_way(self) -> None:
+        self._events = 0
+        await self._flush()
+        self._set_deadline(receiving=False, replied=True)
+        await trio.lowlevel.checkpoint()
+
+    def _set_deadline(self, receiving: bool, replied: bool) -> None:
+        """Until when the peer is waited for."""
+        now, timeouts = trio.current_time(), self.settings.timeouts
+        if receiving:
+            if self._body_began is None:
+                self._body_began, self._body_octets = now, 0
+            timeout = timeouts.data
+            until = min(now, self._body_began + self._body_octets / timeouts.minimum_rate) + timeout
+        else:
+            self._body_began = None
+            if self._clock_of_command and not replied:
+                return  # the client drips: the clock of the command runs on
+            timeout = timeouts.command
+            until = now + timeout
+        self._clock_of_command = not receiving
+        self._expire_at(min(until, self._ends_at), timeout)
+
+    def _expire_at(self, until: float, timeout: float) -> None:
+        """Move the deadline, which costs 2 us, unless it is right to within 1 % of the timeout already."""
+        if not 0 <= until - self._scope.deadline < timeout / 100:
+            self._scope.deadline = until
+
+    def start_hook_clock(self, seconds: float) -> None:
+        """A hook runs now, for so many seconds at most."""
+        self._phase = _Phase.HOOK
+        self._clock_of_command = False
+        self._expire_at(trio.current_time() + seconds, seconds)
+
+    def stop_hook_clock(self) -> float:
+        """The hook waits for the peer now. The seconds that it has left."""
+        return self._scope.deadline - trio.current_time()
+
+    def start_commit_clock(self) -> None:
+        """The message is complete: nothing but this deadline stops the hook any more."""
+        self.start_hook_clock(self.settings.timeouts.commit)
+        self._phase = _Phase.COMMIT
+
+    async def _flush(self) -> bool:
+        """Send what is pending; whether there was anything."""
+        data = self.connection.data_to_send()
+        if data and not self._lost:
+            try:
+                if rest := self._transport.send_now(data):
+                    self._scope.deadline = min(trio.current_time() + self.settings.timeouts.command, self._ends_at)
+                    self._lost = True  # until all of it is out: what is cut off in the middle cannot be continued
+                    await self._transport.send(rest)
+                    self._lost = False
+            except trio.BrokenResourceError as error:
+                self._lose(error)
+        return bool(data)
+
+    def _lose(self, error: Exception) -> None:
+        self._lost = True
+        log.info("%s lost the connection: %s", self._info.id, escape(str(error)))
+
+    async def _start_tls(self) -> bool:
+        """The handshake; whether it succeeded. If not, nothing is said in clear any more."""
+        context = self.settings.ssl_context
+        assert context is not None  # otherwise the core does not offer STARTTLS
+        stream = self._transport.stream()
+        self._transport = StreamTransport(stream)
+        self._lost = True
+        self._clock_of_command = False
+        self._scope.deadline = math.inf  # the handshake has its own
+        try:
+            tls, self._info.tls = await shake_hands(stream, context, self.settings.timeouts.handshake)
+        except (trio.BrokenResourceError, trio.TooSlowError) as error:
+            log.info("%s TLS handshake failed: %s", self._info.id, escape(str(error.__cause__ or error)))
+            return False
+        self._transport = StreamTransport(tls)
+        self._lost = False
+        return True
+
+    # Events ---------------------------------------------------------------------------------------------------------
+
+    async def dispatch(self, event: Event | NoEvent) -> None:
+        """Everything but the message itself."""
+        if type(event) is RcptTo:
+            await self._answer("rcpt", self._handler.rcpt, event)
+        elif type(event) is MailFrom:
+            await self._answer("mail", self._handler.mail, event)
+        elif type(event) is Hello:
+            await self._answer("hello", self._handler.hello, event)
+            self._info.hello = self.connection.hello
+        elif type(event) is TransactionAborted:
+            await self._reset(event.reason)
+        elif type(event) is StartTLS:
+            await self._on_starttls()
+        elif type(event) is Auth:
+            self._mechanism = MECHANISMS[event.mechanism]()
+            await self._authenticate(self._mechanism, event.initial_response)
+        elif type(event) is AuthResponse and self._mechanism is not None:
+            await self._authenticate(self._mechanism, event.data)
+        elif type(event) is Verify:
+            self.connection.accept()
+        elif type(event) is not AuthAborted:
+            raise RuntimeError(f"nobody handles {event!r}")
+
+    async def _answer(self, name: str, hook: Callable[[_T], Awaitable[Reply | None]], event: _T) -> None:
+        if name not in self._hooks:
+            self.connection.accept()
+            return
+        reply = await self._call(hook, event)
+        if reply is None or reply.positive:
+            self.connection.accept(reply)
+        else:
+            self._record_refusal(event, reply)
+            self.connection.reject(reply)
+
+    async def _take_message(self) -> None:
+        """From DATA or the first BDAT to the verdict."""
+        connection, session = self.connection, self._info
+        envelope = connection.envelope
+        assert envelope is not None  # the core opens a message inside a transaction only
+        verdicts: list[Reply] = []
+        body = Incoming(self)
+        self.start_hook_clock(self.settings.timeouts.hook)
+        try:
+            verdicts = _verdicts(await self._handler.message(envelope, body), envelope, session.lmtp)
+        except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
+            if body.aborted is None or not isinstance(error, MessageAborted):
+                verdicts = [self._reply_to(error)] * len(envelope.recipients)
+        self._phase = _Phase.PEER
+        if body.aborted is not None:
+            await self._reset(body.aborted)
+            return
+        if not body.complete:
+            if verdicts[0].positive:
+                log.error("%s the message hook accepted a message without reading it to its end", session.id)
+                verdicts = [replies.LOCAL_ERROR]
+            connection.reject(verdicts[0])
+        elif session.lmtp:
+            connection.accept_each(verdicts)
+        elif verdicts[0].positive:
+            connection.accept(verdicts[0])
+        else:
+            connection.reject(verdicts[0])
+        self._record_message(envelope, body.size, verdicts)
+
+    def _record_message(self, envelope: Envelope, size: int, verdicts: Sequence[Reply]) -> None:
+        stats = self.settings.stats
+        accepted = verdicts[0].positive or any(verdict.positive for verdict in verdicts)
+        if accepted:
+            stats.messages_accepted += 1
+            stats.octets_accepted += size
+        else:
+            stats.messages_refused += 1
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "%s %s from=<%s> to=%s size=%d peer=%s reply=%s",
+                self._info.id,
+                "accepted" if accepted else "refused",
+                escape(str(envelope.sender or "")),
+                ",".join(f"<{escape(str(recipient))}>" for recipient in envelope.recipients),
+                size,
+                self._info.peer,
+                " / ".join(map(_text, dict.fromkeys(verdicts))),
+            )
+
+    def _record_refusal(self, event: object, reply: Reply) -> None:
+        what = "greeting"
+        if isinstance(event, RcptTo):
+            what = f"to=<{event.recipient}>"
+        elif isinstance(event, MailFrom):
+            what = f"from=<{event.sender or ''}>"
+        elif isinstance(event, Hello):
+            what = f"{event.verb} {event.domain}"
+        log.info("%s refused %s peer=%s reply=%s", self._info.id, escape(what), self._info.peer, _text(reply))
+
+    async def _reset(self, reason: AbortReason) -> None:
+        if reason in (AbortReason.SIZE, AbortReason.BARE_NEWLINE):
+            self.settings.stats.messages_refused += 1
+            log.info("%s refused peer=%s: %s", self._info.id, self._info.peer, reason.value)
+        if "reset" in self._hooks:
+            await self._call(self._handler.reset, reason)
+
+    async def _on_starttls(self) -> None:
+        connection = self.connection
+        connection.accept()
+        await self._flush()
+        if await self._start_tls():
+            connection.tls_established()
+            self._info.hello = self._info.identity = None
+        else:
+            connection.receive_data(b"")
+
+    async def _authenticate(self, mechanism: Mechanism, response: bytes | None) -> None:
+        authenticator = self.settings.authenticator
+        assert authenticator is not None  # otherwise the core offers no mechanism
+        step = mechanism.step(response)
+        if isinstance(step, Challenge):
+            self.connection.challenge(step.data)
+            return
+        identity: str | None = None
+        refusal = replies.BAD_CREDENTIALS
+        if not isinstance(step, Failed):
+            self.start_hook_clock(self.settings.timeouts.hook)
+            try:
+                identity = await authenticator(step.username, step.password)
+            except Exception as error:  # noqa: BLE001 - a fault of the application is the client's 454
+                refusal = self._reply_to(error)
+                if not isinstance(error, Refuse):
+                    refusal = replies.AUTH_UNAVAILABLE
+            self._phase = _Phase.PEER
+        if identity is None:
+            self.settings.stats.login_failures += 1
+            log.info("%s login failed peer=%s", self._info.id, self._info.peer)
+            self.connection.reject(refusal)
+        else:
+            self.settings.stats.logins += 1
+            self._info.identity = identity
+            self.connection.accept()
+
+    # Hooks ----------------------------------------------------------------------------------------------------------
+
+    async def _call(self, hook: Callable[..., Awaitable[Reply | None]], *arguments: object) -> Reply | None:
+        """What a hook answers; its refusal, and 451 for a fault."""
+        self.start_hook_clock(self.settings.timeouts.hook)
+        try:
+            answer = _checked(await hook(*arguments))
+        except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
+            answer = self._reply_to(error)
+        self._phase = _Phase.PEER
+        return answer
+
+    def _give_up_hook(self) -> None:
+        """A hook took too long and was cancelled: answer for it."""
+        log.error("%s a hook took too long", self._info.id)
+        self._phase = _Phase.PEER
+        self.settings.stats.hook_errors += 1
+        connection = self.connection
+        event = connection.waiting
+        if connection.state is State.CONNECTED:
+            connection.greet(replies.CLOSING)
+        while event is not None and connection.waiting is event:  # in LMTP once for each recipient
+            is_login = type(event) is Auth or type(event) is AuthResponse
+            connection.reject(replies.AUTH_UNAVAILABLE if is_login else replies.LOCAL_ERROR)
+        if connection.state in (State.DATA, State.BDAT):
+            connection.reject(replies.LOCAL_ERROR)
+
+    def _reply_to(self, error: Exception) -> Reply:
+        """What the client hears of an exception: the reply of a `Refuse`, of all others only where the log has them."""
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # raised inside a nursery
+        if isinstance(error, Refuse):
+            return error.reply
+        if self.settings.on_error == "raise":
+            raise error
+        self.settings.stats.hook_errors += 1
+        log.error("%s internal error", self._info.id, exc_info=error)
+        return Reply(451, f"Internal error, reference {self._info.id}", "4.3.0")
+
+
+def _text(reply: Reply) -> str:
+    """A reply for the log; its text is ours or the application's, and a `Reply` has no control characters but tabs."""
+    return escape(" / ".join(f"{reply.code} {reply.enhanced} {line}" for line in reply.lines))
+
+
+def _checked(answer: object) -> Reply | None:
+    """A hook's answer, if it is one that the core can take."""
+    if answer is None:
+        return None
+    if isinstance(answer, Reply) and answer.code // 100 != 3:
+        return answer
+    raise TypeError(f"a hook returns a Reply (not 3xx) or None, not {answer!r}")
+
+
+def _verdicts(answer: Reply | Sequence[Reply] | None, envelope: Envelope, lmtp: bool) -> list[Reply]:
+    """The message hook's answer, one reply per recipient in LMTP and at least one in SMTP."""
+    due = len(envelope.recipients) if lmtp else 1
+    if answer is None or isinstance(answer, Reply):
+        return [_checked(answer) or replies.MESSAGE_ACCEPTED] * due
+    verdicts = [_checked(reply) or replies.MESSAGE_ACCEPTED for reply in answer]
+    if len(verdicts) != due:
+        raise TypeError(f"the message hook returned {len(verdicts)} replies where {due} are due")
+    return verdicts

@@ -1,0 +1,100 @@
+"""What all the sessions of one server share, and how an application's handler becomes one `Handler` a connection."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, TypeGuard
+
+from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
+from trio_smtp.protocol import Config, Envelope, Reply
+from trio_smtp.server.timeouts import Timeouts
+
+__all__ = ["AnyHandler", "Authenticator", "Settings", "Stats", "resolve_handler"]
+
+
+class Authenticator(Protocol):
+    """Checks a password: an async function will do.
+
+    It returns the identity to note for the session, usually the user name, or None if name or password is wrong.
+    What it raises becomes 454 (RFC 4954 §6) and is logged. It should take the same time for an unknown user as for a
+    wrong password.
+    """
+
+    def __call__(self, username: str, password: str, /) -> Awaitable[str | None]:
+        """Whether `password` is that of `username`."""
+        ...
+
+
+AnyHandler: TypeAlias = Callable[[Mail], Awaitable[Reply | None]] | type[Handler] | HandlerFactory
+"""What a server takes as its application: an async function of one `Mail`, a `Handler` class, a `HandlerFactory`."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters since the server started."""
+
+    connections: int = 0
+    connections_refused: int = 0
+    messages_accepted: int = 0
+    messages_refused: int = 0
+    octets_accepted: int = 0
+    logins: int = 0
+    login_failures: int = 0
+    hook_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a server was started with."""
+
+    make_handler: Callable[[], Handler]
+    config: Config = field(default_factory=Config)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    ssl_context: ssl.SSLContext | None = None
+    implicit_tls: bool = False
+    authenticator: Authenticator | None = None
+    early_talkers: Literal["refuse", "allow"] = "refuse"
+    on_error: Literal["reply", "raise"] = "reply"
+    stats: Stats = field(default_factory=Stats)
+
+
+def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
+    """How to make the handler of a connection.
+
+    Raises:
+        TypeError: if `handler` is none of the three forms.
+    """
+    if isinstance(handler, HandlerFactory):
+        return handler.make
+    if isinstance(handler, type) and issubclass(handler, Handler):
+        return handler
+    if _is_async_callable(handler):
+        return functools.partial(_FunctionHandler, handler)
+    raise TypeError(
+        "a handler is an async function of one Mail, a subclass of Handler (the class, not an instance) or a "
+        f"HandlerFactory, not {handler!r}"
+    )
+
+
+def _is_async_callable(candidate: object) -> TypeGuard[Callable[[Mail], Awaitable[Reply | None]]]:
+    while isinstance(candidate, functools.partial):
+        candidate = candidate.func
+    return inspect.iscoroutinefunction(candidate) or (
+        not isinstance(candidate, type) and inspect.iscoroutinefunction(getattr(type(candidate), "__call__", None))  # noqa: B004 - of what kind it is matters
+    )
+
+
+class _FunctionHandler(Handler):
+    """The short form: the whole message in memory, then the application's function."""
+
+    def __init__(self, function: Callable[[Mail], Awaitable[Reply | None]]) -> None:
+        self._function = function
+
+    async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
+        content = await body.read()
+        mail = Mail(envelope.sender, tuple(envelope.recipients), envelope.params, content, self.session)
+        return await self._function(mail)

@@ -1,0 +1,45 @@
+"""How long the server waits for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+__all__ = ["Timeouts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines, in seconds. The peer hears 421 when one of its own expires, in the middle of a message too.
+
+    Args:
+        handshake: for a TLS handshake.
+        command: for the next complete command or AUTH response, counted from the last one, so that a client that
+            drips octets gains nothing (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+        data: for the next piece of a message (RFC 5321 §4.5.3.2.5: 3 minutes), and the head start before
+            `minimum_rate` is asked for.
+        minimum_rate: octets a second that a message must make on the average.
+        session: for the whole connection.
+        hook: for one hook of the handler, the time in which it waits for the client's octets not counted. When it
+            expires the hook is cancelled and the command gets 451.
+        commit: for what a handler does after the last octet of a message, when it cannot be cancelled otherwise.
+        drain: for busy connections to finish when the server stops.
+        goodbye: for the last reply to go out and the connection to close.
+
+    Raises:
+        ValueError: for a value that is not positive.
+    """
+
+    handshake: float = 30
+    command: float = 300
+    data: float = 180
+    minimum_rate: float = 500
+    session: float = 24 * 3600
+    hook: float = 120
+    commit: float = 120
+    drain: float = 30
+    goodbye: float = 5
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"Timeouts.{field.name} must be more than 0")

@@ -1,0 +1,65 @@
+"""The trace lines that a message gets on its way in: Return-Path, Delivered-To and Received (RFC 5321 §4.4, RFC 3848).
+
+All that a client said is text of a stranger: what could break a header line or hide in it is replaced.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from trio_smtp.handler import Session
+    from trio_smtp.protocol import Address
+
+__all__ = ["delivered_to", "received", "return_path", "transmission_type"]
+
+_DOMAIN_LIMIT: Final = 255  # RFC 5321 §4.5.3.1.2; what is longer would make the line too long (RFC 5322 §2.1.1)
+_UNSAFE: Final = re.compile(r"[^!-'*-\[\]-~]")  # all but printable ASCII without spaces, parentheses and the backslash
+
+
+def return_path(sender: Address | None) -> bytes:
+    """``Return-Path``: where bounces go (RFC 5321 §4.4)."""
+    return f"Return-Path: <{sender or ''}>\r\n".encode()
+
+
+def delivered_to(recipient: Address) -> bytes:
+    """``Delivered-To`` (RFC 9228): for whom this copy is."""
+    return f"Delivered-To: {recipient}\r\n".encode()
+
+
+def received(session: Session, recipients: list[Address], smtputf8: bool, when: datetime) -> bytes:
+    """``Received`` (RFC 5321 §4.4): who sent it, to whom, how and when.
+
+    Args:
+        session: the connection that it came over.
+        recipients: named if there is but one, so that nobody learns of the others.
+        smtputf8: whether the message was sent with SMTPUTF8 (RFC 6531 §4.3).
+        when: aware.
+    """
+    hello = session.hello.domain[:_DOMAIN_LIMIT] if session.hello is not None else "unknown"
+    host = session.peer.host
+    origin = f"[IPv6:{host}]" if ":" in host else f"[{host}]" if host else "local"
+    tls = f"\r\n\t({session.tls.version} {session.tls.cipher})" if session.tls is not None else ""
+    to = f"\r\n\tfor <{recipients[0]}>" if len(recipients) == 1 else ""
+    return (
+        f"Received: from {_UNSAFE.sub('?', hello)} ({origin})\r\n"
+        f"\tby {session.hostname} (trio-smtp) with {transmission_type(session, smtputf8)} id {session.id}{tls}{to};\r\n"
+        f"\t{email.utils.format_datetime(when)}\r\n"
+    ).encode()
+
+
+def transmission_type(session: Session, smtputf8: bool) -> str:
+    """The protocol by its registered name: SMTP, ESMTPSA, UTF8LMTP ... (RFC 3848, RFC 6531 §4.3)."""
+    extended = session.hello is not None and session.hello.verb != "HELO"
+    if session.lmtp:
+        base = "UTF8LMTP" if smtputf8 else "LMTP"
+    elif smtputf8:
+        base = "UTF8SMTP"
+    elif extended:
+        base = "ESMTP"
+    else:
+        return "SMTP"
+    return base + ("S" if session.tls is not None else "") + ("A" if session.identity is not None else "")

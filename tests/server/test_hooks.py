@@ -1,0 +1,459 @@
+"""What hooks return and raise, and what the client hears of it; when they are called."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from tests.server.tools import (
+    ACCEPTED,
+    CONTENT,
+    DATA,
+    HELLO,
+    INTERNAL_ERROR,
+    TRANSACTION,
+    TRANSACTION_ACCEPTED,
+    Recorder,
+    begin,
+    connected,
+    deliver,
+    handler_with,
+    take,
+)
+from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Refuse
+from trio_smtp.protocol import Config, Envelope, Limits, Reply
+from trio_smtp.server import open_server
+from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
+
+Hook = Callable[..., Awaitable[Any]]
+
+STANDARD = {
+    "connect": "220 localhost ESMTP",
+    "hello": "250 localhost",
+    "mail": "250 2.1.0",
+    "rcpt": "250 2.1.5",
+    "message": ACCEPTED,
+}
+COMMANDS = {
+    "hello": b"EHLO client.example\r\n",
+    "mail": b"MAIL FROM:<ann@example.com>\r\n",
+    "rcpt": b"RCPT TO:<bob@example.com>\r\n",
+    "message": DATA,
+}
+WITHOUT_ENHANCED_CODE = ("connect", "hello")  # RFC 2034 §4
+
+every_hook = pytest.mark.parametrize("hook", STANDARD)
+
+
+def handler(hook: str, outcome: Callable[[], Awaitable[Any]]) -> type[Handler]:
+    """A handler whose one hook comes to this outcome, `message` after it has read its body."""
+
+    async def call(*arguments: Any) -> Any:
+        if hook == "message":
+            await arguments[1].read()
+        return await outcome()
+
+    return handler_with(**{hook: call})
+
+
+def returning(value: object) -> Callable[[], Awaitable[Any]]:
+    async def outcome() -> object:
+        return value
+
+    return outcome
+
+
+def raising(error: Exception) -> Callable[[], Awaitable[Any]]:
+    async def outcome() -> object:
+        raise error
+
+    return outcome
+
+
+async def answer(client: ScriptedClient, hook: str) -> ClientReply:
+    """The reply to the command that calls this hook, after all those that come before it."""
+    reply = await client.read_reply()
+    for name, command in COMMANDS.items():
+        if hook == "connect":
+            break
+        await client.send(command)
+        if name == "message":
+            await client.expect("354")
+        reply = await client.read_reply()
+        if name == hook:
+            break
+    return reply
+
+
+# --- outcomes
+
+
+@every_hook
+async def test_none_stands_for_the_standard_reply(hook: str) -> None:
+    async with open_session(handler(hook, returning(None))) as client:
+        assert str(await answer(client, hook)).startswith(STANDARD[hook])
+
+
+@every_hook
+async def test_a_positive_reply_takes_its_place(hook: str) -> None:
+    code = 220 if hook == "connect" else 250
+    async with open_session(handler(hook, returning(Reply(code, "Nice to see you", "2.7.7")))) as client:
+        reply = str(await answer(client, hook))
+    if hook == "hello":  # the host name comes first, RFC 5321 §4.1.1.1
+        assert reply == "250 localhost Nice to see you"
+    else:
+        assert reply == f"{code} {'' if hook in WITHOUT_ENHANCED_CODE else '2.7.7 '}Nice to see you"
+
+
+@every_hook
+@pytest.mark.parametrize("form", ["raised", "returned", "in a nursery", "in two nurseries"])
+async def test_a_refusal_is_the_answer(hook: str, form: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse() -> Reply:
+        if form == "returned":
+            return Reply(450, "Not today", "4.7.1")
+        raise Refuse(450, "Not today", "4.7.1")
+
+    async def in_nurseries(depth: int) -> Reply:
+        if depth == 0:
+            return await refuse()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(in_nurseries, depth - 1)
+        raise AssertionError("the nursery raises")
+
+    depth = {"in a nursery": 1, "in two nurseries": 2}.get(form, 0)
+    async with open_session(handler(hook, lambda: in_nurseries(depth))) as client:
+        reply = await answer(client, hook)
+        assert str(reply) == f"450 {'' if hook in WITHOUT_ENHANCED_CODE else '4.7.1 '}Not today"
+        if hook == "connect":
+            await client.expect_close()
+        else:
+            assert (await client.command("NOOP")).code == 250
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+FAULTS = {
+    "exception": raising(Exception("my secret")),
+    "assertion": raising(AssertionError("my secret")),
+    "group": raising(ExceptionGroup("my secret", [ValueError("my secret"), Refuse(550, "my secret")])),
+    "memory": raising(MemoryError("my secret")),
+    "no-threads": raising(RuntimeError("can't start new thread: my secret")),
+    "os-error": raising(OSError(24, "my secret")),
+    "unprintable": raising(type("Unprintable", (Exception,), {"__str__": lambda self: 1 / 0})()),
+    "stop-iteration": raising(StopIteration("my secret")),
+    "closed": raising(trio.ClosedResourceError("my secret")),
+    "broken": raising(trio.BrokenResourceError("my secret")),
+    "too-slow": raising(trio.TooSlowError("my secret")),
+    "text": returning("250 my secret"),
+    "number": returning(250),
+    "truth": returning(True),
+    "intermediate-reply": returning(Reply(354, "my secret")),
+}
+
+
+async def recurse() -> None:
+    await recurse()
+
+
+@every_hook
+@pytest.mark.parametrize("outcome", [*FAULTS.values(), recurse], ids=[*FAULTS, "recursion"])
+async def test_a_fault_is_451_with_a_reference_to_the_log(
+    hook: str, outcome: Callable[[], Awaitable[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_session(handler(hook, outcome)) as client:
+        reply = await answer(client, hook)
+        assert reply.code == 451
+        assert "secret" not in str(reply)
+        match = re.search(r"Internal error, reference ([0-9a-f]+)$", str(reply))
+        assert match is not None
+        if hook == "connect":
+            await client.expect_close()
+        else:
+            assert (await client.command("NOOP")).code == 250
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.exc_info
+    assert match[1] in record.getMessage()
+
+
+async def test_after_a_fault_the_next_message_is_taken() -> None:
+    faults = [raising(ValueError()), returning(None)]
+    async with open_session(handler("message", lambda: faults.pop(0)())) as client:
+        await begin(client)
+        assert (await client.send_mail("ann@example.com", ["bob@example.com"], CONTENT)).code == 451
+        await deliver(client)
+
+
+@every_hook
+async def test_other_sessions_do_not_notice(hook: str) -> None:
+    """Neither those that were there before nor those that come later."""
+    outcomes = [returning(None), raising(ValueError()), returning(None)]
+    kinds = [handler(hook, outcome) for outcome in outcomes]
+    async with open_server(HandlerFactory(lambda: kinds.pop(0)())) as server, connected(server) as before:
+        await begin(before)
+        async with connected(server) as client:
+            assert (await answer(client, hook)).code == 451
+        await deliver(before)
+        async with connected(server) as after:
+            await begin(after)
+            await deliver(after)
+        assert server.stats.hook_errors == 1
+
+
+@pytest.mark.parametrize("hook", ["reset", "close"])
+@pytest.mark.parametrize("outcome", [*FAULTS.values(), raising(Refuse(550, "No"))], ids=[*FAULTS, "refuse"])
+async def test_faults_of_the_hooks_that_answer_nothing(
+    hook: str, outcome: Callable[[], Awaitable[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder()
+
+    async def call(*arguments: object) -> object:
+        recorder.calls.append(hook)
+        return await outcome()
+
+    async with open_session(handler_with(**{hook: call})) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"RSET\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "250")
+        await deliver(client)
+        await client.send(b"QUIT\r\n")
+        await client.expect_close("221")
+    assert recorder.calls == [hook]
+    assert "secret" not in "".join(record.getMessage() for record in caplog.records)
+
+
+async def test_a_factory_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    def make() -> Handler:
+        raise ValueError("my secret")
+
+    async with open_session(HandlerFactory(make)) as client:
+        await client.expect_close("421")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+# --- on_error="raise"
+
+
+@pytest.mark.parametrize("hook", [*STANDARD, "reset", "close"])
+async def test_faults_come_out_of_the_server_for_tests(hook: str) -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="^mine$"), flatten_subgroups=True):
+        async with open_session(handler(hook, raising(ValueError("mine"))), on_error="raise") as client:
+            await client.expect(STANDARD["connect"] if hook != "connect" else "421")
+            await client.send(HELLO + TRANSACTION)
+            if hook == "message":
+                await client.send(DATA)
+            await client.send(b"RSET\r\nQUIT\r\n")
+            await client.rest()
+
+
+async def test_refusals_are_no_faults_for_tests() -> None:
+    async with open_session(handler("rcpt", raising(Refuse(550, "No"))), on_error="raise") as client:
+        await begin(client)
+        await client.send(TRANSACTION)
+        await client.expect("250", "550 5.0.0 No")
+
+
+# --- the function handler
+
+
+async def test_the_function_gets_a_mail() -> None:
+    mails: list[Mail] = []
+
+    async def on_mail(mail: Mail) -> None:
+        mails.append(mail)
+
+    async with open_session(on_mail) as client:
+        await begin(client)
+        await client.send(b"MAIL FROM:<> SIZE=10 BODY=8BITMIME\r\n" + b"RCPT TO:<bob@example.com>\r\n")
+        await client.send(b"RCPT TO:<postmaster>\r\n" + DATA)
+        await client.expect("250", "250", "250", "354", ACCEPTED)
+    [mail] = mails
+    assert mail.sender is None
+    assert [str(recipient) for recipient in mail.recipients] == ["bob@example.com", "postmaster"]
+    assert (mail.options.size, mail.options.body) == (10, "8BITMIME")
+    assert mail.content == CONTENT
+    assert mail.message["Subject"] == "hello"
+    assert mail.session.hello is not None
+    assert mail.session.hello.domain == "client.example"
+
+
+async def test_the_function_refuses_one_message_and_takes_the_next() -> None:
+    async def on_mail(mail: Mail) -> Reply | None:
+        if not mail.content:
+            raise Refuse(554, "Empty", "5.6.0")
+        return Reply(250, "Thanks", "2.6.0")
+
+    async with open_session(on_mail) as client:
+        await begin(client)
+        assert str(await client.send_mail("ann@example.com", ["bob@example.com"], b"")) == "554 5.6.0 Empty"
+        assert str(await client.send_mail("ann@example.com", ["bob@example.com"], b"x")) == "250 2.6.0 Thanks"
+
+
+async def test_the_function_is_asked_even_if_a_client_is_pipelining() -> None:
+    mails: list[bytes] = []
+
+    async def on_mail(mail: Mail) -> None:
+        mails.append(mail.content)
+
+    async with open_session(on_mail) as client:
+        await client.expect("220")
+        await client.send(HELLO + (TRANSACTION + DATA) * 3 + b"QUIT\r\n")
+        await client.expect("250", *(*TRANSACTION_ACCEPTED, "354", ACCEPTED) * 3)
+        await client.expect_close("221")
+    assert mails == [CONTENT] * 3
+
+
+# --- what a handler knows of its session
+
+
+async def test_the_session_as_hooks_see_it() -> None:
+    seen: list[object] = []
+
+    class Looking(Handler):
+        async def connect(self) -> None:
+            self.session.extras["mine"] = 1
+            seen.append((self.session.hello, self.session.tls, self.session.identity, self.session.hostname))
+
+        async def message(self, envelope: Envelope, body: Body) -> None:
+            await body.read()
+            seen.append((self.session.hello, self.session.extras, self.session.lmtp, str(self.session.peer)))
+
+        async def close(self) -> None:
+            seen.append(self.session.id)
+
+    async with open_session(Looking, config=Config(hostname="mx.example.com")) as client:
+        await client.expect("220 mx.example.com ESMTP")
+        hello = await client.command("HELO first.example")
+        assert hello.lines == ("mx.example.com",)
+        await begin_again(client)
+        await deliver(client)
+    connect, message, session_id = seen
+    assert connect == (None, None, None, "mx.example.com")
+    assert isinstance(message, tuple)
+    hello, *others = message
+    assert (hello.verb, hello.domain) == ("EHLO", "client.example")
+    assert others == [{"mine": 1}, False, "local"]
+    assert re.fullmatch(r"[0-9a-f]+", str(session_id))
+
+
+async def begin_again(client: ScriptedClient) -> None:
+    assert (await client.command("EHLO client.example")).code == 250
+
+
+async def test_a_refused_hello_is_not_remembered() -> None:
+    hellos: list[str] = []
+
+    async def hello(event: Any) -> None:
+        if event.domain == "bad.example":
+            raise Refuse(550, "Go away")
+
+    class Picky(Handler):
+        async def hello(self, event: Any) -> None:
+            await hello(event)
+
+        async def close(self) -> None:
+            hellos.append(self.session.hello.domain if self.session.hello else "")
+
+    async with open_session(Picky) as client:
+        await client.expect("220")
+        assert (await client.command("EHLO good.example")).code == 250
+        assert (await client.command("EHLO bad.example")).code == 550
+    assert hellos == ["good.example"]
+
+
+# --- when they are called
+
+
+ENVELOPE = ["connect", "EHLO", "mail ann@example.com", "rcpt bob@example.com"]
+READ = f"read {len(CONTENT)}"
+CALLS = {
+    "nothing": (b"", ["connect", "close"]),
+    "quit": (HELLO + b"QUIT\r\n", ["connect", "EHLO", "close"]),
+    "delivery": (HELLO + TRANSACTION + DATA, [*ENVELOPE, "message", READ, "close"]),
+    "two-deliveries": (
+        HELLO + (TRANSACTION + DATA) * 2,
+        [*ENVELOPE, "message", READ, *ENVELOPE[2:], "message", READ, "close"],
+    ),
+    "bdat": (HELLO + TRANSACTION + b"BDAT 2\r\nabBDAT 1 LAST\r\nc", [*ENVELOPE, "message", "read 3", "close"]),
+    "rset-outside": (HELLO + b"RSET\r\n", ["connect", "EHLO", "close"]),
+    "rset": (HELLO + TRANSACTION + b"RSET\r\n", [*ENVELOPE, "reset RSET", "close"]),
+    "rset-twice": (HELLO + TRANSACTION + b"RSET\r\nRSET\r\n", [*ENVELOPE, "reset RSET", "close"]),
+    "hello": (HELLO + TRANSACTION + b"HELO x\r\n", [*ENVELOPE, "HELO", "reset HELLO", "close"]),
+    "quit-inside": (HELLO + TRANSACTION + b"QUIT\r\n", [*ENVELOPE, "reset QUIT", "close"]),
+    "eof-inside": (HELLO + TRANSACTION, [*ENVELOPE, "reset EOF", "close"]),
+    "eof-in-the-body": (HELLO + TRANSACTION + b"DATA\r\nabc", [*ENVELOPE, "message", "reset EOF", "close"]),
+    "eof-in-a-chunk": (HELLO + TRANSACTION + b"BDAT 5\r\nabc", [*ENVELOPE, "message", "reset EOF", "close"]),
+    "size": (
+        HELLO + TRANSACTION + b"DATA\r\n" + b"x" * 200 + b"\r\n.\r\n",
+        [*ENVELOPE, "message", "reset SIZE", "close"],
+    ),
+    "bare-newline": (
+        HELLO + TRANSACTION + b"DATA\r\na\nb\r\n.\r\n",
+        [*ENVELOPE, "message", "reset BARE_NEWLINE", "close"],
+    ),
+    "rset-between-chunks": (
+        HELLO + TRANSACTION + b"BDAT 2\r\nabRSET\r\n",
+        [*ENVELOPE, "message", "reset RSET", "close"],
+    ),
+    "hello-between-chunks": (
+        HELLO + TRANSACTION + b"BDAT 2\r\nabEHLO x\r\n",
+        [*ENVELOPE, "message", "EHLO", "reset HELLO", "close"],
+    ),
+    "quit-between-chunks": (
+        HELLO + TRANSACTION + b"BDAT 2\r\nabQUIT\r\n",
+        [*ENVELOPE, "message", "reset QUIT", "close"],
+    ),
+    "too-many-errors": (HELLO + TRANSACTION + b"WHAT\r\n" * 3, [*ENVELOPE, "reset CLOSING", "close"]),
+    "not-smtp": (HELLO + TRANSACTION + b"GET / HTTP/1.1\r\n", [*ENVELOPE, "reset CLOSING", "close"]),
+    "syntax-errors-call-nobody": (
+        HELLO + b"MAIL FROM:\r\nMAIL FROM:<a@b> X=Y\r\n",
+        ["connect", "EHLO", "close"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("sent", "calls"), CALLS.values(), ids=CALLS)
+async def test_hooks_are_called_when_promised(sent: bytes, calls: list[str]) -> None:
+    recorder = Recorder()
+    config = Config(limits=Limits(message_size=100, errors=3))
+    async with open_session(recorder.factory, config=config) as client:
+        await client.send(sent)
+        await client.send_eof()
+        await client.rest()
+    assert recorder.calls == calls
+
+
+async def test_a_handler_without_hooks_refuses_all_mail() -> None:
+    async with open_session(Handler) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "554 5.3.2")
+
+
+async def test_an_instance_for_each_connection() -> None:
+    made: list[Handler] = []
+
+    class Counted(Handler):
+        def __init__(self) -> None:
+            made.append(self)
+
+    async with open_server(Counted) as server, connected(server) as first, connected(server) as second:
+        await begin(first)
+        await begin(second)
+    assert len(set(made)) == 2
+
+
+async def test_421_ends_the_connection_from_any_hook() -> None:
+    for hook in STANDARD:
+        async with open_session(handler(hook, raising(Refuse(421, "Going down")))) as client:
+            assert (await answer(client, hook)).code == 421
+            await client.expect_close()
+
+
+async def test_take_takes() -> None:
+    async with open_session(take) as client:
+        await begin(client)
+        await deliver(client)

@@ -1,0 +1,87 @@
+"""What is taken for a handler and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from trio_smtp.handler import Handler, HandlerFactory, Mail
+from trio_smtp.server.settings import resolve_handler
+
+
+async def on_mail(mail: Mail) -> None: ...
+
+
+async def with_options(mail: Mail, *, option: int) -> None: ...
+
+
+def not_async(mail: Mail) -> None: ...
+
+
+class Callee:
+    async def __call__(self, mail: Mail) -> None: ...
+
+    async def method(self, mail: Mail) -> None: ...
+
+
+class SyncCallee:
+    def __call__(self, mail: Mail) -> None: ...
+
+
+class Special(Handler):
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        on_mail,
+        partial(with_options, option=1),
+        partial(partial(with_options, option=1), option=2),
+        Callee(),
+        Callee().method,
+        partial(Callee()),
+    ],
+    ids=["function", "partial", "partial-of-partial", "callable-object", "method", "partial-of-callable-object"],
+)
+def test_async_functions(function: Callable[[Mail], Any]) -> None:
+    make = resolve_handler(function)
+    assert make().overrides == {"message"}
+    assert make() is not make()
+
+
+def test_handler_class() -> None:
+    first, second = (resolve_handler(Special)() for _ in range(2))
+    assert isinstance(first, Special)
+    assert first is not second
+
+
+def test_handler_factory() -> None:
+    handler = resolve_handler(HandlerFactory(lambda: Special(7)))()
+    assert isinstance(handler, Special)
+    assert handler.number == 7
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        "on_mail",
+        not_async,
+        lambda mail: on_mail(mail),  # noqa: PLW0108 - nobody can tell that it returns a coroutine
+        partial(not_async),
+        SyncCallee(),
+        Callee,  # the class: calling it gives no coroutine
+        Special(),  # an instance: it could serve one connection only
+        dict,
+        object(),
+    ],
+    ids=str,
+)
+def test_anything_else_is_a_type_error(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="a handler is an async function of one Mail, a subclass of Handler"):
+        resolve_handler(wrong)
