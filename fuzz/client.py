@@ -1,0 +1,167 @@
+"""The session as a client sees it, who knows what was sent and what came back, and nothing else.
+
+Each line has one reply, except that a message has one of its own, in LMTP one for each recipient (RFC 5321 §4.1.1.4,
+RFC 2033 §4.2, RFC 3030 §2). Whoever counts differently than the server has lost the dialogue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+_HELLO = (b"HELO", b"EHLO", b"LHLO")
+_LINE = re.compile(rb"([2-5][0-9]{2})([ -])([\t -~]*)\r\n")
+_ENHANCED = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?: |\Z)")
+_BDAT = re.compile(rb"BDAT ([0-9]{1,20})( +LAST)? *", re.IGNORECASE)
+
+
+class Response(NamedTuple):
+    """A reply of one or more lines."""
+
+    code: int
+    lines: list[bytes]
+
+    def check_codes(self, expected: bool) -> None:
+        """RFC 2034 §4: on every line, except in the answer to the greeting and the client's hello."""
+        for line in self.lines:
+            match = _ENHANCED.match(line)
+            if not expected:
+                assert not match, self
+            elif self.code // 100 != 3:
+                assert match, self
+                assert int(match[1]) == self.code // 100, self
+
+
+def parse_replies(out: bytes) -> deque[Response]:
+    """Replies as RFC 5321 §4.2 has them."""
+    found = deque[Response]()
+    lines: list[bytes] = []
+    position = 0
+    while position < len(out):
+        match = _LINE.match(out, position)
+        assert match, out[position:]
+        assert len(match[0]) <= 512
+        position = match.end()
+        lines.append(match[3])
+        if match[2] == b" ":
+            found.append(Response(int(match[1]), lines))
+            lines = []
+    assert not lines
+    return found
+
+
+class Client:
+    """Reads the session again from both sides.
+
+    Args:
+        flights: what was sent.
+        out: what came back.
+        hung_up: the server ended the connection; what it had not answered then it need not.
+    """
+
+    def __init__(self, flights: Iterable[bytes], out: bytes, *, lmtp: bool, hung_up: bool) -> None:
+        self.sent = b""
+        self.flight_ends: list[int] = []
+        for flight in flights:
+            self.sent += flight
+            self.flight_ends.append(len(self.sent))
+        self.position = 0
+        self.replies = parse_replies(out)
+        self.lmtp = lmtp
+        self.hung_up = hung_up
+        self.recipients = 0
+        self.chunks = b""
+        self.failed = False
+        self.messages: list[bytes] = []
+
+    def read(self) -> None:
+        """The greeting, then line by line."""
+        self.replies.popleft().check_codes(expected=False)
+        in_auth = False
+        while self.replies:
+            end = self.sent.find(b"\r\n", self.position)
+            if end < 0:
+                break
+            line = self.sent[self.position : end]
+            verb = b"" if in_auth else line.partition(b" ")[0].upper()
+            code = self.replies[0].code
+            self.position = end + 2
+            # A line that was not understood as a command is none, however it begins.
+            if verb == b"BDAT" and code != 500:
+                if not self.read_chunk(line):
+                    break
+                continue
+            reply = self.replies.popleft()
+            if verb not in _HELLO:
+                reply.check_codes(expected=True)
+            elif code == 250:
+                reply.check_codes(expected=False)
+            in_auth = code == 334
+            if code == 354:
+                if not self.read_data():
+                    break
+            else:
+                self.note(verb, code)
+        else:
+            line, newline, rest = self.sent[self.position :].partition(b"\r\n")
+            chunk = _BDAT.fullmatch(line)  # gets its reply when it has come
+            assert self.hung_up or not newline or (chunk and int(chunk[1]) > len(rest)), f"no reply to {line!r}"
+        assert len(self.replies) <= self.hung_up, f"nobody asked for {self.replies}"
+
+    def note(self, verb: bytes, code: int) -> None:
+        """What a reply means for the transaction."""
+        if verb == b"RCPT" and code < 300:
+            self.recipients += 1
+        elif verb == b"STARTTLS" and code == 220:
+            self.reset()
+            self.position = next(end for end in self.flight_ends if end >= self.position)
+        elif verb in (b"MAIL", b"RSET", *_HELLO) and code == 250:
+            self.reset()
+
+    def reset(self) -> None:
+        self.recipients = 0
+        self.chunks = b""
+        self.failed = False
+
+    def read_data(self) -> bool:
+        """The message of DATA, if its end has come, and what was said of it."""
+        end = self.sent.find(b"\r\n.\r\n", self.position - 2)
+        if end < 0:
+            return False
+        content = self.sent[self.position : end + 2]
+        self.messages.append(re.sub(rb"(\A|(?<=\r\n))\.", b"", content))
+        self.position = end + 5
+        self.read_verdicts()
+        return True
+
+    def read_chunk(self, line: bytes) -> bool:
+        """A chunk, if all of it has come, and what was said of it."""
+        match = _BDAT.fullmatch(line)
+        if not match:
+            return False  # the end: nobody knows what follows
+        size, last = int(match[1]), match[2]
+        if size > len(self.sent) - self.position:
+            return False
+        chunk = self.sent[self.position : self.position + size]
+        self.position += size
+        expected = self.recipients > 0 and not self.failed
+        if expected:
+            self.chunks += chunk
+        if expected and last:
+            self.messages.append(self.chunks)
+            self.read_verdicts()
+        else:
+            reply = self.replies.popleft()
+            reply.check_codes(expected=True)
+            self.failed |= expected and reply.code != 250
+        return True
+
+    def read_verdicts(self) -> None:
+        for _ in range(self.recipients if self.lmtp else 1):
+            if self.replies:
+                self.replies.popleft().check_codes(expected=True)
+            else:
+                assert self.hung_up, "a recipient without a verdict"
+        self.reset()

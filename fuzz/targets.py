@@ -1,0 +1,15 @@
+"""The fuzz targets by name: pure functions from octets to None that raise only on a bug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from fuzz.addresses import addresses
+from fuzz.connection import connection, connection_words
+from fuzz.parameters import parameters
+from fuzz.readers import readers
+
+TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    target.__name__: target for target in (addresses, parameters, readers, connection, connection_words)
+}

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import getpass
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.tools import Result
+from trio_smtp.mailbox.passwords import MAX_PASSWORD, verify_password
+from trio_smtp.mailbox.store import MailStore
+
+Run = Callable[..., Result]
+Prepare = Callable[[Callable[[MailStore], Awaitable[object]]], None]
+
+DEMO = {
+    "name": "demo",
+    "description": "",
+    "addresses": ["demo@example.com"],
+    "quota": None,
+    "used": 0,
+}
+
+
+@pytest.fixture
+def demo(run: Run) -> None:
+    assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
+
+
+async def deliver_one(store: MailStore) -> None:
+    await store.append_message("demo", "INBOX", b"Subject: hello\r\n\r\n")
+
+
+def has_password(prepare: Prepare, password: str | None) -> bool:
+    found: list[bool] = []
+
+    async def check(store: MailStore) -> None:
+        credentials = await store.get_credentials("demo")
+        found.append(credentials is None if password is None else verify_password(credentials, password))
+
+    prepare(check)
+    return found[0]
+
+
+def test_add(run: Run, folder: Path) -> None:
+    result = run("account", "add", "demo", "--address", "demo@example.com")
+    assert result == (0, b"Account demo added; it gets the mail for demo@example.com.\n", "")
+    assert run("account", "list", "--json").records == [DEMO]
+    assert [path.name for path in folder.iterdir()] == ["mail"]
+
+
+def test_add_with_everything(run: Run, prepare: Prepare) -> None:
+    argv = "account add demo --address demo@example.com --address info@example.com --description D --password-stdin"
+    result = run(*argv.split(), "--json", stdin=b"secret")
+    account = {**DEMO, "description": "D", "addresses": ["demo@example.com", "info@example.com"]}
+    assert result.records == [account]
+    assert run("account", "show", "demo", "--json").records == [
+        {**account, "password": True, "mailboxes": 1, "messages": 0}
+    ]
+    assert has_password(prepare, "secret")
+
+
+def test_add_to_another_store(run: Run, folder: Path) -> None:
+    flags = ("--store", "json:a")
+    assert run("account", "add", "demo", "--address", "demo@example.com", *flags).code == 0
+    assert run("account", "list", *flags, "--json").records == [DEMO]
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+@pytest.mark.usefixtures("demo")
+def test_add_what_is_there(run: Run) -> None:
+    run("account", "add", "demo", "--address", "x@example.com").fails(1, "demo", "account show")
+    run("account", "add", "x", "--address", "DEMO@example.com").fails(1, "demo@example.com", "account list")
+    assert run("account", "list", "--json").records == [DEMO]
+
+
+@pytest.mark.usefixtures("demo")
+def test_list_and_show_for_people(run: Run) -> None:
+    run("account", "add", "a\u202eb", "--address", "b@example.com", "--description", "The \\ one")
+    assert run("account", "list").lines == [
+        "NAME      USED  ADDRESSES         DESCRIPTION",
+        "demo         0  demo@example.com",
+        r"a\u202eb     0  b@example.com     The \\ one",
+    ]
+    assert run("account", "show", "demo").lines == [
+        "name:         demo",
+        "description:",
+        "addresses:    demo@example.com",
+        "quota:        -",
+        "used:         0",
+        "password:     no",
+        "mailboxes:    1",
+        "messages:     0",
+    ]
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize("action", ["show", "passwd", "remove"])
+def test_unknown_account(run: Run, action: str) -> None:
+    run("account", action, "nobody").fails(1, "nobody", "account list")
+
+
+PASSWORDS = [
+    ("no newline", b"secret", "secret"),
+    ("one newline", b"secret\n", "secret"),
+    ("two newlines", b"secret\n\n", "secret\n"),
+    ("blanks", b" se cret \n", " se cret "),
+    ("as long as it may be", b"x" * MAX_PASSWORD + b"\n", "x" * MAX_PASSWORD),
+    ("other letters", "gehëim\n".encode(), "gehëim"),
+]
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize(("stdin", "password"), [case[1:] for case in PASSWORDS], ids=[case[0] for case in PASSWORDS])
+def test_password_from_standard_input(run: Run, prepare: Prepare, stdin: bytes, password: str) -> None:
+    result = run("account", "passwd", "demo", "--password-stdin", stdin=stdin)
+    assert result == (0, b"Account demo has a new password.\n", "")
+    assert has_password(prepare, password)
+
+
+@pytest.mark.parametrize("stdin", [b"", b"\n", b"x" * (MAX_PASSWORD + 1), b"\xff"])
+def test_impossible_password(run: Run, folder: Path, stdin: bytes) -> None:
+    argv = "account add demo --address demo@example.com --password-stdin"
+    run(*argv.split(), stdin=stdin).fails(1, "password", "nothing was changed")
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let a person type these when a password is asked for."""
+
+    def type_at_the_prompt(*passwords: str) -> None:
+        answers: Iterator[str] = iter(passwords)
+        monkeypatch.setattr(getpass, "getpass", lambda prompt: next(answers))
+
+    return type_at_the_prompt
+
+
+@pytest.mark.usefixtures("demo")
+def test_password_from_the_terminal(run: Run, prepare: Prepare, typed: Callable[..., None]) -> None:
+    typed("secret", "secret")
+    assert run("account", "passwd", "demo", "--json", terminal=True).records == [{"name": "demo"}]
+    assert has_password(prepare, "secret")
+
+
+@pytest.mark.usefixtures("demo")
+def test_password_typed_wrongly(run: Run, prepare: Prepare, typed: Callable[..., None]) -> None:
+    typed("secret", "sceret")
+    run("account", "passwd", "demo", terminal=True).fails(1, "differ")
+    assert has_password(prepare, None)
+
+
+@pytest.mark.usefixtures("demo")
+def test_password_without_a_terminal(run: Run, prepare: Prepare) -> None:
+    run("account", "passwd", "demo", stdin=b"secret").fails(2, "--password-stdin")
+    assert has_password(prepare, None)
+
+
+@pytest.mark.usefixtures("demo")
+def test_interrupted_at_the_prompt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(getpass, "getpass", interrupt)
+    assert run("account", "passwd", "demo", terminal=True) == (130, b"", "")
+
+
+@pytest.mark.usefixtures("demo")
+def test_remove_an_empty_account(run: Run) -> None:
+    assert run("account", "remove", "demo") == (0, b"Account demo removed.\n", "")
+    assert run("account", "list", "--json").records == []
+
+
+@pytest.mark.usefixtures("demo")
+def test_remove_with_mail(run: Run, prepare: Prepare) -> None:
+    prepare(deliver_one)
+    run("account", "remove", "demo").fails(2, "1 message;", "--yes")
+    declined = run("account", "remove", "demo", terminal=True, stdin=b"\n")
+    assert (declined.code, declined.out) == (1, b"")
+    assert declined.err.endswith("Delete them? [y/N] trio-smtp: nothing was deleted\n")
+    assert len(run("account", "list", "--json").records) == 1
+    assert run("account", "remove", "demo", "--yes", "--json").records == [{"name": "demo"}]
+    assert run("account", "list", "--json").records == []
+
+
+@pytest.mark.usefixtures("demo")
+def test_remove_after_asking(run: Run, prepare: Prepare) -> None:
+    prepare(deliver_one)
+    result = run("account", "remove", "demo", terminal=True, stdin=b"y\n")
+    assert (result.code, result.out) == (0, b"Account demo removed.\n")
+    assert result.err == "Account demo holds 1 message. Delete them? [y/N] "

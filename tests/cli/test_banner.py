@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from trio_smtp.cli.banner import banner
+from trio_smtp.cli.listen import parse_listen
+from trio_smtp.cli.settings import DEFAULT_STORE, StoreURL
+from trio_smtp.mailbox.store import Account
+
+
+@pytest.mark.parametrize(
+    ("family", "host", "hint"),
+    [
+        (socket.AF_INET, "0.0.0.0", "127.0.0.1:{}"),
+        (socket.AF_INET6, "::", "'[::1]:{}'"),
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1:{}"),
+    ],
+)
+def test_the_hint_names_an_address_that_can_be_reached(family: socket.AddressFamily, host: str, hint: str) -> None:
+    with socket.socket(family) as sock:
+        sock.bind((host, 0))
+        port = sock.getsockname()[1]
+        lines = list(banner([(parse_listen("smtp://x:0"), [sock])], DEFAULT_STORE, [Account("a", addresses=("a@b",))]))
+    assert lines[1] in (f"    smtp://{host}:{port}", f"    smtp://[{host}]:{port}")
+    assert f"    trio-smtp send --to a@b --server {hint.format(port)}" in lines
+
+
+def test_ten_accounts_are_named() -> None:
+    accounts = [Account(f"a{number}", addresses=(f"a{number}@b",)) for number in range(12)]
+    lines = list(banner([], StoreURL("memory"), accounts))
+    assert lines[2:-1] == [*(f"    a{number}: a{number}@b" for number in range(10)), "    and 2 more"]
+
+
+def test_names_do_nothing_to_the_terminal_or_the_shell() -> None:
+    account = Account("\u202e'; rm *", addresses=("\x1b@b",))
+    lines = list(banner([], StoreURL("json", Path("/\x07")), [account]))
+    assert all(line.isprintable() for line in lines)
+    assert r"""    trio-smtp mail list '\u202e'"'"'; rm *' --store 'json:/\x07'""" in lines

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trio_smtp.cli.listen import parse_listen
+from trio_smtp.cli.values import Endpoint
+
+# What the design says of each scheme: TLS, login, LMTP.
+SCHEMES = [
+    ("smtp", "if possible", False, False),
+    ("smtps", "implicit", False, False),
+    ("submission", "starttls", True, False),
+    ("submissions", "implicit", True, False),
+    ("lmtp", "never", False, True),
+]
+
+
+@pytest.mark.parametrize(("name", "tls", "login", "lmtp"), SCHEMES)
+def test_scheme(name: str, tls: str, login: bool, lmtp: bool) -> None:
+    spec = parse_listen(f"{name}://[::1]:25")
+    assert spec.where == Endpoint("::1", 25)
+    assert (spec.scheme.tls, spec.scheme.login, spec.scheme.lmtp) == (tls, login, lmtp)
+    assert str(spec) == f"{name}://[::1]:25"
+
+
+def test_unix_socket() -> None:
+    spec = parse_listen("lmtp+unix:///run/lmtp.sock")
+    assert spec.where == Path("/run/lmtp.sock")
+    assert (spec.scheme.tls, spec.scheme.login, spec.scheme.lmtp) == ("never", False, True)
+    assert str(spec) == "lmtp+unix:///run/lmtp.sock"

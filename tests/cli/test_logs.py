@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from trio_smtp.cli.logs import JSONFormatter, TextFormatter
+
+
+def record(level: int, message: str, *, fault: bool = False) -> logging.LogRecord:
+    error = ValueError("bad\x1b[2J")
+    exc_info = (ValueError, error, None) if fault else None
+    return logging.LogRecord("trio_smtp", level, __file__, 1, "%s said %s", ("peer", message), exc_info)
+
+
+@pytest.mark.parametrize(
+    ("level", "message", "line"),
+    [
+        (logging.INFO, "hello", "peer said hello"),
+        (logging.WARNING, "a\x1b[2J\nb", r"warning: peer said a\x1b[2J\nb"),
+        (logging.ERROR, r"\x1b", r"error: peer said \x1b"),
+    ],
+)
+def test_line_for_people(level: int, message: str, line: str) -> None:
+    time, _, rest = TextFormatter().format(record(level, message)).partition(" ")
+    assert rest == line
+    assert [len(part) for part in time.split(":")] == [2, 2, 2]
+
+
+def test_traceback_for_people() -> None:
+    first, *traceback = TextFormatter().format(record(logging.ERROR, "x", fault=True)).split("\n")
+    assert first.endswith(" error: peer said x")
+    assert traceback == [r"ValueError: bad\x1b[2J"]
+
+
+def test_json() -> None:
+    line = JSONFormatter().format(record(logging.ERROR, "a\x1b\nb", fault=True))
+    assert line.isprintable()
+    entry = json.loads(line)
+    assert entry.keys() == {"time", "level", "message", "traceback"}
+    assert (entry["level"], entry["message"]) == ("error", "peer said a\x1b\nb")
+    assert entry["traceback"] == "ValueError: bad\x1b[2J"
+    assert json.loads(JSONFormatter().format(record(logging.INFO, "x"))).keys() == {"time", "level", "message"}

@@ -1,0 +1,54 @@
+"""The program as a shell starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from trio_smtp.mailbox.store import MailStore
+
+
+@pytest.fixture(autouse=True)
+def message(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
+    async def fill(store: MailStore) -> None:
+        await store.create_account("jörg\u202e", addresses=["demo@example.com"])
+        await store.append_message("jörg\u202e", "INBOX", b"x")
+
+    prepare(fill)
+
+
+def trio_smtp(*argv: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "trio_smtp", *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_exit_codes() -> None:
+    for argv, code in [("account list", 0), ("account show nobody", 1), ("account frobnicate", 2)]:
+        assert trio_smtp(*argv.split()).returncode == code
+
+
+def test_a_terminal_that_shows_no_other_letters() -> None:
+    done = trio_smtp("account", "list", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"j\\xf6rg\\u202e" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["account list", "account list --json", "mail show jörg\u202e 1 --raw", "--help"])
+def test_a_reader_that_has_seen_enough(command: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = trio_smtp(*command.split(" "), stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

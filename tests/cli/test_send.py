@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import email
+import email.policy
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.tools import Result, Serving
+
+Run = Callable[..., Result]
+
+DEMO = ("--to", "demo@example.com")
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("serving")
+    accounts = ("--account", "demo=demo@example.com", "--account", "ann=änn@example.com")
+    with Serving(
+        "--listen", "smtp://127.0.0.1:0", "--store", f"json:{folder}/mail", *accounts, folder=folder
+    ) as server:
+        yield server
+
+
+def raw(run: Run, serving: Serving, account: str) -> bytes:
+    """The newest message of an account, without what the server put in front."""
+    store = ("--store", f"json:{serving.folder}/mail")
+    newest = run("mail", "list", account, "--json", *store).records[-1]
+    content = run("mail", "show", account, str(newest["uid"]), "--raw", *store).out
+    header, _, rest = content.partition(b"Received: ")
+    assert header.startswith(b"Return-Path: ")
+    while True:
+        _, _, rest = rest.partition(b"\r\n")
+        if not rest.startswith((b" ", b"\t")):
+            return rest
+
+
+def test_test_message(run: Run, serving: Serving) -> None:
+    result = run("send", *DEMO, "--server", serving.address)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"{serving.address} said: 250 2.6.0 ".encode())
+    message = email.message_from_bytes(raw(run, serving, "demo"), policy=email.policy.default)
+    assert message.keys()[:5] == ["Date", "Message-ID", "From", "To", "Subject"]
+    assert message["To"] == "demo@example.com"
+    assert message["From"] == "trio-smtp@localhost"
+
+
+def test_test_message_in_other_letters(run: Run, serving: Serving) -> None:
+    argv = ("--to", "änn@example.com", *DEMO, "--from", "jörg@example.com", "--subject", "Grüße \\o/")
+    assert run("send", *argv, "--server", serving.address).code == 0
+    for account in ("demo", "ann"):
+        message = email.message_from_bytes(raw(run, serving, account), policy=email.policy.default)
+        assert message["To"] == "änn@example.com, demo@example.com"
+        assert message["From"] == "jörg@example.com"
+        assert message["Subject"] == "Grüße \\o/"
+
+
+FILES = [
+    ("line feeds", b"Subject: x\n\n.\n..\nend", b"Subject: x\r\n\r\n.\r\n..\r\nend\r\n"),
+    ("as on the wire", b"Subject: x\r\n\r\nend\r\n", b"Subject: x\r\n\r\nend\r\n"),
+    ("8-bit", "Subject: x\n\nGrüße\xff\n".encode("latin-1"), "Subject: x\r\n\r\nGrüße\xff\r\n".encode("latin-1")),
+]
+
+
+@pytest.mark.parametrize(("content", "stored"), [case[1:] for case in FILES], ids=[case[0] for case in FILES])
+@pytest.mark.parametrize("file", ["mail.eml", "-"])
+def test_file(run: Run, serving: Serving, file: str, content: bytes, stored: bytes, folder: Path) -> None:
+    (folder / "mail.eml").write_bytes(content)
+    assert run("send", *DEMO, "--server", serving.address, file, stdin=content).code == 0
+    assert raw(run, serving, "demo") == stored
+
+
+def test_file_that_cannot_be_read(run: Run) -> None:
+    run("send", *DEMO, "nothing.eml").fails(1, "nothing.eml", "no such file")
+
+
+def test_refused_recipient(run: Run, serving: Serving) -> None:
+    result = run("send", *DEMO, "--to", "nobody@example.com", "--server", serving.address)
+    result.fails(1, serving.address, "550 5.1.1")
+
+
+def test_refused_message(run: Run, serving: Serving) -> None:
+    result = run("send", *DEMO, "--server", serving.address, "-", stdin=b"Subject: x\r\n\r\na lone \r\n\rCR\r\n")
+    result.fails(1, "550 5.6.0")
+
+
+def test_nobody_listens(run: Run) -> None:
+    with socket.socket() as sock:  # bound, so that nobody else takes the port, and not listening
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        run("send", *DEMO, "--server", f"127.0.0.1:{port}").fails(1, f"127.0.0.1:{port}", "connection refused", "serve")
+
+
+@contextmanager
+def scripted(answers: Sequence[bytes]) -> Iterator[str]:
+    """A server that answers so, line by line, and hangs up; its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as lines:
+            for answer in answers:
+                connection.sendall(answer)
+                lines.readline()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    thread.join()
+
+
+HELLO = [b"220 hello\r\n", b"250 hello\r\n"]
+ANSWERS = [
+    ("greeting", [b"554-go\r\n554 away\r\n"], "554 go away"),
+    ("no SMTP", [b"SSH-2.0\r\n"], "did not take the message"),
+    ("hangs up", HELLO, "closed"),
+    ("escapes", [*HELLO, b"550 \x1b[2J\xe2\x80\xae\r\n"], r"550 \x1b[2J\u202e"),
+    ("data", [*HELLO, b"250 ok\r\n", b"250 ok\r\n", b"451 later\r\n"], "451 later"),
+    ("no UTF-8 addresses", HELLO, "SMTPUTF8"),
+]
+
+
+@pytest.mark.parametrize(("answers", "fragment"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS])
+def test_servers_of_all_kinds(run: Run, answers: list[bytes], fragment: str) -> None:
+    recipient = "änn@example.com" if fragment == "SMTPUTF8" else "ann@example.com"
+    with scripted(answers) as address:
+        run("send", "--to", recipient, "--server", address).fails(1, address, fragment)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.tools import Result
+from trio_smtp.cli.stores import NullStore
+from trio_smtp.mailbox.store import Delivered, NoSuchAccount, Target
+
+WITHOUT_A_STORE = [
+    "account list",
+    "account show demo",
+    "account passwd demo --password-stdin",
+    "account remove demo",
+    "mailbox list demo",
+    "mailbox create demo Archive",
+    "mailbox rename demo Archive Old",
+    "mailbox delete demo Archive",
+    "mail list demo",
+    "mail show demo 1",
+    "mail delete demo 1",
+]
+
+
+@pytest.mark.parametrize("command", WITHOUT_A_STORE)
+def test_only_adding_an_account_begins_a_store(run: Callable[..., Result], folder: Path, command: str) -> None:
+    run(*command.split()).fails(1, "json:mail", "account add", "--store")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("command", WITHOUT_A_STORE)
+def test_a_folder_with_something_else_in_it_is_left_alone(
+    run: Callable[..., Result], folder: Path, command: str
+) -> None:
+    (folder / "file").write_text("precious")
+    run(*command.split(), "--store", f"json:{folder}").fails(1, f"json:{folder}", "no store", "--store")
+    assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "command", ["account add demo --address demo@example.com", "serve --listen smtp://localhost:0"]
+)
+def test_a_store_that_cannot_be_made(run: Callable[..., Result], folder: Path, command: str) -> None:
+    (folder / "file").write_text("precious")
+    run(*command.split(), "--store", "json:file/mail").fails(1, "json:file/mail", "not a directory", "--store")
+    assert (folder / "file").read_text() == "precious"
+
+
+async def test_the_null_store_checks_and_drops() -> None:
+    async with NullStore() as store:
+        await store.create_account("demo", addresses=["demo@example.com"])
+        async with store.deliver([Target("demo")]) as delivery:
+            await delivery.write(b"Subject: hello\r\n")
+            first = await delivery.commit()
+        second = await store.append_message("demo", "INBOX", b"x")
+        assert isinstance(first[0], Delivered)
+        assert (first[0].uid, second.uid) == (1, 2)
+        assert await store.count_messages("demo", "INBOX") == 0
+        with pytest.raises(NoSuchAccount):
+            async with store.deliver([Target("demo"), Target("ann")]) as delivery:
+                await delivery.commit()
+        async with store.deliver([Target("demo"), Target("ann")], partial=True) as delivery:
+            assert [type(result) for result in await delivery.commit()] == [Delivered, NoSuchAccount]

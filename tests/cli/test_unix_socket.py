@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import errno
+import socket
+from pathlib import Path
+
+import pytest
+
+from trio_smtp.cli.unix_socket import listening_at
+
+
+def connect(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_listens_and_leaves_nothing(folder: Path) -> None:
+    path = folder / "s"
+    with listening_at(path):
+        connect(path)
+    assert not list(folder.iterdir())
+
+
+def test_takes_over_from_a_dead_server(folder: Path) -> None:
+    path = folder / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with listening_at(path):
+        connect(path)
+    assert not list(folder.iterdir())
+
+
+def test_leaves_a_living_server_alone(folder: Path) -> None:
+    path = folder / "s"
+    with listening_at(path):
+        with pytest.raises(OSError, match="in use") as caught, listening_at(path):
+            pass
+        assert caught.value.errno == errno.EADDRINUSE
+        connect(path)
+
+
+def test_leaves_a_file_alone(folder: Path) -> None:
+    path = folder / "s"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError), listening_at(path):
+        pass
+    assert path.read_text() == "precious"
+
+
+def test_leaves_the_socket_of_its_successor_alone(folder: Path) -> None:
+    path = folder / "s"
+    with listening_at(path):
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+    assert path.is_socket()

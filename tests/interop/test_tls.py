@@ -1,0 +1,156 @@
+"""Real clients inside TLS, with the certificate checked, and logged in."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+
+import trio_smtp
+from tests.interop.clients import CLIENTS, Client, DeliveryFailed, Login, Security, Target
+from tests.interop.messages import PLAIN
+
+TLS_CLIENTS = [client for client in CLIENTS if client.speaks_tls]
+BOTH = pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT], ids=lambda mode: mode.value)
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """A server's certificate, and the file of the authority that issued it."""
+
+    server: ssl.SSLContext
+    ca_file: Path
+    wrong_ca_file: Path
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    directory = tmp_path_factory.mktemp("certificates")
+    authority, other = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    other.cert_pem.write_to_path(str(directory / "other.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    return Certificates(context, directory / "ca.pem", directory / "other.pem")
+
+
+class Inbox:
+    """Keeps what arrives, and who sent it."""
+
+    def __init__(self) -> None:
+        self.mails: list[trio_smtp.Mail] = []
+
+    async def __call__(self, mail: trio_smtp.Mail) -> None:
+        self.mails.append(mail)
+
+
+async def check_password(username: str, password: str) -> str | None:
+    return username if (username, password) == ("demo", "pass word+1") else None
+
+
+@pytest.fixture
+def message(tmp_path: Path) -> Path:
+    file = tmp_path / "message.eml"
+    file.write_bytes(PLAIN)
+    return file
+
+
+@BOTH
+@pytest.mark.parametrize("mechanism", [None, "PLAIN", "LOGIN"], ids=["anonymous", "PLAIN", "LOGIN"])
+@pytest.mark.parametrize("client", TLS_CLIENTS, ids=str, indirect=True)
+async def test_delivery(
+    client: Client, mechanism: str | None, security: Security, certificates: Certificates, message: Path
+) -> None:
+    inbox = Inbox()
+    login = Login(mechanism, "demo", "pass word+1") if mechanism else None
+    async with trio_smtp.open_server(
+        inbox,
+        port=0,
+        ssl_context=certificates.server,
+        implicit_tls=security is Security.IMPLICIT,
+        authenticator=check_password,
+    ) as server:
+        target = Target(server.port, security=security, ca_file=certificates.ca_file, login=login)
+        await client.send(target, message)
+    [mail] = inbox.mails
+    assert mail.content == PLAIN
+    assert mail.session.tls is not None
+    assert mail.session.identity == ("demo" if mechanism else None)
+
+
+@BOTH
+@pytest.mark.parametrize("client", TLS_CLIENTS, ids=str, indirect=True)
+async def test_a_client_that_does_not_trust_the_certificate_sends_nothing(
+    client: Client, security: Security, certificates: Certificates, message: Path
+) -> None:
+    inbox = Inbox()
+    async with trio_smtp.open_server(
+        inbox, port=0, ssl_context=certificates.server, implicit_tls=security is Security.IMPLICIT
+    ) as server:
+        target = Target(server.port, security=security, ca_file=certificates.wrong_ca_file)
+        with pytest.raises(DeliveryFailed):
+            await client.send(target, message)
+        # The next one is served as if nothing had happened.
+        await client.send(Target(server.port, security=security, ca_file=certificates.ca_file), message)
+    assert len(inbox.mails) == 1
+
+
+@pytest.mark.parametrize("client", TLS_CLIENTS, ids=str, indirect=True)
+async def test_a_wrong_password_sends_nothing(client: Client, certificates: Certificates, message: Path) -> None:
+    inbox = Inbox()
+    async with trio_smtp.open_server(
+        inbox, port=0, ssl_context=certificates.server, authenticator=check_password
+    ) as server:
+        login = Login("PLAIN", "demo", "wrong")
+        target = Target(server.port, security=Security.STARTTLS, ca_file=certificates.ca_file, login=login)
+        with pytest.raises(DeliveryFailed):
+            await client.send(target, message)
+    assert inbox.mails == []
+
+
+async def converse(process: trio.Process, dialogue: Sequence[tuple[bytes, bytes]]) -> None:
+    """Write each line and wait for its reply."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    received = b""
+    for line, expected in dialogue:
+        await process.stdin.send_all(line)
+        while expected not in received:
+            chunk = await process.stdout.receive_some()
+            assert chunk, received
+            received += chunk
+        received = received.partition(expected)[2]
+
+
+@BOTH
+async def test_openssl(openssl: str, security: Security, certificates: Certificates) -> None:
+    inbox = Inbox()
+    async with trio_smtp.open_server(
+        inbox, port=0, ssl_context=certificates.server, implicit_tls=security is Security.IMPLICIT
+    ) as server:
+        command = [openssl, "s_client", "-quiet", "-verify_return_error"]
+        command += ["-CAfile", str(certificates.ca_file), "-verify_hostname", "localhost"]
+        command += ["-connect", f"localhost:{server.port}"]
+        dialogue = [
+            (b"EHLO client.example\r\n", b"\r\n250 "),
+            (b"MAIL FROM:<sender@example.com>\r\n", b"250 2.1.0"),
+            (b"RCPT TO:<demo@example.com>\r\n", b"250 2.1.5"),
+            (b"DATA\r\n", b"354 "),
+            (PLAIN + b".\r\n", b"250 2.6.0"),
+            (b"QUIT\r\n", b"221 "),
+        ]
+        if security is Security.STARTTLS:
+            command += ["-starttls", "smtp"]  # which takes the greeting for itself
+        else:
+            dialogue.insert(0, (b"", b"220 "))
+        start = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False)
+        async with trio.open_nursery() as nursery:
+            await converse(await nursery.start(start), dialogue)
+    assert [mail.content for mail in inbox.mails] == [PLAIN]
