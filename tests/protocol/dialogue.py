@@ -44,6 +44,9 @@ Verdict: TypeAlias = Reply | bytes | Sequence[Reply] | None
 """A positive reply accepts, None does so in the standard way, a negative reply rejects, bytes are a challenge and a
 sequence of replies is for `accept_each`. A negative reply to a `MessageChunk` refuses the message in the middle."""
 
+Verdicts: TypeAlias = Mapping[type[Event], Sequence[Verdict]]
+"""For a type of event the verdicts on the first, the second ...; the others are accepted."""
+
 CONFIG = Config(hostname="mx.example")
 LMTP = Config(hostname="mx.example", lmtp=True)
 OPEN = Config(hostname="mx.example", auth_requires_tls=False, limits=Limits(message_size=20))
@@ -117,7 +120,7 @@ class Dialogue:
             accepted, TLS is established before the next flight.
         replies: the reply codes, each with its enhanced code where that matters: ``"250 503/5.5.1"``.
         events: what the application sees; the chunks of a body are joined.
-        verdicts: for a type of event, the verdicts on the first, the second ...; all others are accepted.
+        verdicts: of the application.
         state: where the dialogue ends, if that is to be looked at.
         config, tls_active, tls_available, mechanisms: of the connection.
     """
@@ -127,7 +130,7 @@ class Dialogue:
     wire: bytes | Sequence[bytes]
     replies: str
     events: Sequence[Event] = ()
-    verdicts: Mapping[type[Event], Sequence[Verdict]] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=dict)
     state: State | None = None
     config: Config = CONFIG
     tls_active: bool = False
@@ -149,7 +152,7 @@ class Player:
     def __init__(
         self,
         connection: SMTPConnection,
-        verdicts: Mapping[type[Event], Sequence[Verdict]] | None = None,
+        verdicts: Verdicts | None = None,
         limits: Limits = CONFIG.limits,
     ) -> None:
         self.connection = connection
@@ -257,12 +260,12 @@ def held(connection: SMTPConnection) -> int:
 
 
 def codes(sent: bytes) -> list[str]:
-    """The replies in these octets, as `Dialogue.replies` has them; an error if there is anything else (RFC 5321 §4.2)."""
+    """The replies in these octets, as `Dialogue.replies` has them; an error if there is more (RFC 5321 §4.2)."""
     found: list[str] = []
     begun = ""
     assert sent.endswith(b"\r\n") or not sent
     for line in sent.decode("ascii").split("\r\n")[:-1]:
-        match = re.fullmatch(r"([2-5][0-5][0-9])([ -])(?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?[\t -~]*", line)
+        match = re.fullmatch(r"([2-5][0-5][0-9])([ -]|$)(?:([245](?:\.[0-9]{1,3}){2})(?: |$))?[\t -~]*", line)
         assert match, line
         assert len(line) <= 510 or match[1] == "334"
         reply = f"{match[1]}/{match[3] or ''}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 
 import pytest
 
 from tests.protocol.dialogue import (
-    AT_DATA,
     AT_GREETED,
     AT_MAIL,
     AT_READY,
     CONFIG,
     MAIL,
     Dialogue,
+    Verdicts,
     aborted,
     check,
     closed,
@@ -42,12 +41,7 @@ PASSWORD = b"AUTH PLAIN AGFubgBwYXNz\r\n"
 WITH_PASSWORD = Auth("PLAIN", b"\0ann\0pass")
 
 ASKED = AT_READY.then(State.AUTH, b"AUTH PLAIN\r\n", "334", NO_RESPONSE)
-ASK = {Auth: [b""]}
-LINE = base64.b64encode(b"x" * 9000)  # 12,000 octets
-
-
-def reached(name: str, wire: bytes, replies_: str, *events: object) -> None: ...
-
+ASK: Verdicts = {Auth: [b""]}
 
 EXCHANGES = [
     Dialogue("initial response", AT_READY, PASSWORD, "235/2.7.0", [WITH_PASSWORD], state=State.READY),
@@ -96,7 +90,9 @@ EXCHANGES = [
 ]
 
 ABORTED = [
-    Dialogue("59: cancelled", ASKED, b"*\r\nNOOP\r\n", "501/5.7.0 250", [AuthAborted("cancelled")], ASK, state=State.READY),
+    Dialogue(
+        "59: cancelled", ASKED, b"*\r\nNOOP\r\n", "501/5.7.0 250", [AuthAborted("cancelled")], ASK, state=State.READY
+    ),
     *(
         Dialogue(
             f"57: {line!r} is not base64",
@@ -181,9 +177,7 @@ REFUSED = [
     Dialogue("a mechanism that is not offered", AT_READY, b"AUTH CRAM-MD5\r\nAUTH X\r\n", "504/5.5.4 504"),
     Dialogue("no mechanisms at all", AT_READY, b"AUTH PLAIN\r\n", "502/5.5.1", mechanisms=()),
     Dialogue("before EHLO", AT_GREETED, PASSWORD, "503/5.5.1"),
-    Dialogue(
-        "59: in a transaction", AT_MAIL, PASSWORD + b"RSET\r\n", "503/5.5.1 250", [aborted(AbortReason.RSET)]
-    ),
+    Dialogue("59: in a transaction", AT_MAIL, PASSWORD + b"RSET\r\n", "503/5.5.1 250", [aborted(AbortReason.RSET)]),
     Dialogue("59: twice", AT_READY, PASSWORD * 2, "235 503/5.5.1", [WITH_PASSWORD]),
     Dialogue(
         "59: twice, with EHLO in between",

@@ -21,6 +21,7 @@ from tests.protocol.dialogue import (
     RCPT,
     Dialogue,
     Player,
+    Verdicts,
     aborted,
     check,
     closed,
@@ -45,8 +46,8 @@ from trio_smtp.protocol import (
 SMALL = dataclasses.replace(CONFIG, limits=Limits(message_size=20))
 VERIFYING = dataclasses.replace(CONFIG, verify=True)
 FULL = replies.MAILBOX_OVER_QUOTA
-REFUSE_START = {MessageStart: [FULL]}
-REFUSE_END = {MessageEnd: [FULL]}
+REFUSE_START: Verdicts = {MessageStart: [FULL]}
+REFUSE_END: Verdicts = {MessageEnd: [FULL]}
 
 NEW_MAIL = b"MAIL FROM:<ann@a.example>\r\n"
 RSET = aborted(AbortReason.RSET)
@@ -70,9 +71,7 @@ MESSAGES = [
         [BDAT, MessageChunk(b"hello!"), MessageEnd(6)],
         state=State.READY,
     ),
-    Dialogue(
-        "case and spaces", AT_RCPT, b"bdat 1  last \r\nx", "250/2.6.0", [BDAT, MessageChunk(b"x"), MessageEnd(1)]
-    ),
+    Dialogue("case and spaces", AT_RCPT, b"bdat 1  last \r\nx", "250/2.6.0", [BDAT, MessageChunk(b"x"), MessageEnd(1)]),
     Dialogue(
         "42: 0 LAST at the end",
         AT_RCPT,
@@ -278,9 +277,7 @@ SIZES = [
         [TOO_BIG, closed(CloseReason.OVERSIZE)],
         config=SMALL,
     ),
-    Dialogue(
-        "out of sequence too", AT_READY, b"BDAT 201\r\n", "552", [closed(CloseReason.OVERSIZE)], config=SMALL
-    ),
+    Dialogue("out of sequence too", AT_READY, b"BDAT 201\r\n", "552", [closed(CloseReason.OVERSIZE)], config=SMALL),
     Dialogue(
         "42: 20 digits",
         AT_RCPT,
@@ -376,9 +373,7 @@ def test_a_refusal_between_chunks_ends_with_its_transaction() -> None:
     assert codes(player.sent)[-2:] == ["250/2.0.0", "250/2.6.0"]
 
 
-@pytest.mark.parametrize(
-    ("command", "state"), [(b"BDAT 11 LAST\r\n", State.READY), (b"BDAT 11\r\n", State.FAILED)]
-)
+@pytest.mark.parametrize(("command", "state"), [(b"BDAT 11 LAST\r\n", State.READY), (b"BDAT 11\r\n", State.FAILED)])
 def test_refused_in_a_chunk(command: bytes, state: State) -> None:
     for pieces in cuts(AT_RCPT.wire + command + b"hello\r\n.\r\n!NOOP\r\n", "in"):
         player = Player.of(Dialogue("", AT_RCPT, b"", "", verdicts={MessageChunk: [FULL]}))

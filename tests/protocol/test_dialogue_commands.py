@@ -1,4 +1,4 @@
-"""Command lines: HELO, EHLO and what leads nowhere, lines and their limits, what is not SMTP. RFC 5321 §4.1; CASES B, C."""
+"""Command lines: HELO, EHLO and what leads nowhere, lines and their limits, what is not SMTP. CASES B and C."""
 
 from __future__ import annotations
 
@@ -138,7 +138,8 @@ SIMPLE = [
     Dialogue(
         "34: nothing between RCPT and DATA touches the envelope",
         AT_RCPT,
-        b"VRFY <x@y> z\r\nVRFY\r\nEXPN a\r\nHELP ;\r\nNOOP `x`\r\nNOOP \0\r\nVRFY \x1b[0m\r\nFOO\r\nRSET x\r\nDATA\r\n.\r\n",
+        b"VRFY <x@y> z\r\nVRFY\r\nEXPN a\r\nHELP ;\r\nNOOP `x`\r\nNOOP \0\r\nVRFY \x1b[0m\r\nFOO\r\nRSET x\r\n"
+        b"DATA\r\n.\r\n",
         "252 501 502 214 250 501 501 500 501 354 250",
         [DATA, MessageEnd(0)],
     ),

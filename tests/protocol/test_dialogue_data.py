@@ -1,4 +1,4 @@
-"""DATA: the message, its end, its faults, its size. RFC 5321 §4.1.1.4, §4.5.2, RFC 1870; CASES 1 to 10, 13, 32, 39, 41."""
+"""DATA: the message, its end, its faults, its size. RFC 5321 §4.1.1.4, §4.5.2; CASES 1 to 10, 13, 32, 39, 41, 65."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ REFUSED = [
     if fault < len(content)
 ]
 KEPT = [
-    Dialogue(name, AT_DATA, wire + b".\r\nNOOP\r\n", "250 250", message(unstuffed(wire)), config=KEEP, state=State.READY)
+    Dialogue(
+        name, AT_DATA, wire + b".\r\nNOOP\r\n", "250 250", message(unstuffed(wire)), config=KEEP, state=State.READY
+    )
     for name, wire in SMUGGLED
 ]
 

@@ -121,7 +121,9 @@ DIALOGUES = [
         "250 " * 98 + "250 250 354 250 " + "250 " * 99 + "421",
         [*MESSAGE_EVENTS, JUNK],
     ),
-    Dialogue("36: QUIT is no junk", AT_READY, b"NOOP\r\n" * 98 + b"QUIT\r\n", "250 " * 98 + "221", [closed(CloseReason.QUIT)]),
+    Dialogue(
+        "36: QUIT is no junk", AT_READY, b"NOOP\r\n" * 98 + b"QUIT\r\n", "250 " * 98 + "221", [closed(CloseReason.QUIT)]
+    ),
     Dialogue(
         "the application ends it with 421",
         AT_READY,

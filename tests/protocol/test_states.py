@@ -161,7 +161,7 @@ def test_29_nothing_is_read_at_the_end(line: str) -> None:
 
 def test_the_tables_are_complete() -> None:
     assert set(COMMANDS) == set(TRANSITIONS) == set(State)
-    assert VERBS == frozenset().union(*COMMANDS.values())
+    assert frozenset().union(*COMMANDS.values()) == VERBS
 
 
 def test_every_trigger_leads_somewhere() -> None:
@@ -220,4 +220,3 @@ def test_every_transition_is_among_them() -> None:
     walked |= {(State.AUTH, State.AUTH)}  # a second challenge
     listed = {(state, target) for state, row in TRANSITIONS.items() for target in row.values()}
     assert walked == listed
-

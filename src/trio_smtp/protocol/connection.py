@@ -205,8 +205,8 @@ class SMTPConnection(Dialogue):
         """Answer `MessageEnd` in LMTP: one reply per accepted recipient, in order, good or bad (RFC 2033 §4.2).
 
         Raises:
-            LocalProtocolError: if no end of an LMTP message waits, the number of replies is not that of recipients, or one
-                of them is no verdict (3xx).
+            LocalProtocolError: if no end of an LMTP message waits, the number of replies is not that of recipients, or
+                one of them is a 3xx reply.
         """
         if type(self._waiting) is not MessageEnd or not self._config.lmtp:
             raise LocalProtocolError("accept_each() answers the end of an LMTP message only")
