@@ -63,14 +63,6 @@ DATA = MessageStart(chunking=False, declared_size=None)
 BDAT = MessageStart(chunking=True, declared_size=None)
 
 
-def aborted(reason: AbortReason) -> TransactionAborted:
-    return TransactionAborted(reason)
-
-
-def closed(reason: CloseReason) -> ConnectionClosed:
-    return ConnectionClosed(reason)
-
-
 @dataclass(frozen=True, repr=False)
 class Opening:
     """What brings a new connection into `state`: the octets, the replies to them and the events."""
@@ -94,7 +86,7 @@ AT_RCPT = AT_MAIL.then(State.RCPT, b"RCPT TO:<bob@b.example>\r\n", "250/2.1.5", 
 AT_DATA = AT_RCPT.then(State.DATA, b"DATA\r\n", "354", DATA)
 AT_BDAT = AT_RCPT.then(State.BDAT, b"BDAT 3\r\nabc", "250/2.0.0", BDAT, MessageChunk(b"abc"))
 # These need `OPEN`: AUTH in clear, and a message of 20 octets at most.
-AT_FAILED = AT_BDAT.then(State.FAILED, b"BDAT 18\r\n" + b"x" * 18, "552", aborted(AbortReason.SIZE))
+AT_FAILED = AT_BDAT.then(State.FAILED, b"BDAT 18\r\n" + b"x" * 18, "552", TransactionAborted(AbortReason.SIZE))
 AT_AUTH = AT_READY.then(State.AUTH, b"AUTH PLAIN\r\n", "334", Auth("PLAIN", None))
 AT_TLS = AT_READY.then(State.TLS, b"STARTTLS\r\n", "220", StartTLS())
 
@@ -145,6 +137,15 @@ class Dialogue:
         wire = [self.wire] if isinstance(self.wire, bytes) else self.wire
         return [self.opening.wire + wire[0], *wire[1:]]
 
+    def start(self) -> Player:
+        return Player.start(
+            self.config,
+            self.verdicts,
+            tls_active=self.tls_active,
+            tls_available=self.tls_available,
+            mechanisms=self.mechanisms,
+        )
+
 
 class Player:
     """The driver of one connection: gives each event its verdict and remembers all that came out."""
@@ -162,26 +163,30 @@ class Player:
         self._limits = limits
 
     @classmethod
-    def of(cls, dialogue: Dialogue) -> Player:
-        connection = SMTPConnection(
-            dialogue.config,
-            tls_active=dialogue.tls_active,
-            tls_available=dialogue.tls_available,
-            auth_mechanisms=dialogue.mechanisms,
-        )
+    def start(
+        cls,
+        config: Config = CONFIG,
+        verdicts: Verdicts | None = None,
+        *,
+        tls_active: bool = False,
+        tls_available: bool = True,
+        mechanisms: Sequence[str] = ("PLAIN", "LOGIN"),
+    ) -> Player:
+        """A new connection that has been greeted."""
+        connection = SMTPConnection(config, tls_active, tls_available, mechanisms)
         connection.greet()
-        return cls(connection, dialogue.verdicts, dialogue.config.limits)
+        player = cls(connection, verdicts, config.limits)
+        player.run()
+        return player
 
     @classmethod
-    def at(cls, opening: Opening, config: Config = CONFIG) -> Player:
-        """A connection that is where the opening leads; only what comes then is remembered."""
-        player = cls.of(Dialogue("", opening, b"", "", config=config, verdicts={Auth: [b""]}))
+    def at(cls, opening: Opening, config: Config = CONFIG, verdicts: Verdicts | None = None) -> Player:
+        """A connection that is where the opening leads; the verdicts are for what comes then."""
+        player = cls.start(config, {Auth: [b""]})
         if opening.wire:
             player.feed(opening.wire)
         assert player.connection.state is opening.state
-        player.connection.data_to_send()
-        player.events, player.sent = [], b""
-        return player
+        return cls(player.connection, verdicts, config.limits)
 
     def feed(self, data: bytes) -> None:
         """Give the connection these octets and answer all that comes of them."""
@@ -193,16 +198,12 @@ class Player:
 
     def run(self) -> None:
         connection = self.connection
-        while True:
-            event = connection.next_event()
-            if event is NEED_DATA:
-                break
+        while (event := connection.next_event()) is not NEED_DATA:
             if event is PAUSED:
-                assert connection.state in (State.CONNECTED, State.TLS)
+                assert connection.state is State.TLS
                 break
-            if type(event) is ConnectionClosed and self.events and self.events[-1] == event:
+            if self.events and type(event) is ConnectionClosed is type(self.events[-1]):
                 break
-            assert not isinstance(event, type(NEED_DATA))
             self._remember(event)
             self._judge(event)
         self.sent += connection.data_to_send()
@@ -302,8 +303,7 @@ def check(dialogue: Dialogue) -> None:
     ways = [list(cuts(flight, dialogue.name)) for flight in dialogue.flights]
     sent: bytes | None = None
     for flights in zip(*ways, strict=True):
-        player = Player.of(dialogue)
-        player.run()
+        player = dialogue.start()
         player.play(flights)
         assert player.events == expected
         assert [

@@ -22,9 +22,7 @@ from tests.protocol.dialogue import (
     RCPT,
     Opening,
     Player,
-    aborted,
     check_end,
-    closed,
     codes,
 )
 from trio_smtp.protocol import (
@@ -33,10 +31,12 @@ from trio_smtp.protocol import (
     AbortReason,
     CloseReason,
     Config,
+    ConnectionClosed,
     LocalProtocolError,
     Reply,
     SMTPConnection,
     State,
+    TransactionAborted,
     replies,
 )
 
@@ -69,8 +69,8 @@ def test_38_turned_away(reply: Reply) -> None:
     connection.receive_data(b"EHLO c.example\r\nQUIT\r\n")
     connection.greet(reply)
     assert connection.data_to_send() == f"{reply.code} {reply.text}\r\n".encode()
-    assert connection.next_event() == closed(CloseReason.REFUSED)
-    assert connection.next_event() == closed(CloseReason.REFUSED)
+    assert connection.next_event() == ConnectionClosed(CloseReason.REFUSED)
+    assert connection.next_event() == ConnectionClosed(CloseReason.REFUSED)
     assert not connection.has_unread_data
 
 
@@ -95,7 +95,7 @@ def test_gone_before_the_greeting() -> None:
     connection = SMTPConnection(CONFIG)
     connection.receive_data(b"EHLO c.example\r\n")
     connection.receive_data(b"")
-    assert connection.next_event() == closed(CloseReason.EOF)
+    assert connection.next_event() == ConnectionClosed(CloseReason.EOF)
     with pytest.raises(LocalProtocolError):
         connection.greet()
 
@@ -228,8 +228,8 @@ def test_1_nothing_is_parsed_while_a_verdict_is_due() -> None:
     connection.accept()
     assert connection.next_event() == RCPT
     connection.reject(replies.MAILBOX_UNKNOWN)
-    assert connection.next_event() == aborted(AbortReason.QUIT)
-    assert connection.next_event() == closed(CloseReason.QUIT)
+    assert connection.next_event() == TransactionAborted(AbortReason.QUIT)
+    assert connection.next_event() == ConnectionClosed(CloseReason.QUIT)
     assert codes(connection.data_to_send()) == ["250/2.1.0", "550/5.1.1", "250/2.0.0", "221/2.0.0"]
 
 
@@ -257,13 +257,13 @@ def test_what_may_be_looked_at() -> None:
 def test_closing_in_every_state(opening: Opening) -> None:
     player = Player.at(opening, OPEN)
     connection = player.connection
-    lost = [aborted(AbortReason.CLOSING)] if connection.envelope is not None else []
+    lost = [TransactionAborted(AbortReason.CLOSING)] if connection.envelope is not None else []
     assert bool(lost) is (opening.state in (State.MAIL, State.RCPT, State.DATA, State.BDAT))
     connection.receive_data(b"NOOP\r\nNOO")
     connection.close()
     connection.close(replies.TIMED_OUT)
     player.feed(b"QUIT\r\n")
-    assert player.events == [*lost, closed(CloseReason.CLOSING)]
+    assert player.events == [*lost, ConnectionClosed(CloseReason.CLOSING)]
     assert player.sent == replies.CLOSING.wire
     assert (connection.state, connection.envelope) == (State.CLOSED, None)
     assert not connection.receiving_message
@@ -275,7 +275,7 @@ def test_closing_before_the_greeting() -> None:
     connection = SMTPConnection(CONFIG)
     connection.close(replies.TIMED_OUT)
     assert connection.data_to_send() == b"421 Timed out, closing the connection\r\n"  # RFC 2034 §4
-    assert connection.next_event() == closed(CloseReason.CLOSING)
+    assert connection.next_event() == ConnectionClosed(CloseReason.CLOSING)
 
 
 @pytest.mark.parametrize(("waiting", "opening", "line", "config"), WAITING, ids=[row[0] for row in WAITING])
@@ -286,7 +286,7 @@ def test_closing_while_a_verdict_is_due(waiting: str, opening: Opening, line: by
         connection.accept()
     assert codes(connection.data_to_send()) == ["421/4.3.2"]
     events = [connection.next_event(), connection.next_event()]
-    assert closed(CloseReason.CLOSING) in events
+    assert ConnectionClosed(CloseReason.CLOSING) in events
 
 
 @pytest.mark.parametrize(("waiting", "opening", "line", "config"), WAITING, ids=[row[0] for row in WAITING])
@@ -300,6 +300,6 @@ def test_gone_while_a_verdict_is_due(waiting: str, opening: Opening, line: bytes
         connection.reject(replies.MAILBOX_BUSY)
     player = Player(connection)
     player.run()
-    assert player.events[-1] == closed(CloseReason.EOF)
+    assert player.events[-1] == ConnectionClosed(CloseReason.EOF)
     assert set(codes(player.sent)) <= {"450/4.2.0", "450/"}
     assert player.sent

@@ -14,20 +14,22 @@ from tests.protocol.dialogue import (
     MAIL,
     Dialogue,
     Verdicts,
-    aborted,
     check,
-    closed,
 )
 from trio_smtp.protocol import (
+    NEED_DATA,
     AbortReason,
     Auth,
     AuthAborted,
     AuthResponse,
     CloseReason,
+    ConnectionClosed,
     Hello,
     Limits,
     Reply,
+    SMTPConnection,
     State,
+    TransactionAborted,
     replies,
 )
 
@@ -156,7 +158,7 @@ ABORTED = [
             AuthAborted("cancelled"),
             NO_RESPONSE,
             AuthAborted("not base64"),
-            closed(CloseReason.ERRORS),
+            ConnectionClosed(CloseReason.ERRORS),
         ],
         {Auth: [b"", b""]},
         config=FEW_ERRORS,
@@ -177,7 +179,9 @@ REFUSED = [
     Dialogue("a mechanism that is not offered", AT_READY, b"AUTH CRAM-MD5\r\nAUTH X\r\n", "504/5.5.4 504"),
     Dialogue("no mechanisms at all", AT_READY, b"AUTH PLAIN\r\n", "502/5.5.1", mechanisms=()),
     Dialogue("before EHLO", AT_GREETED, PASSWORD, "503/5.5.1"),
-    Dialogue("59: in a transaction", AT_MAIL, PASSWORD + b"RSET\r\n", "503/5.5.1 250", [aborted(AbortReason.RSET)]),
+    Dialogue(
+        "59: in a transaction", AT_MAIL, PASSWORD + b"RSET\r\n", "503/5.5.1 250", [TransactionAborted(AbortReason.RSET)]
+    ),
     Dialogue("59: twice", AT_READY, PASSWORD * 2, "235 503/5.5.1", [WITH_PASSWORD]),
     Dialogue(
         "59: twice, with EHLO in between",
@@ -191,7 +195,7 @@ REFUSED = [
         AT_READY,
         PASSWORD * 4,
         "535 535 421/4.7.0",
-        [WITH_PASSWORD] * 3 + [closed(CloseReason.AUTH_FAILURES)],
+        [WITH_PASSWORD] * 3 + [ConnectionClosed(CloseReason.AUTH_FAILURES)],
         {Auth: [BAD] * 3},
     ),
     Dialogue(
@@ -207,7 +211,7 @@ REFUSED = [
         ASKED,
         b"AAAA\r\n",
         "421",
-        [AuthResponse(b"\0\0\0"), closed(CloseReason.AUTH_FAILURES)],
+        [AuthResponse(b"\0\0\0"), ConnectionClosed(CloseReason.AUTH_FAILURES)],
         {Auth: [b""], AuthResponse: [BAD]},
         config=dataclasses.replace(CONFIG, limits=Limits(auth_failures=1)),
     ),
@@ -216,7 +220,7 @@ REFUSED = [
         AT_READY,
         PASSWORD + b"NOOP\r\n",
         "421/4.3.2",
-        [WITH_PASSWORD, closed(CloseReason.CLOSING)],
+        [WITH_PASSWORD, ConnectionClosed(CloseReason.CLOSING)],
         {Auth: [replies.CLOSING]},
     ),
 ]
@@ -261,3 +265,16 @@ def test_inside_tls(dialogue: Dialogue) -> None:
 @pytest.mark.parametrize("dialogue", CLEAR_TEXT, ids=str)
 def test_in_the_clear(dialogue: Dialogue) -> None:
     check(dialogue)
+
+
+@pytest.mark.parametrize(("tls_available", "way"), [(True, b"STARTTLS"), (False, b"Authentication")], ids=str)
+def test_who_must_log_in_hears_how(tls_available: bool, way: bytes) -> None:
+    connection = SMTPConnection(REQUIRED, tls_available=tls_available)
+    connection.greet()
+    connection.receive_data(b"EHLO x\r\n")
+    connection.next_event()
+    connection.accept()
+    connection.data_to_send()
+    connection.receive_data(b"MAIL FROM:<ann@a.example>\r\n")
+    assert connection.next_event() is NEED_DATA
+    assert way in connection.data_to_send()

@@ -13,8 +13,16 @@ from typing import Literal
 
 import pytest
 
-from tests.protocol.dialogue import AT_DATA, AT_READY, Player, aborted
-from trio_smtp.protocol import AbortReason, Config, Limits, MessageChunk, MessageEnd, replies
+from tests.protocol.dialogue import AT_DATA, AT_READY, Player
+from trio_smtp.protocol import (
+    AbortReason,
+    Config,
+    Limits,
+    MessageChunk,
+    MessageEnd,
+    TransactionAborted,
+    replies,
+)
 from trio_smtp.protocol.readers import DotReader
 
 STRINGS = [bytes(octets) for length in range(1, 7) for octets in itertools.product(b"\r\n.\0x", repeat=length)]
@@ -106,7 +114,7 @@ def test_6_connection(bare_newline: Literal["keep", "reject"]) -> None:
             assert player.sent == replies.MESSAGE_ACCEPTED.wire
         else:
             part = [MessageChunk(content[:fault])] if fault else []
-            assert player.events == [*part, aborted(AbortReason.BARE_NEWLINE)]
+            assert player.events == [*part, TransactionAborted(AbortReason.BARE_NEWLINE)]
             assert player.sent == replies.BARE_NEWLINE_IN_BODY.wire
         player.feed(begin)
         player.events, player.sent = [], b""

@@ -17,9 +17,7 @@ from tests.protocol.dialogue import (
     OPEN,
     Player,
     Verdicts,
-    aborted,
     check_end,
-    closed,
     codes,
     cuts,
 )
@@ -28,6 +26,7 @@ from trio_smtp.protocol import (
     Auth,
     CloseReason,
     Config,
+    ConnectionClosed,
     Event,
     Hello,
     Limits,
@@ -36,18 +35,10 @@ from trio_smtp.protocol import (
     MessageEnd,
     MessageStart,
     RcptTo,
-    SMTPConnection,
     State,
+    TransactionAborted,
     replies,
 )
-
-
-def start(config: Config, verdicts: Verdicts) -> Player:
-    connection = SMTPConnection(config, tls_active=True, auth_mechanisms=("PLAIN", "LOGIN"))
-    connection.greet()
-    player = Player(connection, verdicts, config.limits)
-    player.run()
-    return player
 
 
 def without_chunks(events: Sequence[Event]) -> list[Event]:
@@ -66,17 +57,17 @@ SESSION = (
 
 def test_gone_after_every_octet() -> None:
     """What was complete is answered and no more, and the open transaction is known to be gone."""
-    whole = start(OPEN, {Auth: [b"", b""]})
+    whole = Player.start(OPEN, {Auth: [b"", b""]})
     whole.feed(SESSION)
-    assert whole.events[-1] == closed(CloseReason.QUIT)
+    assert whole.events[-1] == ConnectionClosed(CloseReason.QUIT)
     for end in range(1, len(SESSION)):
-        player = start(OPEN, {Auth: [b"", b""]})
+        player = Player.start(OPEN, {Auth: [b"", b""]})
         player.feed(SESSION[:end])
         check_end(player)
         assert whole.sent.startswith(player.sent)
         *seen, last = without_chunks(player.events)
-        assert last == closed(CloseReason.EOF)
-        if seen and seen[-1] == aborted(AbortReason.EOF):
+        assert last == ConnectionClosed(CloseReason.EOF)
+        if seen and seen[-1] == TransactionAborted(AbortReason.EOF):
             seen.pop()
         assert seen == without_chunks(whole.events)[: len(seen)]
 
@@ -173,7 +164,7 @@ def test_3_4_5_the_cuts_do_not_show_and_nothing_raises(
         wire = wire.replace(b"EHLO", b"LHLO")
     seen: list[tuple[bytes, list[Event], State]] = []
     for pieces in cuts(wire, str(seed)):
-        player = start(config, verdicts)
+        player = Player.start(config, verdicts, tls_active=True)
         player.play([pieces])  # looks at what is held, too
         codes(player.sent)
         # What is refused is the first chunk that comes, and how much that is depends on the cuts.
@@ -185,7 +176,7 @@ def test_3_4_5_the_cuts_do_not_show_and_nothing_raises(
 
 @given(st.lists(st.sampled_from(PLAIN_LINES), max_size=40))
 def test_2_every_command_line_gets_one_reply(lines: list[bytes]) -> None:
-    player = start(Config(hostname="mx.example", limits=Limits(errors=99, message_size=20)), {})
+    player = Player.start(Config(hostname="mx.example", limits=Limits(errors=99, message_size=20)))
     player.feed(AT_READY.wire + b"".join(lines))
     assert len(codes(player.sent)) == 2 + len(lines)
 

@@ -65,7 +65,7 @@ def test_no_line_can_be_taken_for_one_that_is_too_long() -> None:
         ([b"a\r", b"\nb\r\n.\r\n"], b"a\r\nb\r\n", [None, None]),
         ([b"a\r\n", b"\nb\r\n.\r\n"], b"a\r\n\nb\r\n", [None, 0]),
         ([b"a\r\n.", b"\rb\r\n.\r\n"], b"a\r\n\rb\r\n", [None, 0]),
-        ([b"a\nb", b"c\nd\r\n.\r\n"], b"a\nbc\nd\r\n", [1, 1]),  # no more is looked for
+        ([b"a\nb", b"\nc\r\n.\r\n"], b"a\nb\nc\r\n", [1, 1]),  # no more is looked for
         ([b"a\r\n.\r", b"\r\n.\r\n"], b"a\r\n\r\r\n", [None, 0]),
     ],
 )
@@ -92,3 +92,8 @@ def test_chunk() -> None:
     assert (*reader.feed(b"BDAT 5\r\nab", 8), reader.done) == (b"ab", 10, False)
     assert (*reader.feed(b"\r\n.\r\n", 0), reader.done) == (b"\r\n.", 3, True)
     assert ChunkReader(0).done
+
+
+def test_what_stands_before_is_not_always_the_line_of_data() -> None:
+    reader = DotReader(check_newlines=True)
+    assert (*reader.feed(b"NOOP.\r\n", 4), reader.done) == (b"", 7, True)

@@ -240,7 +240,6 @@ class SMTPConnection(Dialogue):
         self.tls_active = True
         self.authenticated = False
         self.hello = None
-        self._mail_keywords = self._rcpt_keywords = frozenset()
         self._advance(Trigger.TLS)
 
     def close(self, reply: Reply = replies.CLOSING) -> None:

@@ -136,7 +136,6 @@ class Machine(abc.ABC):
         """The open transaction, if there is one, is gone without a word from the application."""
         if self.envelope is not None:
             self.envelope = None
-            self._verdicts = []
             self._queue.append(TransactionAborted(reason))
 
     def _hang_up(self, reply: Reply, reason: CloseReason) -> None:
