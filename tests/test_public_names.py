@@ -44,7 +44,7 @@ def test_dir() -> None:
 
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="module 'trio_smtp' has no attribute 'serve_sntp'"):
-        _ = trio_smtp.serve_sntp  # type: ignore[attr-defined]  # that is the test
+        _ = trio_smtp.serve_sntp
     assert not hasattr(trio_smtp, "serve_sntp")
 
 

@@ -53,7 +53,7 @@ class MailboxHandler(Handler):
     def __init__(self, store: MailStore, postmaster: str | None = None) -> None:
         self._store = store
         self._postmaster = postmaster
-        self._accounts: list[str] = []  # one for each accepted recipient
+        self._accounts: dict[Address, str] = {}  # whose the recipients are
 
     @classmethod
     def factory(cls, store: MailStore, *, postmaster: str | None = None) -> HandlerFactory:
@@ -61,14 +61,17 @@ class MailboxHandler(Handler):
         return HandlerFactory(lambda: cls(store, postmaster))
 
     async def mail(self, event: MailFrom) -> Reply | None:
-        self._accounts = []
+        self._accounts = {}
         return None
 
     async def rcpt(self, event: RcptTo) -> Reply | None:
-        account = await self._find(event.recipient)
+        try:
+            account = await self._find(event.recipient)
+        except StoreError as error:
+            return self._reply_to(error)
         if account is None:
             return replies.MAILBOX_UNKNOWN
-        self._accounts.append(account.name)
+        self._accounts[event.recipient] = account.name
         return None
 
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
@@ -76,8 +79,8 @@ class MailboxHandler(Handler):
         trace = received(session, envelope.recipients, envelope.params.smtputf8, datetime.now(UTC))
         path = return_path(envelope.sender)
         targets = [
-            Target(account, INBOX, path + delivered_to(recipient) + trace)
-            for account, recipient in zip(self._accounts, envelope.recipients, strict=True)
+            Target(self._accounts[recipient], INBOX, path + delivered_to(recipient) + trace)
+            for recipient in envelope.recipients
         ]
         try:
             async with self._store.deliver(targets, partial=session.lmtp) as delivery:
@@ -85,8 +88,8 @@ class MailboxHandler(Handler):
                     await delivery.write(chunk)
                 results = await delivery.commit()
         except StoreError as error:
-            return _reply_to(error)
-        return [_reply_to(result) for result in results] if session.lmtp else None
+            return self._reply_to(error)
+        return [self._reply_to(result) for result in results] if session.lmtp else None
 
     async def _find(self, recipient: Address) -> Account | None:
         store = self._store
@@ -99,16 +102,14 @@ class MailboxHandler(Handler):
             ours = {address.rpartition("@")[2].lower() for account in accounts for address in account.addresses}
             if recipient.domain.lower() not in ours:
                 return None
-        if self._postmaster is not None:
-            return next((account for account in accounts if account.name == self._postmaster), None)
-        return accounts[0] if accounts else None
+        named = [account for account in accounts if account.name == self._postmaster]
+        return next(iter(named or accounts), None)
 
-
-def _reply_to(result: Delivered | StoreError) -> Reply:
-    if isinstance(result, Delivered):
-        return replies.MESSAGE_ACCEPTED
-    reply = _REPLIES.get(type(result))
-    if reply is None:
-        log.error("the store cannot take a message: %s", escape(str(result)))
-        return replies.LOCAL_ERROR
-    return reply
+    def _reply_to(self, result: Delivered | StoreError) -> Reply:
+        if isinstance(result, Delivered):
+            return replies.MESSAGE_ACCEPTED
+        reply = _REPLIES.get(type(result))
+        if reply is None:
+            log.error("%s the store is no help: %s", self.session.id, escape(str(result)))
+            return replies.LOCAL_ERROR
+        return reply

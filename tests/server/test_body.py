@@ -167,9 +167,7 @@ async def read_one(envelope: Envelope, body: Body) -> None:
 
 
 @pytest.mark.parametrize("chunking", [False, True])
-async def test_a_message_that_was_not_read_is_never_accepted(
-    chunking: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_message_that_was_not_read_is_never_accepted(chunking: bool, caplog: pytest.LogCaptureFixture) -> None:
     async with open_session(handler_with(message=read_nothing)) as client:
         await begin(client)
         if chunking:
@@ -298,7 +296,7 @@ ABORTS = {
 async def test_the_reader_hears_why_a_message_ends(
     sent: bytes, reason: AbortReason | None, replies: list[str], in_a_nursery: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where it reads, even in a task of its own; nobody takes that for a fault of the hook, and reading on is no use."""
+    """Where it reads, even in a task of its own. That is no fault of the hook, and reading on is no use."""
     reasons: list[AbortReason] = []
 
     async def read(body: Body) -> None:

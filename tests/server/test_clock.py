@@ -147,7 +147,7 @@ async def test_a_message_may_take_its_time_if_it_moves_on(autojump_clock: MockCl
 
 
 async def test_a_message_makes_a_minimum_rate(autojump_clock: MockClock) -> None:
-    """100 octets every 10 s are 10 a second, where 50 are asked for: the head start of 180 s shrinks by 8 s each time."""
+    """100 octets every 10 s are 10 a second where 50 are asked for: the head start of 180 s shrinks by 8 s a time."""
     async with open_session(take, timeouts=Timeouts(minimum_rate=50)) as client, trio.open_nursery() as nursery:
         await begin(client)
         await client.send(TRANSACTION + b"DATA\r\n")
@@ -353,6 +353,21 @@ async def test_a_commit_has_a_deadline_of_its_own(autojump_clock: MockClock) -> 
         assert reply.code == 451
         assert trio.current_time() == pytest.approx(190, rel=0.011)
         assert (await client.command("NOOP")).code == 250
+
+
+async def test_a_commit_that_cannot_be_stopped_counts(autojump_clock: MockClock) -> None:
+    """It is done in the end, in a thread perhaps, so the client hears of it, and may go on."""
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        await body.read()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(150)
+
+    async with open_session(handler_with(message=message), timeouts=Timeouts(commit=100)) as client:
+        await begin(client)
+        for _ in range(2):
+            await deliver(client)
+        assert trio.current_time() == 300
 
 
 async def test_a_commit_that_takes_too_long_in_lmtp(autojump_clock: MockClock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -15,7 +15,6 @@ from tests.server.tools import (
     CONTENT,
     DATA,
     HELLO,
-    INTERNAL_ERROR,
     TRANSACTION,
     TRANSACTION_ACCEPTED,
     Recorder,
@@ -180,8 +179,12 @@ async def test_a_fault_is_451_with_a_reference_to_the_log(
 
 
 async def test_after_a_fault_the_next_message_is_taken() -> None:
-    faults = [raising(ValueError()), returning(None)]
-    async with open_session(handler("message", lambda: faults.pop(0)())) as client:
+    outcomes = [raising(ValueError()), returning(None)]
+
+    async def next_outcome() -> object:
+        return await outcomes.pop(0)()
+
+    async with open_session(handler("message", next_outcome)) as client:
         await begin(client)
         assert (await client.send_mail("ann@example.com", ["bob@example.com"], CONTENT)).code == 451
         await deliver(client)
@@ -191,8 +194,8 @@ async def test_after_a_fault_the_next_message_is_taken() -> None:
 async def test_other_sessions_do_not_notice(hook: str) -> None:
     """Neither those that were there before nor those that come later."""
     outcomes = [returning(None), raising(ValueError()), returning(None)]
-    kinds = [handler(hook, outcome) for outcome in outcomes]
-    async with open_server(HandlerFactory(lambda: kinds.pop(0)())) as server, connected(server) as before:
+    handlers = [handler(hook, outcome)() for outcome in outcomes]
+    async with open_server(HandlerFactory(lambda: handlers.pop(0))) as server, connected(server) as before:
         await begin(before)
         async with connected(server) as client:
             assert (await answer(client, hook)).code == 451
@@ -254,6 +257,22 @@ async def test_refusals_are_no_faults_for_tests() -> None:
         await begin(client)
         await client.send(TRANSACTION)
         await client.expect("250", "550 5.0.0 No")
+
+
+@pytest.mark.parametrize("on_error", ["reply", "raise"])
+async def test_what_is_no_exception_is_not_for_us(on_error: Literal["reply", "raise"]) -> None:
+    """A KeyboardInterrupt, or any other BaseException, is never swallowed; the client still hears that it is over."""
+
+    class Stop(BaseException):
+        pass
+
+    async def stop(event: object) -> None:
+        raise Stop
+
+    with pytest.RaisesGroup(Stop, flatten_subgroups=True):
+        async with open_session(handler_with(mail=stop), on_error=on_error) as client:
+            await begin(client)
+            assert (await client.command("MAIL FROM:<>")).code == 421
 
 
 # --- the function handler

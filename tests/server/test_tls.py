@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import subprocess
-import sys
+import struct
 from pathlib import Path
 
 import pytest
@@ -24,15 +23,16 @@ from tests.server.tools import (
     connected,
     deliver,
     no_connections,
-    reset,
+    session_over,
     take,
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Session, TLSInfo
 from trio_smtp.protocol import Envelope
-from trio_smtp.server import Timeouts, open_server, serve_smtp, serve_stream, server_context
+from trio_smtp.server import open_server, serve_smtp, server_context
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 NAME = "mx.example.com"
+NO_GOODBYE = struct.pack("ii", 1, 0)  # SO_LINGER: close by a reset
 
 
 class Sessions:
@@ -75,10 +75,9 @@ async def test_starttls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) 
         [session] = sessions.all
         assert session.tls is None
         await start_tls(client, client_tls)
-        assert session.hello is None
         hello = await client.command("EHLO client.example")
         assert "STARTTLS" not in hello.lines
-        assert session.tls == TLSInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", None)
+        assert sessions.all[0].tls == TLSInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", None)
         await deliver(client)
         assert (await client.command("QUIT")).code == 221
         await client.expect_close()
@@ -114,9 +113,7 @@ async def test_over_tcp(implicit: bool, server_tls: ssl.SSLContext, client_tls: 
         await deliver(client, content)
 
 
-async def test_all_that_was_said_before_is_forgotten(
-    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
-) -> None:
+async def test_all_that_was_said_before_is_forgotten(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     """RFC 3207 §4.2."""
     async with open_session(take, ssl_context=server_tls) as client:
         await begin(client)
@@ -173,9 +170,7 @@ async def test_the_name_in_a_client_certificate(
 # --- what an attacker in the middle puts in
 
 
-async def test_what_came_in_clear_is_not_taken_for_tls(
-    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
-) -> None:
+async def test_what_came_in_clear_is_not_taken_for_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
     """CVE-2011-0411: commands in the segment of STARTTLS are dropped."""
     recorder = Recorder()
     async with open_session(recorder.factory, ssl_context=server_tls) as client:
@@ -274,9 +269,7 @@ async def test_no_common_version(server_tls: ssl.SSLContext, client_tls: ssl.SSL
             await client.start_tls(client_tls, NAME)
 
 
-async def test_a_client_that_does_not_trust_us(
-    server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_client_that_does_not_trust_us(server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture) -> None:
     async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
         with pytest.raises(trio.BrokenResourceError):
             await client.start_tls(ssl.create_default_context(), NAME)
@@ -314,29 +307,53 @@ async def test_a_client_that_goes_away_without_close_notify(
         await client.send(TRANSACTION + b"DATA\r\nhalf")
         await client.expect(*TRANSACTION_ACCEPTED, "354")
         assert isinstance(client.stream, trio.SSLStream)
-        await client.stream.transport_stream.aclose()
+        client.stream = client.stream.transport_stream
     assert recorder.calls[-2:] == ["reset EOF", "close"]
     assert not complaints(caplog)
+
+
+class Appending(trio.abc.Stream):
+    """A stream that sends something more behind each piece."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.more = b""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(bytes(data) + self.more)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 async def test_what_follows_close_notify_in_clear_is_ignored(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     """CVE-2026-45185: in the middle of a chunk."""
-    recorder = Recorder()
+    received = b""
+
+    class Reading(Handler):
+        async def message(self, envelope: Envelope, body: Body) -> None:
+            nonlocal received
+            async for chunk in body:
+                received += chunk
+
     ours, theirs = memory_stream_pair()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: serve_stream(recorder.factory, theirs, ssl_context=server_tls, implicit_tls=True))
-        tls = trio.SSLStream(ours, client_tls, server_hostname=NAME, https_compatible=False)
-        client = ScriptedClient(tls)
+    appending = Appending(ours)
+    streams = (appending, theirs)
+    async with session_over(streams, Reading, ssl_context=server_tls, implicit_tls=True) as client:
+        await client.start_tls(client_tls, NAME)
         await begin(client)
         await client.send(TRANSACTION + b"BDAT 10 LAST\r\nab")
         await client.expect(*TRANSACTION_ACCEPTED)
-        _, raw = await tls.unwrap() if False else (None, ours)
-        await wait_all_tasks_blocked()
-        await raw.send_all(b"")
-        await tls.aclose()
-    assert recorder.calls[-2:] == ["reset EOF", "close"]
+        appending.more = b"in clear" + TRANSACTION
+    assert received == b"ab"
     assert not complaints(caplog)
 
 
@@ -356,8 +373,8 @@ async def test_a_reset_at_each_step_of_tls(
                 if step == 3:
                     await client.start_tls(client_tls, NAME)
                 await wait_all_tasks_blocked()
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                sock.close()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_GOODBYE)
+                client.stream = trio.SocketStream(sock)  # so that leaving closes without a word of TLS
             await no_connections(server)
         async with connected(server) as client:
             await begin(client)
@@ -376,18 +393,18 @@ async def test_an_idle_client_hears_421_inside_tls(
 
 
 async def test_a_client_that_reads_nothing_inside_tls(
-    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, autojump_clock: MockClock
 ) -> None:
-    async with open_server(
-        take, ssl_context=server_tls, implicit_tls=True, timeouts=Timeouts(command=0.2, goodbye=0.2)
-    ) as server:
+    """When the buffers of the kernel are full the server reads no more, and then gives up."""
+    async with open_server(take, ssl_context=server_tls, implicit_tls=True) as server:
         async with connected(server) as client:
             await client.start_tls(client_tls, NAME)
             await begin(client)
-            with trio.move_on_after(30):
+            with pytest.raises(trio.BrokenResourceError):
                 while True:
-                    await client.send(b"HELP\r\nRSET\r\n" * 45 + TRANSACTION + b"DATA\r\n.\r\n")
+                    await client.send(b"HELP\r\n" * 45 + TRANSACTION + b"DATA\r\n.\r\n")
             await no_connections(server)
+        assert trio.current_time() >= 300
 
 
 # --- the server's context

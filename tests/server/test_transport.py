@@ -135,9 +135,7 @@ async def test_lingering_lets_the_peer_read(pair: tuple[SocketTransport, socket.
 
 
 @pytest.mark.parametrize("kind", ["socket", "stream"])
-async def test_closing_that_is_cancelled_still_closes(
-    kind: str, pair: tuple[SocketTransport, socket.socket]
-) -> None:
+async def test_closing_that_is_cancelled_still_closes(kind: str, pair: tuple[SocketTransport, socket.socket]) -> None:
     transport: Transport
     transport, peer = pair
     if kind == "stream":

@@ -101,6 +101,11 @@ async def connected(server: Server, host: str = "127.0.0.1") -> AsyncIterator[Sc
         yield client
 
 
+def hosts(server: Server) -> list[str]:
+    """The IP addresses that it listens on."""
+    return [address[0] for address in server.addresses if not isinstance(address, str)]
+
+
 async def begin(client: ScriptedClient) -> None:
     """The greeting and EHLO."""
     await client.expect("220")
@@ -113,7 +118,7 @@ async def deliver(client: ScriptedClient, content: bytes = CONTENT) -> None:
     assert str(reply).startswith(ACCEPTED), reply
 
 
-def reset(sock: socket.socket) -> None:
+def reset(sock: socket.socket | trio.socket.SocketType) -> None:
     """Close a connection by a reset (RST), without a goodbye."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()

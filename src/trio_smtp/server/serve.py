@@ -18,7 +18,7 @@ from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS, Server
 from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import AnyHandler, Authenticator, Settings, resolve_handler
 from trio_smtp.server.timeouts import Timeouts
-from trio_smtp.server.transport import StreamTransport
+from trio_smtp.server.transport import StreamTransport, peer_of
 
 __all__ = ["SessionOptions", "open_server", "serve_smtp", "serve_sockets", "serve_stream"]
 
@@ -74,11 +74,11 @@ async def serve_smtp(
         **options: see `ServerOptions` and `SessionOptions`.
 
     Raises:
-        TypeError: if the handler is none of the three; before anything is bound.
+        TypeError: if the handler is none of the three, or for an option that there is not; before anything is bound.
         ValueError: if the options contradict each other; the same.
         OSError: if the port cannot be had.
     """
-    settings = _settings(handler, options)
+    settings = _settings(handler, options, ServerOptions.__optional_keys__)
     sockets = await bind_sockets(port, host)
     await _server(settings, sockets, options).run(task_status)
 
@@ -101,7 +101,7 @@ async def serve_sockets(
     Raises:
         TypeError, ValueError: as in `serve_smtp`.
     """
-    settings = _settings(handler, options)
+    settings = _settings(handler, options, ServerOptions.__optional_keys__)
     for sock in sockets:
         sock.setblocking(False)
     await _server(settings, sockets, options).run(task_status)
@@ -126,7 +126,7 @@ async def open_server(
     Raises:
         TypeError, ValueError, OSError: as in `serve_smtp`.
     """
-    settings = _settings(handler, options)
+    settings = _settings(handler, options, ServerOptions.__optional_keys__)
     server = _server(settings, await bind_sockets(port, host), options)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
@@ -153,11 +153,11 @@ async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: 
     Raises:
         TypeError, ValueError: as in `serve_smtp`.
     """
-    settings = _settings(handler, options)
+    settings = _settings(handler, options, SessionOptions.__optional_keys__)
     peer = Peer("", 0)
-    if isinstance(stream, trio.SocketStream) and stream.socket.family in (socket.AF_INET, socket.AF_INET6):
-        host, port, *_ = stream.socket.getpeername()
-        peer = Peer(host, port)
+    if isinstance(stream, trio.SocketStream):
+        with contextlib.suppress(OSError):  # gone again, as the session will notice
+            peer = peer_of(stream.socket)
     settings.stats.connections += 1
     session = ServerSession(settings, StreamTransport(stream), peer)
     failure: Exception | None = None
@@ -179,7 +179,9 @@ async def _abort_when_cancelled(session: ServerSession) -> None:
         session.abort()
 
 
-def _settings(handler: AnyHandler, options: SessionOptions) -> Settings:
+def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str]) -> Settings:
+    if unknown := options.keys() - known:
+        raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
     config = options.get("config") or Config()
     if options.get("lmtp") and not config.lmtp:
         config = dataclasses.replace(config, lmtp=True)

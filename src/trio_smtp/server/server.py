@@ -23,7 +23,7 @@ from trio_smtp.handler import Peer
 from trio_smtp.protocol import replies
 from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import Settings, Stats
-from trio_smtp.server.transport import SocketTransport
+from trio_smtp.server.transport import SocketTransport, peer_of
 
 __all__ = ["Server"]
 
@@ -59,8 +59,10 @@ class Server:
         self._settings = settings
         self._listeners = listeners
         self._max_connections = max_connections
-        self._per_peer_limit = max_connections_per_peer or DEFAULT_MAX_CONNECTIONS_PER_PEER
         self._count_everyone = max_connections_per_peer is not None
+        self._per_peer_limit = (
+            DEFAULT_MAX_CONNECTIONS_PER_PEER if max_connections_per_peer is None else max_connections_per_peer
+        )
         self._sessions: dict[ServerSession, trio.lowlevel.Task | None] = {}
         self._per_peer: Counter[str] = Counter()
         self._accepting = trio.CancelScope()
@@ -160,7 +162,7 @@ class Server:
     def _admit(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         try:
             sock.setblocking(False)
-            peer = _peer(sock)
+            peer = peer_of(sock)
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:  # gone again
@@ -211,14 +213,6 @@ class Server:
         if isinstance(address, ipaddress.IPv6Address):
             return str(ipaddress.IPv6Network((address, 64), strict=False))
         return str(address)
-
-
-def _peer(sock: socket.socket) -> Peer:
-    """Whose connection this is; an IPv4 address that came in over IPv6 is the IPv4 address that it is."""
-    if sock.family == socket.AF_UNIX:
-        return Peer("", 0)
-    host, port, *_ = sock.getpeername()
-    return Peer(host.removeprefix("::ffff:") if "." in host else host, port)
 
 
 def _address(sock: socket.socket) -> tuple[str, int] | str:

@@ -123,16 +123,16 @@ class ServerSession:
             while not self._aborting:
                 with self._scope:
                     await self._converse()
-                if not self._scope.cancelled_caught or self._aborting:
+                if not self._scope.cancel_called or self._aborting:
                     break
-                if self._phase is _Phase.HOOK or self._phase is _Phase.COMMIT:
+                if self._scope.cancelled_caught:
+                    if self._phase is _Phase.PEER or self._phase is _Phase.REPLY:
+                        if not self._stopping:
+                            log.info("%s timed out", self._info.id)
+                            goodbye = replies.TIMED_OUT
+                        break
                     self._give_up_hook()
-                    self._scope = trio.CancelScope(shield=True)
-                    continue
-                if not self._stopping:
-                    log.info("%s timed out", self._info.id)
-                    goodbye = replies.TIMED_OUT
-                break
+                self._scope = trio.CancelScope(shield=True)
         except Exception:
             log.exception("%s internal error", self._info.id)
             if self.settings.on_error == "raise":
@@ -143,6 +143,7 @@ class ServerSession:
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""
         self._stopping = True
+        self._unheard = frozenset()  # MAIL is no longer accepted without a look
         if self._idle:
             self._scope.cancel()
 
@@ -168,6 +169,8 @@ class ServerSession:
                 connection.accept()
             elif type(event) is MessageStart:
                 await self._take_message()
+                if self._scope.cancel_called:  # too late, but a message that was committed is to be answered
+                    return
             elif type(event) is ConnectionClosed:
                 return
             else:
@@ -187,10 +190,10 @@ class ServerSession:
 
     async def _greet(self) -> None:
         reply: Reply | None = None
+        if "connect" in self._hooks:
+            reply = await self._call(self._handler.connect)
         if self.settings.early_talkers == "refuse" and self._transport.has_input():
             reply = replies.EARLY_TALKER
-        elif "connect" in self._hooks:
-            reply = await self._call(self._handler.connect)
         if reply is not None and not reply.positive:
             self._record_refusal(None, reply)
         self.connection.greet(reply)
@@ -327,7 +330,8 @@ class ServerSession:
         try:
             tls, self._info.tls = await shake_hands(stream, context, self.settings.timeouts.handshake)
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
-            log.info("%s TLS handshake failed: %s", self._info.id, escape(str(error.__cause__ or error)))
+            reason = "too slow" if isinstance(error, trio.TooSlowError) else str(error.__cause__ or error)
+            log.info("%s TLS handshake failed: %s", self._info.id, escape(reason))
             return False
         self._transport = StreamTransport(tls)
         self._lost = False
@@ -340,7 +344,7 @@ class ServerSession:
         if type(event) is RcptTo:
             await self._answer("rcpt", self._handler.rcpt, event)
         elif type(event) is MailFrom:
-            await self._answer("mail", self._handler.mail, event)
+            await self._on_mail(event)
         elif type(event) is Hello:
             await self._answer("hello", self._handler.hello, event)
             self._info.hello = self.connection.hello
@@ -357,6 +361,12 @@ class ServerSession:
             self.connection.accept()
         elif type(event) is not AuthAborted:
             raise RuntimeError(f"nobody handles {event!r}")
+
+    async def _on_mail(self, event: MailFrom) -> None:
+        if self._stopping:
+            self.connection.reject(replies.CLOSING)
+        else:
+            await self._answer("mail", self._handler.mail, event)
 
     async def _answer(self, name: str, hook: Callable[[_T], Awaitable[Reply | None]], event: _T) -> None:
         if name not in self._hooks:

@@ -14,7 +14,9 @@ from typing import Protocol
 
 import trio
 
-__all__ = ["SocketTransport", "StreamTransport", "Transport"]
+from trio_smtp.handler import Peer
+
+__all__ = ["SocketTransport", "StreamTransport", "Transport", "peer_of"]
 
 
 class Transport(Protocol):
@@ -147,6 +149,18 @@ class StreamTransport:
                         pass
         finally:
             await stream.aclose()
+
+
+def peer_of(sock: socket.socket | trio.socket.SocketType) -> Peer:
+    """Whose connection this is; an IPv4 address that came in over IPv6 is the IPv4 address that it is.
+
+    Raises:
+        OSError: if the peer is gone.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return Peer("", 0)
+    host, port, *_ = sock.getpeername()
+    return Peer(host.removeprefix("::ffff:") if "." in host else host, port)
 
 
 def _is_ragged_eof(error: trio.BrokenResourceError) -> bool:

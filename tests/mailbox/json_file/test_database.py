@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -138,13 +138,15 @@ def test_what_is_planted(path: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_two_at_once_make_one_store(path: Path, system: System, opened: ExitStack) -> None:
-    def listdir(call: object, *_: object) -> None:
+    def listdir(call: Callable[[], list[str]], *_: object) -> list[str]:
         """While the first one looks, the second one is faster."""
+        names = call()
         system.work()
         opened.enter_context(closing(Database(str(path), create=True)))
+        return names
 
     path.mkdir(mode=0o700)
-    system.hooks["listdir"] = lambda call, *_: (call(), listdir(call))[0]
+    system.hooks["listdir"] = listdir
     first = opened.enter_context(closing(Database(str(path), create=True)))
     assert first.journal.manifest.segments == (1,)
     write(first, account("ann"))
@@ -157,7 +159,6 @@ def test_every_call_of_opening_fails_once(path: Path, system: System) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
     for number in itertools.count(1):
         system.default = failure = Nth(number, errno.EIO)
-        system.hooks["close"] = lambda call, *_: call()
         try:
             with closing(Database(str(path), create=False)) as database:
                 assert names(database) == ["ann"]

@@ -113,6 +113,23 @@ def test_an_exception_inside_frees_the_lock(tmp_path: Path, lock: StoreLock) -> 
     assert is_free(tmp_path / "lock", exclusive=True)
 
 
+def test_who_dies_or_fails_at_work_is_noticed(lock: StoreLock, other: StoreLock) -> None:
+    with lock.hold(exclusive=True) as died:
+        assert not died
+    for _ in range(2):
+        with other.hold(exclusive=False) as died:
+            assert not died
+    with pytest.raises(ZeroDivisionError), lock.hold(exclusive=True):
+        raise ZeroDivisionError
+    for _ in range(2):
+        with other.hold(exclusive=False) as died:
+            assert died
+    with other.hold(exclusive=True) as died:
+        assert died
+    with lock.hold(exclusive=True) as died:
+        assert not died
+
+
 def test_a_lock_that_cannot_be_opened_leaves_nothing_open(root: files.Directory, tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "target")
     before = len(os.listdir("/proc/self/fd"))

@@ -44,7 +44,9 @@ HERE = Place(3, 100, 0, 0, None)  # without the length
 
 
 def new(uid: int = 7, copy: int = 0, *, blob: str | None = None, account: str = "ann") -> NewMessage[Place]:
-    return NewMessage(account, "INBOX", uid, frozenset({"\\Seen"}), 1_000_000_000, 12, HERE._replace(copy=copy, blob=blob))
+    return NewMessage(
+        account, "INBOX", uid, frozenset({"\\Seen"}), 1_000_000_000, 12, HERE._replace(copy=copy, blob=blob)
+    )
 
 
 def delivery(body: bytes, *prefixes: bytes) -> bytes:
@@ -56,8 +58,10 @@ def delivery(body: bytes, *prefixes: bytes) -> bytes:
 OPERATIONS: list[tuple[Operation[Place], str]] = [
     (
         CreateAccount("ann", "Ann ü", ("ann@x",), "$scrypt$", None, 1),
-        '"type":"create_account","name":"ann","description":"Ann \\u00fc","addresses":["ann@x"],'
-        '"credentials":"$scrypt$","quota":null,"uid_validity":1',
+        (
+            '"type":"create_account","name":"ann","description":"Ann \\u00fc","addresses":["ann@x"],'
+            '"credentials":"$scrypt$","quota":null,"uid_validity":1'
+        ),
     ),
     (DeleteAccount("ann"), '"type":"delete_account","name":"ann"'),
     (SetCredentials("ann", None), '"type":"set_credentials","account":"ann","credentials":null'),

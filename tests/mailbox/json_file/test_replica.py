@@ -24,7 +24,9 @@ from trio_smtp.mailbox.store import INBOX
 def delivery(uid: int, size: int = 10, *, mailbox: str = INBOX, blob: str | None = None) -> bytes:
     place = Place(0, 0, 0, 0, None)
     message = NewMessage("ann", mailbox, uid, frozenset(), 0, size, place)
-    return encode_delivery([message], [b""], encode_body(b"") if blob is None else b'"blob":{"name":"%s"}}' % blob.encode())
+    return encode_delivery(
+        [message], [b""], encode_body(b"") if blob is None else b'"blob":{"name":"%s"}}' % blob.encode()
+    )
 
 
 @pytest.fixture

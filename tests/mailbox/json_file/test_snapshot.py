@@ -27,7 +27,9 @@ HISTORY: list[Operation[Place]] = [
     CreateAccount("ann", "Ann", ("ann@x",), "hash", 1000, 1),
     CreateAccount("bob", "", (), None, None, 2),
     CreateMailbox("ann", "Sent", 3),
-    AddMessages([NewMessage("ann", INBOX, uid, frozenset({"a"}), uid, 10, Place(1, uid, 3, 4, None)) for uid in (1, 5)]),
+    AddMessages(
+        [NewMessage("ann", INBOX, uid, frozenset({"a"}), uid, 10, Place(1, uid, 3, 4, None)) for uid in (1, 5)]
+    ),
     AddMessages([NewMessage("ann", "Sent", 2, frozenset(), 0, 10, Place(1, 2, 3, 4, "blob"))]),
     SpendUids("bob", INBOX, 9),
     SetReadOnly("ann", "Sent", True),

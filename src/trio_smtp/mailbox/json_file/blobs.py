@@ -42,7 +42,7 @@ class NewBlob:
             self.discard()
             raise
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Add to it."""
         files.write_at(self._fd, self._size, data)
         self._size += len(data)

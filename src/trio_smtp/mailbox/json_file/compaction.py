@@ -80,7 +80,7 @@ class Compaction:
         with contextlib.closing(Journal(database.root, database.segments)) as since:
             since.load()
             since.seek(self._live, 0, 0)
-            for record in since.read_on():
+            for record in since.read_on(sync=False):
                 replica.replay(*record)
             segments = since.manifest.segments
         newer = segments[segments.index(self._live) :]

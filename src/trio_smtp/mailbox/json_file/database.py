@@ -57,10 +57,10 @@ class Database:
             opened.callback(self.journal.close)
             self.replica = Replica(_NOTHING)
             self._writing = False
-            with self._lock.hold(exclusive=is_new):
+            with self._lock.hold(exclusive=is_new) as writer_died:
                 if is_new and self._is_new(create):  # still
                     self.journal.create()
-                self._catch_up()
+                self._catch_up(writer_died)
             self._opened = opened.pop_all()
 
     def _is_new(self, create: bool) -> bool:
@@ -85,14 +85,14 @@ class Database:
     def refresh(self) -> None:
         """Make the replica current."""
         if not self.is_current():
-            with self._lock.hold(exclusive=False):
-                self._catch_up()
+            with self._lock.hold(exclusive=False) as writer_died:
+                self._catch_up(writer_died)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the lock to write, the replica current and the cursor of the journal at its end."""
-        with self._lock.hold(exclusive=True):
-            self._catch_up()
+        with self._lock.hold(exclusive=True) as writer_died:
+            self._catch_up(writer_died)
             if self.journal.cut_torn():
                 self.replica.burn_uids(1)
             self._writing = True
@@ -101,12 +101,12 @@ class Database:
             finally:
                 self._writing = False
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, writer_died: bool) -> None:
         self.journal.load()
         replica = self.replica
         if not self.journal.manifest.begins_with(replica.manifest):
             replica = load_snapshot(self.root, self.journal) or self._from_the_beginning()
-        damaged = sum(not replica.replay(*record) for record in self.journal.read_on())
+        damaged = sum(not replica.replay(*record) for record in self.journal.read_on(sync=writer_died))
         if damaged:
             replica.burn_uids(damaged)
         replica.manifest = self.journal.manifest

@@ -49,8 +49,8 @@ class Housekeeper:
     def compact(self) -> None:
         """Compact now; wait for another process that does it. Raises OSError, StoreUnavailable."""
         with self._busy:
-            files.lock(self._database.segments.fd, exclusive=True)
             try:
+                files.lock(self._database.segments.fd, exclusive=True)
                 self._compact()
             finally:
                 files.unlock(self._database.segments.fd)
@@ -73,7 +73,8 @@ class Housekeeper:
             self._swept = True
             self._try(self._sweep)
         self._dead_before = min(self._dead_before, replica.dead)  # it is less after a compaction
-        if max(replica.unsaved, replica.dead - self._dead_before) >= DUE and not self._busy.locked():
+        is_due = max(replica.unsaved, replica.dead - self._dead_before) >= DUE
+        if is_due and not (self._stopping or self._busy.locked()):
             replica.unsaved, self._dead_before = 0, replica.dead  # should it fail, it is not tried again at once
             thread = threading.Thread(target=self._try, args=[self._tidy], name="mail store housekeeper", daemon=True)
             with suppress(RuntimeError):  # the system has no thread to give
@@ -87,8 +88,8 @@ class Housekeeper:
                 return
             with ExitStack() as held:
                 held.callback(self._busy.release)
+                held.callback(files.unlock, self._database.segments.fd)
                 if files.try_lock(self._database.segments.fd):
-                    held.callback(files.unlock, self._database.segments.fd)
                     task()
         except (OSError, StoreError) as error:
             _log.warning("housekeeping in the mail store failed: %s", error)

@@ -7,8 +7,8 @@
   and could not be cut off.
 - In the live segment, what follows the last newline is *torn*: somebody died while writing it. Who reads ignores
   it, who is about to write cuts it off. A complete line is never cut off.
-- What others wrote is synced before it is believed: they may have died between their write and their sync.
-- After a failure that could leave a refused record behind, the journal is not `sound`, and whoever holds the lock
+- What was written by somebody who died is synced before it is believed.
+- After a failure that could leave a refused record behind, the journal is not sound, and whoever holds the lock
   may not let go of it until `mend` has worked: others would take the record for a good one and write behind it.
 
 A journal is a cursor too: `segment` and `end` say how far it was read, and that is where it is written.
@@ -84,6 +84,7 @@ class Journal:
         """Begin the journal of a new store."""
         if any(self._folder.stat(name).st_size > _MAX_MARK for name in self._folder.names()):
             raise StoreUnavailable(f"there is mail, but no {MANIFEST}")
+        self._root.sync()  # a manifest must not outlast the directories that it needs
         self._root.sync_name()
         self.manifest = Manifest(secrets.token_hex(8), ())
         self.begin_segment()
@@ -140,24 +141,27 @@ class Journal:
         self.segment, self._name = segment, segment_name(segment)
         self.last, self.end = last, end
 
-    def read_on(self) -> Iterator[tuple[int, int, bytes]]:
+    def read_on(self, *, sync: bool) -> Iterator[tuple[int, int, bytes]]:
         """Move the cursor to the end, and give what it passes: segment, offset, line.
 
         A sealed segment that is too short gives a last line that is no record.
+
+        Args:
+            sync: first, because it may not be on disk.
         """
         while (sealed_end := self._sealed_end()) is not None:
-            yield from self._read_to(sealed_end)
+            yield from self._read_to(sealed_end, sync)
             if self.end < sealed_end:
                 yield self.segment, self.end, b""
             self.seek(self._next(), 0, 0)
-        yield from self._read_to(None)
+        yield from self._read_to(None, sync)
 
-    def _read_to(self, sealed_end: int | None) -> Iterator[tuple[int, int, bytes]]:
+    def _read_to(self, sealed_end: int | None, sync: bool) -> Iterator[tuple[int, int, bytes]]:
         with self._folder.opened(self._name) as fd:
             end = files.size(fd) if sealed_end is None else sealed_end
             if end < self.end:
                 raise OSError(errno.EIO, "is shorter than it was", self._name)
-            if end > self.end:
+            if sync and end > self.end:
                 files.sync_data(fd)
             for offset, line in files.lines(fd, self.end, end):
                 if sealed_end is None and not line.endswith(b"\n"):
@@ -186,8 +190,7 @@ class Journal:
 
     # --- writing
 
-    @property
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether nothing refused can come back."""
         return not (self._refused or self._doubtful)
 
@@ -237,7 +240,7 @@ class Journal:
         return True
 
     def mend(self) -> None:
-        """Become `sound` after a failure; raises OSError when that fails too."""
+        """Become sound after a failure; raises OSError when that fails too."""
         if self._doubtful:
             self._adopt()
             if self.manifest.segments[-1] != self.segment:  # a new segment that counts after all

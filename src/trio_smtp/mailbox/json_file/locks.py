@@ -7,6 +7,9 @@ A mutex goes with each, because threads of a process share its descriptors and w
 The two files are never replaced or removed, for a lock on a file without a name excludes nobody. After a fork a
 process opens its own, for an inherited descriptor shares the lock of its parent. To wait here may take long:
 threads only.
+
+The lock of the dead is free at once. So a writer leaves a mark in the file `lock` as long as it is at work: who finds
+it knows that what the dead one wrote may never have been synced.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from trio_smtp.mailbox.json_file import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_AT_WORK, _IDLE = b"w", b"-"
 
 
 class StoreLock:
@@ -35,13 +40,18 @@ class StoreLock:
         self._mutex = threading.Lock()
 
     @contextmanager
-    def hold(self, *, exclusive: bool) -> Iterator[None]:
-        """Wait for the lock and hold it."""
+    def hold(self, *, exclusive: bool) -> Iterator[bool]:
+        """Wait for the lock and hold it; gives whether the last one who wrote died at work, or failed."""
         with ExitStack() as held:
             with self._gate_mutex, _flock(self._gate, exclusive=True):
                 held.enter_context(self._mutex)
                 held.enter_context(_flock(self._lock, exclusive=exclusive))
-            yield
+            died = files.read_at(self._lock, 0, len(_AT_WORK)) == _AT_WORK
+            if exclusive:
+                files.write_at(self._lock, 0, _AT_WORK)
+            yield died
+            if exclusive:
+                files.write_at(self._lock, 0, _IDLE)
 
     def close(self) -> None:
         """Let go of the files when no thread uses them."""
@@ -52,8 +62,8 @@ class StoreLock:
 
 @contextmanager
 def _flock(fd: int, *, exclusive: bool) -> Iterator[None]:
-    files.lock(fd, exclusive=exclusive)
     try:
+        files.lock(fd, exclusive=exclusive)
         yield
     finally:
         files.unlock(fd)

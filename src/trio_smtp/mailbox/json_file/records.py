@@ -139,7 +139,7 @@ def encode_delivery(messages: Sequence[NewMessage[Place]], prefixes: Sequence[by
     return frame(head.encode() + content)
 
 
-def encode_body(body: bytes) -> bytes:
+def encode_body(body: bytes | bytearray) -> bytes:
     """The end of a delivery's line, with the body in it."""
     return f"{_octets('body', body)}}}".encode()
 
@@ -149,7 +149,7 @@ def encode_blob(blob: BlobInfo) -> bytes:
     return b'"blob":%s}' % json.dumps(blob._asdict(), separators=(",", ":")).encode()
 
 
-def _octets(name: str, octets: bytes) -> str:
+def _octets(name: str, octets: bytes | bytearray) -> str:
     if octets.isascii():
         return f'"{name}":{json.dumps(octets.decode("ascii"))}'
     return f'"{name}64":"{base64.b64encode(octets).decode("ascii")}"'

@@ -116,11 +116,13 @@ class JSONFileStore(IndexedStore[Place]):
         await self._in_thread(engine.housekeeper.compact, self._bodies, abandon=True)
 
     async def aclose(self) -> None:
-        engine = None if self._closed else self._engine
+        if self._closed:
+            return
         self._closed = True
-        if engine is not None:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING):
-                await self._in_thread(engine.stop, self._looks, abandon=True)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING):
+            async with self._opening:  # somebody may be at it
+                if self._engine is not None:
+                    await self._in_thread(self._engine.stop, self._looks, abandon=True)
 
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
         return await self._until_found(bind(super().get_message, account, mailbox, uid))
@@ -188,16 +190,20 @@ class JSONFileStore(IndexedStore[Place]):
     # --- engine room
 
     async def _open(self) -> _Engine:
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        if self._engine is None:
-            async with self._opening:
-                if self._engine is None:
-                    self._engine = await self._in_thread(bind(_Engine.start, self._path, self._create), self._looks)
-                    self._pid = os.getpid()
+        if self._engine is None or self._closed:
+            return await self._start()
         if self._pid != os.getpid():
             raise RuntimeError("a store that was used before a fork cannot be used after it")
         return self._engine
+
+    async def _start(self) -> _Engine:
+        async with self._opening:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            if self._engine is None:
+                self._engine = await self._in_thread(bind(_Engine.start, self._path, self._create), self._looks)
+                self._pid = os.getpid()
+            return self._engine
 
     async def _write(self, change: Change[R]) -> R:
         return await (await self._open()).writer.commit(change)
@@ -219,8 +225,7 @@ class _JSONDelivery(Delivery):
     def __init__(self, store: JSONFileStore, new_mail: Callable[..., NewMail]) -> None:
         self._store = store
         self._new_mail = new_mail
-        self._pieces: list[bytes] = []
-        self._size = 0  # of the pieces
+        self._body = bytearray()  # what is not in the blob
         self._blob: NewBlob | None = None
         self._ended = False
 
@@ -228,7 +233,7 @@ class _JSONDelivery(Delivery):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended = True
-        self._pieces.clear()
+        self._body = bytearray()
         blob, self._blob = self._blob, None
         if blob is not None:
             with trio.CancelScope(shield=True):
@@ -236,15 +241,14 @@ class _JSONDelivery(Delivery):
 
     async def write(self, chunk: bytes) -> None:
         self._check()
-        self._pieces.append(chunk)
-        self._size += len(chunk)
-        if self._size > INLINE:
+        self._body += chunk
+        if len(self._body) > INLINE:
             await self._spill()
 
     async def commit(self) -> list[Delivered | StoreError]:
         self._check()
         if self._blob is None:
-            mail = self._new_mail(size=self._size, content=encode_body(b"".join(self._pieces)), blob=None)
+            mail = self._new_mail(size=len(self._body), content=encode_body(self._body), blob=None)
         else:
             await self._spill()
             info = await self._store._run(self._blob.seal)
@@ -260,9 +264,8 @@ class _JSONDelivery(Delivery):
         """Write what is in memory to the blob. What could not be written stays, and is written the next time."""
         if self._blob is None:
             self._blob = await self._store._new_blob()
-        await self._store._run(bind(self._blob.write, b"".join(self._pieces)))
-        self._pieces.clear()
-        self._size = 0
+        await self._store._run(bind(self._blob.write, self._body))
+        self._body = bytearray()
 
     def _check(self) -> None:
         if self._ended:

@@ -14,6 +14,7 @@ again.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import logging
 import threading
@@ -39,13 +40,20 @@ SEGMENT_OCTETS = 64 * 1024 * 1024  # a segment that has reached this is sealed
 GROUP_OCTETS = 16 * 1024 * 1024  # a group that has reached this is written
 RETRY = 1.0  # seconds between attempts to undo a failed write
 
+Sleeping = dict[trio.lowlevel.TrioToken, list[trio.lowlevel.Task]]
+"""The tasks that wait, by the run that they belong to."""
+
 _log = logging.getLogger(__name__)
 
 
-class _Request:
+class _Request(abc.ABC):
     """What is in the queue, and why it failed if it did."""
 
     error: Exception | None = None
+
+    @abc.abstractmethod
+    def add_to(self, sleeping: Sleeping) -> None:
+        """Wake who waits for it at once, or add it to those who are woken together."""
 
 
 class _Commit(_Request, Generic[R]):
@@ -55,8 +63,11 @@ class _Commit(_Request, Generic[R]):
 
     def __init__(self, change: Change[R]) -> None:
         self._change = change
-        self.task = trio.lowlevel.current_task()
-        self.token = trio.lowlevel.current_trio_token()
+        self._task = trio.lowlevel.current_task()
+        self._token = trio.lowlevel.current_trio_token()
+
+    def add_to(self, sleeping: Sleeping) -> None:
+        sleeping.setdefault(self._token, []).append(self._task)
 
     def prepare(self, database: Database, offset: int) -> tuple[Operation[Place], bytes]:
         index, segment = database.replica.index, database.journal.segment
@@ -73,11 +84,14 @@ class _Job(_Request, Generic[R]):
         self._function = function
         self.done = threading.Event()
 
+    def add_to(self, sleeping: Sleeping) -> None:
+        self.done.set()
+
     def run(self) -> None:
         try:
             self.result = self._function()
-        except OSError:
-            raise
+        except OSError as error:
+            _fail([self], error)
         except Exception as error:  # noqa: BLE001 - it belongs to who gave the function
             self.error = error
 
@@ -158,6 +172,8 @@ class Writer:
             try:
                 with self._database.exclusive():
                     self._commit_group(taken)
+                    with contextlib.suppress(OSError):
+                        self._database.journal.mend()
                     _wake(taken)
                     taken.clear()
                     if self._mend():
@@ -194,14 +210,13 @@ class Writer:
             lines = [line for _, line in planned if line]
             if lines:
                 self._database.journal.append(lines)
-            for operation, line in planned:
-                self._database.replica.apply(operation, len(line))
-            if taken and isinstance(taken[-1], _Job):
-                taken[-1].run()
         except OSError as error:
             _fail(taken, error)
-            with contextlib.suppress(OSError):
-                self._database.journal.mend()
+            return
+        for operation, line in planned:
+            self._database.replica.apply(operation, len(line))
+        if taken and isinstance(taken[-1], _Job):
+            taken[-1].run()
 
     def _plan(self, taken: list[_Request]) -> list[tuple[Operation[Place], bytes]]:
         """Take a group and prepare what is in it."""
@@ -227,7 +242,7 @@ class Writer:
     def _mend(self) -> bool:
         """Do not go on before the journal is sound; False if it is not, and time to end."""
         journal = self._database.journal
-        while not journal.sound:
+        while not journal.is_sound():
             self._wait(RETRY)
             try:
                 journal.mend()
@@ -254,15 +269,12 @@ def _fail(requests: Iterable[_Request], error: Exception) -> None:
 
 
 def _wake(requests: Iterable[_Request]) -> None:
-    tasks: dict[trio.lowlevel.TrioToken, list[trio.lowlevel.Task]] = {}
+    sleeping: Sleeping = {}
     for request in requests:
-        if isinstance(request, _Job):
-            request.done.set()
-        elif isinstance(request, _Commit):
-            tasks.setdefault(request.token, []).append(request.task)
-    for token, sleeping in tasks.items():
+        request.add_to(sleeping)
+    for token, tasks in sleeping.items():
         with contextlib.suppress(trio.RunFinishedError):
-            token.run_sync_soon(_reschedule, sleeping)
+            token.run_sync_soon(_reschedule, tasks)
 
 
 def _reschedule(tasks: Iterable[trio.lowlevel.Task]) -> None:

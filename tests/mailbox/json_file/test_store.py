@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.mailbox.json_file.system import Nth, System
+from trio_smtp.mailbox.json_file import JSONFileStore
+from trio_smtp.mailbox.json_file.store import INLINE, _JSONDelivery
+from trio_smtp.mailbox.store import INBOX, Delivered, NoSuchAccount, Search, StoreUnavailable, Target
+
+LARGE = bytes(range(256)) * (INLINE // 256) + b"!"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[JSONFileStore]:
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        await store.set_password("ann", None)  # so that the first tidying up is over
+        yield store
+
+
+async def add(store: JSONFileStore, content: bytes) -> int:
+    return (await store.append_message("ann", INBOX, content)).uid
+
+
+async def contents(store: JSONFileStore) -> list[bytes]:
+    listed = await store.list_messages("ann", INBOX)
+    return [(await store.get_message("ann", INBOX, each.uid)).content for each in listed]
+
+
+def blobs(path: Path) -> list[str]:
+    return os.listdir(path / "blobs")
+
+
+# --- opening and closing
+
+
+async def test_nothing_happens_before_the_first_use(path: Path) -> None:
+    store = JSONFileStore(path)
+    assert store.damage == ()
+    assert not path.exists()
+    await store.aclose()
+    assert not path.exists()
+
+
+async def test_the_first_use_opens(path: Path) -> None:
+    store = JSONFileStore(str(path))
+    async with trio.open_nursery() as nursery:
+        for name in ("ann", "bob", "carl"):
+            nursery.start_soon(store.create_account, name)
+    assert len(await store.list_accounts()) == 3
+    await store.aclose()
+
+
+async def test_entering_opens(path: Path) -> None:
+    async with JSONFileStore(path):
+        assert path.exists()
+
+
+async def test_what_cannot_be_opened(path: Path, tmp_path: Path) -> None:
+    for store, match in (
+        (JSONFileStore(path, create=False), "No such file or directory"),
+        (JSONFileStore(path / "deeper"), "No such file or directory"),
+        (JSONFileStore(Path(__file__)), "Not a directory"),
+        (JSONFileStore(Path(__file__).parent), "neither a store nor empty"),
+    ):
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match=match):
+                await store.list_accounts()
+        await store.aclose()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_store_that_is_closed(path: Path) -> None:
+    descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        delivery = store.deliver([Target("ann")])
+        await delivery.write(b"x")
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert "mail store writer" not in {thread.name for thread in threading.enumerate()}
+    assert threading.active_count() >= threads
+    for attempt in (store.list_accounts(), store.create_account("bob"), store.compact(), delivery.commit()):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await attempt
+
+
+async def test_closing_finishes_what_waits(path: Path) -> None:
+    store = JSONFileStore(path)
+    await store.create_account("ann")
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(add, store, b"%d" % number)
+        await trio.testing.wait_all_tasks_blocked()
+        await store.aclose()
+    async with JSONFileStore(path) as again:
+        assert len(await contents(again)) == 20
+
+
+async def test_closing_while_somebody_opens(path: Path, system: System) -> None:
+    store = JSONFileStore(path)
+    reached, resumed = threading.Event(), threading.Event()
+
+    async def refused() -> None:
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await store.list_accounts()
+
+    def mkdir(call: Callable[[], None], *_: object) -> None:
+        reached.set()
+        resumed.wait()
+        call()
+
+    system.hooks["mkdir"] = mkdir
+    descriptors = len(os.listdir("/proc/self/fd"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.list_accounts)
+        await trio.to_thread.run_sync(reached.wait)
+        nursery.start_soon(store.aclose)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(refused)
+        await trio.testing.wait_all_tasks_blocked()
+        resumed.set()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+async def test_closing_when_cancelled(path: Path) -> None:
+    store = JSONFileStore(path)
+    await store.create_account("ann")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.aclose()
+    assert "mail store writer" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_closing_does_not_wait_for_ever(
+    store: JSONFileStore, path: Path, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has the lock and does not give it."""
+    monkeypatch.setattr("trio_smtp.mailbox.json_file.store._CLOSING", 0)
+    released = threading.Event()
+
+    def flock(call: Callable[[], Any], *_: object) -> None:
+        released.wait()
+        call()
+
+    system.hooks["flock"] = flock
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(add, store, b"x")
+        await trio.testing.wait_all_tasks_blocked()
+        await store.aclose()
+        released.set()
+
+
+async def test_use_after_a_fork(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(RuntimeError, match="fork"):
+        await store.list_accounts()
+
+
+# --- looking
+
+
+async def test_a_look_needs_no_thread(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(trio.to_thread, "run_sync")
+        assert await store.count_messages("ann", INBOX) == 0
+        assert await store.find_account("ann@x") is None
+
+
+async def test_other_processes(store: JSONFileStore, path: Path) -> None:
+    async with JSONFileStore(path) as other:
+        for number in range(5):
+            writer, reader = (store, other) if number % 2 else (other, store)
+            uid = await add(writer, b"%d" % number)
+            assert await reader.count_messages("ann", INBOX) == uid == number + 1
+            assert (await reader.get_message("ann", INBOX, uid)).content == b"%d" % number
+
+
+async def test_a_look_that_waits_can_be_cancelled(store: JSONFileStore, path: Path, system: System) -> None:
+    async with JSONFileStore(path) as other:
+        await add(other, b"x")
+        released = threading.Event()
+        system.hooks["flock"] = lambda call, *_: (released.wait(), call())
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.list_accounts)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        released.set()
+        assert await store.count_messages("ann", INBOX) == 1
+
+
+async def test_header_fields_are_remembered(store: JSONFileStore, system: System) -> None:
+    await add(store, b"Subject: one\r\n\r\n")
+    before = await store.list_messages("ann", INBOX)
+    read: list[int] = []
+
+    def pread(call: Callable[[], bytes], _: int, length: int, *__: object) -> bytes:
+        read.append(length)
+        return call()
+
+    system.hooks["pread"] = pread
+    await store.set_flags("ann", INBOX, 1, ["a"])
+    [listed] = await store.list_messages("ann", INBOX)
+    assert listed.subject == "one"
+    assert listed.flags == {"a"}
+    assert listed != before[0]
+    assert read == [1], "the mark in the lock, and nothing else"
+
+
+# --- bodies
+
+
+@pytest.mark.parametrize(("size", "in_a_blob"), [(INLINE, False), (INLINE + 1, True), (3 * INLINE, True)])
+async def test_where_a_body_goes(store: JSONFileStore, path: Path, size: int, in_a_blob: bool) -> None:
+    body = os.urandom(size)
+    for step in (size, 10_000):
+        async with store.deliver([Target("ann", INBOX, b"pre")]) as delivery:
+            for start in range(0, size, step):
+                await delivery.write(body[start : start + step])
+            await delivery.commit()
+    assert await contents(store) == [b"pre" + body] * 2
+    assert len(blobs(path)) == (2 if in_a_blob else 0)
+
+
+async def test_a_large_body_is_not_kept_in_memory(store: JSONFileStore) -> None:
+    async with store.deliver([Target("ann")]) as delivery:
+        assert isinstance(delivery, _JSONDelivery)
+        for _ in range(100):
+            await delivery.write(bytes(10_000))
+            assert len(delivery._body) <= INLINE
+
+
+async def test_a_blob_that_nobody_wants(store: JSONFileStore, path: Path) -> None:
+    for targets, partial in (([], False), ([Target("nobody")], True)):
+        async with store.deliver(targets, partial=partial) as delivery:
+            await delivery.write(LARGE)
+            assert len(blobs(path)) == 1
+            await delivery.commit()
+        assert blobs(path) == []
+    with pytest.raises(NoSuchAccount):
+        async with store.deliver([Target("nobody")]) as delivery:
+            await delivery.write(LARGE)
+            await delivery.commit()
+    assert blobs(path) == []
+    with trio.CancelScope() as scope:
+        async with store.deliver([Target("ann")]) as delivery:
+            await delivery.write(LARGE)
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert blobs(path) == []
+
+
+async def test_a_commit_that_was_refused_can_be_tried_again(store: JSONFileStore, system: System, path: Path) -> None:
+    for body in (b"small", LARGE):
+        async with store.deliver([Target("ann")]) as delivery:
+            await delivery.write(body)
+            system.fail("fdatasync", errno.EIO)
+            with pytest.raises(StoreUnavailable):
+                await delivery.commit()
+            [result] = await delivery.commit()
+            assert isinstance(result, Delivered)
+            for attempt in (delivery.commit(), delivery.write(b"x")):
+                with pytest.raises(RuntimeError, match="ended"):
+                    await attempt
+    assert await contents(store) == [b"small", LARGE]
+    async with JSONFileStore(path) as again:
+        assert await contents(again) == [b"small", LARGE]
+
+
+async def test_a_blob_that_was_not_synced_is_not_believed(store: JSONFileStore, system: System, path: Path) -> None:
+    async with store.deliver([Target("ann")]) as delivery:
+        await delivery.write(LARGE)
+        system.fail("fsync", errno.EIO)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await delivery.commit()
+    assert await contents(store) == []
+    assert blobs(path) == []
+
+
+async def test_a_write_that_was_refused_can_be_tried_again(store: JSONFileStore, system: System) -> None:
+    async with store.deliver([Target("ann")]) as delivery:
+        for call in ("open", "pwrite"):
+            system.fail(call, errno.ENOSPC)
+            with pytest.raises(StoreUnavailable):
+                await delivery.write(LARGE)
+        await delivery.commit()
+    assert await contents(store) == [LARGE * 2]
+
+
+# --- damage
+
+
+async def test_a_damaged_message_hides_no_other(store: JSONFileStore, path: Path) -> None:
+    for number in range(3):
+        await add(store, b"Subject: number %d\r\n\r\nbody" % number)
+    segment = path / "journal/000001.jsonl"
+    segment.write_bytes(segment.read_bytes().replace(b"number 1", b"number 7"))
+    assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["number 0", "", "number 2"]
+    assert [each.uid for each in await store.find_messages("ann", INBOX, Search(text="body"))] == [1, 3]
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        await store.get_message("ann", INBOX, 2)
+    [damage] = store.damage
+    assert (damage.segment, damage.reason) == (1, "the checksum is wrong")
+
+
+async def test_a_blob_that_is_missing_hides_no_message(store: JSONFileStore, path: Path) -> None:
+    for content in (b"Subject: one\r\n\r\n", LARGE, b"Subject: three\r\n\r\n"):
+        await add(store, content)
+    [blob] = blobs(path)
+    (path / "blobs" / blob).unlink()
+    assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["one", "", "three"]
+    with pytest.raises(StoreUnavailable, match="missing"):
+        await store.get_message("ann", INBOX, 2)
+    assert [damage.reason for damage in store.damage] == ["its file is missing"]
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE])
+async def test_a_body_that_cannot_be_read_now(store: JSONFileStore, system: System, error: int) -> None:
+    await add(store, b"Subject: one\r\n\r\n")
+    for call in ("open", "pread"):
+        system.fail(call, error)
+        with pytest.raises(StoreUnavailable, match="made to fail"):
+            await store.get_message("ann", INBOX, 1)
+    assert (await store.get_message("ann", INBOX, 1)).content == b"Subject: one\r\n\r\n"
+    assert store.damage == ()
+
+
+# --- every fault once
+
+
+async def attempt(store: JSONFileStore, number: int, expected: list[bytes]) -> None:
+    """A small and a large message; what is accepted is expected to stay."""
+    for content in (b"small %d" % number, LARGE + b"%d" % number):
+        try:
+            async with store.deliver([Target("ann"), Target("bob")]) as delivery:
+                await delivery.write(content)
+                await delivery.commit()
+        except StoreUnavailable:
+            pass
+        else:
+            expected.append(content)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("segment_octets", [64 * 1024 * 1024, 1], ids=["one segment", "many segments"])
+async def test_every_call_fails_once(
+    store: JSONFileStore,
+    path: Path,
+    system: System,
+    monkeypatch: pytest.MonkeyPatch,
+    after: bool,
+    segment_octets: int,
+) -> None:
+    """Whichever call fails: what was accepted is there, what was refused is not, and the next message is accepted."""
+    await store.create_account("bob")
+    monkeypatch.setattr("trio_smtp.mailbox.json_file.writer.SEGMENT_OCTETS", segment_octets)
+    expected: list[bytes] = []
+    for number in itertools.count(1):
+        system.default = failure = Nth(number, errno.ENOSPC, after=after)
+        await attempt(store, number, expected)
+        has_failed = failure.has_failed
+        system.work()
+        assert await store.count_messages("ann", INBOX) == len(expected)
+        await attempt(store, 1000 + number, expected)
+        assert expected[-2] == b"small %d" % (1000 + number)
+        if not has_failed:
+            break
+    assert await contents(store) == expected
+    async with JSONFileStore(path) as again:
+        assert await contents(again) == expected
+        await again.set_password("ann", None)
+        await again.set_password("ann", None)  # the writer has tidied up after the first one
+        assert len(blobs(path)) == sum(len(content) > INLINE for content in expected)
+
+
+@pytest.mark.parametrize("failing", [("pwrite",), ("fdatasync", "ftruncate"), ("fdatasync", "fsync"), ("open",)])
+async def test_the_same_calls_fail_until_cured(
+    store: JSONFileStore, path: Path, system: System, failing: tuple[str, ...]
+) -> None:
+    await store.create_account("bob")
+    expected: list[bytes] = []
+    for number in range(5):
+        for call in failing:
+            system.fail(call, errno.EIO, times=10_000)
+        await attempt(store, number, expected)
+        await attempt(store, 100 + number, expected)
+        system.work()
+        await attempt(store, 1000 + number, expected)
+        assert expected[-2] == b"small %d" % (1000 + number)
+    assert len(expected) == 10
+    assert await contents(store) == expected
+    async with JSONFileStore(path) as again:
+        assert await contents(again) == expected

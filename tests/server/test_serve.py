@@ -1,0 +1,268 @@
+"""The ways to start a server, and what each gives and takes."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.server.tools import Recorder, begin, connected, deliver, hosts, take
+from trio_smtp.handler import Handler, Peer, Session
+from trio_smtp.protocol import Config
+from trio_smtp.server import Server, bind_sockets, open_server, serve_smtp, serve_sockets, serve_stream
+from trio_smtp.testing.client import ScriptedClient, open_session
+
+
+class Noting(Handler):
+    """Notes its session."""
+
+    sessions: list[Session] = []  # noqa: RUF012 - emptied by the fixture
+
+    async def connect(self) -> None:
+        self.sessions.append(self.session)
+
+
+@pytest.fixture
+def sessions() -> list[Session]:
+    Noting.sessions.clear()
+    return Noting.sessions
+
+
+# --- serve_smtp
+
+
+async def test_start_gives_the_server() -> None:
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve_smtp, take, 0)
+        assert isinstance(server, Server)
+        assert server.port > 0
+        assert ("127.0.0.1", server.port) in server.addresses
+        assert server.addresses == [(host, server.port) for host in hosts(server)]
+        for host in hosts(server):
+            async with connected(server, host) as client:
+                await begin(client)
+                await deliver(client)
+        nursery.cancel_scope.cancel()
+
+
+async def test_it_returns_after_a_drain() -> None:
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve_smtp, take, 0)
+        await server.aclose()
+
+
+async def test_a_given_port() -> None:
+    async with open_server(take) as other:
+        port = other.port
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(serve_smtp, take, port, host="127.0.0.1"))
+        assert server.addresses == [("127.0.0.1", port)]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_port_in_use() -> None:
+    async with open_server(take) as server:
+        with pytest.raises(OSError, match="in use"):
+            await serve_smtp(take, server.port)
+
+
+class NoBinding(Exception):
+    """A socket would have been bound."""
+
+
+@pytest.mark.parametrize(
+    ("handler", "options", "error"),
+    [
+        (None, {}, TypeError),
+        (lambda mail: None, {}, TypeError),
+        (Handler(), {}, TypeError),
+        (take, {"implicit_tls": True}, ValueError),
+        (take, {"max_conections": 5}, TypeError),
+        (take, {"hostname": "mx.example.com"}, TypeError),
+    ],
+)
+async def test_mistakes_are_found_before_anything_is_bound(
+    handler: Any, options: dict[str, Any], error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def bind(*arguments: object) -> None:
+        raise NoBinding
+
+    monkeypatch.setattr("trio_smtp.server.serve.bind_sockets", bind)
+    with pytest.raises(error):
+        await serve_smtp(handler, 0, **options)
+    with pytest.raises(error):
+        async with open_server(handler, **options):
+            raise AssertionError
+    with pytest.raises(error):
+        await serve_sockets(handler, [], **options)
+
+
+async def test_a_stream_has_no_listeners_options() -> None:
+    _, stream = trio.testing.memory_stream_pair()
+    with pytest.raises(TypeError, match="max_connections"):
+        await serve_stream(take, stream, max_connections=5)  # type: ignore[call-arg]  # that is the test
+
+
+# --- open_server
+
+
+async def test_open_server_drains_on_the_way_out() -> None:
+    async with open_server(take) as server, connected(server) as client:
+        await begin(client)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.aclose)
+            await client.expect_close("421 4.3.2")
+    with pytest.raises(OSError):  # noqa: PT011 - refused
+        await trio.open_tcp_stream("127.0.0.1", server.port)
+
+
+async def test_exceptions_come_out_as_they_are() -> None:
+    """Not in a group, and without waiting for clients."""
+    clients: list[ScriptedClient] = []
+    with pytest.raises(ZeroDivisionError):
+        async with open_server(take) as server:
+            clients.append(ScriptedClient(await trio.open_tcp_stream("127.0.0.1", server.port)))
+            await begin(clients[0])
+            raise ZeroDivisionError
+    async with clients[0] as client:
+        await client.expect_close("421 4.3.2")
+
+
+async def test_a_cancellation_passes_through() -> None:
+    port = 0
+    with trio.move_on_after(60) as scope:
+        async with open_server(take) as server, connected(server) as client:
+            port = server.port
+            await begin(client)
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    with pytest.raises(OSError):  # noqa: PT011 - refused
+        await trio.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_a_server_that_fails_ends_the_block() -> None:
+    async def fail(mail: object) -> None:
+        raise ValueError("mine")
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="mine"), flatten_subgroups=True):
+        async with open_server(fail, on_error="raise") as server, connected(server) as client:
+            await begin(client)
+            assert (await client.send_mail("a@b.example", ["c@d.example"], b"")).code == 421
+            await client.send_eof()
+            await trio.sleep_forever()
+
+
+async def test_two_servers_at_once() -> None:
+    async with open_server(take) as one, open_server(take, lmtp=True) as other:
+        async with connected(one) as client:
+            await client.expect("220 localhost ESMTP")
+        async with connected(other) as client:
+            await client.expect("220 localhost LMTP")
+
+
+# --- serve_sockets
+
+
+async def test_a_unix_socket(tmp_path: Path, sessions: list[Session]) -> None:
+    path = str(tmp_path / "lmtp")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(partial(serve_sockets, Noting, [sock], lmtp=True))
+            assert (server.addresses, server.port) == ([path], 0)
+            async with ScriptedClient(await trio.open_unix_socket(path)) as client:
+                await client.expect("220 localhost LMTP")
+                assert (await client.command("LHLO client.example")).code == 250
+            await server.aclose()
+    assert [session.peer for session in sessions] == [Peer("", 0)]
+
+
+async def test_sockets_that_are_bound_already() -> None:
+    sockets = await bind_sockets(0, "127.0.0.1")
+    sockets[0].setblocking(True)  # as from elsewhere
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(serve_sockets, take, sockets)
+        async with connected(server) as client:
+            await begin(client)
+            await deliver(client)
+        await server.aclose()
+    assert sockets[0].fileno() == -1
+
+
+async def test_an_ipv4_client_on_an_ipv6_socket_is_an_ipv4_client(sessions: list[Session]) -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(serve_sockets, Noting, [sock])
+            async with connected(server) as client:
+                await client.expect("220")
+            async with connected(server, "::1") as client:
+                await client.expect("220")
+            await server.aclose()
+    assert [session.peer.host for session in sessions] == ["127.0.0.1", "::1"]
+
+
+# --- serve_stream
+
+
+async def test_over_memory() -> None:
+    async with open_session(take, config=Config(hostname="mx.example.com")) as client:
+        await client.expect("220 mx.example.com ESMTP")
+        await client.command("EHLO client.example")
+        await deliver(client)
+        assert (await client.command("QUIT")).code == 221
+        await client.expect_close()
+
+
+async def test_lmtp() -> None:
+    async with open_session(take, lmtp=True) as client:
+        await client.expect("220 localhost LMTP")
+        assert (await client.command("EHLO client.example")).code == 500
+        assert (await client.command("LHLO client.example")).code == 250
+        assert (await client.send_mail("a@b.example", ["c@d.example"] * 2, b"")).code == 250
+        await client.expect("250 2.6.0")
+
+
+async def test_it_cooperates_with_trio_s_own_listeners(sessions: list[Session]) -> None:
+    """And knows the peer, an IPv4 address in IPv6 clothes too."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(trio.serve_listeners, partial(serve_stream, Noting), [listener]))
+            async with ScriptedClient(await trio.open_tcp_stream("127.0.0.1", sock.getsockname()[1])) as client:
+                await client.expect("220")
+                assert isinstance(client.stream, trio.SocketStream)
+                name = client.stream.socket.getsockname()
+                assert (await client.command("QUIT")).code == 221
+            nursery.cancel_scope.cancel()
+    assert [session.peer for session in sessions] == [Peer(*name)]
+
+
+async def test_a_client_that_is_gone_already() -> None:
+    """Asking a socket for its peer fails then; that must not come out, for it would end the listener."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        sock, _ = listener.accept()
+        client.close()
+        sock.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(OSError):  # noqa: PT011 - ENOTCONN
+            sock.getpeername()
+    await serve_stream(take, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+    assert sock.fileno() == -1 or sock.detach()
+
+
+async def test_a_cancelled_session_says_goodbye() -> None:
+    recorder = Recorder()
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_stream, recorder.factory, theirs)
+        client = ScriptedClient(ours)
+        await begin(client)
+        nursery.cancel_scope.cancel()
+    await client.expect_close("421 4.3.2")
+    assert recorder.calls == ["connect", "EHLO", "close"]

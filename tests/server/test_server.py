@@ -1,0 +1,320 @@
+"""Who is let in: limits, the file table, faults of accept; and that nothing is left behind."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import resource
+import socket
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.server.tools import begin, connected, deliver, no_connections, reset, take
+from trio_smtp.handler import Handler, Peer
+from trio_smtp.server import Server, open_server, serve_sockets
+from trio_smtp.server.settings import Settings
+from trio_smtp.testing.client import ScriptedClient
+
+TURNED_AWAY = "421 Too many connections, try again later"
+
+
+async def connect_from(host: str, server: Server) -> ScriptedClient:
+    """A client with an address of its own: all of 127.0.0.0/8 is this machine's."""
+    return ScriptedClient(await trio.open_tcp_stream("127.0.0.1", server.port, local_address=host))
+
+
+# --- how many
+
+
+async def test_more_than_so_many_connections_are_turned_away() -> None:
+    async with open_server(take, max_connections=2) as server, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(server)) for _ in range(2)]
+        for client in clients:
+            await begin(client)
+        async with connected(server) as third:
+            await third.expect_close(TURNED_AWAY)
+        assert (server.stats.connections, server.stats.connections_refused) == (2, 1)
+        for client in clients:
+            await deliver(client)
+        assert (await clients[0].command("QUIT")).code == 221
+        await clients[0].expect_close()
+        while server.connections > 1:
+            await wait_all_tasks_blocked()
+        async with connected(server) as fourth:
+            await begin(fourth)
+            await deliver(fourth)
+
+
+async def test_inside_tls_they_are_turned_away_without_a_word(server_tls: object) -> None:
+    options = {"ssl_context": server_tls, "implicit_tls": True, "max_connections": 1}
+    async with open_server(take, **options) as server:  # type: ignore[arg-type]  # options of several types
+        async with connected(server), connected(server) as second:
+            await second.expect_close()
+        await no_connections(server)
+
+
+async def test_more_than_so_many_from_one_address() -> None:
+    """Others are not affected, and a place that is given up is free again."""
+    async with open_server(take, max_connections_per_peer=2) as server, AsyncExitStack() as stack:
+        first, _ = [await stack.enter_async_context(connected(server)) for _ in range(2)]
+        async with connected(server) as third:
+            await third.expect_close(TURNED_AWAY)
+        async with await connect_from("127.0.0.2", server) as other:
+            await begin(other)
+            await deliver(other)
+        await begin(first)
+        assert (await first.command("QUIT")).code == 221
+        await first.expect_close()
+        while server.connections > 1:
+            await wait_all_tasks_blocked()
+        async with connected(server) as fourth:
+            await begin(fourth)
+
+
+async def test_loopback_is_not_counted_by_default() -> None:
+    async with open_server(take) as server, AsyncExitStack() as stack:
+        for _ in range(60):
+            client = await stack.enter_async_context(connected(server))
+            await client.expect("220")
+        assert server.connections == 60
+
+
+async def test_nobody_at_all() -> None:
+    async with open_server(take, max_connections_per_peer=0) as server, connected(server) as client:
+        await client.expect_close(TURNED_AWAY)
+
+
+@pytest.mark.parametrize(
+    ("host", "default", "everyone"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
+        ("192.0.2.2", "192.0.2.2", "192.0.2.2"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.1.2.3", "", "127.1.2.3"),
+        ("::1", "", "::/64"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64", "fe80::/64"),
+        ("", "", ""),
+    ],
+)
+def test_who_counts_as_one(host: str, default: str, everyone: str) -> None:
+    settings = Settings(Handler)
+    peer = Peer(host, 40000)
+    assert Server(settings, [], 10, None)._peer_key(peer) == default
+    assert Server(settings, [], 10, 5)._peer_key(peer) == everyone
+
+
+# --- the file table
+
+
+class Accepting(socket.socket):
+    """A listening socket whose accept fails as it is told."""
+
+    def fail(self, *errors: int) -> None:
+        self.errors = list(errors)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.errors:
+            number = self.errors.pop(0)
+            raise OSError(number, os.strerror(number))
+        return super().accept()
+
+
+def listening(*errors: int) -> Accepting:
+    sock = Accepting()
+    sock.fail(*errors)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen()
+    return sock
+
+
+async def test_a_client_that_gives_up_before_it_is_accepted_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    errors = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(serve_sockets, take, [listening(*errors)]))
+        async with connected(server) as client:
+            await begin(client)
+            await deliver(client)
+        await server.aclose()
+    assert not caplog.records
+
+
+async def test_a_client_that_gives_up_before_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be asked who it is, or cannot be told to go away."""
+    async with open_server(take) as server:
+        reset(socket.create_connection(("127.0.0.1", server.port)))
+        await wait_all_tasks_blocked()
+        assert (server.stats.connections, server.stats.connections_refused) == (0, 0)
+        monkeypatch.setattr(server, "_descriptor_limit", 0)
+        reset(socket.create_connection(("127.0.0.1", server.port)))
+        await wait_all_tasks_blocked()
+        assert (server.stats.connections, server.stats.connections_refused) == (0, 1)
+
+
+async def test_a_crowd_that_comes_all_at_once() -> None:
+    async with open_server(take) as server, AsyncExitStack() as stack:
+        crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(150)]
+        for sock in crowd:
+            sock.setblocking(False)
+            await trio.lowlevel.wait_readable(sock)
+            assert sock.recv(100).startswith(b"220")
+        assert server.connections == 150
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+async def test_a_full_file_table_pauses_the_listener(
+    number: int, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """It is looked at again once a second; those who wait are served then."""
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(serve_sockets, take, [listening(*[number] * 5)]))
+        async with connected(server) as client:
+            await client.expect("220")
+            assert trio.current_time() == 5
+            await begin_again(client)
+        await server.aclose()
+    assert len(caplog.records) == 5
+    assert "too many open files" in caplog.text
+
+
+async def begin_again(client: ScriptedClient) -> None:
+    assert (await client.command("EHLO client.example")).code == 250
+    await deliver(client)
+
+
+async def test_a_reserve_is_kept_for_the_store(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that would take the last descriptors is turned away; the next ones wait until another has ended."""
+    async with open_server(take) as server, connected(server) as first:
+        await begin(first)
+        monkeypatch.setattr(server, "_descriptor_limit", 0)
+        async with connected(server) as second:
+            await second.expect_close(TURNED_AWAY)
+            async with connected(server) as third:
+                await deliver(first)
+                monkeypatch.setattr(server, "_descriptor_limit", 1 << 20)
+                assert server.connections == 1
+                assert (await first.command("QUIT")).code == 221
+                await third.expect("220")
+    assert ["too many open files" in record.getMessage() for record in caplog.records] == [True]
+
+
+SERVER = """
+import logging, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+import trio, trio_smtp
+logging.basicConfig(format="%(created)f %(levelname)s %(message)s")
+
+async def on_mail(mail):
+    with open("/dev/null", "wb") as store:
+        store.write(mail.content)
+
+async def main():
+    async with trio_smtp.open_server(on_mail, host="127.0.0.1") as server:
+        print(server.port, flush=True)
+        await trio.to_thread.run_sync(sys.stdin.read)
+
+trio.run(main)
+"""
+
+
+def talk(sock: socket.socket, *commands: bytes) -> list[bytes]:
+    """Blocking, one command a turn; the first line of each reply."""
+    replies = []
+    for command in commands:
+        sock.sendall(command)
+        reply = sock.recv(4096)
+        while not reply.endswith(b"\r\n") or reply[-len(reply.splitlines()[-1]) - 2 :][3:4] != b" ":
+            reply += sock.recv(4096)
+        replies.append(reply[:3])
+    return replies
+
+
+MESSAGE = (b"MAIL FROM:<a@b.example>\r\n", b"RCPT TO:<c@d.example>\r\n", b"DATA\r\n", b"x\r\n.\r\n")
+
+
+def test_five_hundred_clients_and_sixty_four_descriptors() -> None:
+    """Those who are in can go on, the store too; the log stays short; and when the flood is over others get in."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 1000:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        address = ("127.0.0.1", int(process.stdout.readline()))
+        crowd: list[socket.socket] = []
+        try:
+            with socket.create_connection(address) as early:
+                assert early.recv(100).startswith(b"220")
+                assert talk(early, b"EHLO x\r\n") == [b"250"]
+                for _ in range(500):
+                    sock = socket.create_connection(address)
+                    crowd.append(sock)
+                for _ in range(20):
+                    assert talk(early, *MESSAGE) == [b"250", b"250", b"354", b"250"]
+                for sock in crowd:
+                    sock.close()
+                while True:
+                    with socket.create_connection(address) as late:
+                        if late.recv(100).startswith(b"421"):
+                            continue  # the crowd has not quite gone
+                        assert talk(late, b"EHLO x\r\n", *MESSAGE) == [b"250", b"250", b"250", b"354", b"250"]
+                        break
+            process.stdin.close()
+            process.wait()
+            complaints = process.stderr.read().decode().splitlines()
+        finally:
+            process.kill()
+            for sock in crowd:
+                sock.close()
+    assert process.returncode == 0
+    assert complaints
+    times = []
+    for line in complaints:
+        time, level, message = line.split(" ", 2)
+        assert (level, message.startswith("too many open files")) == ("WARNING", True), line
+        times.append(float(time))
+    assert all(later - earlier > 0.99 for earlier, later in itertools.pairwise(times))
+
+
+# --- nothing is left behind
+
+
+async def test_two_hundred_sessions_leave_nothing_behind() -> None:
+    descriptors = Path("/proc/self/fd")
+    async with open_server(take) as server:
+        async with connected(server) as client:  # so that all that is made once has been made
+            await begin(client)
+        await no_connections(server)
+        before = len(list(descriptors.iterdir())), trio.lowlevel.current_statistics().tasks_living
+        for number in range(20):
+            async with AsyncExitStack() as stack:
+                clients = [await stack.enter_async_context(connected(server)) for _ in range(10)]
+                for client in clients:
+                    await begin(client)
+                    await deliver(client)
+                    if number % 2:
+                        assert (await client.command("QUIT")).code == 221
+        await no_connections(server)
+        await wait_all_tasks_blocked()
+        assert server.stats.connections == 201
+        after = len(list(descriptors.iterdir())), trio.lowlevel.current_statistics().tasks_living
+    assert after == before
+    assert not server._per_peer

@@ -1,0 +1,412 @@
+"""Delivery into a store: who gets what, byte for byte, and what a client hears when the store refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+import trio
+
+from tests.server.tools import CONTENT, DATA, TRANSACTION, begin, deliver
+from trio_smtp.handler import Refuse
+from trio_smtp.mailbox import MemoryStore
+from trio_smtp.mailbox.store import INBOX, Delivered, Delivery, StoreError, StoreUnavailable, Target
+from trio_smtp.mailbox_handler import MailboxHandler
+from trio_smtp.protocol import Config, RcptTo, Reply
+from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
+
+UNKNOWN = "550 5.1.1 No such user here"
+EVERYTHING = bytes(range(256)) * 3
+
+
+@pytest.fixture
+async def store() -> MemoryStore:
+    store = MemoryStore()
+    await store.create_account("ann", addresses=["ann@example.com"])
+    await store.create_account("bob", addresses=["bob@example.com", "robert@example.org"])
+    await store.create_account("cid", addresses=["cid@example.net"], quota=100)
+    return store
+
+
+async def inbox(store: MemoryStore, account: str) -> list[bytes]:
+    """The messages, without the lines in front."""
+    uids = [summary.uid for summary in await store.list_messages(account, INBOX)]
+    return [(await store.get_message(account, INBOX, uid)).content for uid in uids]
+
+
+async def bodies(store: MemoryStore, account: str) -> list[bytes]:
+    return [
+        re.sub(rb"\AReturn-Path: .*\r\nDelivered-To: .*\r\nReceived: .*\r\n(\t.*\r\n)+", b"", content)
+        for content in await inbox(store, account)
+    ]
+
+
+async def counts(store: MemoryStore) -> list[int]:
+    return [await store.count_messages(account.name, INBOX) for account in await store.list_accounts()]
+
+
+async def lhlo(client: ScriptedClient) -> None:
+    await client.expect("220")
+    assert (await client.command("LHLO client.example")).code == 250
+
+
+async def send(client: ScriptedClient, *recipients: str, content: bytes = CONTENT) -> ClientReply:
+    return await client.send_mail("sender@example.com", recipients, content)
+
+
+# --- recipients
+
+
+@pytest.mark.parametrize(
+    ("recipient", "account"),
+    [
+        ("ann@example.com", "ann"),
+        ("ANN@Example.COM", "ann"),
+        ("robert@example.org", "bob"),
+        ("bob+tag@example.com", "bob"),
+        ("bob+a+b@example.com", "bob"),
+        ('"bob"@example.com', "bob"),
+        ("@relay.example:ann@example.com", "ann"),
+        ("postmaster", "ann"),
+        ("Postmaster", "ann"),
+        ("postmaster@example.com", "ann"),
+        ("POSTMASTER@EXAMPLE.ORG", "ann"),
+        ("eve@example.com", None),
+        ("ann@example.org", None),
+        ("ann@elsewhere.example", None),
+        ("postmaster@elsewhere.example", None),
+        ("ann+tag@example.org", None),
+        ("+tag@example.com", None),
+        ('"../../etc/passwd"@example.com', None),
+        ('"|sh"@example.com', None),
+    ],
+)
+async def test_recipients(store: MemoryStore, recipient: str, account: str | None) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        reply = await send(client, recipient)
+        if account is None:
+            assert str(reply) == UNKNOWN
+        else:
+            assert reply.code == 250
+            assert await bodies(store, account) == [CONTENT]
+
+
+async def test_unknown_recipients_do_not_spoil_the_others(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<eve@example.com>\r\nRCPT TO:<bob@example.com>\r\n")
+        await client.send(b"RCPT TO:<eve@example.com>\r\n" + DATA)
+        await client.expect("250", UNKNOWN, "250", UNKNOWN, "354", "250")
+    assert await counts(store) == [0, 1, 0]
+
+
+async def test_recipients_of_an_earlier_transaction_are_forgotten(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<ann@example.com>\r\nRSET\r\n" + TRANSACTION + DATA)
+        await client.expect("250", "250", "250", "250", "250", "354", "250")
+    assert await counts(store) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["bob", "gone"])
+async def test_the_postmaster_is_who_was_named(store: MemoryStore, name: str) -> None:
+    """And if that account is gone, still somebody (RFC 5321 §4.5.1)."""
+    async with open_session(MailboxHandler.factory(store, postmaster=name)) as client:
+        await begin(client)
+        assert (await send(client, "postmaster")).code == 250
+        assert (await send(client, "postmaster@example.net")).code == 250
+    assert await counts(store) == ([0, 2, 0] if name == "bob" else [2, 0, 0])
+
+
+async def test_the_postmaster_s_own_address_goes_first(store: MemoryStore) -> None:
+    await store.create_account("dan", addresses=["postmaster@example.com"])
+    async with open_session(MailboxHandler.factory(store, postmaster="bob")) as client:
+        await begin(client)
+        assert (await send(client, "postmaster@example.com")).code == 250
+    assert await counts(store) == [0, 0, 0, 1]
+
+
+async def test_a_store_without_accounts() -> None:
+    async with open_session(MailboxHandler.factory(MemoryStore())) as client:
+        await begin(client)
+        for recipient in ("postmaster", "ann@example.com", "postmaster@example.com"):
+            assert str(await send(client, recipient)) == UNKNOWN
+            assert (await client.command("RSET")).code == 250
+
+
+# --- what is stored
+
+
+async def test_the_lines_in_front(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> Clock:
+            return cls(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+    monkeypatch.setattr("trio_smtp.mailbox_handler.datetime", Clock)
+    async with open_session(MailboxHandler.factory(store), config=Config(hostname="mx.example.com")) as client:
+        await begin(client)
+        assert (await send(client, "robert+x@example.org")).code == 250
+    [content] = await inbox(store, "bob")
+    assert re.sub(rb" id [0-9a-f]+", b" id ID", content) == (
+        b"Return-Path: <sender@example.com>\r\n"
+        b"Delivered-To: robert+x@example.org\r\n"
+        b"Received: from client.example (local)\r\n"
+        b"\tby mx.example.com (trio-smtp) with ESMTP id ID\r\n"
+        b"\tfor <robert+x@example.org>;\r\n"
+        b"\tTue, 03 Feb 2026 04:05:06 +0000\r\n" + CONTENT
+    )
+
+
+async def test_each_copy_names_its_own_recipient_only(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        assert (await send(client, "ann@example.com", "bob@example.com")).code == 250
+    [for_ann], [for_bob] = await inbox(store, "ann"), await inbox(store, "bob")
+    assert b"Delivered-To: ann@example.com\r\n" in for_ann
+    assert b"bob@" not in for_ann
+    assert b"Delivered-To: bob@example.com\r\n" in for_bob
+    assert b"ann@" not in for_bob
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x\r\n",
+        b".\r\n..\r\n",
+        b"\r\n" * 100,
+        b"Return-Path: <forged@example.com>\r\n\r\n",
+        b"\x00\xff\r\n" * 1000,
+    ],
+)
+async def test_the_rest_is_byte_exact(store: MemoryStore, content: bytes) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await deliver(client, content)
+        size = len(EVERYTHING)
+        await client.send(TRANSACTION + b"BDAT %d LAST\r\n" % size + EVERYTHING)
+        await client.expect("250", "250", "250")
+    assert await bodies(store, "bob") == [content, EVERYTHING]
+
+
+async def test_a_large_message_is_written_in_pieces(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[int] = []
+    deliver_to = store.deliver
+
+    def deliver_slowly(targets: Sequence[Target], *, partial: bool = False) -> Delivery:
+        delivery = deliver_to(targets, partial=partial)
+        write = delivery.write
+
+        async def note(chunk: bytes) -> None:
+            pieces.append(len(chunk))
+            await write(chunk)
+
+        monkeypatch.setattr(delivery, "write", note)
+        return delivery
+
+    monkeypatch.setattr(store, "deliver", deliver_slowly)
+    content = b"0123456789\r\n" * 100_000
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await deliver(client, content)
+    assert await bodies(store, "bob") == [content]
+    assert max(pieces) <= 64 * 1024 + 2
+
+
+async def test_smtputf8(store: MemoryStore) -> None:
+    await store.create_account("dörte", addresses=["dörte@example.com"])
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await client.send("MAIL FROM:<grüße@example.com> SMTPUTF8\r\nRCPT TO:<dörte@example.com>\r\n".encode() + DATA)
+        await client.expect("250", "250", "354", "250")
+    [content] = await inbox(store, "dörte")
+    assert content.startswith("Return-Path: <grüße@example.com>\r\nDelivered-To: dörte@example.com\r\n".encode())
+    assert b"with UTF8SMTP id" in content
+
+
+# --- several accounts: all or nothing
+
+
+async def test_a_message_to_several_accounts(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        assert (await send(client, "ann@example.com", "bob@example.com")).code == 250
+        assert (
+            str(await send(client, "ann@example.com", "cid@example.net", content=b"x" * 1000))
+            == "452 4.2.2 Mailbox full"
+        )
+    assert await counts(store) == [1, 1, 0]
+
+
+async def test_one_mailbox_named_twice_gets_one_copy(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        recipients = ["bob@example.com", "robert@example.org", "bob+tag@example.com", "bob@example.com"]
+        assert (await send(client, *recipients)).code == 250
+    [content] = await inbox(store, "bob")
+    assert b"Delivered-To: bob@example.com\r\n" in content
+
+
+# --- LMTP: a reply for each
+
+
+async def test_lmtp(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store), lmtp=True) as client:
+        await lhlo(client)
+        recipients = ["ann@example.com", "cid@example.net", "bob@example.com", "robert@example.org"]
+        assert (await send(client, *recipients, content=b"x" * 1000)).code == 250
+        await client.expect("452 4.2.2 Mailbox full", "250 2.6.0", "250 2.6.0")
+        assert (await client.command("NOOP")).code == 250
+    assert await counts(store) == [1, 1, 0]
+
+
+async def test_lmtp_everybody_refuses(store: MemoryStore) -> None:
+    await store.set_read_only("ann", INBOX, True)
+    async with open_session(MailboxHandler.factory(store), lmtp=True) as client:
+        await lhlo(client)
+        assert str(await send(client, "ann@example.com", "cid@example.net", content=b"x" * 1000)).startswith(
+            "450 4.2.0"
+        )
+        await client.expect("452 4.2.2")
+    assert await counts(store) == [0, 0, 0]
+
+
+# --- refusals of the store
+
+
+async def test_a_read_only_mailbox(store: MemoryStore) -> None:
+    await store.set_read_only("bob", INBOX, True)
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        assert str(await send(client, "bob@example.com")) == "450 4.2.0 Mailbox temporarily unavailable"
+        await store.set_read_only("bob", INBOX, False)
+        await deliver(client)
+
+
+@pytest.mark.parametrize("moment", ["DATA", "the end"])
+async def test_an_account_that_goes_away_meanwhile(store: MemoryStore, moment: str) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await client.send(TRANSACTION)
+        await client.expect("250", "250")
+        if moment == "DATA":
+            await store.delete_account("bob")
+        await client.send(b"DATA\r\n")
+        await client.expect("354")
+        if moment == "the end":
+            await store.delete_account("bob")
+        await client.send(CONTENT + b".\r\n")
+        await client.expect(UNKNOWN)
+        assert (await client.command("NOOP")).code == 250
+
+
+def failing(error: Exception) -> Callable[..., Awaitable[None]]:
+    async def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    return fail
+
+
+class Broken(Delivery):
+    """A delivery that fails at one of its steps."""
+
+    def __init__(self, step: str, error: Exception) -> None:
+        self._step = step
+        self._error = error
+        self.left = False
+
+    async def __aexit__(self, *arguments: object) -> None:
+        self.left = True
+
+    async def write(self, chunk: bytes) -> None:
+        if self._step == "write":
+            raise self._error
+
+    async def commit(self) -> list[Delivered | StoreError]:
+        raise self._error
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+@pytest.mark.parametrize("step", ["find", "write", "commit"])
+async def test_a_store_that_is_down(
+    store: MemoryStore, step: str, lmtp: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """451 without a word of why, which is for the log: one line, escaped, and no traceback."""
+    error = StoreUnavailable("cannot write /var/secret:\nno space")
+    broken = Broken(step, error)
+    if step == "find":
+        monkeypatch.setattr(store, "find_account", failing(error))
+    else:
+        monkeypatch.setattr(store, "deliver", lambda targets, *, partial: broken)
+    async with open_session(MailboxHandler.factory(store), lmtp=lmtp) as client:
+        await (lhlo(client) if lmtp else begin(client))
+        assert str(await send(client, "ann@example.com", "bob@example.com")) == "451 4.3.0 Local error, try again later"
+        if lmtp and step != "find":
+            await client.expect("451 4.3.0 Local error")
+        assert (await client.command("NOOP")).code == 250
+    assert broken.left == (step != "find")
+    [record] = caplog.records
+    assert record.levelname == "ERROR"
+    assert not record.exc_info
+    assert record.getMessage().endswith(r"cannot write /var/secret:\nno space")
+    assert record.getMessage().isprintable()
+
+
+async def test_a_fault_of_the_store_is_451_too(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "find_account", failing(KeyError("secret")))
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        reply = await send(client, "ann@example.com")
+        assert reply.code == 451
+        assert "secret" not in str(reply)
+
+
+@pytest.mark.parametrize("end", [b"RSET\r\n", b"QUIT\r\n", b""])
+async def test_a_message_that_is_broken_off_leaves_nothing(store: MemoryStore, end: bytes) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 3\r\nabc" + end)
+        await client.send_eof()
+        await client.rest()
+    assert await counts(store) == [0, 0, 0]
+
+
+# --- a handler built on it
+
+
+async def test_a_subclass_may_refuse_what_it_would_take(store: MemoryStore) -> None:
+    class Picky(MailboxHandler):
+        async def rcpt(self, event: RcptTo) -> Reply | None:
+            reply = await super().rcpt(event)
+            if event.recipient.local_part == "ann":
+                raise Refuse(550, "Not for Ann", "5.7.1")
+            return reply
+
+    async with open_session(Picky.factory(store)) as client:
+        await begin(client)
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<ann@example.com>\r\nRCPT TO:<bob@example.com>\r\n" + DATA)
+        await client.expect("250", "550 5.7.1", "250", "354", "250")
+    assert await counts(store) == [0, 1, 0]
+
+
+async def test_the_clients_of_one_store_do_not_mix(store: MemoryStore) -> None:
+    """Ten sessions, their commands interleaved."""
+    async with trio.open_nursery() as nursery:
+
+        async def client(number: int) -> None:
+            async with open_session(MailboxHandler.factory(store)) as client:
+                await begin(client)
+                for _ in range(10):
+                    recipient = ("ann@example.com", "bob@example.com")[number % 2]
+                    assert (await send(client, recipient, content=b"%d\r\n" % number)).code == 250
+
+        for number in range(10):
+            nursery.start_soon(client, number)
+    assert sorted(await bodies(store, "ann")) == sorted(
+        b"%d\r\n" % number for number in (0, 2, 4, 6, 8) for _ in range(10)
+    )
+    assert await counts(store) == [50, 50, 0]

@@ -1,0 +1,93 @@
+"""The fixture for applications that send mail; nothing here is async, as there."""
+
+from __future__ import annotations
+
+import smtplib
+import threading
+from email.message import EmailMessage
+from importlib.metadata import entry_points
+
+import pytest
+
+from trio_smtp.testing.plugin import CatchingServer
+
+pytest_plugins = ["pytester"]
+
+TEST_OF_AN_APPLICATION = """
+import smtplib
+
+def send(host, port):
+    with smtplib.SMTP(host, port) as client:
+        client.sendmail("app@example.com", ["ann@example.com"], b"Subject: Welcome\\r\\n\\r\\nHello\\r\\n")
+
+def test_welcome(smtp_server):
+    send(smtp_server.host, smtp_server.port)
+    [mail] = smtp_server.messages
+    assert str(mail.recipients[0]) == "ann@example.com"
+    assert mail.message["Subject"] == "Welcome"
+
+def test_each_test_has_its_own(smtp_server):
+    assert smtp_server.messages == []
+
+def test_nobody_is_forced():
+    pass
+"""
+
+
+def test_the_fixture(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest('pytest_plugins = ["trio_smtp.testing.plugin"]')
+    pytester.makepyfile(TEST_OF_AN_APPLICATION)
+    pytester.runpytest_inprocess().assert_outcomes(passed=3)
+
+
+def test_it_is_not_loaded_by_itself() -> None:
+    plugins = entry_points(group="pytest11")
+    assert not [plugin.value for plugin in plugins if plugin.value.startswith("trio_smtp")]
+
+
+def test_several_clients_and_messages() -> None:
+    with CatchingServer() as server:
+
+        def send(number: int) -> None:
+            message = EmailMessage()
+            message["Subject"] = f"Number {number}"
+            message.set_content("Grüße\n")
+            with smtplib.SMTP(server.host, server.port) as client:
+                for _ in range(3):
+                    client.send_message(message, "app@example.com", "ann@example.com")
+
+        threads = [threading.Thread(target=send, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(mail.message["Subject"] for mail in server.messages) == sorted(
+            f"Number {number}" for number in range(4) for _ in range(3)
+        )
+        assert server.messages[0].message.get_content() == "Grüße\r\n"
+
+
+def test_any_login_is_good() -> None:
+    with CatchingServer() as server:
+        with smtplib.SMTP(server.host, server.port) as client:
+            client.login("app", "whatever")
+            client.sendmail("app@example.com", ["ann@example.com"], b"")
+        [mail] = server.messages
+        assert mail.session.identity == "app"
+
+
+def test_a_client_that_stays_does_not_keep_the_server() -> None:
+    with CatchingServer() as server:
+        client = smtplib.SMTP(server.host, server.port)
+        client.ehlo()
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        for _ in range(2):
+            assert client.noop()[0] == 421
+    client.close()
+
+
+def test_a_failing_test_stops_it_too() -> None:
+    threads = threading.active_count()
+    with pytest.raises(ZeroDivisionError), CatchingServer():
+        raise ZeroDivisionError
+    assert threading.active_count() == threads
