@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scramp import ScramClient, ScramException, ScramMechanism
+from scramp import ScramClient, ScramException, ScramMechanism  # type: ignore[import-untyped]  # it has no types
 
 from trio_smtp.sasl import (
     Challenge,

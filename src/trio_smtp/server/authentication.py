@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
@@ -44,7 +44,7 @@ class StoreAuthenticator(Authenticator):
     """
 
     def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64, secret: bytes | None = None) -> None:
-        self._store = store
+        self.store: Final = store
         self._limiter = trio.CapacityLimiter(at_once)
         self._waiting = waiting
         self._secret = secret or secrets.token_bytes(32)
@@ -83,16 +83,16 @@ class StoreAuthenticator(Authenticator):
     async def _find(self, username: str) -> tuple[Account | None, Credentials | None]:
         account: Account | None
         try:
-            account = await self._store.get_account(username)
+            account = await self.store.get_account(username)
         except NoSuchAccount:
-            account = await self._store.find_account(username)
-        return account, None if account is None else await self._store.get_credentials(account.name)
+            account = await self.store.find_account(username)
+        return account, None if account is None else await self.store.get_credentials(account.name)
 
     async def _rehash(self, account: Account, old: Credentials, password: str) -> None:
         """Store a stronger hash, unless the password has been changed in the meantime."""
         new = await self._in_thread(partial(hash_password, password))
         try:
-            await self._store.set_password(account.name, new, replacing=old)
+            await self.store.set_password(account.name, new, replacing=old)
         except StoreError as error:
             log.warning("no stronger hash for account %s: %s", escape(account.name), escape(str(error)))
 
