@@ -451,7 +451,9 @@ class ServerSession:
         self._phase = _Phase.PEER
         if isinstance(outcome, Challenge):
             self.connection.challenge(outcome.data)
-        elif outcome is None:
+            return
+        self._login = None  # with all that it knows
+        if outcome is None:
             self.settings.stats.login_failures += 1
             log.info("%s login failed peer=%s", self._info.id, self._info.peer)
             self.connection.reject(refusal)
