@@ -108,7 +108,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the wheel from the source archive, and run the tests against it with src/ out of reach."""
-    session.install("build", *nox.project.dependency_groups(PYPROJECT, "test"))
+    session.install(*nox.project.dependency_groups(PYPROJECT, "build"))
     work = Path(session.create_tmp(), "build")
     shutil.rmtree(work, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(work / "dist"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 _HELLO = (b"HELO", b"EHLO", b"LHLO")
@@ -52,6 +53,17 @@ def parse_replies(out: bytes) -> deque[Response]:
     return found
 
 
+@dataclass
+class Transaction:
+    """What the server has accepted so far."""
+
+    sender: bool = False
+    recipients: int = 0
+    chunks: bytes = b""
+    failed: bool = False
+    """A chunk was refused."""
+
+
 class Client:
     """Reads the session again from both sides.
 
@@ -71,10 +83,8 @@ class Client:
         self.replies = parse_replies(out)
         self.lmtp = lmtp
         self.hung_up = hung_up
-        self.recipients = 0
-        self.chunks = b""
-        self.failed = False
         self.messages: list[bytes] = []
+        self.transaction = Transaction()
 
     def read(self) -> None:
         """The greeting, then line by line."""
@@ -111,22 +121,24 @@ class Client:
         assert len(self.replies) <= self.hung_up, f"nobody asked for {self.replies}"
 
     def note(self, verb: bytes, code: int) -> None:
-        """What a reply means for the transaction."""
-        if verb == b"RCPT" and code < 300:
-            self.recipients += 1
-        elif verb == b"STARTTLS" and code == 220:
-            self.reset()
+        """What a reply means for the transaction (RFC 5321 §4.1.4)."""
+        if verb == b"STARTTLS" and code == 220:
+            self.transaction = Transaction()
             self.position = next(end for end in self.flight_ends if end >= self.position)
-        elif verb in (b"MAIL", b"RSET", *_HELLO) and code == 250:
-            self.reset()
-
-    def reset(self) -> None:
-        self.recipients = 0
-        self.chunks = b""
-        self.failed = False
+        elif verb in (b"RSET", *_HELLO) and code == 250:
+            self.transaction = Transaction()
+        elif verb == b"MAIL" and code == 250:
+            assert not self.transaction.sender, "MAIL within a transaction"
+            self.transaction.sender = True
+        elif verb == b"RCPT" and code < 300:
+            assert self.transaction.sender, "RCPT without MAIL"
+            assert not self.transaction.failed, "RCPT after a refused chunk"
+            self.transaction.recipients += 1
 
     def read_data(self) -> bool:
         """The message of DATA, if its end has come, and what was said of it."""
+        assert self.transaction.recipients, "DATA without recipients"
+        assert not self.transaction.failed, "DATA after a refused chunk"
         end = self.sent.find(b"\r\n.\r\n", self.position - 2)
         if end < 0:
             return False
@@ -146,22 +158,22 @@ class Client:
             return False
         chunk = self.sent[self.position : self.position + size]
         self.position += size
-        expected = self.recipients > 0 and not self.failed
+        expected = self.transaction.recipients > 0 and not self.transaction.failed
         if expected:
-            self.chunks += chunk
+            self.transaction.chunks += chunk
         if expected and last:
-            self.messages.append(self.chunks)
+            self.messages.append(self.transaction.chunks)
             self.read_verdicts()
         else:
             reply = self.replies.popleft()
             reply.check_codes(expected=True)
-            self.failed |= expected and reply.code != 250
+            self.transaction.failed |= expected and reply.code != 250
         return True
 
     def read_verdicts(self) -> None:
-        for _ in range(self.recipients if self.lmtp else 1):
+        for _ in range(self.transaction.recipients if self.lmtp else 1):
             if self.replies:
                 self.replies.popleft().check_codes(expected=True)
             else:
                 assert self.hung_up, "a recipient without a verdict"
-        self.reset()
+        self.transaction = Transaction()

@@ -34,10 +34,8 @@ def parameters(data: bytes) -> None:
 
 
 def xtext(text: str) -> bytes:
-    """RFC 3461 §4."""
-    return b"".join(
-        b"%c" % octet if 33 <= octet <= 126 and octet not in b"+=" else b"+%02X" % octet for octet in text.encode()
-    )
+    """RFC 3461 §4, with UTF-8 as it is (RFC 6533): no form is shorter, so nothing that was read gets too long."""
+    return b"".join(b"+%02X" % octet if octet <= 32 or octet in b"+=\x7f" else b"%c" % octet for octet in text.encode())
 
 
 def write_mail(found: MailParameters) -> bytes:

@@ -129,7 +129,7 @@ def test_hostile_hello(domain: str, shown: str) -> None:
     assert line.startswith(f"Received: from {shown} ([192.0.2.1])\r\n".encode())
 
 
-@given(st.text(max_size=3000))
+@given(st.text(max_size=255))  # as much as the core takes
 def test_no_hello_breaks_the_header(domain: str) -> None:
     line = received(session(hello=Hello("EHLO", domain), tls=TLS, identity="ann"), [ANN], False, WHEN)
     assert line.isascii()
@@ -167,10 +167,10 @@ def test_delivered_to(recipient: Address, line: bytes) -> None:
     assert delivered_to(recipient) == line
 
 
-def test_addresses_of_any_length_that_the_wire_carries() -> None:
-    """The longest paths that are taken (RFC 5321 §4.5.3.1.3) and the longest line of an argument."""
+def test_the_longest_lines() -> None:
+    """The longest paths (RFC 5321 §4.5.3.1.3) and names (§4.5.3.1.2) that are taken."""
     longest = Address("ü" * 32, "d" * 189)
-    hello = Hello("EHLO", "h" * 2000)
+    hello = Hello("EHLO", "h" * 255)
     for lines in (
         return_path(longest),
         delivered_to(longest),

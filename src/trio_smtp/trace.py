@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["delivered_to", "received", "return_path", "transmission_type"]
 
-_DOMAIN_LIMIT: Final = 255  # RFC 5321 §4.5.3.1.2; what is longer would make the line too long (RFC 5322 §2.1.1)
 _UNSAFE: Final = re.compile(r"[^!-'*-\[\]-~]")  # all but printable ASCII without spaces, parentheses and the backslash
 
 
@@ -39,7 +38,7 @@ def received(session: Session, recipients: list[Address], smtputf8: bool, when: 
         smtputf8: whether the message was sent with SMTPUTF8 (RFC 6531 §4.3).
         when: aware.
     """
-    hello = session.hello.domain[:_DOMAIN_LIMIT] if session.hello is not None else "unknown"
+    hello = session.hello.domain if session.hello is not None else "unknown"
     host = session.peer.host
     origin = f"[IPv6:{host}]" if ":" in host else f"[{host}]" if host else "local"
     tls = f"\r\n\t({session.tls.version} {session.tls.cipher})" if session.tls is not None else ""

@@ -43,12 +43,13 @@ def test_a_terminal_that_shows_no_other_letters() -> None:
     assert b"j\\xf6rg\\u202e" in done.stdout
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", ["account list", "account list --json", "mail show jörg\u202e 1 --raw", "--help"])
-def test_a_reader_that_has_seen_enough(command: str) -> None:
+def test_a_reader_that_has_seen_enough(command: str, unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = trio_smtp(*command.split(" "), stdout=writing)
+        done = trio_smtp(*command.split(" "), stdout=writing, PYTHONUNBUFFERED=unbuffered)
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")

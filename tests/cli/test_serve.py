@@ -281,7 +281,7 @@ def test_timeouts(flags: dict[str, Any], command: float, data: float, drain: flo
     settings = ServeSettings(**flags)
     scheme = settings.listen[0].scheme
     options = server_options(scheme, settings, Config(), None, StoreAuthenticator(MemoryStore()))
-    assert options["timeouts"] == Timeouts(command=command, data=data, drain=drain)
+    assert options.get("timeouts") == Timeouts(command=command, data=data, drain=drain)
 
 
 def test_postmaster(run: Run, folder: Path) -> None:

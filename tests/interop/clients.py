@@ -137,12 +137,18 @@ async def send_aiosmtplib(target: Target, message: Path) -> None:
             start_tls=target.security is Security.STARTTLS,
             tls_context=target.tls_context(),
         )
-        async with client:
+        await client.connect()
+        transport = client.transport
+        assert isinstance(transport, asyncio.WriteTransport)
+        try:
             if target.login is not None:
                 await client.ehlo()
                 authenticate = {"PLAIN": client.auth_plain, "LOGIN": client.auth_login}
                 await authenticate[target.login.mechanism](target.login.user, target.login.password)
             await client.sendmail(SENDER, [RECIPIENT], message.read_bytes())
+            await client.quit()
+        finally:
+            transport.abort()  # inside TLS, closing it waits for the server, and asyncio.run does not wait for that
 
     try:
         await trio.to_thread.run_sync(asyncio.run, send())

@@ -44,6 +44,9 @@ Verdict: TypeAlias = Reply | bytes | Sequence[Reply] | None
 """A positive reply accepts, None does so in the standard way, a negative reply rejects, bytes are a challenge and a
 sequence of replies is for `accept_each`. A negative reply to a `MessageChunk` refuses the message in the middle."""
 
+Verdicts: TypeAlias = Mapping[type[Event], Sequence[Verdict]]
+"""For a type of event the verdicts on the first, the second ...; the others are accepted."""
+
 CONFIG = Config(hostname="mx.example")
 LMTP = Config(hostname="mx.example", lmtp=True)
 OPEN = Config(hostname="mx.example", auth_requires_tls=False, limits=Limits(message_size=20))
@@ -58,14 +61,6 @@ RCPT = RcptTo(BOB, RcptParameters())
 RCPT_CAT = RcptTo(CAT, RcptParameters())
 DATA = MessageStart(chunking=False, declared_size=None)
 BDAT = MessageStart(chunking=True, declared_size=None)
-
-
-def aborted(reason: AbortReason) -> TransactionAborted:
-    return TransactionAborted(reason)
-
-
-def closed(reason: CloseReason) -> ConnectionClosed:
-    return ConnectionClosed(reason)
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,7 +86,7 @@ AT_RCPT = AT_MAIL.then(State.RCPT, b"RCPT TO:<bob@b.example>\r\n", "250/2.1.5", 
 AT_DATA = AT_RCPT.then(State.DATA, b"DATA\r\n", "354", DATA)
 AT_BDAT = AT_RCPT.then(State.BDAT, b"BDAT 3\r\nabc", "250/2.0.0", BDAT, MessageChunk(b"abc"))
 # These need `OPEN`: AUTH in clear, and a message of 20 octets at most.
-AT_FAILED = AT_BDAT.then(State.FAILED, b"BDAT 18\r\n" + b"x" * 18, "552", aborted(AbortReason.SIZE))
+AT_FAILED = AT_BDAT.then(State.FAILED, b"BDAT 18\r\n" + b"x" * 18, "552", TransactionAborted(AbortReason.SIZE))
 AT_AUTH = AT_READY.then(State.AUTH, b"AUTH PLAIN\r\n", "334", Auth("PLAIN", None))
 AT_TLS = AT_READY.then(State.TLS, b"STARTTLS\r\n", "220", StartTLS())
 
@@ -117,7 +112,7 @@ class Dialogue:
             accepted, TLS is established before the next flight.
         replies: the reply codes, each with its enhanced code where that matters: ``"250 503/5.5.1"``.
         events: what the application sees; the chunks of a body are joined.
-        verdicts: for a type of event, the verdicts on the first, the second ...; all others are accepted.
+        verdicts: of the application.
         state: where the dialogue ends, if that is to be looked at.
         config, tls_active, tls_available, mechanisms: of the connection.
     """
@@ -127,7 +122,7 @@ class Dialogue:
     wire: bytes | Sequence[bytes]
     replies: str
     events: Sequence[Event] = ()
-    verdicts: Mapping[type[Event], Sequence[Verdict]] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=dict)
     state: State | None = None
     config: Config = CONFIG
     tls_active: bool = False
@@ -142,6 +137,15 @@ class Dialogue:
         wire = [self.wire] if isinstance(self.wire, bytes) else self.wire
         return [self.opening.wire + wire[0], *wire[1:]]
 
+    def start(self) -> Player:
+        return Player.start(
+            self.config,
+            self.verdicts,
+            tls_active=self.tls_active,
+            tls_available=self.tls_available,
+            mechanisms=self.mechanisms,
+        )
+
 
 class Player:
     """The driver of one connection: gives each event its verdict and remembers all that came out."""
@@ -149,7 +153,7 @@ class Player:
     def __init__(
         self,
         connection: SMTPConnection,
-        verdicts: Mapping[type[Event], Sequence[Verdict]] | None = None,
+        verdicts: Verdicts | None = None,
         limits: Limits = CONFIG.limits,
     ) -> None:
         self.connection = connection
@@ -159,26 +163,30 @@ class Player:
         self._limits = limits
 
     @classmethod
-    def of(cls, dialogue: Dialogue) -> Player:
-        connection = SMTPConnection(
-            dialogue.config,
-            tls_active=dialogue.tls_active,
-            tls_available=dialogue.tls_available,
-            auth_mechanisms=dialogue.mechanisms,
-        )
+    def start(
+        cls,
+        config: Config = CONFIG,
+        verdicts: Verdicts | None = None,
+        *,
+        tls_active: bool = False,
+        tls_available: bool = True,
+        mechanisms: Sequence[str] = ("PLAIN", "LOGIN"),
+    ) -> Player:
+        """A new connection that has been greeted."""
+        connection = SMTPConnection(config, tls_active, tls_available, mechanisms)
         connection.greet()
-        return cls(connection, dialogue.verdicts, dialogue.config.limits)
+        player = cls(connection, verdicts, config.limits)
+        player.run()
+        return player
 
     @classmethod
-    def at(cls, opening: Opening, config: Config = CONFIG) -> Player:
-        """A connection that is where the opening leads; only what comes then is remembered."""
-        player = cls.of(Dialogue("", opening, b"", "", config=config, verdicts={Auth: [b""]}))
+    def at(cls, opening: Opening, config: Config = CONFIG, verdicts: Verdicts | None = None) -> Player:
+        """A connection that is where the opening leads; the verdicts are for what comes then."""
+        player = cls.start(config, {Auth: [b""]})
         if opening.wire:
             player.feed(opening.wire)
         assert player.connection.state is opening.state
-        player.connection.data_to_send()
-        player.events, player.sent = [], b""
-        return player
+        return cls(player.connection, verdicts, config.limits)
 
     def feed(self, data: bytes) -> None:
         """Give the connection these octets and answer all that comes of them."""
@@ -190,16 +198,12 @@ class Player:
 
     def run(self) -> None:
         connection = self.connection
-        while True:
-            event = connection.next_event()
-            if event is NEED_DATA:
-                break
+        while (event := connection.next_event()) is not NEED_DATA:
             if event is PAUSED:
-                assert connection.state in (State.CONNECTED, State.TLS)
+                assert connection.state is State.TLS
                 break
-            if type(event) is ConnectionClosed and self.events and self.events[-1] == event:
+            if self.events and type(event) is ConnectionClosed is type(self.events[-1]):
                 break
-            assert not isinstance(event, type(NEED_DATA))
             self._remember(event)
             self._judge(event)
         self.sent += connection.data_to_send()
@@ -257,12 +261,12 @@ def held(connection: SMTPConnection) -> int:
 
 
 def codes(sent: bytes) -> list[str]:
-    """The replies in these octets, as `Dialogue.replies` has them; an error if there is anything else (RFC 5321 §4.2)."""
+    """The replies in these octets, as `Dialogue.replies` has them; an error if there is more (RFC 5321 §4.2)."""
     found: list[str] = []
     begun = ""
     assert sent.endswith(b"\r\n") or not sent
     for line in sent.decode("ascii").split("\r\n")[:-1]:
-        match = re.fullmatch(r"([2-5][0-5][0-9])([ -])(?:([245]\.[0-9]{1,3}\.[0-9]{1,3}) )?[\t -~]*", line)
+        match = re.fullmatch(r"([2-5][0-5][0-9])([ -]|$)(?:([245](?:\.[0-9]{1,3}){2})(?: |$))?[\t -~]*", line)
         assert match, line
         assert len(line) <= 510 or match[1] == "334"
         reply = f"{match[1]}/{match[3] or ''}"
@@ -299,8 +303,7 @@ def check(dialogue: Dialogue) -> None:
     ways = [list(cuts(flight, dialogue.name)) for flight in dialogue.flights]
     sent: bytes | None = None
     for flights in zip(*ways, strict=True):
-        player = Player.of(dialogue)
-        player.run()
+        player = dialogue.start()
         player.play(flights)
         assert player.events == expected
         assert [

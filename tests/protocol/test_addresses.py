@@ -29,6 +29,7 @@ VALID = [  # path, local part, domain, what str() gives if not the path without 
     (b'<"plain.dots"@d>', "plain.dots", "d", "plain.dots@d"),
     (rb'<"a\ \b"@d>', "a b", "d", '"a b"@d'),
     (rb'<"a\"b\\c"@d>', 'a"b\\c', "d", None),
+    (rb'<"\~\ "@d>', "~ ", "d", '"~ "@d'),
     (b'<""@d>', "", "d", None),
     (b'<"@>,:"@d>', "@>,:", "d", None),
     (b'<".a"@d>', ".a", "d", None),

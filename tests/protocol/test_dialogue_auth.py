@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 
 import pytest
 
 from tests.protocol.dialogue import (
-    AT_DATA,
     AT_GREETED,
     AT_MAIL,
     AT_READY,
     CONFIG,
     MAIL,
     Dialogue,
-    aborted,
+    Verdicts,
     check,
-    closed,
 )
 from trio_smtp.protocol import (
+    NEED_DATA,
     AbortReason,
     Auth,
     AuthAborted,
     AuthResponse,
     CloseReason,
+    ConnectionClosed,
     Hello,
     Limits,
     Reply,
+    SMTPConnection,
     State,
+    TransactionAborted,
     replies,
 )
 
@@ -42,12 +43,7 @@ PASSWORD = b"AUTH PLAIN AGFubgBwYXNz\r\n"
 WITH_PASSWORD = Auth("PLAIN", b"\0ann\0pass")
 
 ASKED = AT_READY.then(State.AUTH, b"AUTH PLAIN\r\n", "334", NO_RESPONSE)
-ASK = {Auth: [b""]}
-LINE = base64.b64encode(b"x" * 9000)  # 12,000 octets
-
-
-def reached(name: str, wire: bytes, replies_: str, *events: object) -> None: ...
-
+ASK: Verdicts = {Auth: [b""]}
 
 EXCHANGES = [
     Dialogue("initial response", AT_READY, PASSWORD, "235/2.7.0", [WITH_PASSWORD], state=State.READY),
@@ -96,7 +92,9 @@ EXCHANGES = [
 ]
 
 ABORTED = [
-    Dialogue("59: cancelled", ASKED, b"*\r\nNOOP\r\n", "501/5.7.0 250", [AuthAborted("cancelled")], ASK, state=State.READY),
+    Dialogue(
+        "59: cancelled", ASKED, b"*\r\nNOOP\r\n", "501/5.7.0 250", [AuthAborted("cancelled")], ASK, state=State.READY
+    ),
     *(
         Dialogue(
             f"57: {line!r} is not base64",
@@ -160,7 +158,7 @@ ABORTED = [
             AuthAborted("cancelled"),
             NO_RESPONSE,
             AuthAborted("not base64"),
-            closed(CloseReason.ERRORS),
+            ConnectionClosed(CloseReason.ERRORS),
         ],
         {Auth: [b"", b""]},
         config=FEW_ERRORS,
@@ -182,7 +180,7 @@ REFUSED = [
     Dialogue("no mechanisms at all", AT_READY, b"AUTH PLAIN\r\n", "502/5.5.1", mechanisms=()),
     Dialogue("before EHLO", AT_GREETED, PASSWORD, "503/5.5.1"),
     Dialogue(
-        "59: in a transaction", AT_MAIL, PASSWORD + b"RSET\r\n", "503/5.5.1 250", [aborted(AbortReason.RSET)]
+        "59: in a transaction", AT_MAIL, PASSWORD + b"RSET\r\n", "503/5.5.1 250", [TransactionAborted(AbortReason.RSET)]
     ),
     Dialogue("59: twice", AT_READY, PASSWORD * 2, "235 503/5.5.1", [WITH_PASSWORD]),
     Dialogue(
@@ -197,7 +195,7 @@ REFUSED = [
         AT_READY,
         PASSWORD * 4,
         "535 535 421/4.7.0",
-        [WITH_PASSWORD] * 3 + [closed(CloseReason.AUTH_FAILURES)],
+        [WITH_PASSWORD] * 3 + [ConnectionClosed(CloseReason.AUTH_FAILURES)],
         {Auth: [BAD] * 3},
     ),
     Dialogue(
@@ -213,7 +211,7 @@ REFUSED = [
         ASKED,
         b"AAAA\r\n",
         "421",
-        [AuthResponse(b"\0\0\0"), closed(CloseReason.AUTH_FAILURES)],
+        [AuthResponse(b"\0\0\0"), ConnectionClosed(CloseReason.AUTH_FAILURES)],
         {Auth: [b""], AuthResponse: [BAD]},
         config=dataclasses.replace(CONFIG, limits=Limits(auth_failures=1)),
     ),
@@ -222,7 +220,7 @@ REFUSED = [
         AT_READY,
         PASSWORD + b"NOOP\r\n",
         "421/4.3.2",
-        [WITH_PASSWORD, closed(CloseReason.CLOSING)],
+        [WITH_PASSWORD, ConnectionClosed(CloseReason.CLOSING)],
         {Auth: [replies.CLOSING]},
     ),
 ]
@@ -267,3 +265,16 @@ def test_inside_tls(dialogue: Dialogue) -> None:
 @pytest.mark.parametrize("dialogue", CLEAR_TEXT, ids=str)
 def test_in_the_clear(dialogue: Dialogue) -> None:
     check(dialogue)
+
+
+@pytest.mark.parametrize(("tls_available", "way"), [(True, b"STARTTLS"), (False, b"Authentication")], ids=str)
+def test_who_must_log_in_hears_how(tls_available: bool, way: bytes) -> None:
+    connection = SMTPConnection(REQUIRED, tls_available=tls_available)
+    connection.greet()
+    connection.receive_data(b"EHLO x\r\n")
+    connection.next_event()
+    connection.accept()
+    connection.data_to_send()
+    connection.receive_data(b"MAIL FROM:<ann@a.example>\r\n")
+    assert connection.next_event() is NEED_DATA
+    assert way in connection.data_to_send()

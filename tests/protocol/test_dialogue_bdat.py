@@ -9,6 +9,7 @@ import pytest
 from tests.protocol.dialogue import (
     ANN,
     AT_BDAT,
+    AT_DATA,
     AT_GREETED,
     AT_MAIL,
     AT_RCPT,
@@ -21,15 +22,15 @@ from tests.protocol.dialogue import (
     RCPT,
     Dialogue,
     Player,
-    aborted,
+    Verdicts,
     check,
-    closed,
     codes,
     cuts,
 )
 from trio_smtp.protocol import (
     AbortReason,
     CloseReason,
+    ConnectionClosed,
     Hello,
     Limits,
     MailFrom,
@@ -38,6 +39,7 @@ from trio_smtp.protocol import (
     MessageEnd,
     MessageStart,
     State,
+    TransactionAborted,
     Verify,
     replies,
 )
@@ -45,13 +47,13 @@ from trio_smtp.protocol import (
 SMALL = dataclasses.replace(CONFIG, limits=Limits(message_size=20))
 VERIFYING = dataclasses.replace(CONFIG, verify=True)
 FULL = replies.MAILBOX_OVER_QUOTA
-REFUSE_START = {MessageStart: [FULL]}
-REFUSE_END = {MessageEnd: [FULL]}
+REFUSE_START: Verdicts = {MessageStart: [FULL]}
+REFUSE_END: Verdicts = {MessageEnd: [FULL]}
 
 NEW_MAIL = b"MAIL FROM:<ann@a.example>\r\n"
-RSET = aborted(AbortReason.RSET)
-TOO_BIG = aborted(AbortReason.SIZE)
-CLOSING = aborted(AbortReason.CLOSING)
+RSET = TransactionAborted(AbortReason.RSET)
+TOO_BIG = TransactionAborted(AbortReason.SIZE)
+CLOSING = TransactionAborted(AbortReason.CLOSING)
 
 MESSAGES = [
     Dialogue(
@@ -70,9 +72,7 @@ MESSAGES = [
         [BDAT, MessageChunk(b"hello!"), MessageEnd(6)],
         state=State.READY,
     ),
-    Dialogue(
-        "case and spaces", AT_RCPT, b"bdat 1  last \r\nx", "250/2.6.0", [BDAT, MessageChunk(b"x"), MessageEnd(1)]
-    ),
+    Dialogue("case and spaces", AT_RCPT, b"bdat 1  last \r\nx", "250/2.6.0", [BDAT, MessageChunk(b"x"), MessageEnd(1)]),
     Dialogue(
         "42: 0 LAST at the end",
         AT_RCPT,
@@ -145,7 +145,7 @@ BETWEEN = [
         AT_BDAT,
         b"EHLO c.example\r\nBDAT 1\r\nx" + NEW_MAIL,
         "250 503 250",
-        [EHLO, aborted(AbortReason.HELLO), MAIL],
+        [EHLO, TransactionAborted(AbortReason.HELLO), MAIL],
         state=State.MAIL,
     ),
     Dialogue(
@@ -157,7 +157,9 @@ BETWEEN = [
         {Verify: [replies.MAILBOX_UNKNOWN]},
         config=VERIFYING,
     ),
-    Dialogue("QUIT", AT_BDAT, b"QUIT\r\n", "221", [aborted(AbortReason.QUIT), closed(CloseReason.QUIT)]),
+    Dialogue(
+        "QUIT", AT_BDAT, b"QUIT\r\n", "221", [TransactionAborted(AbortReason.QUIT), ConnectionClosed(CloseReason.QUIT)]
+    ),
     Dialogue("46: gone in a chunk", AT_BDAT, b"BDAT 9 LAST\r\nabc", "", [MessageChunk(b"abc")], state=State.BDAT),
 ]
 
@@ -188,7 +190,7 @@ REFUSALS = [
         AT_RCPT,
         b"BDAT 6\r\nQUIT\r\nNOOP\r\n",
         "421/4.3.2",
-        [BDAT, closed(CloseReason.CLOSING)],
+        [BDAT, ConnectionClosed(CloseReason.CLOSING)],
         {MessageStart: [replies.CLOSING]},
     ),
     Dialogue(
@@ -218,6 +220,14 @@ SIZES = [
         b"BDAT 10\r\n0123456789BDAT 10 LAST\r\n0123456789",
         "250 250",
         [BDAT, MessageChunk(b"0123456789" * 2), MessageEnd(20)],
+        config=SMALL,
+    ),
+    Dialogue(
+        "what came before does not count",
+        AT_DATA,
+        b"x" * 18 + b"\r\n.\r\n" + AT_RCPT.wire.removeprefix(AT_READY.wire) + b"BDAT 20 LAST\r\n" + b"x" * 20,
+        "250 250 250 250",
+        [MessageChunk(b"x" * 18 + b"\r\n"), MessageEnd(20), MAIL, RCPT, BDAT, MessageChunk(b"x" * 20), MessageEnd(20)],
         config=SMALL,
     ),
     Dialogue(
@@ -267,7 +277,7 @@ SIZES = [
         AT_RCPT,
         b"BDAT 201 LAST\r\n",
         "552/5.3.4",
-        [CLOSING, closed(CloseReason.OVERSIZE)],
+        [CLOSING, ConnectionClosed(CloseReason.OVERSIZE)],
         config=SMALL,
     ),
     Dialogue(
@@ -275,18 +285,18 @@ SIZES = [
         AT_BDAT,
         b"BDAT 200 LAST\r\n" + b"x" * 200 + b"NOOP\r\n",
         "552",
-        [TOO_BIG, closed(CloseReason.OVERSIZE)],
+        [TOO_BIG, ConnectionClosed(CloseReason.OVERSIZE)],
         config=SMALL,
     ),
     Dialogue(
-        "out of sequence too", AT_READY, b"BDAT 201\r\n", "552", [closed(CloseReason.OVERSIZE)], config=SMALL
+        "out of sequence too", AT_READY, b"BDAT 201\r\n", "552", [ConnectionClosed(CloseReason.OVERSIZE)], config=SMALL
     ),
     Dialogue(
         "42: 20 digits",
         AT_RCPT,
         b"BDAT 99999999999999999999\r\n",
         "552",
-        [CLOSING, closed(CloseReason.OVERSIZE)],
+        [CLOSING, ConnectionClosed(CloseReason.OVERSIZE)],
     ),
     *(
         Dialogue(
@@ -294,7 +304,10 @@ SIZES = [
             opening,
             f"BDAT {argument}\r\nNOOP\r\n".encode(),
             "501/5.5.4",
-            [*([] if opening.state in (State.GREETED, State.READY) else [CLOSING]), closed(CloseReason.FRAMING)],
+            [
+                *([] if opening.state in (State.GREETED, State.READY) else [CLOSING]),
+                ConnectionClosed(CloseReason.FRAMING),
+            ],
         )
         for argument, opening in [
             ("", AT_RCPT),
@@ -335,14 +348,6 @@ def test_refusal(dialogue: Dialogue) -> None:
     check(dialogue)
 
 
-def at_bdat() -> Player:
-    """A connection that has taken a chunk of three octets."""
-    player = Player.of(Dialogue("", AT_BDAT, b"", ""))
-    player.feed(AT_BDAT.wire)
-    player.sent = b""
-    return player
-
-
 @pytest.mark.parametrize(
     ("wire", "expected", "state"),
     [
@@ -359,50 +364,52 @@ def at_bdat() -> Player:
 )
 def test_refused_between_chunks(wire: bytes, expected: list[str], state: State) -> None:
     for pieces in cuts(wire, "between"):
-        player = at_bdat()
+        player = Player.at(AT_BDAT)
         player.connection.reject(FULL)
         assert player.connection.envelope is None
-        seen = len(player.events)
         player.play([pieces])
         assert (codes(player.sent), player.connection.state) == (expected, state)
         # That the transaction is gone is what the application has said itself.
-        assert all(type(event) in (Hello, MailFrom) for event in player.events[seen:])
+        assert all(type(event) in (Hello, MailFrom) for event in player.events)
 
 
-def test_a_refusal_between_chunks_ends_with_its_transaction() -> None:
-    player = at_bdat()
+@pytest.mark.parametrize("line", [b"RSET\r\n", b"EHLO c.example\r\n"])
+def test_a_refusal_between_chunks_ends_with_its_transaction(line: bytes) -> None:
+    player = Player.at(AT_BDAT)
     player.connection.reject(FULL)
-    player.feed(b"RSET\r\n" + AT_BDAT.wire.removeprefix(AT_READY.wire) + b"BDAT 0 LAST\r\n")
+    player.feed(line + AT_BDAT.wire.removeprefix(AT_READY.wire) + b"BDAT 0 LAST\r\n")
     assert codes(player.sent)[-2:] == ["250/2.0.0", "250/2.6.0"]
 
 
-@pytest.mark.parametrize(
-    ("command", "state"), [(b"BDAT 11 LAST\r\n", State.READY), (b"BDAT 11\r\n", State.FAILED)]
-)
+@pytest.mark.parametrize(("command", "state"), [(b"BDAT 11 LAST\r\n", State.READY), (b"BDAT 11\r\n", State.FAILED)])
 def test_refused_in_a_chunk(command: bytes, state: State) -> None:
-    for pieces in cuts(AT_RCPT.wire + command + b"hello\r\n.\r\n!NOOP\r\n", "in"):
-        player = Player.of(Dialogue("", AT_RCPT, b"", "", verdicts={MessageChunk: [FULL]}))
+    for pieces in cuts(command + b"hello\r\n.\r\n!NOOP\r\n", "in"):
+        player = Player.at(AT_RCPT, verdicts={MessageChunk: [FULL]})
         player.play([pieces])
-        assert codes(player.sent)[4:] == ["552/5.2.2", "250/2.0.0"]
+        assert codes(player.sent) == ["552/5.2.2", "250/2.0.0"]
         assert player.connection.state is state
-        assert [type(event) for event in player.events[-2:]] == [MessageStart, MessageChunk]
+        assert [type(event) for event in player.events] == [MessageStart, MessageChunk]
 
 
 def test_44_what_is_held_does_not_grow_with_the_chunks() -> None:
-    player = at_bdat()
+    player = Player.at(AT_BDAT)
     for _ in range(200):
         player.feed(b"BDAT 1\r\nx" * 100)  # looks at what is held
     player.feed(b"BDAT 1 LAST\r\nx")
-    assert player.events[-2:] == [MessageChunk(b"abc" + b"x" * 20_001), MessageEnd(20_004)]
+    assert player.events[-2:] == [MessageChunk(b"x" * 20_001), MessageEnd(20_004)]
     assert codes(player.sent).count("250/2.0.0") == 20_000
 
 
 def test_45_what_comes_after_the_end_of_input_is_ignored() -> None:
-    player = at_bdat()
+    player = Player.at(AT_BDAT)
     player.connection.receive_data(b"BDAT 10 LAST\r\nabc")
     player.connection.receive_data(b"")
     player.connection.receive_data(b"defghijQUIT\r\n")
     player.run()
     player.feed(b"NOOP\r\n")
-    assert player.events[-3:] == [MessageChunk(b"abcabc"), aborted(AbortReason.EOF), closed(CloseReason.EOF)]
+    assert player.events[-3:] == [
+        MessageChunk(b"abc"),
+        TransactionAborted(AbortReason.EOF),
+        ConnectionClosed(CloseReason.EOF),
+    ]
     assert player.sent == b""

@@ -1,4 +1,4 @@
-"""MAIL and RCPT: arguments, parameters, sequence, recipient limits. RFC 5321 §3.3, §4.1.1.2, §4.1.1.3; CASES 19 to 26, 30, 37."""
+"""MAIL and RCPT: arguments, parameters, sequence, the recipient limit. RFC 5321 §3.3; CASES 19 to 26, 28, 30, 37."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def rcpt_to(local_part: str, domain: str) -> RcptTo:
 
 
 MAILS = [
-    Dialogue(
-        "null sender", AT_READY, b"MAIL FROM:<>\r\n", "250", [MailFrom(None, MailParameters())], state=State.MAIL
-    ),
+    Dialogue("null sender", AT_READY, b"MAIL FROM:<>\r\n", "250", [MailFrom(None, MailParameters())], state=State.MAIL),
     Dialogue("case of the command", AT_READY, b"mail from:<ann@a.example>\r\n", "250/2.1.0", [MAIL]),
     Dialogue("trailing space", AT_READY, b"MAIL FROM:<ann@a.example>  \r\n", "250", [MAIL]),
     Dialogue(

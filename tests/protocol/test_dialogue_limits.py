@@ -17,25 +17,25 @@ from tests.protocol.dialogue import (
     MAIL,
     RCPT,
     Dialogue,
-    aborted,
     check,
-    closed,
 )
 from trio_smtp.protocol import (
     AbortReason,
     CloseReason,
+    ConnectionClosed,
     Event,
     Limits,
     MailFrom,
     MessageEnd,
     RcptTo,
     Reply,
+    TransactionAborted,
     replies,
 )
 
-ERRORS = closed(CloseReason.ERRORS)
-JUNK = closed(CloseReason.JUNK)
-CLOSING = aborted(AbortReason.CLOSING)
+ERRORS = ConnectionClosed(CloseReason.ERRORS)
+JUNK = ConnectionClosed(CloseReason.JUNK)
+CLOSING = TransactionAborted(AbortReason.CLOSING)
 UNKNOWN = replies.MAILBOX_UNKNOWN
 BUSY = replies.MAILBOX_BUSY
 
@@ -100,7 +100,7 @@ DIALOGUES = [
         AT_RCPT,
         b"RSET\r\nVRFY x\r\nEXPN x\r\nHELP\r\nNOOP\r\nHELO\r\nVRFY\r\nRSET x\r\nEHLO c.example\r\n",
         "250 252 502 214 250 501 501 501 421",
-        [aborted(AbortReason.RSET), JUNK],
+        [TransactionAborted(AbortReason.RSET), JUNK],
         config=dataclasses.replace(CONFIG, limits=Limits(junk_commands=10)),
     ),
     *(
@@ -121,13 +121,19 @@ DIALOGUES = [
         "250 " * 98 + "250 250 354 250 " + "250 " * 99 + "421",
         [*MESSAGE_EVENTS, JUNK],
     ),
-    Dialogue("36: QUIT is no junk", AT_READY, b"NOOP\r\n" * 98 + b"QUIT\r\n", "250 " * 98 + "221", [closed(CloseReason.QUIT)]),
+    Dialogue(
+        "36: QUIT is no junk",
+        AT_READY,
+        b"NOOP\r\n" * 98 + b"QUIT\r\n",
+        "250 " * 98 + "221",
+        [ConnectionClosed(CloseReason.QUIT)],
+    ),
     Dialogue(
         "the application ends it with 421",
         AT_READY,
         b"MAIL FROM:<ann@a.example>\r\nNOOP\r\n",
         "421/4.3.2",
-        [MAIL, closed(CloseReason.CLOSING)],
+        [MAIL, ConnectionClosed(CloseReason.CLOSING)],
         {MailFrom: [replies.CLOSING]},
     ),
     Dialogue(
@@ -135,7 +141,7 @@ DIALOGUES = [
         AT_MAIL,
         b"RCPT TO:<bob@b.example>\r\nNOOP\r\n",
         "421/4.7.1",
-        [RCPT, CLOSING, closed(CloseReason.CLOSING)],
+        [RCPT, CLOSING, ConnectionClosed(CloseReason.CLOSING)],
         {RcptTo: [Reply(421, "go away", "4.7.1")]},
     ),
 ]

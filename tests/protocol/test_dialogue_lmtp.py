@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import pytest
 
@@ -20,14 +19,13 @@ from tests.protocol.dialogue import (
     RCPT_CAT,
     Dialogue,
     Player,
-    aborted,
     check,
-    closed,
     codes,
 )
 from trio_smtp.protocol import (
     AbortReason,
     CloseReason,
+    ConnectionClosed,
     Hello,
     Limits,
     LocalProtocolError,
@@ -37,6 +35,7 @@ from trio_smtp.protocol import (
     RcptTo,
     Reply,
     State,
+    TransactionAborted,
     replies,
 )
 
@@ -59,14 +58,14 @@ DIALOGUES = [
         LMTP_RCPT,
         b"LHLO c.example\r\nDATA\r\n",
         "250 503",
-        [Hello("LHLO", "c.example"), aborted(AbortReason.HELLO)],
+        [Hello("LHLO", "c.example"), TransactionAborted(AbortReason.HELLO)],
     ),
     Dialogue(
         "all accepted",
         LMTP_DATA,
         b"hello\r\n.\r\nQUIT\r\n",
         "250/2.6.0 250/2.6.0 221",
-        [HELLO_CHUNK, MessageEnd(7), closed(CloseReason.QUIT)],
+        [HELLO_CHUNK, MessageEnd(7), ConnectionClosed(CloseReason.QUIT)],
     ),
     Dialogue(
         "one reply each, in order",
@@ -120,7 +119,7 @@ DIALOGUES = [
         LMTP_DATA,
         b"x" * 30 + b"\r\n.\r\nNOOP\r\n",
         "552/5.3.4 552/5.3.4 250",
-        [MessageChunk(b"x" * 20), aborted(AbortReason.SIZE)],
+        [MessageChunk(b"x" * 20), TransactionAborted(AbortReason.SIZE)],
         config=SMALL,
     ),
     Dialogue(
@@ -128,7 +127,7 @@ DIALOGUES = [
         LMTP_DATA,
         b"x\ny\r\n.\r\n",
         "550/5.6.0 550/5.6.0",
-        [MessageChunk(b"x"), aborted(AbortReason.BARE_NEWLINE)],
+        [MessageChunk(b"x"), TransactionAborted(AbortReason.BARE_NEWLINE)],
     ),
     Dialogue(
         "BDAT: one reply for each chunk, one each for the last",
@@ -161,7 +160,7 @@ DIALOGUES = [
         LMTP_DATA,
         b".\r\nNOOP\r\n",
         "421/4.3.2 250/2.6.0",
-        [MessageEnd(0), closed(CloseReason.CLOSING)],
+        [MessageEnd(0), ConnectionClosed(CloseReason.CLOSING)],
         {MessageEnd: [[replies.CLOSING, GOOD]]},
     ),
     Dialogue(
@@ -169,7 +168,7 @@ DIALOGUES = [
         LMTP_DATA,
         b".\r\nFOO\r\nFOO\r\n",
         "550 550 500 421",
-        [MessageEnd(0), closed(CloseReason.ERRORS)],
+        [MessageEnd(0), ConnectionClosed(CloseReason.ERRORS)],
         {MessageEnd: [[GONE, GONE]]},
         config=dataclasses.replace(LMTP, limits=Limits(errors=3)),
     ),
@@ -178,7 +177,7 @@ DIALOGUES = [
         LMTP_DATA,
         b"x\r\n.\r\nFOO\r\nFOO\r\nFOO\r\n",
         "550 250 500 500 421",
-        [MessageChunk(b"x\r\n"), MessageEnd(3), closed(CloseReason.ERRORS)],
+        [MessageChunk(b"x\r\n"), MessageEnd(3), ConnectionClosed(CloseReason.ERRORS)],
         {MessageEnd: [[GONE, GOOD]]},
         config=dataclasses.replace(LMTP, limits=Limits(errors=3)),
     ),
@@ -190,19 +189,16 @@ def test_dialogue(dialogue: Dialogue) -> None:
     check(dataclasses.replace(dialogue, config=LMTP) if not dialogue.config.lmtp else dialogue)
 
 
-def at_end(verdicts: Sequence[Reply] = ()) -> Player:
+def at_end() -> Player:
     """A connection where the end of a message for two recipients waits."""
-    player = Player.of(Dialogue("", LMTP_DATA, b"", "", config=LMTP))
-    player.feed(LMTP_DATA.wire)
-    player.sent = b""
-    connection = player.connection
-    connection.receive_data(b".\r\n")
-    assert connection.next_event() == MessageEnd(0)
+    player = Player.at(LMTP_DATA, LMTP)
+    player.connection.receive_data(b".\r\n")
+    assert player.connection.next_event() == MessageEnd(0)
     return player
 
 
 def test_greeting() -> None:
-    player = Player.of(Dialogue("", LMTP_DATA, b"", "", config=LMTP))
+    player = Player.start(LMTP)
     player.feed(b"LHLO c.example\r\n")
     assert player.sent.startswith(b"220 mx.example LMTP trio-smtp\r\n250-mx.example\r\n250-PIPELINING\r\n")
 
@@ -244,5 +240,5 @@ def test_closing_between_two_verdicts() -> None:
     player.connection.accept()
     player.connection.close()
     player.run()
-    assert player.events[-2:] == [aborted(AbortReason.CLOSING), closed(CloseReason.CLOSING)]
+    assert player.events == [TransactionAborted(AbortReason.CLOSING), ConnectionClosed(CloseReason.CLOSING)]
     assert codes(player.sent) == ["421/4.3.2"]

@@ -15,9 +15,7 @@ from tests.protocol.dialogue import (
     MAIL,
     Dialogue,
     Player,
-    aborted,
     check,
-    closed,
     codes,
 )
 from trio_smtp.protocol import (
@@ -25,10 +23,12 @@ from trio_smtp.protocol import (
     AbortReason,
     Auth,
     CloseReason,
+    ConnectionClosed,
     Limits,
     LocalProtocolError,
     StartTLS,
     State,
+    TransactionAborted,
     replies,
 )
 
@@ -80,7 +80,7 @@ DIALOGUES = [
         AT_READY,
         b"STARTTLS\r\nNOOP\r\n",
         "421",
-        [StartTLS(), closed(CloseReason.CLOSING)],
+        [StartTLS(), ConnectionClosed(CloseReason.CLOSING)],
         {StartTLS: [replies.CLOSING]},
     ),
 ]
@@ -99,16 +99,10 @@ def test_dialogue(dialogue: Dialogue) -> None:
     check(dialogue)
 
 
-def player_at_ready(config: Limits = CONFIG.limits) -> Player:
-    player = Player.of(Dialogue("", AT_READY, b"", "", config=dataclasses.replace(CONFIG, limits=config)))
-    player.feed(AT_READY.wire)
-    return player
-
-
 @pytest.mark.parametrize("tail", INJECTED)
 @pytest.mark.parametrize("same_segment", [True, False])
 def test_47_what_comes_in_clear_is_discarded(tail: bytes, same_segment: bool) -> None:
-    player = player_at_ready()
+    player = Player.at(AT_READY)
     connection = player.connection
     for piece in [b"STARTTLS\r\n" + tail] if same_segment else [b"STARTTLS\r\n", tail]:
         player.feed(piece)
@@ -116,13 +110,13 @@ def test_47_what_comes_in_clear_is_discarded(tail: bytes, same_segment: bool) ->
     assert not connection.has_unread_data
     connection.tls_established()
     player.feed(b"NOOP\r\n" + HELLO)
-    assert codes(player.sent)[2:] == ["220/2.0.0", "250/2.0.0", "250/"]
-    assert player.events[-2:] == [StartTLS(), EHLO]
+    assert codes(player.sent) == ["220/2.0.0", "250/2.0.0", "250/"]
+    assert player.events == [StartTLS(), EHLO]
     assert connection.error_count == (1 if same_segment else 0)
 
 
 def test_47_injecting_is_an_error() -> None:
-    player = player_at_ready(Limits(errors=2))
+    player = Player.at(AT_READY, dataclasses.replace(CONFIG, limits=Limits(errors=2)))
     player.feed(b"STARTTLS\r\nNOOP\r\n")
     player.connection.tls_established()
     player.feed(b"FOO\r\n")
@@ -130,39 +124,38 @@ def test_47_injecting_is_an_error() -> None:
 
 
 def test_48_what_is_known_before_and_after() -> None:
-    player = player_at_ready()
+    player = Player.at(AT_READY)
     connection = player.connection
     player.feed(b"STARTTLS\r\n")
     assert (connection.tls_active, connection.hello) == (False, EHLO)
     connection.tls_established()
     assert (connection.tls_active, connection.hello, connection.state) == (True, None, State.GREETED)
     assert (connection.authenticated, connection.envelope) == (False, None)
-    sent = len(player.sent)
+    player.sent = b""
     player.feed(HELLO)
-    offered = player.sent[sent:]
-    assert b"STARTTLS" not in offered
-    assert b"250-AUTH PLAIN LOGIN\r\n" in offered
+    assert b"STARTTLS" not in player.sent
+    assert b"250-AUTH PLAIN LOGIN\r\n" in player.sent
 
 
 def test_the_client_goes_away_instead_of_shaking_hands() -> None:
-    player = player_at_ready()
+    player = Player.at(AT_READY)
     player.feed(b"STARTTLS\r\n")
     player.feed(b"")
-    assert player.events[-1] == closed(CloseReason.EOF)
+    assert player.events[-1] == ConnectionClosed(CloseReason.EOF)
     with pytest.raises(LocalProtocolError):
         player.connection.tls_established()
 
 
 def test_the_server_closes_instead_of_shaking_hands() -> None:
-    player = player_at_ready()
+    player = Player.at(AT_READY)
     player.feed(b"STARTTLS\r\n")
     player.connection.close(replies.TIMED_OUT)
     player.run()
-    assert player.events[-1] == closed(CloseReason.CLOSING)
+    assert player.events[-1] == ConnectionClosed(CloseReason.CLOSING)
 
 
 def test_a_transaction_in_clear_is_closed_for_good() -> None:
-    player = player_at_ready()
+    player = Player.at(AT_READY)
     player.feed(b"MAIL FROM:<ann@a.example>\r\nSTARTTLS\r\nRSET\r\nSTARTTLS\r\n")
-    assert codes(player.sent)[2:] == ["250/2.1.0", "503/5.5.1", "250/2.0.0", "220/2.0.0"]
-    assert player.events[-2:] == [aborted(AbortReason.RSET), StartTLS()]
+    assert codes(player.sent) == ["250/2.1.0", "503/5.5.1", "250/2.0.0", "220/2.0.0"]
+    assert player.events == [MAIL, TransactionAborted(AbortReason.RSET), StartTLS()]

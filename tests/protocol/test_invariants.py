@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import pytest
@@ -16,10 +16,8 @@ from tests.protocol.dialogue import (
     AT_READY,
     OPEN,
     Player,
-    Verdict,
-    aborted,
+    Verdicts,
     check_end,
-    closed,
     codes,
     cuts,
 )
@@ -28,6 +26,7 @@ from trio_smtp.protocol import (
     Auth,
     CloseReason,
     Config,
+    ConnectionClosed,
     Event,
     Hello,
     Limits,
@@ -36,18 +35,10 @@ from trio_smtp.protocol import (
     MessageEnd,
     MessageStart,
     RcptTo,
-    SMTPConnection,
     State,
+    TransactionAborted,
     replies,
 )
-
-
-def start(config: Config, verdicts: Mapping[type[Event], Sequence[Verdict]]) -> Player:
-    connection = SMTPConnection(config, tls_active=True, auth_mechanisms=("PLAIN", "LOGIN"))
-    connection.greet()
-    player = Player(connection, verdicts, config.limits)
-    player.run()
-    return player
 
 
 def without_chunks(events: Sequence[Event]) -> list[Event]:
@@ -66,17 +57,17 @@ SESSION = (
 
 def test_gone_after_every_octet() -> None:
     """What was complete is answered and no more, and the open transaction is known to be gone."""
-    whole = start(OPEN, {Auth: [b"", b""]})
+    whole = Player.start(OPEN, {Auth: [b"", b""]})
     whole.feed(SESSION)
-    assert whole.events[-1] == closed(CloseReason.QUIT)
+    assert whole.events[-1] == ConnectionClosed(CloseReason.QUIT)
     for end in range(1, len(SESSION)):
-        player = start(OPEN, {Auth: [b"", b""]})
+        player = Player.start(OPEN, {Auth: [b"", b""]})
         player.feed(SESSION[:end])
         check_end(player)
         assert whole.sent.startswith(player.sent)
         *seen, last = without_chunks(player.events)
-        assert last == closed(CloseReason.EOF)
-        if seen and seen[-1] == aborted(AbortReason.EOF):
+        assert last == ConnectionClosed(CloseReason.EOF)
+        if seen and seen[-1] == TransactionAborted(AbortReason.EOF):
             seen.pop()
         assert seen == without_chunks(whole.events)[: len(seen)]
 
@@ -142,10 +133,8 @@ no = st.sampled_from([replies.MAILBOX_BUSY, replies.MAILBOX_UNKNOWN, replies.CLO
 some_verdicts = st.fixed_dictionaries(
     {},
     optional={
-        **{
-            kind: st.lists(st.none() | no, max_size=4)
-            for kind in (Hello, MailFrom, RcptTo, MessageStart, MessageChunk, MessageEnd)
-        },
+        **dict.fromkeys([Hello, MailFrom, RcptTo, MessageStart, MessageEnd], st.lists(st.none() | no, max_size=4)),
+        MessageChunk: st.lists(no, min_size=1, max_size=1),
         Auth: st.lists(st.none() | no | st.just(b"go on"), max_size=4),
     },
 )
@@ -160,7 +149,7 @@ some_verdicts = st.fixed_dictionaries(
 )
 def test_3_4_5_the_cuts_do_not_show_and_nothing_raises(
     wire: bytes,
-    verdicts: Mapping[type[Event], Sequence[Verdict]],
+    verdicts: Verdicts,
     lmtp: bool,
     bare_newline: Literal["keep", "reject"],
     seed: int,
@@ -175,10 +164,10 @@ def test_3_4_5_the_cuts_do_not_show_and_nothing_raises(
         wire = wire.replace(b"EHLO", b"LHLO")
     seen: list[tuple[bytes, list[Event], State]] = []
     for pieces in cuts(wire, str(seed)):
-        player = start(config, verdicts)
+        player = Player.start(config, verdicts, tls_active=True)
         player.play([pieces])  # looks at what is held, too
         codes(player.sent)
-        # A verdict on chunks is one on the first that comes, and how much that is depends on the cuts.
+        # What is refused is the first chunk that comes, and how much that is depends on the cuts.
         events = without_chunks(player.events) if MessageChunk in verdicts else player.events
         seen.append((player.sent, list(events), player.connection.state))
         check_end(player)
@@ -187,7 +176,7 @@ def test_3_4_5_the_cuts_do_not_show_and_nothing_raises(
 
 @given(st.lists(st.sampled_from(PLAIN_LINES), max_size=40))
 def test_2_every_command_line_gets_one_reply(lines: list[bytes]) -> None:
-    player = start(Config(hostname="mx.example", limits=Limits(errors=99, message_size=20)), {})
+    player = Player.start(Config(hostname="mx.example", limits=Limits(errors=99, message_size=20)))
     player.feed(AT_READY.wire + b"".join(lines))
     assert len(codes(player.sent)) == 2 + len(lines)
 

@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 import trio
@@ -208,6 +208,18 @@ async def test_faults_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert "the token service is away" in caplog.text
     assert "hush-hush" not in caplog.text
     assert "tell-nobody" not in caplog.text
+
+
+@pytest.mark.parametrize("answer", [True, False, 7])
+async def test_what_is_no_identity(answer: Any) -> None:
+    """False, above all, must not pass for somebody's name."""
+
+    class Careless(Everything):
+        async def check_token(self, token: str, username: str | None) -> str | None:
+            return cast("str", answer)
+
+    async with greeted(Careless()) as client:
+        assert await login(client, "XOAUTH2", b"user=ann\x01auth=Bearer t\x01\x01") == ["454"]
 
 
 # Inside TLS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -109,6 +111,12 @@ async def deliver(client: ScriptedClient, content: bytes = CONTENT) -> None:
     """One message that must be accepted."""
     reply = await client.send_mail("ann@example.com", ["bob@example.com"], content)
     assert str(reply).startswith(ACCEPTED), reply
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a connection by a reset (RST), without a goodbye."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 async def no_connections(server: Server) -> None:

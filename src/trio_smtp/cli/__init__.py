@@ -35,20 +35,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever the terminal cannot show
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # a fault is to show here, not when Python exits
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = vars(build_parser().parse_args(argv))
     module, name = arguments.pop("command")
+    command = partial(getattr(import_module(f"{__name__}.{module}"), name), **arguments)
     try:
-        command = partial(getattr(import_module(f"{__name__}.{module}"), name), **arguments)
         if inspect.iscoroutinefunction(command.func):
             import_module("trio").run(command)
         else:
             command()
-        sys.stdout.flush()
     except CommandError as error:
         warn(str(error))
         return error.exit_code
-    except BrokenPipeError:  # `| head` has seen enough; Python would complain when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     return 0

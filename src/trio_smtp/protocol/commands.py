@@ -13,7 +13,7 @@ from typing import Final, Literal
 from trio_smtp.protocol import replies
 from trio_smtp.protocol.addresses import parse_path
 from trio_smtp.protocol.events import Auth, Hello, MailFrom, RcptTo, Verify
-from trio_smtp.protocol.grammar import HELLO_ARGUMENT, GrammarError
+from trio_smtp.protocol.grammar import HELLO_ARGUMENT, GrammarError, decode
 from trio_smtp.protocol.parameters import (
     NO_MAIL_PARAMETERS,
     NO_RCPT_PARAMETERS,
@@ -92,8 +92,7 @@ def parse_rcpt(argument: bytes, unlocked: frozenset[bytes], *, smtputf8: bool) -
             params = parse_rcpt_parameters(argument, end, unlocked)
     except GrammarError as error:
         raise CommandError(_RCPT_FAULTS[error.kind]) from None
-    if recipient is None:
-        raise CommandError(replies.BAD_RECIPIENT)
+    assert recipient is not None  # <> is none
     if not argument.isascii() and not smtputf8 and not recipient.is_ascii:
         raise CommandError(replies.NEED_SMTPUTF8)
     return RcptTo(recipient, params)
@@ -113,11 +112,10 @@ _RCPT_FAULTS: Final[dict[str, Reply]] = _MAIL_FAULTS | {
 
 def parse_verify(argument: bytes) -> Verify:
     """VRFY: a user name or a mailbox, UTF-8 (RFC 5321 §4.1.1.6, RFC 6531 §3.7.4.2)."""
-    refuse_controls(argument)
     try:
         if argument:
-            return Verify(argument.decode("utf-8"))
-    except UnicodeDecodeError:
+            return Verify(decode(argument, "path_syntax"))
+    except GrammarError:
         pass
     raise CommandError(replies.SYNTAX_VRFY)
 

@@ -205,8 +205,8 @@ class SMTPConnection(Dialogue):
         """Answer `MessageEnd` in LMTP: one reply per accepted recipient, in order, good or bad (RFC 2033 §4.2).
 
         Raises:
-            LocalProtocolError: if no end of an LMTP message waits, the number of replies is not that of recipients, or one
-                of them is no verdict (3xx).
+            LocalProtocolError: if no end of an LMTP message waits, the number of replies is not that of recipients, or
+                one of them is a 3xx reply.
         """
         if type(self._waiting) is not MessageEnd or not self._config.lmtp:
             raise LocalProtocolError("accept_each() answers the end of an LMTP message only")
@@ -240,7 +240,6 @@ class SMTPConnection(Dialogue):
         self.tls_active = True
         self.authenticated = False
         self.hello = None
-        self._mail_keywords = self._rcpt_keywords = frozenset()
         self._advance(Trigger.TLS)
 
     def close(self, reply: Reply = replies.CLOSING) -> None:

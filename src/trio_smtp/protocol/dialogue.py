@@ -201,7 +201,7 @@ class Dialogue(Machine):
 
     def _on_mail(self, verb: bytes, argument: bytes) -> Event | None:
         if self._config.auth_required and not self.authenticated:
-            starttls = self._config.auth_requires_tls and not self.tls_active
+            starttls = self._config.auth_requires_tls and self._tls_available and not self.tls_active
             raise CommandError(replies.STARTTLS_REQUIRED if starttls else replies.AUTH_REQUIRED)
         event = parse_mail(argument, self._mail_keywords)
         if event.params.size is not None and event.params.size > self._limits.message_size:

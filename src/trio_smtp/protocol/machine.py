@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Final
 
 from trio_smtp.protocol import replies
@@ -24,7 +25,7 @@ __all__ = ["Machine"]
 _ABORT_REASONS: Final = {CloseReason.QUIT: AbortReason.QUIT, CloseReason.EOF: AbortReason.EOF}
 
 
-class Machine:
+class Machine(abc.ABC):
     """The common ground: `Dialogue` adds what the client says, `SMTPConnection` what the application answers."""
 
     __slots__ = (
@@ -93,8 +94,9 @@ class Machine:
     def _advance(self, trigger: Trigger) -> None:
         self._enter(TRANSITIONS[self._state][trigger])
 
+    @abc.abstractmethod
     def _enter(self, state: State) -> None:
-        self._state = state
+        """Be in this state: it decides which commands are taken and how what comes in is read."""
 
     def _refuse(self, reply: Reply) -> None:
         """Refuse a command; too many refusals end the connection (RFC 5321 §7.8)."""
@@ -134,7 +136,6 @@ class Machine:
         """The open transaction, if there is one, is gone without a word from the application."""
         if self.envelope is not None:
             self.envelope = None
-            self._verdicts = []
             self._queue.append(TransactionAborted(reason))
 
     def _hang_up(self, reply: Reply, reason: CloseReason) -> None:

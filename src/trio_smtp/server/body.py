@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trio_smtp.handler import MessageAborted
@@ -51,6 +52,8 @@ class Incoming:
             connection.accept()
         while True:
             event = connection.next_event()
+            if session.has_had_its_turn():
+                await session.outside_hook(session.give_way)
             if type(event) is MessageChunk:
                 return event.data
             if type(event) is MessageEnd:
@@ -59,14 +62,12 @@ class Incoming:
                 session.start_commit_clock()
                 raise StopAsyncIteration
             if event is NEED_DATA:
-                left = session.stop_hook_clock()
-                await session.exchange()
-                session.start_hook_clock(left)
+                await session.outside_hook(session.exchange)
             elif type(event) is TransactionAborted:
                 self.aborted = event.reason
                 raise MessageAborted(event.reason)
             else:  # between the chunks of BDAT other commands may come
-                await session.dispatch(event)
+                await session.outside_hook(partial(session.dispatch, event))
 
     async def read(self) -> bytes:
         """All of it at once; see `Body.read`."""

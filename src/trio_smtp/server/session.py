@@ -66,13 +66,14 @@ _COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
 _BODY_READ: Final = 64 * 1024
 _EVENTS_IN_A_ROW: Final = 50  # then the others have their turn
 _EVENT_HOOKS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
-_LINGER: Final = frozenset(CloseReason) - {CloseReason.QUIT, CloseReason.EOF, CloseReason.CLOSING}
 
 
 class _Phase(enum.Enum):
     """What the clock runs for."""
 
     PEER = enum.auto()
+    REPLY = enum.auto()
+    """The peer again, which is to take what it was not ready to take at once."""
     HOOK = enum.auto()
     COMMIT = enum.auto()
     """A hook that has the whole message."""
@@ -112,8 +113,7 @@ class ServerSession:
         self._idle = False  # waiting for a command, outside a transaction
         self._lost = False  # nothing more can be sent
         self._events = 0  # handled since the last read
-        self._body_began: float | None = None  # when the message that is coming began to come
-        self._body_octets = 0
+        self._body_credit = 0.0  # by how many seconds the message that is coming is ahead of the minimum rate
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -128,20 +128,20 @@ class ServerSession:
                     await self._converse()
                 if not self._scope.cancelled_caught or self._aborting:
                     break
-                if self._phase is _Phase.PEER:
-                    if not self._stopping:
-                        log.info("%s timed out", self._info.id)
-                        goodbye = replies.TIMED_OUT
-                    break
-                self._give_up_hook()
-                self._scope = trio.CancelScope(shield=True)
+                if self._phase is _Phase.HOOK or self._phase is _Phase.COMMIT:
+                    self._give_up_hook()
+                    self._scope = trio.CancelScope(shield=True)
+                    continue
+                if not self._stopping:
+                    log.info("%s timed out", self._info.id)
+                    goodbye = replies.TIMED_OUT
+                break
         except Exception:
             log.exception("%s internal error", self._info.id)
             if self.settings.on_error == "raise":
                 raise
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + timeouts.goodbye):
-                await self._finish(goodbye)
+            await self._finish(goodbye)
 
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""
@@ -152,7 +152,9 @@ class ServerSession:
     def abort(self) -> None:
         """Close with 421 now; only a message that has come in whole is still committed and answered."""
         self._stopping = self._aborting = True
-        if self._phase is not _Phase.COMMIT:
+        if self._phase is _Phase.REPLY:  # to a message, perhaps
+            self._scope.deadline = min(self._scope.deadline, trio.current_time() + self.settings.timeouts.goodbye)
+        elif self._phase is not _Phase.COMMIT:
             self._scope.cancel()
 
     async def _converse(self) -> None:
@@ -161,9 +163,8 @@ class ServerSession:
             return
         while not self._aborting:
             event = connection.next_event()
-            self._events += 1
-            if self._events > _EVENTS_IN_A_ROW:
-                await self._give_way()
+            if self.has_had_its_turn():
+                await self.give_way()
             if event is NEED_DATA:
                 await self.exchange()
             elif type(event) in self._unheard:
@@ -193,38 +194,46 @@ class ServerSession:
             reply = replies.EARLY_TALKER
         elif "connect" in self._hooks:
             reply = await self._call(self._handler.connect)
+        if reply is not None and not reply.positive:
+            self._record_refusal(None, reply)
         self.connection.greet(reply)
 
     async def _finish(self, goodbye: Reply) -> None:
-        """The last hooks and the last replies; the caller has set a shield and a deadline."""
-        connection = self.connection
+        """The last replies and the last hooks. Each gets its chance, whatever became of those before."""
+        connection, seconds = self.connection, self.settings.timeouts.goodbye
         connection.close(goodbye)
         linger = False
         try:
+            with trio.move_on_after(seconds, shield=True):
+                await self._flush()
             while type(event := connection.next_event()) is not ConnectionClosed:
                 if type(event) is TransactionAborted:
-                    await self._reset(event.reason)
-            linger = event.reason in _LINGER
-            await self._flush()
+                    with trio.move_on_after(seconds, shield=True):
+                        await self._reset(event.reason)
+            # Who has just been silent, or has said goodbye, is sending nothing that has to be waited for.
+            linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not self._idle
             if "close" in self._hooks:
-                await self._call(self._handler.close)
+                with trio.move_on_after(seconds, shield=True):
+                    await self._call(self._handler.close)
         finally:
-            await self._transport.aclose(linger=linger and not self._lost)
+            with trio.move_on_after(seconds, shield=True):
+                await self._transport.aclose(linger=linger and not self._lost)
 
     # Bytes ----------------------------------------------------------------------------------------------------------
 
     async def exchange(self) -> None:
         """Send what is pending, then wait for the client."""
         connection = self.connection
-        self._phase = _Phase.PEER
         replied = await self._flush()
         self._events = 0
         receiving = connection.receiving_message
-        self._idle = not receiving and connection.envelope is None
-        if self._idle and self._stopping:
+        idle = not receiving and connection.envelope is None
+        if self._aborting or (idle and self._stopping):
             connection.close()
             return
-        self._set_deadline(receiving, replied)
+        self._idle = idle
+        now = trio.current_time()
+        self._set_deadline(now, receiving, replied)
         data = b""
         if not self._lost:
             try:
@@ -234,24 +243,38 @@ class ServerSession:
         self._idle = False
         connection.receive_data(data)
         if receiving:
-            self._body_octets += len(data)
+            self._body_credit += len(data) / self.settings.timeouts.minimum_rate - (trio.current_time() - now)
 
-    async def _give_way(self) -> None:
+    def has_had_its_turn(self) -> bool:
+        """To be asked once an event: whether it is for others to go on now."""
+        self._events += 1
+        return self._events > _EVENTS_IN_A_ROW
+
+    async def give_way(self) -> None:
+        """Let others go on."""
         self._events = 0
         await self._flush()
-        self._set_deadline(receiving=False, replied=True)
+        self._set_deadline(trio.current_time(), self.connection.receiving_message, replied=True)
         await trio.lowlevel.checkpoint()
 
-    def _set_deadline(self, receiving: bool, replied: bool) -> None:
+    async def outside_hook(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Go on with the dialogue while a hook waits for its message; the clock of the hook stands still."""
+        left = self._scope.deadline - trio.current_time()
+        self._phase = _Phase.PEER
+        try:
+            await step()
+        finally:
+            if not self._scope.cancel_called:  # or else it is the client's time that is over
+                self.start_hook_clock(left)
+
+    def _set_deadline(self, now: float, receiving: bool, replied: bool) -> None:
         """Until when the peer is waited for."""
-        now, timeouts = trio.current_time(), self.settings.timeouts
+        timeouts = self.settings.timeouts
         if receiving:
-            if self._body_began is None:
-                self._body_began, self._body_octets = now, 0
             timeout = timeouts.data
-            until = min(now, self._body_began + self._body_octets / timeouts.minimum_rate) + timeout
+            until = now + timeout + min(0, self._body_credit)
         else:
-            self._body_began = None
+            self._body_credit = 0
             if self._clock_of_command and not replied:
                 return  # the client drips: the clock of the command runs on
             timeout = timeouts.command
@@ -270,10 +293,6 @@ class ServerSession:
         self._clock_of_command = False
         self._expire_at(trio.current_time() + seconds, seconds)
 
-    def stop_hook_clock(self) -> float:
-        """The hook waits for the peer now. The seconds that it has left."""
-        return self._scope.deadline - trio.current_time()
-
     def start_commit_clock(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""
         self.start_hook_clock(self.settings.timeouts.commit)
@@ -287,7 +306,9 @@ class ServerSession:
                 if rest := self._transport.send_now(data):
                     self._scope.deadline = min(trio.current_time() + self.settings.timeouts.command, self._ends_at)
                     self._lost = True  # until all of it is out: what is cut off in the middle cannot be continued
+                    self._phase, phase = _Phase.REPLY, self._phase
                     await self._transport.send(rest)
+                    self._phase = phase
                     self._lost = False
             except trio.BrokenResourceError as error:
                 self._lose(error)
@@ -364,7 +385,8 @@ class ServerSession:
         self.start_hook_clock(self.settings.timeouts.hook)
         try:
             verdicts = _verdicts(await self._handler.message(envelope, body), envelope, session.lmtp)
-        except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
+        except Exception as raised:  # noqa: BLE001 - a fault of the hook is the client's 451
+            error = _bare(raised)
             if body.aborted is None or not isinstance(error, MessageAborted):
                 verdicts = [self._reply_to(error)] * len(envelope.recipients)
         self._phase = _Phase.PEER
@@ -372,7 +394,7 @@ class ServerSession:
             await self._reset(body.aborted)
             return
         if not body.complete:
-            if verdicts[0].positive:
+            if any(verdict.positive for verdict in verdicts):
                 log.error("%s the message hook accepted a message without reading it to its end", session.id)
                 verdicts = [replies.LOCAL_ERROR]
             connection.reject(verdicts[0])
@@ -443,8 +465,10 @@ class ServerSession:
         refusal = replies.BAD_CREDENTIALS
         self.start_hook_clock(self.settings.timeouts.hook)
         try:
-            outcome = await login.step(response)
-        except Exception as error:  # noqa: BLE001 - a fault of the application is the client's 454
+            answer = await login.step(response)
+            outcome = answer if isinstance(answer, Challenge) else _identity(answer)
+        except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
+            error = _bare(raised)
             refusal = self._reply_to(error)
             if not isinstance(error, Refuse):
                 refusal = replies.AUTH_UNAVAILABLE
@@ -470,7 +494,7 @@ class ServerSession:
         try:
             answer = _checked(await hook(*arguments))
         except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
-            answer = self._reply_to(error)
+            answer = self._reply_to(_bare(error))
         self._phase = _Phase.PEER
         return answer
 
@@ -491,8 +515,6 @@ class ServerSession:
 
     def _reply_to(self, error: Exception) -> Reply:
         """What the client hears of an exception: the reply of a `Refuse`, of all others only where the log has them."""
-        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]  # raised inside a nursery
         if isinstance(error, Refuse):
             return error.reply
         if self.settings.on_error == "raise":
@@ -502,9 +524,23 @@ class ServerSession:
         return Reply(451, f"Internal error, reference {self._info.id}", "4.3.0")
 
 
+def _bare(error: Exception) -> Exception:
+    """The exception as it was raised, whatever nurseries have put round it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 def _text(reply: Reply) -> str:
     """A reply for the log; its text is ours or the application's, and a `Reply` has no control characters but tabs."""
     return escape(" / ".join(f"{reply.code} {reply.enhanced} {line}" for line in reply.lines))
+
+
+def _identity(answer: object) -> str | None:
+    """An authenticator's answer; False, above all, must not pass for somebody's name."""
+    if answer is None or isinstance(answer, str):
+        return answer
+    raise TypeError(f"an authenticator returns the identity or None, not {answer!r}")
 
 
 def _checked(answer: object) -> Reply | None:

@@ -139,12 +139,14 @@ class StreamTransport:
 
     async def aclose(self, *, linger: bool) -> None:
         stream = self._stream
-        if linger and isinstance(stream, trio.abc.HalfCloseableStream):
-            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await stream.send_eof()
-                while await stream.receive_some(65536):
-                    pass
-        await stream.aclose()
+        try:
+            if linger and isinstance(stream, trio.abc.HalfCloseableStream):
+                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await stream.send_eof()
+                    while await stream.receive_some(65536):
+                        pass
+        finally:
+            await stream.aclose()
 
 
 def _is_ragged_eof(error: trio.BrokenResourceError) -> bool:

@@ -72,13 +72,13 @@ class Housekeeper:
         if not self._swept:
             self._swept = True
             self._try(self._sweep)
+        self._dead_before = min(self._dead_before, replica.dead)  # it is less after a compaction
         if max(replica.unsaved, replica.dead - self._dead_before) >= DUE and not self._busy.locked():
             replica.unsaved, self._dead_before = 0, replica.dead  # should it fail, it is not tried again at once
-            self._thread = threading.Thread(
-                target=self._try, args=[self._tidy], name="mail store housekeeper", daemon=True
-            )
+            thread = threading.Thread(target=self._try, args=[self._tidy], name="mail store housekeeper", daemon=True)
             with suppress(RuntimeError):  # the system has no thread to give
-                self._thread.start()
+                thread.start()
+                self._thread = thread
 
     def _try(self, task: Callable[[], None]) -> None:
         """Do it, unless somebody else does something of the kind."""

@@ -131,10 +131,7 @@ class Journal:
     def is_current(self) -> bool:
         """Whether nobody has written anything that was not read; cheap."""
         try:
-            return (
-                self._folder.stat(self._name).st_size == self.end
-                and self._root.stat(MANIFEST).st_ino == self._inode
-            )
+            return self._folder.stat(self._name).st_size == self.end and self._root.stat(MANIFEST).st_ino == self._inode
         except OSError:
             return False
 

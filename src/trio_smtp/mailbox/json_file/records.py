@@ -146,7 +146,7 @@ def encode_body(body: bytes) -> bytes:
 
 def encode_blob(blob: BlobInfo) -> bytes:
     """The end of a delivery's line, with the body elsewhere."""
-    return b'"blob":%s}' % json.dumps(blob._asdict()).encode()
+    return b'"blob":%s}' % json.dumps(blob._asdict(), separators=(",", ":")).encode()
 
 
 def _octets(name: str, octets: bytes) -> str:
@@ -212,7 +212,13 @@ def _message(row: object) -> NewMessage[Place]:
         values.flags(flags),
         values.integer(date),
         values.number(size),
-        Place(*values.numbers([segment, offset, length, copy]), values.optional_text(blob)),
+        Place(
+            values.number(segment),
+            values.number(offset),
+            values.number(length),
+            values.number(copy),
+            values.optional_text(blob),
+        ),
     )
 
 

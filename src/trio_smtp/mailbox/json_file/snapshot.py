@@ -53,9 +53,7 @@ class Snapshot(NamedTuple):
     @classmethod
     def take(cls, replica: Replica, journal: Journal) -> Snapshot:
         """Copy what is in memory. Needs the lock."""
-        return cls(
-            journal.manifest, position(journal), replica.dead, replica.damage.copy(), list(replica.index.dump())
-        )
+        return cls(journal.manifest, position(journal), replica.dead, replica.damage.copy(), list(replica.index.dump()))
 
     def write(self, root: files.Directory) -> None:
         """Replace the one in the file."""
@@ -86,6 +84,7 @@ def load_snapshot(root: files.Directory, journal: Journal) -> Replica | None:
             if (
                 not journal.manifest.begins_with(manifest)
                 or manifest.segments[-1] != at.segment
+                or not line
                 or zlib.crc32(line) != at.crc
             ):
                 return None
@@ -98,7 +97,7 @@ def load_snapshot(root: files.Directory, journal: Journal) -> Replica | None:
                     replica.index.apply(operation)
     except FileNotFoundError:
         return None
-    except (OSError, RecordError, StoreError, KeyError, TypeError, IndexError) as error:
+    except (OSError, RecordError, StoreError, KeyError, IndexError, TypeError, ValueError) as error:
         _log.warning("the snapshot is of no use: %s", error)
         return None
     journal.seek(at.segment, at.last, at.end)

@@ -206,9 +206,7 @@ class JSONFileStore(IndexedStore[Place]):
         blobs = (await self._open()).database.blobs
         return await self._in_thread(bind(NewBlob, blobs), self._bodies)
 
-    async def _in_thread(
-        self, function: Callable[[], R], limiter: trio.CapacityLimiter, *, abandon: bool = False
-    ) -> R:
+    async def _in_thread(self, function: Callable[[], R], limiter: trio.CapacityLimiter, *, abandon: bool = False) -> R:
         try:
             return await trio.to_thread.run_sync(function, limiter=limiter, abandon_on_cancel=abandon)
         except OSError as error:

@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from tests.mailbox.json_file.system import Nth, System
+from trio_smtp.mailbox.json_file.blobs import NewBlob
+from trio_smtp.mailbox.json_file.database import Database
+from trio_smtp.mailbox.json_file.journal import MANIFEST
+from trio_smtp.mailbox.json_file.records import (
+    BlobInfo,
+    Place,
+    encode,
+    encode_blob,
+    encode_body,
+    encode_delivery,
+)
+from trio_smtp.mailbox.json_file.snapshot import Snapshot
+from trio_smtp.mailbox.json_file.values import RecordError
+from trio_smtp.mailbox.operations import CreateAccount, NewMessage, Operation
+from trio_smtp.mailbox.store import INBOX, StoreUnavailable
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    with closing(Database(str(path), create=True)) as database:
+        yield database
+
+
+def write(database: Database, operation: Operation[Place]) -> None:
+    line = encode(operation)
+    with database.exclusive():
+        database.journal.append([line])
+        database.replica.apply(operation, len(line))
+
+
+def account(name: str) -> CreateAccount:
+    return CreateAccount(name, "", (), None, None, 1)
+
+
+def names(database: Database) -> list[str]:
+    return [account.name for account in database.replica.index.accounts()]
+
+
+# --- opening
+
+
+def test_a_new_store(database: Database, path: Path) -> None:
+    assert sorted(os.listdir(path)) == ["blobs", "gate", "journal", "lock", MANIFEST]
+    for folder, _, files in os.walk(path):
+        assert Path(folder).stat().st_mode & 0o777 == 0o700
+        assert all((Path(folder) / file).stat().st_mode & 0o777 == 0o600 for file in files)
+    assert database.is_current()
+
+
+def test_open_again(database: Database, path: Path) -> None:
+    write(database, account("ann"))
+    with closing(Database(str(path), create=False)) as again:
+        assert names(again) == ["ann"]
+        assert again.is_current()
+
+
+def test_an_empty_directory_becomes_a_store(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    Database(str(path), create=True).close()
+    assert MANIFEST in os.listdir(path)
+
+
+def test_a_store_that_was_not_finished(path: Path, system: System) -> None:
+    system.fail("rename", errno.EIO)
+    with pytest.raises(OSError, match="made to fail"):
+        Database(str(path), create=True)
+    assert MANIFEST not in os.listdir(path)
+    with closing(Database(str(path), create=True)) as database:
+        write(database, account("ann"))
+
+
+def test_no_store_and_none_wanted(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Database(str(path), create=False)
+    assert not path.exists()
+    path.mkdir(mode=0o700)
+    with pytest.raises(StoreUnavailable, match="there is no store"):
+        Database(str(path), create=False)
+    assert os.listdir(path) == []
+
+
+def test_something_else_is_there(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    (path / "letter.txt").touch()
+    with pytest.raises(StoreUnavailable, match="neither a store nor empty"):
+        Database(str(path), create=True)
+    assert os.listdir(path) == ["letter.txt"]
+
+
+def test_a_file_is_there(path: Path) -> None:
+    path.touch()
+    with pytest.raises(NotADirectoryError):
+        Database(str(path), create=True)
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
+def test_others_may_write(path: Path, mode: int) -> None:
+    Database(str(path), create=True).close()
+    path.chmod(mode)
+    with pytest.raises(StoreUnavailable, match="others"):
+        Database(str(path), create=True)
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o755])
+def test_others_may_read(path: Path, mode: int) -> None:
+    path.mkdir()
+    path.chmod(mode)
+    Database(str(path), create=True).close()
+
+
+@pytest.mark.parametrize("name", ["gate", "lock", "journal", "blobs"])
+def test_what_is_planted(path: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    path.mkdir(mode=0o700)
+    (path / name).symlink_to(target)
+    with pytest.raises(OSError, match=name):
+        Database(str(path), create=True)
+    assert os.listdir(target) == []
+
+
+def test_two_at_once_make_one_store(path: Path, system: System, opened: ExitStack) -> None:
+    def listdir(call: object, *_: object) -> None:
+        """While the first one looks, the second one is faster."""
+        system.work()
+        opened.enter_context(closing(Database(str(path), create=True)))
+
+    path.mkdir(mode=0o700)
+    system.hooks["listdir"] = lambda call, *_: (call(), listdir(call))[0]
+    first = opened.enter_context(closing(Database(str(path), create=True)))
+    assert first.journal.manifest.segments == (1,)
+    write(first, account("ann"))
+
+
+def test_every_call_of_opening_fails_once(path: Path, system: System) -> None:
+    with closing(Database(str(path), create=True)) as database:
+        write(database, account("ann"))
+        Snapshot.take(database.replica, database.journal).write(database.root)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for number in itertools.count(1):
+        system.default = failure = Nth(number, errno.EIO)
+        system.hooks["close"] = lambda call, *_: call()
+        try:
+            with closing(Database(str(path), create=False)) as database:
+                assert names(database) == ["ann"]
+        except OSError:
+            assert failure.has_failed
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+        if not failure.has_failed:
+            return
+
+
+# --- several processes
+
+
+@pytest.fixture
+def other(database: Database, path: Path) -> Iterator[Database]:
+    with closing(Database(str(path), create=False)) as other:
+        yield other
+
+
+def test_what_one_writes_the_other_sees(database: Database, other: Database) -> None:
+    write(database, account("ann"))
+    assert not other.is_current()
+    assert names(other) == []
+    other.refresh()
+    assert other.is_current()
+    assert names(other) == ["ann"]
+    write(other, account("bob"))
+    write(database, account("carl"))
+    other.refresh()
+    assert names(other) == names(database) == ["ann", "bob", "carl"]
+
+
+def test_who_writes_is_current(database: Database, other: Database) -> None:
+    with database.exclusive():
+        database.journal.append([encode(account("ann"))])
+        assert database.is_current()
+
+
+def test_no_lock_is_taken_when_nothing_has_changed(database: Database, system: System) -> None:
+    database.refresh()
+    assert system.calls == ["stat", "stat"]
+
+
+def test_segments_of_others(database: Database, other: Database) -> None:
+    write(database, account("ann"))
+    with database.exclusive():
+        database.begin_segment()
+        assert database.is_current()
+    write(database, account("bob"))
+    write(other, account("carl"))
+    assert names(other) == ["ann", "bob", "carl"]
+    replica = other.replica
+    database.refresh()
+    assert names(database) == ["ann", "bob", "carl"]
+    assert other.replica is replica, "nothing was read twice"
+
+
+def replace_everything(database: Database) -> None:
+    """As a compaction does it: other segments say the same."""
+    with database.exclusive():
+        database.begin_segment()
+        operations = list(database.replica.index.dump())
+        database.journal.append([encode(operation) for operation in operations])
+        database.journal.publish(database.journal.manifest._replace(segments=database.journal.manifest.segments[-1:]))
+
+
+def test_a_journal_that_others_have_replaced(database: Database, other: Database) -> None:
+    write(database, account("ann"))
+    other.refresh()
+    replica = other.replica
+    replace_everything(database)
+    other.refresh()
+    assert other.replica is not replica
+    assert names(other) == ["ann"]
+    database.refresh()
+    assert names(database) == ["ann"]
+
+
+def test_a_journal_that_cannot_be_read_again(database: Database, other: Database, system: System) -> None:
+    write(database, account("ann"))
+    other.refresh()
+    replica = other.replica
+    replace_everything(database)
+    for number in itertools.count(1):
+        system.hooks["pread"] = failure = Nth(number, errno.EIO)
+        try:
+            other.refresh()
+        except OSError:
+            assert other.replica is replica, "nobody sees half of it"
+            assert not other.is_current()
+        if not failure.has_failed:
+            break
+    assert names(other) == ["ann"]
+
+
+def test_forget(database: Database) -> None:
+    write(database, account("ann"))
+    replica = database.replica
+    database.forget()
+    assert not database.is_current()
+    database.refresh()
+    assert names(database) == ["ann"]
+    assert database.replica is not replica
+
+
+# --- UIDs that must not be given again
+
+
+@pytest.fixture
+def ann(database: Database) -> Database:
+    """A store with ann, who has one message."""
+    write(database, account("ann"))
+    deliver(database, 1)
+    return database
+
+
+def deliver(database: Database, uid: int, content: bytes | None = None, prefix: bytes = b"") -> Place:
+    """Write a message as it comes, and return its place."""
+    with database.exclusive():
+        line = delivery(uid, prefix, content)
+        offset = database.journal.end
+        database.journal.append([line])
+        database.replica.replay(1, offset, line)
+    return database.replica.index.message("ann", INBOX, uid)[1]
+
+
+def delivery(uid: int, prefix: bytes = b"", content: bytes | None = None) -> bytes:
+    message = NewMessage("ann", INBOX, uid, frozenset[str](), 0, 10, Place(0, 0, 0, 0, None))
+    return encode_delivery([message], [prefix], encode_body(b"0123456789") if content is None else content)
+
+
+def uid_next(database: Database) -> int:
+    return database.replica.index.mailbox("ann", INBOX).uid_next
+
+
+def test_a_torn_record(ann: Database, other: Database, path: Path) -> None:
+    with (path / "journal/000001.jsonl").open("ab") as file:
+        file.write(delivery(2)[:-1])
+    other.refresh()
+    assert uid_next(other) == 2
+    with other.exclusive():
+        assert uid_next(other) == 3
+    with ann.exclusive():
+        assert uid_next(ann) == 2, "nobody has ever seen it"
+
+
+def test_damage(ann: Database, path: Path) -> None:
+    deliver(ann, 2)
+    segment = path / "journal/000001.jsonl"
+    segment.write_bytes(segment.read_bytes().replace(b'"uid":2', b'"uid":9'))
+    with closing(Database(str(path), create=False)) as again:
+        [damage] = again.replica.damage
+        assert (damage.segment, damage.reason) == (1, "the checksum is wrong")
+        assert again.replica.index.mailbox("ann", INBOX).messages == 1
+        assert uid_next(again) == 3
+
+
+# --- content
+
+
+@pytest.mark.parametrize("limit", [None, 0, 3, 4, 9, 14, 99])
+def test_read(ann: Database, limit: int | None) -> None:
+    place = deliver(ann, 2, prefix=b"pre:")
+    assert ann.read(place, limit) == b"pre:0123456789"[:limit]
+
+
+@pytest.mark.parametrize("limit", [None, 0, 3, 4, 9, 14, 99])
+def test_read_a_blob(ann: Database, limit: int | None) -> None:
+    blob = NewBlob(ann.blobs)
+    blob.write(b"0123456789")
+    place = deliver(ann, 2, encode_blob(blob.seal()), b"pre:")
+    blob.release()
+    assert ann.read(place, limit) == b"pre:0123456789"[:limit]
+
+
+def test_what_is_read_is_checked(ann: Database, path: Path) -> None:
+    place = deliver(ann, 2)
+    segment = path / "journal/000001.jsonl"
+    segment.write_bytes(segment.read_bytes().replace(b"0123456789", b"0123456780"))
+    with pytest.raises(RecordError):
+        ann.read(place, None)
+    with pytest.raises(RecordError):
+        ann.read(place._replace(length=place.length + 100), None)
+
+
+def test_what_is_not_there(ann: Database) -> None:
+    with pytest.raises(FileNotFoundError):
+        ann.read(Place(77, 0, 10, 0, None), None)
+    place = deliver(ann, 2, encode_blob(BlobInfo("none", 10, "00000000")))
+    with pytest.raises(FileNotFoundError):
+        ann.read(place, None)
+
+
+def test_quarantine(database: Database, path: Path) -> None:
+    blob = NewBlob(database.blobs)
+    blob.release()
+    [name] = database.blobs.names()
+    database.quarantine(database.blobs, name)
+    assert database.blobs.names() == []
+    assert os.listdir(path / "quarantine") == [name]

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mailbox.json_file.system import System
+from trio_smtp.mailbox.json_file import files
+from trio_smtp.mailbox.json_file.locks import StoreLock
+
+# Two `StoreLock`s of one store have descriptors of their own: to the kernel they are two processes.
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[files.Directory]:
+    root = files.Directory.at(str(tmp_path), create=False)
+    yield root
+    root.close()
+
+
+@pytest.fixture
+def lock(root: files.Directory) -> Iterator[StoreLock]:
+    lock = StoreLock(root)
+    yield lock
+    lock.close()
+
+
+@pytest.fixture
+def other(root: files.Directory) -> Iterator[StoreLock]:
+    other = StoreLock(root)
+    yield other
+    other.close()
+
+
+def is_free(path: Path, *, exclusive: bool) -> bool:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_NB | (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH))
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_the_lock_is_held_and_the_gate_is_not(tmp_path: Path, lock: StoreLock, exclusive: bool) -> None:
+    with lock.hold(exclusive=exclusive):
+        assert not is_free(tmp_path / "lock", exclusive=True)
+        assert is_free(tmp_path / "lock", exclusive=False) is not exclusive
+        assert is_free(tmp_path / "gate", exclusive=True)
+    assert is_free(tmp_path / "lock", exclusive=True)
+
+
+def test_readers_share(lock: StoreLock, other: StoreLock) -> None:
+    with lock.hold(exclusive=False), other.hold(exclusive=False):
+        pass
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+def test_who_waits_is_next(lock: StoreLock, other: StoreLock, system: System, same_process: bool) -> None:
+    order: list[str] = []
+    has_the_gate = threading.Event()
+
+    def wait_and_hold() -> None:
+        with (lock if same_process else other).hold(exclusive=True):
+            order.append("second")
+
+    def flock(call: Callable[[], None], *_: int) -> None:
+        call()
+        if threading.current_thread() is waiting:
+            has_the_gate.set()
+
+    waiting = threading.Thread(target=wait_and_hold)
+    with lock.hold(exclusive=True):
+        order.append("first")
+        system.hooks["flock"] = flock
+        waiting.start()
+        has_the_gate.wait()
+    with lock.hold(exclusive=True):
+        order.append("first again")
+    waiting.join()
+    assert order == ["first", "second", "first again"]
+
+
+def test_a_lock_that_cannot_be_had_leaves_nothing_locked(tmp_path: Path, lock: StoreLock, system: System) -> None:
+    for failing in (1, 2):
+        calls = iter(range(1, 10))
+
+        def fail(
+            call: Callable[[], None], _: int, operation: int, calls: Iterator[int] = calls, failing: int = failing
+        ) -> None:
+            if operation != fcntl.LOCK_UN and next(calls) == failing:
+                raise OSError(errno.ENOLCK, "no locks available")
+            call()
+
+        system.hooks["flock"] = fail
+        with pytest.raises(OSError, match="no locks"), lock.hold(exclusive=True):
+            pass
+        assert is_free(tmp_path / "gate", exclusive=True)
+    with lock.hold(exclusive=True):
+        pass
+
+
+def test_an_exception_inside_frees_the_lock(tmp_path: Path, lock: StoreLock) -> None:
+    with pytest.raises(ZeroDivisionError), lock.hold(exclusive=True):
+        raise ZeroDivisionError
+    assert is_free(tmp_path / "lock", exclusive=True)
+
+
+def test_a_lock_that_cannot_be_opened_leaves_nothing_open(root: files.Directory, tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "target")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="lock"):
+        StoreLock(root)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert not (tmp_path / "target").exists()

@@ -1,0 +1,513 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.mailbox.json_file.system import Nth, System
+from trio_smtp.mailbox.json_file import JSONFileStore, writer
+from trio_smtp.mailbox.json_file.changes import OperationChange
+from trio_smtp.mailbox.json_file.records import Place
+from trio_smtp.mailbox.operations import AddMessages, SpendUidValidities
+from trio_smtp.mailbox.store import (
+    INBOX,
+    Delivered,
+    MailboxExists,
+    NoSuchAccount,
+    StoreUnavailable,
+    Target,
+)
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[JSONFileStore]:
+    """A store with ann, whose thread runs."""
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        yield store
+
+
+async def deliver(store: JSONFileStore, body: bytes = b"x", account: str = "ann") -> int:
+    async with store.deliver([Target(account)]) as delivery:
+        await delivery.write(body)
+        [result] = await delivery.commit()
+    assert isinstance(result, Delivered)
+    return result.uid
+
+
+async def contents(store: JSONFileStore) -> dict[int, bytes]:
+    listed = await store.list_messages("ann", INBOX)
+    return {each.uid: (await store.get_message("ann", INBOX, each.uid)).content for each in listed}
+
+
+async def kept(path: Path) -> dict[int, bytes]:
+    """What somebody finds who opens the store now."""
+    async with JSONFileStore(path, create=False) as again:
+        return await contents(again)
+
+
+class Gate:
+    """A hook that keeps the first call that comes until `open`, and then lets all pass."""
+
+    def __init__(self) -> None:
+        self._entered = threading.Event()
+        self._opened = threading.Event()
+        self.calls = 0
+
+    def __call__(self, call: Callable[[], Any], *_: object) -> Any:
+        self.calls += 1
+        self._entered.set()
+        self._opened.wait()
+        return call()
+
+    async def entered(self) -> None:
+        await trio.to_thread.run_sync(self._entered.wait)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@pytest.fixture
+def gate(store: JSONFileStore, system: System) -> Gate:
+    """The writer stops where it syncs."""
+    system.hooks["fdatasync"] = gate = Gate()
+    return gate
+
+
+# --- groups
+
+
+async def test_all_that_waits_is_one_sync(store: JSONFileStore, gate: Gate, path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        for number in range(50):
+            nursery.start_soon(deliver, store, b"%d" % number)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert gate.calls == 2
+    assert len(await kept(path)) == 51
+
+
+async def test_who_comes_alone_is_not_kept_waiting(store: JSONFileStore, system: System) -> None:
+    for _ in range(3):
+        before = system.count("fdatasync")
+        await deliver(store)
+        assert system.count("fdatasync") == before + 1
+
+
+async def test_a_message_is_not_seen_before_it_is_on_disk(store: JSONFileStore, gate: Gate) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        [inbox] = await store.list_mailboxes("ann")
+        assert (inbox.messages, inbox.uid_next) == (0, 1)
+        gate.open()
+    [inbox] = await store.list_mailboxes("ann")
+    assert (inbox.messages, inbox.uid_next) == (1, 2)
+
+
+async def test_a_group_ends_with_the_first_other_change(store: JSONFileStore, gate: Gate, path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        for name in ("a", "b"):
+            nursery.start_soon(deliver, store, name.encode())
+            nursery.start_soon(store.create_mailbox, "ann", name)
+            await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert gate.calls == 3
+    assert [box.uid_validity for box in await store.list_mailboxes("ann")] == [1, 2, 3]
+    assert len(await kept(path)) == 3
+
+
+async def test_the_octets_of_a_group_are_bounded(
+    store: JSONFileStore, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "GROUP_OCTETS", 1000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        for _ in range(6):
+            nursery.start_soon(deliver, store, bytes(b"x" * 400))
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert gate.calls == 4
+
+
+async def test_who_is_refused_does_not_keep_others_back(store: JSONFileStore, gate: Gate, path: Path) -> None:
+    async def refused() -> None:
+        with pytest.raises(NoSuchAccount):
+            await deliver(store, account="nobody")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        for _ in range(3):
+            nursery.start_soon(refused)
+            nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert gate.calls == 2
+    assert sorted(await kept(path)) == [1, 2, 3, 4]
+
+
+async def test_nothing_to_store_is_not_written(store: JSONFileStore, system: System) -> None:
+    before = system.count("fdatasync")
+    async with store.deliver([Target("nobody"), Target("none")], partial=True) as delivery:
+        results = await delivery.commit()
+    assert [type(result) for result in results] == [NoSuchAccount, NoSuchAccount]
+    assert system.count("fdatasync") == before
+
+
+async def test_a_change_is_planned_on_top_of_the_one_before(store: JSONFileStore) -> None:
+    refused = 0
+
+    async def create() -> None:
+        nonlocal refused
+        try:
+            await store.create_mailbox("ann", "Sent")
+        except MailboxExists:
+            refused += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(create)
+    assert refused == 4
+
+
+async def test_segments(store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SEGMENT_OCTETS", 1000)
+    for number in range(20):
+        assert await deliver(store, b"x" * 100) == number + 1
+    assert len(os.listdir(path / "journal")) > 3
+    assert len(await kept(path)) == 20
+    assert len(await contents(store)) == 20
+
+
+# --- cancellation
+
+
+async def test_who_waits_can_withdraw(store: JSONFileStore, gate: Gate, path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store, b"first")
+        await gate.entered()
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as waiting:
+                waiting.start_soon(deliver, store, b"withdrawn")
+                waiting.start_soon(deliver, store, b"withdrawn too")
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert scope.cancelled_caught
+        nursery.start_soon(deliver, store, b"second")
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert list((await contents(store)).values()) == [b"first", b"second"]
+    assert await kept(path) == await contents(store)
+
+
+async def test_what_is_taken_is_waited_for(store: JSONFileStore, gate: Gate) -> None:
+    delivered: list[int] = []
+
+    async def cancelled() -> None:
+        with trio.CancelScope() as scope:
+            delivered.append(await deliver(store))
+        assert not scope.cancelled_caught
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancelled)
+        await gate.entered()
+        nursery.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert delivered == []
+        gate.open()
+    assert delivered == [1]
+    assert list(await contents(store)) == [1]
+
+
+async def test_all_withdraw_before_the_lock_is_there(store: JSONFileStore, system: System, path: Path) -> None:
+    system.hooks["flock"] = gate = Gate()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(deliver, store)
+            await gate.entered()
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    gate.open()
+    assert await deliver(store) == 1
+
+
+async def test_some_withdraw_while_others_are_planned(store: JSONFileStore, gate: Gate) -> None:
+    """The number of those that wait is read before they are taken one by one."""
+    withdraw = threading.Event()
+    withdrawn = threading.Event()
+
+    def plan(_: object) -> tuple[AddMessages[Place], None]:
+        withdraw.set()
+        withdrawn.wait()
+        return AddMessages([]), None
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        nursery.start_soon(store._commit, plan)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as waiting:
+            for _ in range(3):
+                waiting.start_soon(deliver, store)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.open()
+            await trio.to_thread.run_sync(withdraw.wait)
+            waiting.cancel_scope.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+        withdrawn.set()
+    assert list(await contents(store)) == [1, 2]
+
+
+def test_a_run_that_is_over_is_not_woken() -> None:
+    async def request() -> writer._Commit[None]:
+        return writer._Commit(OperationChange(lambda _: (SpendUidValidities(1), None)))
+
+    writer._wake([trio.run(request)])
+
+
+# --- failures
+
+
+async def test_each_of_a_failed_group_gets_its_own_exception(
+    store: JSONFileStore, gate: Gate, system: System, path: Path
+) -> None:
+    errors: list[StoreUnavailable] = []
+
+    async def refused() -> None:
+        with pytest.raises(StoreUnavailable, match="no space") as caught:
+            await deliver(store)
+        errors.append(caught.value)
+
+    def full(call: Callable[[], Any], fd: int, view: memoryview, offset: int) -> int:
+        os.pwrite(fd, view[:100], offset)
+        raise OSError(errno.ENOSPC, "no space")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        for _ in range(3):
+            nursery.start_soon(refused)
+        await trio.testing.wait_all_tasks_blocked()
+        system.hooks["pwrite"] = full
+        gate.open()
+    assert len({id(error) for error in errors}) == 3
+    assert {type(error.__cause__) for error in errors} == {OSError}
+    system.work()
+    assert await deliver(store) == 5, "the UIDs of the refused stay burnt"
+    assert sorted(await kept(path)) == sorted(await contents(store)) == [1, 5]
+
+
+async def test_unavailable_until_cured(store: JSONFileStore, system: System, path: Path) -> None:
+    """Neither can the refused record be cut off nor a new segment be begun."""
+
+    def doubtful(call: Callable[[], Any], *_: object) -> None:
+        call()
+        raise OSError(errno.EIO, "written, but who knows")
+
+    system.hooks["pwrite"] = doubtful
+    system.fail("ftruncate", errno.EIO, times=1000)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match=r"who knows|made to fail"):
+            await deliver(store)
+        assert await contents(store) == {}, "looking still works"
+    system.work()
+    uid = await deliver(store)
+    assert list(await contents(store)) == list(await kept(path)) == [uid]
+
+
+async def test_others_must_wait_until_cured(store: JSONFileStore, system: System, path: Path) -> None:
+    """Or else they would read the refused record, and write behind it."""
+    system.fail("fdatasync", errno.EIO, times=1000)
+    system.fail("ftruncate", errno.EIO, times=1000)
+    system.fail("rename", errno.EIO, times=1000)
+    with pytest.raises(StoreUnavailable):
+        await deliver(store)
+    fd = os.open(path / "lock", os.O_RDWR)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        system.work()
+        await deliver(store)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+async def test_it_is_tried_again_without_being_asked(
+    store: JSONFileStore, system: System, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RETRY", 0.001)
+    cured = threading.Event()
+    system.fail("fdatasync", errno.EIO)
+    system.fail("rename", errno.EIO, times=1000)
+    failures = iter(range(5))
+
+    def truncate(call: Callable[[], Any], *_: object) -> None:
+        for _ in failures:
+            raise OSError(errno.EIO, "made to fail")
+        call()
+        cured.set()
+
+    system.hooks["ftruncate"] = truncate
+    with pytest.raises(StoreUnavailable):
+        await deliver(store)
+    await trio.to_thread.run_sync(cured.wait)
+    assert await kept(path) == {}
+
+
+async def test_closing_while_nothing_helps(path: Path, system: System) -> None:
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        system.fail("pwrite", errno.EIO, times=1000)
+        system.fail("ftruncate", errno.EIO, times=1000)
+        with pytest.raises(StoreUnavailable):
+            await deliver(store)
+    system.work()
+    assert await kept(path) == {}
+
+
+async def test_a_lock_that_cannot_be_had(store: JSONFileStore, system: System) -> None:
+    system.fail("flock", errno.ENOLCK)
+    with pytest.raises(StoreUnavailable, match="made to fail"):
+        await deliver(store)
+    assert await deliver(store) == 1
+
+
+async def test_a_segment_that_cannot_be_begun(
+    store: JSONFileStore, system: System, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SEGMENT_OCTETS", 1)
+    system.hooks["rename"] = Nth(1, errno.EIO)
+    with pytest.raises(StoreUnavailable, match="made to fail"):
+        await deliver(store)
+    assert await deliver(store) == 1
+    assert list(await kept(path)) == [1]
+
+
+async def test_no_thread_to_be_had(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with JSONFileStore(path) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            engine = store._engine
+            assert engine is not None
+            with pytest.raises(StoreUnavailable, match="can't start"):
+                await store.create_account("ann")
+        await store.create_account("ann")
+
+
+async def test_a_bug_leaves_nobody_waiting(
+    store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def apply(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trio_smtp.mailbox.json_file.replica.Replica.apply", apply)
+        with pytest.raises(StoreUnavailable, match="a bug"):
+            await deliver(store)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert await contents(store) == await kept(path), "what is in the journal counts"
+
+
+async def test_a_change_that_cannot_be_planned_hurts_nobody_else(store: JSONFileStore) -> None:
+    def plan(_: object) -> tuple[SpendUidValidities, None]:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        await store._commit(plan)
+    assert await deliver(store) == 1
+
+
+# --- jobs
+
+
+@pytest.fixture
+def run(store: JSONFileStore) -> Callable[[Callable[[], Any]], Any]:
+    assert store._engine is not None
+    return store._engine.writer.run
+
+
+async def test_a_job(store: JSONFileStore, run: Callable[[Callable[[], Any]], Any], path: Path) -> None:
+    def job() -> str:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return threading.current_thread().name
+
+    fd = os.open(path / "lock", os.O_RDWR)
+    assert await trio.to_thread.run_sync(run, job) == "mail store writer"
+    os.close(fd)
+
+
+async def test_a_job_comes_after_what_was_there_before(
+    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any]
+) -> None:
+    assert store._engine is not None
+    index = store._engine.database.replica.index
+    seen: list[int] = []
+
+    async def job() -> None:
+        seen.append(await trio.to_thread.run_sync(run, lambda: index.mailbox("ann", INBOX).messages))
+
+    queued = store._engine.writer._waiting
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(job)
+        while len(queued) < 2:
+            await trio.lowlevel.checkpoint()
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), NoSuchAccount("nobody")])
+async def test_a_job_that_fails(
+    store: JSONFileStore, run: Callable[[Callable[[], Any]], Any], error: Exception
+) -> None:
+    def job() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await trio.to_thread.run_sync(run, job)
+    assert await deliver(store) == 1
+
+
+async def test_a_job_that_the_machine_refuses(
+    store: JSONFileStore, run: Callable[[Callable[[], Any]], Any]
+) -> None:
+    def job() -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    with pytest.raises(StoreUnavailable, match="input/output error"):
+        await trio.to_thread.run_sync(run, job)
+
+
+async def test_closed(path: Path) -> None:
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        assert store._engine is not None
+        run = store._engine.writer.run
+    with pytest.raises(StoreUnavailable, match="closed"):
+        run(lambda: None)

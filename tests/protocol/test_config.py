@@ -1,0 +1,60 @@
+"""What an operator may set, and what is refused when it is set."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from trio_smtp.protocol import Config, Limits, SMTPConnection
+
+
+def test_defaults_are_those_of_the_rfcs() -> None:
+    """RFC 5321 §4.5.3.1 has minima for the command line and the recipients, RFC 4954 §4 one for AUTH."""
+    limits = Limits()
+    assert limits.command_line >= 512
+    assert limits.recipients >= 100
+    assert limits.auth_line == 12_288
+    assert limits.message_size == 33_554_432
+    config = Config()
+    assert config.limits == limits
+    assert (config.bare_newline, config.auth_requires_tls) == ("reject", True)
+    assert not any((config.lmtp, config.dsn, config.verify, config.auth_required))
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Limits)])
+def test_limits_have_a_minimum(name: str) -> None:
+    minimum = 512 if name == "command_line" else 1
+    assert getattr(dataclasses.replace(Limits(), **{name: minimum}), name) == minimum
+    for value in (minimum - 1, -1):
+        with pytest.raises(ValueError, match=rf"Limits\.{name} must be at least {minimum}"):
+            dataclasses.replace(Limits(), **{name: value})
+
+
+@pytest.mark.parametrize("hostname", ["a", "mx.example", "[127.0.0.1]", "[IPv6:::1]", "x" * 255])
+def test_hostname(hostname: str) -> None:
+    connection = SMTPConnection(Config(hostname=hostname))
+    connection.greet()
+    connection.receive_data(b"EHLO c.example\r\n")
+    connection.next_event()
+    connection.accept()
+    assert connection.data_to_send().count(hostname.encode()) == 2
+
+
+@pytest.mark.parametrize("hostname", ["", "a b", "a\r\nb", "a\n", "é", "a\0", "\x7f", "x" * 256])
+def test_hostname_that_cannot_go_out(hostname: str) -> None:
+    with pytest.raises(ValueError, match="not a host name"):
+        Config(hostname=hostname)
+
+
+def test_bare_newline_is_one_of_two() -> None:
+    assert Config(bare_newline="keep").bare_newline == "keep"
+    with pytest.raises(ValueError, match="'normalise'"):
+        Config(bare_newline="normalise")  # type: ignore[arg-type]  # what somebody without a type checker may write
+
+
+def test_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().lmtp = True  # type: ignore[misc]  # that is the point
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Limits().errors = 5  # type: ignore[misc]  # see above

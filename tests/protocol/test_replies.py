@@ -1,0 +1,125 @@
+"""Replies as values: what cannot be built, and what goes out. RFC 5321 §4.2, RFC 2034; CASES 28."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.protocol.dialogue import codes
+from trio_smtp.protocol import Reply, replies
+
+NAMED = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "enhanced", "wire"),
+    [
+        (250, "OK", None, b"250 2.0.0 OK\r\n"),
+        (250, "OK", "2.1.5", b"250 2.1.5 OK\r\n"),
+        (250, "OK", "", b"250 OK\r\n"),
+        (354, "Go on", None, b"354 Go on\r\n"),
+        (451, "Later", None, b"451 4.0.0 Later\r\n"),
+        (559, "No", "5.999.999", b"559 5.999.999 No\r\n"),
+        (250, "", "", b"250\r\n"),
+        (250, "", None, b"250 2.0.0\r\n"),
+        (214, ("a", "b", "c"), None, b"214-2.0.0 a\r\n214-2.0.0 b\r\n214 2.0.0 c\r\n"),
+        (250, ["mx.example", "SIZE 5"], "", b"250-mx.example\r\n250 SIZE 5\r\n"),
+        (214, ("", ""), "", b"214-\r\n214\r\n"),
+        (250, "a\tb ~", None, b"250 2.0.0 a\tb ~\r\n"),
+        (250, "x" * 506, "", b"250 " + b"x" * 506 + b"\r\n"),
+        (250, "x" * 500, None, b"250 2.0.0 " + b"x" * 500 + b"\r\n"),
+    ],
+)
+def test_wire(code: int, text: str | Sequence[str], enhanced: str | None, wire: bytes) -> None:
+    reply = Reply(code, text, enhanced)
+    assert reply.wire == wire
+    assert codes(wire) == [f"{code}/{reply.enhanced}"]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "enhanced"),
+    [
+        (199, "no", None),
+        (600, "no", None),
+        (260, "no", None),
+        (0, "no", None),
+        (-250, "no", None),
+        (250, "no", "5.0.0"),
+        (550, "no", "4.1.1"),
+        (354, "no", "2.0.0"),
+        (354, "no", "3.0.0"),
+        (550, "no", "5.1"),
+        (550, "no", "5.1.1.1"),
+        (550, "no", "5.1000.0"),
+        (550, "no", "5.1.1 "),
+        (550, "no", "5.1.\u0661"),
+        (250, (), None),
+        (250, "a\r\nb", None),
+        (250, "a\n", None),
+        (250, "a\r", None),
+        (250, ("a", "b\r\n250 c"), None),
+        (250, "a\0b", None),
+        (250, "\x1b[0m", None),
+        (250, "a\x7fb", None),
+        (250, "é", None),
+        (250, "\u2028", None),
+        (250, "x" * 507, ""),
+        (250, "x" * 501, None),
+        (250, ("x" * 501, "y"), None),
+    ],
+)
+def test_28_what_cannot_be_built(code: int, text: str | Sequence[str], enhanced: str | None) -> None:
+    with pytest.raises(ValueError, match=r"reply|enhanced|ASCII"):
+        Reply(code, text, enhanced)
+
+
+@given(st.integers(0, 700), st.lists(st.text(max_size=20), max_size=3), st.none() | st.text(max_size=8))
+def test_28_what_can_be_built_is_one_reply(code: int, lines: list[str], enhanced: str | None) -> None:
+    try:
+        reply = Reply(code, lines, enhanced)
+    except ValueError:
+        return
+    assert reply.wire.count(b"\r\n") == len(lines)
+    assert reply.wire.isascii()
+    assert all(line.startswith(b"%d" % code) and len(line) <= 510 for line in reply.wire.split(b"\r\n")[:-1])
+
+
+def test_parts() -> None:
+    reply = Reply(550, ("No such user", "here"), "5.1.1")
+    assert (reply.code, reply.enhanced, reply.lines) == (550, "5.1.1", ("No such user", "here"))
+    assert reply.text == "No such user\nhere"
+    assert repr(reply) == r"Reply(550, 'No such user\nhere', '5.1.1')"
+
+
+@pytest.mark.parametrize(
+    ("code", "positive"), [(220, True), (250, True), (354, True), (421, False), (450, False), (550, False)]
+)
+def test_positive(code: int, positive: bool) -> None:
+    assert Reply(code, "text").positive is positive
+
+
+def test_without_enhanced_code() -> None:
+    assert Reply(554, "No", "5.7.1").without_enhanced_code().wire == b"554 No\r\n"
+    plain = Reply(220, "mx.example", "")
+    assert plain.without_enhanced_code() is plain
+
+
+def test_equality() -> None:
+    assert Reply(250, "OK") == replies.OK
+    assert hash(Reply(250, "OK")) == hash(replies.OK)
+    assert len({replies.OK, Reply(250, "OK"), Reply(250, "ok")}) == 2
+    assert Reply(250, "OK", "") != replies.OK
+    assert replies.OK.wire != replies.OK
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_replies_have_enhanced_codes(name: str) -> None:
+    """RFC 2034 §4: all do but 3xx replies, and what answers EHLO and HELO."""
+    assert bool(NAMED[name].enhanced) is (NAMED[name].code // 100 != 3 and name != "SYNTAX_HELLO")
+
+
+def test_named_replies_are_different() -> None:
+    assert len(set(NAMED.values())) == len(NAMED)

@@ -1,0 +1,69 @@
+"""PLAIN: RFC 4616; CASES 58, 63, 64."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_smtp.sasl import Challenge, Failed, Plain, Verify
+
+
+@pytest.mark.parametrize(
+    ("response", "username", "password"),
+    [
+        (b"\0tim\0tanstaaftanstaaf", "tim", "tanstaaftanstaaf"),  # RFC 4616 §4
+        (b"Kurt\0Kurt\0xipj3plmq", "Kurt", "xipj3plmq"),
+        ("\0ünï\0pässwörd".encode(), "ünï", "pässwörd"),
+        (b"\0ann@a.example\0a b", "ann@a.example", "a b"),
+        (b"\0ann\0 ", "ann", " "),
+        (b"\0I\xc2\xadX\0I\xc2\xadX", "IX", "I\u00adX"),  # the name is prepared (RFC 4013), the password as it came
+        (b"\0" + b"x" * 1024 + b"\0" + b"y" * 1024, "x" * 1024, "y" * 1024),
+    ],
+)
+def test_claims(response: bytes, username: str, password: str) -> None:
+    assert Plain().step(response) == Verify(username, password)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"",
+        b"ann",
+        b"ann\0pass",
+        b"\0ann\0pass\0",
+        b"\0ann\0pa\0ss",
+        b"\0\0\0\0",
+        b"\0\0",
+        b"\0\0pass",
+        b"\0ann\0",
+        b"\0\xff\0pass",
+        b"\0a\x07\0pass",
+        b"\0\xc2\xad\0pass",  # a name of which SASLprep leaves nothing
+        b"\0ann\0\xff",
+        b"\xff\0ann\0pass",
+        b"Ursel\0Kurt\0xipj3plmq",  # RFC 4616 §4: acting for somebody else
+        b"Kurt \0Kurt\0xipj3plmq",
+        b"\0" + b"x" * 1025 + b"\0pass",
+        b"\0ann\0" + b"x" * 1025,
+        b"\0ann\0" + "é".encode() * 513,  # the limit counts octets
+    ],
+)
+def test_58_63_failures(response: bytes) -> None:
+    assert Plain().step(response) == Failed()
+
+
+def test_without_an_initial_response() -> None:
+    mechanism = Plain()
+    assert mechanism.step(None) == Challenge(b"")  # RFC 4954 §4
+    assert mechanism.step(b"\0ann\0pass") == Verify("ann", "pass")
+
+
+def test_64_the_password_is_not_shown() -> None:
+    step = Plain().step(b"\0ann\0open sesame")
+    assert repr(step) == "Verify(username='ann')"
+
+
+@given(st.binary())
+def test_any_octets(response: bytes) -> None:
+    assert isinstance(Plain().step(response), Verify | Failed)

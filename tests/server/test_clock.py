@@ -1,0 +1,413 @@
+"""What happens when somebody takes too long, on a clock of our own: the times here are exact and nothing waits."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+import trio
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
+
+from tests.server.tools import (
+    ACCEPTED,
+    CONTENT,
+    HELLO,
+    RCPT,
+    TRANSACTION,
+    TRANSACTION_ACCEPTED,
+    Recorder,
+    begin,
+    deliver,
+    handler_with,
+    session_over,
+    take,
+)
+from trio_smtp.handler import Body, Handler, MessageAborted
+from trio_smtp.protocol import Config, Envelope
+from trio_smtp.server import Timeouts
+from trio_smtp.testing.client import ScriptedClient, open_session
+
+TIMED_OUT = "421 4.4.2 Timed out"
+LOGIN = Config(auth_requires_tls=False)
+
+
+async def anybody(username: str, password: str) -> str:
+    return username
+
+
+async def expect_at(client: ScriptedClient, seconds: float, *beginnings: str) -> None:
+    """The server says this, then closes the connection, at this time of its clock, give or take a hundredth."""
+    await client.expect(*beginnings)
+    assert trio.current_time() == pytest.approx(seconds, rel=0.011)
+    await client.send_eof()
+    await client.expect_close()
+
+
+# --- waiting for the client
+
+
+IDLE = {
+    "greeting": (b"", 1, 300),
+    "hello": (HELLO, 2, 300),
+    "half-a-command": (b"EHL", 1, 300),
+    "transaction": (HELLO + TRANSACTION, 4, 300),
+    "auth": (HELLO + b"AUTH LOGIN\r\n", 3, 300),
+    "data": (HELLO + TRANSACTION + b"DATA\r\n", 5, 180),
+    "half-of-the-data": (HELLO + TRANSACTION + b"DATA\r\nabc\r\n.\r", 5, 180),
+    "chunk": (HELLO + TRANSACTION + b"BDAT 5 LAST\r\nab", 4, 180),
+    "between-chunks": (HELLO + TRANSACTION + b"BDAT 2\r\nab", 5, 300),
+    "refused-data": (HELLO + TRANSACTION + b"DATA\r\na\nb", 5, 180),
+    "chunk-out-of-sequence": (HELLO + b"BDAT 5 LAST\r\nab", 2, 180),
+}
+
+
+@pytest.mark.parametrize(("sent", "answered", "seconds"), IDLE.values(), ids=IDLE)
+async def test_a_silent_client_hears_421(
+    autojump_clock: MockClock, sent: bytes, answered: int, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In every state; and the transaction is reset, the handler closed."""
+    caplog.set_level(logging.INFO, "trio_smtp")
+    recorder = Recorder()
+    async with open_session(recorder.factory, config=LOGIN, authenticator=anybody) as client:
+        await client.send(sent)
+        await client.expect(*[""] * answered)
+        await expect_at(client, seconds, TIMED_OUT)
+    assert recorder.calls[-1] == "close"
+    if TRANSACTION in sent and b"\na\nb" not in sent:
+        assert recorder.calls[-2] == "reset CLOSING"
+    assert [record.levelname for record in caplog.records if "timed out" in record.getMessage()] == ["INFO"]
+
+
+async def test_every_command_starts_the_clock_anew(autojump_clock: MockClock) -> None:
+    async with open_session(take, timeouts=Timeouts(command=100)) as client:
+        await begin(client)
+        for _ in range(5):
+            await trio.sleep(90)
+            assert (await client.command("NOOP")).code == 250
+        await expect_at(client, 450 + 100, TIMED_OUT)
+
+
+async def test_so_does_every_burst_however_long(autojump_clock: MockClock) -> None:
+    """Fifty commands and more are answered in parts, without a read in between."""
+    for commands in range(45, 56):
+        async with open_session(take, timeouts=Timeouts(command=100)) as client:
+            await begin(client)
+            await trio.sleep(90)
+            await client.send(TRANSACTION + RCPT * (commands - 2))
+            await client.expect(*["250"] * commands)
+            await trio.sleep(90)
+            assert (await client.command("NOOP")).code == 250
+
+
+async def test_a_client_that_drips_gains_nothing(autojump_clock: MockClock) -> None:
+    async with open_session(take) as client:
+        await begin(client)
+        async with trio.open_nursery() as nursery:
+
+            async def drip() -> None:
+                with pytest.raises(trio.BrokenResourceError):
+                    while True:
+                        await trio.sleep(59)
+                        await client.send(b"X")
+
+            nursery.start_soon(drip)
+            await client.expect(TIMED_OUT)
+            assert trio.current_time() == pytest.approx(300, rel=0.011)
+            nursery.cancel_scope.cancel()
+
+
+async def test_nor_by_dripping_the_response_to_a_challenge(autojump_clock: MockClock) -> None:
+    async with open_session(take, config=LOGIN, authenticator=anybody) as client, trio.open_nursery() as nursery:
+        await begin(client)
+        await trio.sleep(100)
+        assert (await client.command("AUTH PLAIN")).code == 334
+
+        async def drip() -> None:
+            while True:
+                await trio.sleep(59)
+                await client.send(b"A")
+
+        nursery.start_soon(drip)
+        await client.expect(TIMED_OUT)
+        assert trio.current_time() == pytest.approx(400, rel=0.011)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_message_may_take_its_time_if_it_moves_on(autojump_clock: MockClock) -> None:
+    async with open_session(take) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354")
+        for _ in range(20):
+            await trio.sleep(170)
+            await client.send(b"x" * 998 * 100 + b"\r\n")
+        await client.send(b".\r\n")
+        await client.expect(ACCEPTED)
+
+
+async def test_a_message_makes_a_minimum_rate(autojump_clock: MockClock) -> None:
+    """100 octets every 10 s are 10 a second, where 50 are asked for: the head start of 180 s shrinks by 8 s each time."""
+    async with open_session(take, timeouts=Timeouts(minimum_rate=50)) as client, trio.open_nursery() as nursery:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354")
+
+        async def crawl() -> None:
+            while True:
+                await trio.sleep(10)
+                await client.send(b"x" * 98 + b"\r\n")
+
+        nursery.start_soon(crawl)
+        await client.expect(TIMED_OUT)
+        assert trio.current_time() == pytest.approx(180 * 10 / 8, rel=0.05)
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_time_of_a_slow_reader_is_not_the_clients(autojump_clock: MockClock) -> None:
+    """The hook takes 400 s for each piece: that is no fault of a client which has always sent at once."""
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        async for _ in body:
+            await trio.sleep(400)
+
+    timeouts = Timeouts(hook=10_000, session=math.inf)
+    async with session_over(lockstep_stream_pair(), handler_with(message=message), timeouts=timeouts) as client:
+        await begin(client)
+        await client.send(TRANSACTION)
+        await client.expect(*TRANSACTION_ACCEPTED)
+        await client.send(b"BDAT 200000 LAST\r\n" + b"x" * 200_000)
+        await client.expect(ACCEPTED)
+
+
+async def test_a_session_ends_at_last(autojump_clock: MockClock) -> None:
+    async with open_session(take, timeouts=Timeouts(session=1000)) as client:
+        await begin(client)
+        for _ in range(9):
+            await trio.sleep(100)
+            await deliver(client)
+        await expect_at(client, 1000, TIMED_OUT)
+
+
+async def test_a_client_that_never_reads(autojump_clock: MockClock) -> None:
+    """The server does not read on while its replies are stuck, and gives up after the time of a command."""
+    recorder = Recorder()
+    ours, theirs = lockstep_stream_pair()
+    async with session_over((ours, theirs), recorder.factory):
+        with trio.move_on_after(1000):
+            await trio.sleep(299)
+            assert recorder.calls == ["connect"]
+            await trio.sleep(10)
+            assert recorder.calls == ["connect", "close"]
+
+
+async def test_a_client_that_stops_reading(autojump_clock: MockClock) -> None:
+    recorder = Recorder()
+    async with session_over(lockstep_stream_pair(), recorder.factory) as client:
+        await begin(client)
+        await client.send(TRANSACTION)
+        await trio.sleep(310)
+        assert recorder.calls[-2:] == ["reset CLOSING", "close"]
+        assert trio.current_time() < 320
+
+
+# --- waiting for a hook
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer"),
+    [
+        ("connect", "421"),
+        ("hello", "451"),
+        ("mail", "451 4.3.0"),
+        ("rcpt", "451 4.3.0"),
+        ("message", "451 4.3.0"),
+    ],
+)
+async def test_a_hook_that_takes_too_long(
+    autojump_clock: MockClock, hook: str, answer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is cancelled, the command gets 451, and the session goes on."""
+    slow = True
+
+    async def wait(*arguments: object) -> None:
+        if slow:
+            await trio.sleep(1000)
+
+    commands = {"hello": HELLO, "mail": b"MAIL FROM:<>\r\n", "rcpt": RCPT, "message": b"DATA\r\n"}
+    async with open_session(handler_with(**{hook: wait}), timeouts=Timeouts(hook=50)) as client:
+        for name, command in ({"connect": b""} | commands).items():
+            await client.send(command)
+            if name == hook:
+                break
+            await client.expect("2")
+        await client.expect(answer)
+        assert trio.current_time() == pytest.approx(50, rel=0.011)
+        if hook == "connect":
+            await client.send_eof()
+            await client.expect_close()
+        else:
+            slow = False
+            assert (await client.command("RSET")).code == 250
+    assert [record.levelname for record in caplog.records if record.levelno > logging.INFO] == ["ERROR"]
+
+
+@pytest.mark.parametrize("hook", ["reset", "close"])
+async def test_hooks_that_answer_nothing_are_cut_off_too(autojump_clock: MockClock, hook: str) -> None:
+    async def wait(*arguments: object) -> None:
+        await trio.sleep(1000)
+
+    async with open_session(handler_with(**{hook: wait}), timeouts=Timeouts(hook=50)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"RSET\r\nQUIT\r\n")
+        await client.expect_close(*TRANSACTION_ACCEPTED, "250", "221")
+    assert trio.current_time() <= 51
+
+
+async def test_close_is_called_even_if_reset_hangs(autojump_clock: MockClock) -> None:
+    recorder = Recorder()
+
+    class Hanging(Handler):
+        async def reset(self, reason: object) -> None:
+            recorder.calls.append("reset")
+            await trio.sleep_forever()
+
+        async def close(self) -> None:
+            recorder.calls.append("close")
+            await trio.sleep_forever()
+
+    async with open_session(Hanging) as client:
+        await begin(client)
+        await client.send(TRANSACTION)
+        await client.expect(*TRANSACTION_ACCEPTED, TIMED_OUT)
+        await client.expect_close()
+    assert recorder.calls == ["reset", "close"]
+
+
+async def test_close_is_called_even_if_the_goodbye_cannot_be_sent(autojump_clock: MockClock) -> None:
+    recorder = Recorder()
+    async with session_over(lockstep_stream_pair(), recorder.factory) as client:
+        await begin(client)
+        await trio.sleep(400)
+        assert recorder.calls[-1] == "close"
+
+
+async def test_the_hooks_clock_stands_still_while_the_client_is_waited_for(autojump_clock: MockClock) -> None:
+    reasons: list[str] = []
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        try:
+            async for _ in body:
+                await trio.sleep(9)
+        except trio.Cancelled:
+            reasons.append("cancelled")
+            raise
+
+    timeouts = Timeouts(hook=50, minimum_rate=1)
+    async with open_session(handler_with(message=message), timeouts=timeouts) as client:
+        await begin(client)
+        for pieces, answer in ((5, ACCEPTED), (6, "451 4.3.0")):
+            await client.send(TRANSACTION + b"DATA\r\n")
+            await client.expect(*TRANSACTION_ACCEPTED, "354")
+            for _ in range(pieces):
+                await trio.sleep(100)
+                await client.send(b"x" * 1000 + b"\r\n")
+            await trio.sleep(100)
+            await client.send(b".\r\n")
+            await client.expect(answer)
+        assert (await client.command("NOOP")).code == 250
+    assert reasons == ["cancelled"]
+
+
+async def test_a_hook_in_the_middle_of_a_message_may_take_longer_than_the_client(autojump_clock: MockClock) -> None:
+    """The client's clock stands still in turn."""
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        async for _ in body:
+            await trio.sleep(90)
+
+    timeouts = Timeouts(hook=100, data=20, command=20)
+    async with open_session(handler_with(message=message), timeouts=timeouts) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354")
+        await client.send(CONTENT + b".\r\n")
+        await client.expect(ACCEPTED)
+        await trio.sleep(15)
+        await deliver(client)
+
+
+async def test_a_commit_has_a_deadline_of_its_own(autojump_clock: MockClock) -> None:
+    pauses = [90, 110]
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        await body.read()
+        await trio.sleep(pauses.pop(0))
+
+    timeouts = Timeouts(hook=5, data=5, command=5, commit=100)
+    async with open_session(handler_with(message=message), timeouts=timeouts) as client:
+        await begin(client)
+        await deliver(client)
+        assert trio.current_time() == 90
+        reply = await client.send_mail("ann@example.com", ["bob@example.com"], CONTENT)
+        assert reply.code == 451
+        assert trio.current_time() == pytest.approx(190, rel=0.011)
+        assert (await client.command("NOOP")).code == 250
+
+
+async def test_a_commit_that_takes_too_long_in_lmtp(autojump_clock: MockClock) -> None:
+    async def message(envelope: Envelope, body: Body) -> None:
+        await body.read()
+        await trio.sleep_forever()
+
+    async with open_session(handler_with(message=message), lmtp=True) as client:
+        await client.expect("220")
+        assert (await client.command("LHLO x")).code == 250
+        assert (await client.send_mail("a@b.example", ["c@d.example", "e@f.example"], CONTENT)).code == 451
+        await client.expect("451")
+        assert (await client.command("NOOP")).code == 250
+
+
+async def test_a_hook_that_takes_too_long_over_a_message_that_was_broken_off(autojump_clock: MockClock) -> None:
+    """The message has its answer already."""
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        try:
+            await body.read()
+        except MessageAborted:
+            await trio.sleep_forever()
+
+    async with open_session(handler_with(message=message)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\na\nb\r\n.\r\nNOOP\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354", "550 5.6.0", "250")
+        await client.send(TRANSACTION + b"BDAT 1\r\naRSET\r\nNOOP\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "250", "250", "250")
+
+
+async def test_a_login_that_takes_too_long(autojump_clock: MockClock) -> None:
+    async def authenticator(username: str, password: str) -> str | None:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with open_session(take, config=LOGIN, authenticator=authenticator, timeouts=Timeouts(hook=50)) as client:
+        await begin(client)
+        reply = await client.command("AUTH PLAIN AGFubgBzZWNyZXQ=")
+        assert str(reply).startswith("454 4.7.0")
+        assert trio.current_time() == pytest.approx(50, rel=0.011)
+        assert (await client.command("NOOP")).code == 250
+
+
+# --- the end
+
+
+async def test_a_client_that_stays_after_the_end_is_cut_off(autojump_clock: MockClock) -> None:
+    """After a 421 the client gets a moment to read it, no more."""
+    ours, theirs = memory_stream_pair()
+    async with session_over((ours, theirs), take, timeouts=Timeouts(goodbye=7)) as client:
+        await client.send(b"GET / HTTP/1.1\r\n")
+        await client.expect("220", "421")
+        await trio.sleep(8)
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send(b"x")
+        assert trio.current_time() == 8

@@ -1,0 +1,356 @@
+"""How a session reads and writes, gives way to others, and what it tells the log."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import pytest
+import trio
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from tests.server.tools import (
+    ACCEPTED,
+    CONTENT,
+    DATA,
+    HELLO,
+    MAIL,
+    TRANSACTION,
+    TRANSACTION_ACCEPTED,
+    begin,
+    connected,
+    deliver,
+    handler_with,
+    no_connections,
+    session_over,
+    take,
+)
+from trio_smtp.handler import Body, Handler, Refuse
+from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo
+from trio_smtp.server import open_server
+from trio_smtp.testing.client import open_session
+
+# --- one send per read
+
+
+class Noted(trio.abc.Stream):
+    """A stream that notes what is done with it: "read", and the octets of each send."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.deeds: list[str | bytes] = []
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.deeds.append(bytes(data))
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        self.deeds.append("read")
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_a_pipelined_burst_is_answered_in_one_send() -> None:
+    ours, theirs = memory_stream_pair()
+    noted = Noted(theirs)
+    burst = HELLO + MAIL + b"RCPT TO:<bob@example.com>\r\n" * 15 + b"NOOP\r\nVRFY x\r\nDATA\r\n"
+    async with session_over((ours, noted), take) as client:
+        await client.expect("220")
+        await client.send(burst)
+        await client.expect(*["250"] * 18, "252", "354")
+        await client.send(CONTENT + b".\r\nNOOP\r\nQUIT\r\n")
+        await client.expect_close(ACCEPTED, "250", "221")
+    kinds = [deed if deed == "read" else len(deed.splitlines()) for deed in noted.deeds if isinstance(deed, bytes | str)]
+    hello_lines = 10
+    assert kinds == [1, "read", hello_lines + 17 + 2, "read", 3]
+
+
+async def test_every_reply_is_out_before_the_client_is_waited_for() -> None:
+    ours, theirs = memory_stream_pair()
+    noted = Noted(theirs)
+    async with session_over((ours, noted), take) as client:
+        await begin(client)
+        await deliver(client)
+        assert (await client.command("QUIT")).code == 221
+    for deed, following in zip(noted.deeds, noted.deeds[1:], strict=False):
+        if deed == "read":
+            assert following != "read"
+
+
+async def test_nothing_is_sent_while_a_command_is_incomplete() -> None:
+    ours, theirs = memory_stream_pair()
+    noted = Noted(theirs)
+    async with session_over((ours, noted), take) as client:
+        await client.expect("220")
+        for octet in b"NOOP\r\n":
+            await client.send(bytes([octet]))
+            await wait_all_tasks_blocked()
+        await client.expect("250")
+    assert [deed for deed in noted.deeds[:-1] if deed != "read"] == [noted.deeds[0], b"250 2.0.0 OK\r\n"]
+
+
+async def test_one_send_over_tcp_too() -> None:
+    """Each `send` is a segment of its own, for the server turns Nagle's algorithm off."""
+    async with open_server(take) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.setblocking(False)
+            await trio.lowlevel.wait_readable(sock)
+            assert sock.recv(65536).startswith(b"220")
+            sock.send(HELLO + (TRANSACTION + b"RSET\r\n") * 6)
+            await trio.lowlevel.wait_readable(sock)
+            assert sock.recv(65536).count(b"\r\n") == 10 + 18
+
+
+# --- fairness
+
+
+async def test_after_fifty_commands_others_have_their_turn() -> None:
+    """A client's burst fills one read; between any two steps of another task at most fifty of its commands are served."""
+    served = 0
+    seen: list[int] = []
+
+    async def rcpt(event: RcptTo) -> None:
+        nonlocal served
+        served += 1
+
+    async def witness(task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        while served < 400:
+            seen.append(served)
+            await trio.lowlevel.checkpoint()
+
+    async with open_session(handler_with(rcpt=rcpt)) as client, trio.open_nursery() as nursery:
+        await begin(client)
+        await nursery.start(witness)
+        await client.send(MAIL + b"RCPT TO:<b@c>\r\n" * 400)
+        await client.expect(*["250"] * 401)
+    steps = [later - earlier for earlier, later in zip(seen, [*seen[1:], served], strict=True)]
+    assert 45 < max(steps) < 55
+
+
+@pytest.mark.parametrize(
+    "burst",
+    [
+        MAIL + b"RCPT TO:<b@c>\r\n" * 600,
+        (TRANSACTION + DATA) * 100,
+        (TRANSACTION + b"BDAT 1 LAST\r\nx") * 150,
+        TRANSACTION + b"BDAT 1\r\nx" * 1000 + b"BDAT 0 LAST\r\n",
+    ],
+    ids=["recipients", "messages", "chunked-messages", "chunks"],
+)
+async def test_a_flood_does_not_keep_a_witness_waiting(burst: bytes) -> None:
+    """While one client's burst of a thousand commands is served, the others get at least a dozen turns."""
+    turns = 0
+
+    async def witness() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    class Reading(Handler):
+        async def message(self, envelope: Envelope, body: Body) -> None:
+            async for _ in body:
+                pass
+
+    async with open_session(Reading, config=Config(limits=Limits(recipients=1000))) as client:
+        await begin(client)
+        await client.send(burst)
+        async with trio.open_nursery() as nursery:
+            await client.send_eof()
+            nursery.start_soon(witness)
+            await client.rest()
+            nursery.cancel_scope.cancel()
+    assert turns >= 12
+
+
+# --- the greeting
+
+
+async def test_early_talkers_are_turned_away() -> None:
+    """RFC 5321 §4.3.1: a client waits for the greeting. It is looked for octets when its turn comes."""
+    async with open_server(take) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.sendall(HELLO)
+            sock.setblocking(False)
+            await trio.lowlevel.wait_readable(sock)
+            assert sock.recv(100) == b"554 You spoke before the greeting\r\n"
+            sock.sendall(TRANSACTION)  # no reset: the server reads on until we have seen the 554
+            await trio.lowlevel.wait_readable(sock)
+            assert sock.recv(100) == b""
+        await no_connections(server)
+
+
+async def test_early_talkers_can_be_allowed() -> None:
+    async with open_server(take, early_talkers="allow") as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            sock.sendall(HELLO + b"QUIT\r\n")
+            received = b""
+            sock.setblocking(False)
+            while True:
+                await trio.lowlevel.wait_readable(sock)
+                if not (piece := sock.recv(65536)):
+                    break
+                received += piece
+    lines = received.splitlines()
+    assert [lines[0][:3], lines[1][:3], lines[-1][:3]] == [b"220", b"250", b"221"]
+
+
+async def test_a_client_that_is_gone_before_the_greeting() -> None:
+    async with open_server(take) as server:
+        socket.create_connection(("127.0.0.1", server.port)).close()
+        async with connected(server) as client:
+            await begin(client)
+            await deliver(client)
+
+
+# --- the log
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged, without the session's id in front."""
+    return [record.getMessage().partition(" ")[2] for record in caplog.records if record.name == "trio_smtp"]
+
+
+async def test_one_line_for_each_message(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        if len(await body.read()) > 100:
+            raise Refuse(554, "I have seen\tenough", "5.7.1")
+
+    async with open_session(handler_with(message=message)) as client:
+        await begin(client)
+        await deliver(client)
+        await client.send_mail("", ["bob@example.com", "eve@example.com"], b"x" * 200)
+    assert lines(caplog) == [
+        f"accepted from=<ann@example.com> to=<bob@example.com> size={len(CONTENT)} peer=local "
+        "reply=250 2.6.0 Message accepted",
+        "refused from=<> to=<bob@example.com>,<eve@example.com> size=202 peer=local "
+        r"reply=554 5.7.1 I have seen\tenough",
+    ]
+    ids = {record.getMessage().partition(" ")[0] for record in caplog.records}
+    assert len(ids) == 1
+
+
+async def test_messages_that_the_core_refuses_have_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    async with open_session(take, config=Config(limits=Limits(message_size=100))) as client:
+        await begin(client)
+        assert (await client.send_mail("ann@example.com", ["bob@example.com"], b"x" * 200)).code == 552
+        assert (await client.send_mail("ann@example.com", ["bob@example.com"], b"a\nb\r\n")).code == 550
+    assert lines(caplog) == [
+        "refused peer=local: message too big",
+        "refused peer=local: bare CR or LF in the message",
+    ]
+
+
+async def test_refusals_of_the_hooks_have_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+
+    class Strict(Handler):
+        async def hello(self, event: Hello) -> None:
+            if event.verb == "HELO":
+                raise Refuse(550, "EHLO, please", "5.7.1")
+
+        async def mail(self, event: MailFrom) -> None:
+            if event.sender is None:
+                raise Refuse(550, "No bounces", "5.7.1")
+
+        async def rcpt(self, event: RcptTo) -> None:
+            raise Refuse(550, "No such user", "5.1.1")
+
+    async with open_session(Strict) as client:
+        await client.expect("220")
+        await client.send("HELO \u202eevil\u2028x\r\n".encode() + HELLO + b"MAIL FROM:<>\r\n" + TRANSACTION)
+        await client.expect("550", "250", "550", "250", "550")
+    assert lines(caplog) == [
+        r"refused HELO \u202eevil\u2028x peer=local reply=550 5.7.1 EHLO, please",
+        "refused from=<> peer=local reply=550 5.7.1 No bounces",
+        "refused to=<bob@example.com> peer=local reply=550 5.1.1 No such user",
+    ]
+
+
+async def test_a_client_that_is_turned_away_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+
+    async def connect() -> None:
+        raise Refuse(554, "Not you", "5.7.1")
+
+    async with open_session(handler_with(connect=connect)) as client:
+        await client.expect_close("554 Not you")
+    assert lines(caplog) == ["refused greeting peer=local reply=554 5.7.1 Not you"]
+
+
+async def test_addresses_in_the_log_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    async with open_session(take) as client:
+        await begin(client)
+        await client.send("MAIL FROM:<\u202egpj.exe@example.com> SMTPUTF8\r\n".encode())
+        await client.send("RCPT TO:<a\x85b\u2028@example.com>\r\n".encode())
+        await client.send(b'RCPT TO:<"x\\\\y"@example.com>\r\n' + DATA)
+        await client.send_eof()
+        assert len(await client.rest()) == 5
+    for record in caplog.records:
+        assert record.getMessage().isprintable()
+
+
+async def test_the_peer_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    async with open_server(take) as server, connected(server) as client:
+        await begin(client)
+        await deliver(client)
+        assert isinstance(client.stream, trio.SocketStream)
+        _, port = client.stream.socket.getsockname()
+    assert f"peer=127.0.0.1:{port} " in caplog.text
+
+
+async def test_ids_are_unique() -> None:
+    ids: set[str] = set()
+
+    class Identified(Handler):
+        async def close(self) -> None:
+            ids.add(self.session.id)
+
+    for _ in range(50):
+        async with open_session(Identified) as client:
+            await client.expect("220")
+    assert len(ids) == 50
+
+
+# --- the counters
+
+
+async def test_stats() -> None:
+    async def message(envelope: Envelope, body: Body) -> None:
+        if not await body.read():
+            raise Refuse(554, "Empty")
+
+    async with open_server(handler_with(message=message)) as server:
+        async with connected(server) as client:
+            await begin(client)
+            await deliver(client)
+            await deliver(client)
+            await client.send_mail("ann@example.com", ["bob@example.com"], b"")
+            await client.send_mail("ann@example.com", ["bob@example.com"], b"a\nb\r\n")
+            assert server.connections == 1
+        await no_connections(server)
+        stats = server.stats
+    assert (stats.connections, stats.connections_refused) == (1, 0)
+    assert (stats.messages_accepted, stats.octets_accepted) == (2, 2 * len(CONTENT))
+    assert stats.messages_refused == 2
+    assert stats.hook_errors == 0
+
+
+async def test_replies_to_everything_that_is_no_transaction() -> None:
+    async with open_session(take, config=Config(verify=True)) as client:
+        await begin(client)
+        await client.send(b"VRFY bob\r\nEXPN list\r\nHELP\r\nNOOP x\r\nRSET\r\nWHAT\r\nDATA\r\nSTARTTLS\r\nAUTH PLAIN\r\n")
+        await client.expect("252", "502", "214", "250", "250", "500", "503", "502", "502")
+        await client.send(TRANSACTION)
+        await client.expect(*TRANSACTION_ACCEPTED)

@@ -1,0 +1,411 @@
+"""STARTTLS (RFC 3207) and implicit TLS (RFC 8314): the dialogue, what is forgotten, and all that can go wrong."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+import trustme
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+
+from tests.server.tools import (
+    ACCEPTED,
+    HELLO,
+    TRANSACTION,
+    TRANSACTION_ACCEPTED,
+    Recorder,
+    begin,
+    connected,
+    deliver,
+    no_connections,
+    reset,
+    take,
+)
+from trio_smtp.handler import Body, Handler, HandlerFactory, Session, TLSInfo
+from trio_smtp.protocol import Envelope
+from trio_smtp.server import Timeouts, open_server, serve_smtp, serve_stream, server_context
+from trio_smtp.testing.client import ScriptedClient, open_session
+
+NAME = "mx.example.com"
+
+
+class Sessions:
+    """The sessions of a server, noted by its handlers."""
+
+    def __init__(self) -> None:
+        self.all: list[Session] = []
+        self.factory = HandlerFactory(self._make)
+
+    def _make(self) -> Handler:
+        sessions = self.all
+
+        class Noting(Handler):
+            async def connect(self) -> None:
+                sessions.append(self.session)
+
+            async def message(self, envelope: Envelope, body: Body) -> None:
+                await body.read()
+
+        return Noting()
+
+
+async def start_tls(client: ScriptedClient, context: ssl.SSLContext) -> None:
+    assert str(await client.command("STARTTLS")) == "220 2.0.0 Ready to start TLS"
+    await client.start_tls(context, NAME)
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+# --- the dialogue
+
+
+async def test_starttls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    sessions = Sessions()
+    async with open_session(sessions.factory, ssl_context=server_tls) as client:
+        await client.expect("220")
+        assert "STARTTLS" in (await client.command("EHLO client.example")).lines
+        [session] = sessions.all
+        assert session.tls is None
+        await start_tls(client, client_tls)
+        assert session.hello is None
+        hello = await client.command("EHLO client.example")
+        assert "STARTTLS" not in hello.lines
+        assert session.tls == TLSInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", None)
+        await deliver(client)
+        assert (await client.command("QUIT")).code == 221
+        await client.expect_close()
+
+
+async def test_implicit_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    sessions = Sessions()
+    async with open_session(sessions.factory, ssl_context=server_tls, implicit_tls=True) as client:
+        await client.start_tls(client_tls, NAME)
+        await client.expect("220")
+        assert "STARTTLS" not in (await client.command("EHLO client.example")).lines
+        assert str(await client.command("STARTTLS")) == "503 5.5.1 TLS is active already"
+        await deliver(client)
+    [session] = sessions.all
+    assert session.tls is not None
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_over_tcp(implicit: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    async with (
+        open_server(take, ssl_context=server_tls, implicit_tls=implicit) as server,
+        connected(server) as client,
+    ):
+        if implicit:
+            await client.start_tls(client_tls, NAME)
+            await begin(client)
+        else:
+            await begin(client)
+            await start_tls(client, client_tls)
+            assert (await client.command("EHLO client.example")).code == 250
+        await deliver(client)
+        content = b"x" * 70 * 1000 + b"\r\n" + b"..\r\n" * 100_000
+        await deliver(client, content)
+
+
+async def test_all_that_was_said_before_is_forgotten(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """RFC 3207 §4.2."""
+    async with open_session(take, ssl_context=server_tls) as client:
+        await begin(client)
+        await start_tls(client, client_tls)
+        assert (await client.command("MAIL FROM:<ann@example.com>")).code == 503
+
+
+async def test_only_outside_a_transaction_and_without_argument(server_tls: ssl.SSLContext) -> None:
+    async with open_session(take, ssl_context=server_tls) as client:
+        await begin(client)
+        assert (await client.command("STARTTLS now")).code == 501
+        await client.send(TRANSACTION)
+        await client.expect(*TRANSACTION_ACCEPTED)
+        assert (await client.command("STARTTLS")).code == 503
+
+
+async def test_without_a_context_there_is_no_tls() -> None:
+    async with open_session(take) as client:
+        await client.expect("220")
+        assert "STARTTLS" not in (await client.command("EHLO client.example")).lines
+        assert (await client.command("STARTTLS")).code == 502
+
+
+async def test_a_pipelined_burst_inside_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    async with open_session(take, ssl_context=server_tls) as client:
+        await begin(client)
+        await start_tls(client, client_tls)
+        await client.send(HELLO + TRANSACTION + b"DATA\r\n.\r\n" + TRANSACTION + b"BDAT 1 LAST\r\nxQUIT\r\n")
+        await client.expect("250", *TRANSACTION_ACCEPTED, "354", ACCEPTED, *TRANSACTION_ACCEPTED, ACCEPTED)
+        await client.expect_close("221")
+
+
+async def test_the_name_in_a_client_certificate(
+    authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    authority.configure_trust(server_tls)
+    server_tls.verify_mode = ssl.CERT_OPTIONAL
+    for names, common_name, expected in (
+        (["client.example"], None, "client.example"),
+        (["ann@example.com"], None, "ann@example.com"),
+        (["192.0.2.1"], "Ann", "Ann"),
+        (["192.0.2.1"], None, None),
+    ):
+        authority.issue_cert(*names, common_name=common_name).configure_cert(client_tls)
+        sessions = Sessions()
+        async with open_session(sessions.factory, ssl_context=server_tls, implicit_tls=True) as client:
+            await client.start_tls(client_tls, NAME)
+            await client.expect("220")
+        [session] = sessions.all
+        assert session.tls is not None
+        assert session.tls.client_name == expected
+
+
+# --- what an attacker in the middle puts in
+
+
+async def test_what_came_in_clear_is_not_taken_for_tls(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """CVE-2011-0411: commands in the segment of STARTTLS are dropped."""
+    recorder = Recorder()
+    async with open_session(recorder.factory, ssl_context=server_tls) as client:
+        await begin(client)
+        await client.send(b"STARTTLS\r\n" + TRANSACTION + b"DATA\r\ninjected\r\n.\r\nRS")
+        await client.expect("220")
+        await client.start_tls(client_tls, NAME)
+        assert (await client.command("EHLO client.example")).code == 250
+        assert (await client.command("RSET")).code == 250
+    assert recorder.calls == ["connect", "EHLO", "EHLO", "close"]
+
+
+# --- handshakes that fail
+
+
+GARBAGE = {
+    "nothing": b"",
+    "commands": HELLO + TRANSACTION,
+    "zeros": bytes(100),
+    "half-a-hello": b"\x16\x03\x01\x02\x00\x01\x00\x01",
+    "alert": b"\x15\x03\x01\x00\x02\x02\x28",
+    "long": b"x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE)
+async def test_garbage_instead_of_a_handshake(
+    sent: bytes, implicit: bool, server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection ends, nothing more is said in clear, the log has one line, and others are served."""
+    caplog.set_level(logging.INFO, "trio_smtp")
+    recorder = Recorder()
+    async with open_session(recorder.factory, ssl_context=server_tls, implicit_tls=implicit) as client:
+        if not implicit:
+            await begin(client)
+            assert (await client.command("STARTTLS")).code == 220
+        await client.send(sent)
+        await client.send_eof()
+        received = b""
+        while piece := await client.stream.receive_some():
+            received += piece
+    assert b"421" not in received
+    assert b"250" not in received
+    assert recorder.calls == ([] if implicit else ["connect", "EHLO", "close"])
+    [record] = caplog.records
+    assert record.levelname == "INFO"
+    assert "TLS handshake failed: " in record.getMessage()
+    assert record.getMessage().isprintable()
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("drip", [False, True])
+async def test_a_handshake_that_stalls(
+    implicit: bool,
+    drip: bool,
+    server_tls: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    autojump_clock: MockClock,
+) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    async with open_session(take, ssl_context=server_tls, implicit_tls=implicit) as client:
+        if not implicit:
+            await begin(client)
+            assert (await client.command("STARTTLS")).code == 220
+        async with trio.open_nursery() as nursery:
+
+            async def send() -> None:
+                for octet in b"\x16\x03\x01\x02\x00\x01\x00\x01" if drip else b"":
+                    await trio.sleep(10)
+                    await client.send(bytes([octet]))
+
+            nursery.start_soon(send)
+            await client.expect_close()
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() == 30
+    assert "TLS handshake failed: too slow" in caplog.text
+
+
+async def test_a_handshake_that_stalls_does_not_keep_others_waiting(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    async with open_server(take, ssl_context=server_tls, implicit_tls=True) as server:
+        async with connected(server), connected(server) as client:
+            await client.start_tls(client_tls, NAME)
+            await begin(client)
+            await deliver(client)
+        await no_connections(server)
+
+
+async def test_no_common_version(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    server_tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    client_tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
+        with pytest.raises(trio.BrokenResourceError):
+            await client.start_tls(client_tls, NAME)
+
+
+async def test_a_client_that_does_not_trust_us(
+    server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
+        with pytest.raises(trio.BrokenResourceError):
+            await client.start_tls(ssl.create_default_context(), NAME)
+    assert not complaints(caplog)
+
+
+async def test_a_name_that_is_not_ours_is_served(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    """It is for the client to judge the name; a bad SNI is no reason for the server to fail."""
+    client_tls.check_hostname = False
+    async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
+        await client.start_tls(client_tls, "no.such.name.example")
+        await begin(client)
+
+
+async def test_renegotiation_is_refused(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    """CVE-2011-1473; a server whose context was made elsewhere gets the option too."""
+    assert server_tls.options & ssl.OP_NO_RENEGOTIATION
+    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    bare.options &= ~ssl.OP_NO_RENEGOTIATION
+    async with open_session(take, ssl_context=bare):
+        pass
+    assert bare.options & ssl.OP_NO_RENEGOTIATION
+
+
+# --- the end of a connection inside TLS
+
+
+async def test_a_client_that_goes_away_without_close_notify(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder()
+    async with open_session(recorder.factory, ssl_context=server_tls, implicit_tls=True) as client:
+        await client.start_tls(client_tls, NAME)
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\nhalf")
+        await client.expect(*TRANSACTION_ACCEPTED, "354")
+        assert isinstance(client.stream, trio.SSLStream)
+        await client.stream.transport_stream.aclose()
+    assert recorder.calls[-2:] == ["reset EOF", "close"]
+    assert not complaints(caplog)
+
+
+async def test_what_follows_close_notify_in_clear_is_ignored(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    """CVE-2026-45185: in the middle of a chunk."""
+    recorder = Recorder()
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: serve_stream(recorder.factory, theirs, ssl_context=server_tls, implicit_tls=True))
+        tls = trio.SSLStream(ours, client_tls, server_hostname=NAME, https_compatible=False)
+        client = ScriptedClient(tls)
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 10 LAST\r\nab")
+        await client.expect(*TRANSACTION_ACCEPTED)
+        _, raw = await tls.unwrap() if False else (None, ours)
+        await wait_all_tasks_blocked()
+        await raw.send_all(b"")
+        await tls.aclose()
+    assert recorder.calls[-2:] == ["reset EOF", "close"]
+    assert not complaints(caplog)
+
+
+async def test_a_reset_at_each_step_of_tls(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_server(take, ssl_context=server_tls) as server:
+        for step in range(4):
+            async with connected(server) as client:
+                await begin(client)
+                assert isinstance(client.stream, trio.SocketStream)
+                sock = client.stream.socket
+                if step >= 1:
+                    assert (await client.command("STARTTLS")).code == 220
+                if step == 2:
+                    await client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01")
+                if step == 3:
+                    await client.start_tls(client_tls, NAME)
+                await wait_all_tasks_blocked()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                sock.close()
+            await no_connections(server)
+        async with connected(server) as client:
+            await begin(client)
+            await deliver(client)
+    assert not complaints(caplog)
+
+
+async def test_an_idle_client_hears_421_inside_tls(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, autojump_clock: MockClock
+) -> None:
+    """A receive that was cancelled does not spoil the stream."""
+    async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
+        await client.start_tls(client_tls, NAME)
+        await begin(client)
+        await client.expect_close("421 4.4.2")
+
+
+async def test_a_client_that_reads_nothing_inside_tls(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    async with open_server(
+        take, ssl_context=server_tls, implicit_tls=True, timeouts=Timeouts(command=0.2, goodbye=0.2)
+    ) as server:
+        async with connected(server) as client:
+            await client.start_tls(client_tls, NAME)
+            await begin(client)
+            with trio.move_on_after(30):
+                while True:
+                    await client.send(b"HELP\r\nRSET\r\n" * 45 + TRANSACTION + b"DATA\r\n.\r\n")
+            await no_connections(server)
+
+
+# --- the server's context
+
+
+def test_server_context(certificate: Path, tmp_path: Path, authority: trustme.CA) -> None:
+    context = server_context(str(certificate))
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.verify_mode is ssl.CERT_NONE
+    other = authority.issue_cert("other.example")
+    (tmp_path / "other.key").write_bytes(other.private_key_pem.bytes())
+    with pytest.raises(ssl.SSLError, match="KEY_VALUES_MISMATCH"):
+        server_context(certificate, tmp_path / "other.key")
+    with pytest.raises(FileNotFoundError):
+        server_context(tmp_path / "missing.pem")
+
+
+async def test_implicit_tls_needs_a_context() -> None:
+    with pytest.raises(ValueError, match="implicit_tls needs an ssl_context"):
+        await serve_smtp(take, 0, implicit_tls=True)

@@ -1,0 +1,217 @@
+"""How a session reads and writes: straight on a socket, or over any stream. Both keep the same promises."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+import pytest
+import trio
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+
+from tests.server.tools import reset
+from trio_smtp.server.transport import SocketTransport, StreamTransport, Transport
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[SocketTransport, socket.socket]]:
+    """A transport, and the other end of its TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    theirs.setblocking(False)
+    with ours, theirs:
+        yield SocketTransport(theirs), ours
+
+
+async def test_receive(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    peer.sendall(b"0123456789")
+    assert [await transport.receive(4) for _ in range(3)] == [b"0123", b"4567", b"89"]
+    peer.close()
+    assert await transport.receive(4) == b""
+
+
+async def test_receive_waits(pair: tuple[SocketTransport, socket.socket]) -> None:
+    """Even if the last receive filled its buffer and nothing was left."""
+    transport, peer = pair
+    peer.sendall(b"0123")
+    assert await transport.receive(4) == b"0123"
+    async with trio.open_nursery() as nursery:
+
+        async def receive() -> None:
+            assert await transport.receive(4) == b"abc"
+
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        peer.sendall(b"abc")
+
+
+async def test_every_receive_is_a_checkpoint(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    peer.sendall(b"x" * 100)
+    for _ in range(3):
+        with trio.testing.assert_checkpoints():
+            assert await transport.receive(10) == b"x" * 10
+
+
+async def test_send_now_sends_what_goes_out_and_send_the_rest(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    data = b"0123456789abcdef" * 1_000_000
+    rest = transport.send_now(data)
+    assert 0 < len(rest) < len(data)
+    assert data.endswith(rest)
+    assert transport.send_now(rest) == rest
+    received = bytearray()
+    peer.setblocking(False)
+
+    async def receive() -> None:
+        while len(received) < len(data):
+            await trio.lowlevel.wait_readable(peer)
+            received.extend(peer.recv(1 << 20))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await transport.send(rest)
+    assert received == data
+
+
+async def test_send_now_of_all(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    assert transport.send_now(b"abc") == b""
+    assert peer.recv(10) == b"abc"
+
+
+async def test_has_input(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    assert not transport.has_input()
+    peer.sendall(b"x")
+    assert transport.has_input()
+    assert await transport.receive(4) == b"x"  # it only looked
+    peer.close()
+    assert not transport.has_input()
+
+
+async def test_a_reset_breaks_every_operation(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    reset(peer)
+    with pytest.raises(trio.BrokenResourceError):
+        await transport.receive(4)
+    with pytest.raises(trio.BrokenResourceError):
+        transport.send_now(b"x")
+    with pytest.raises(trio.BrokenResourceError):
+        await transport.send(b"x")
+    assert not transport.has_input()
+    await transport.aclose(linger=True)
+
+
+async def test_closing_with_unread_input_resets(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    transport.send_now(b"221 Bye\r\n")
+    peer.sendall(b"more")
+    await transport.aclose(linger=False)
+    with pytest.raises(ConnectionResetError):
+        while peer.recv(100):
+            pass
+
+
+async def test_lingering_lets_the_peer_read(pair: tuple[SocketTransport, socket.socket]) -> None:
+    """The last reply arrives although the client goes on sending."""
+    transport, peer = pair
+    transport.send_now(b"421 Bye\r\n")
+    peer.sendall(b"x" * 100_000)
+
+    async def close() -> None:
+        await transport.aclose(linger=True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close)
+        await wait_all_tasks_blocked()
+        peer.sendall(b"x" * 100_000)
+        assert peer.recv(100) == b"421 Bye\r\n"
+        assert peer.recv(100) == b""
+        peer.close()
+
+
+@pytest.mark.parametrize("kind", ["socket", "stream"])
+async def test_closing_that_is_cancelled_still_closes(
+    kind: str, pair: tuple[SocketTransport, socket.socket]
+) -> None:
+    transport: Transport
+    transport, peer = pair
+    if kind == "stream":
+        transport = StreamTransport(transport.stream())
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await transport.aclose(linger=True)
+    assert scope.cancelled_caught
+    peer.sendall(b"x")
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        for _ in range(2):
+            peer.sendall(b"x")
+
+
+async def test_the_stream_of_a_socket(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    async with transport.stream() as stream:
+        peer.sendall(b"abc")
+        assert await stream.receive_some() == b"abc"
+        await stream.send_all(b"def")
+        assert peer.recv(10) == b"def"
+
+
+async def test_over_a_stream() -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(theirs)
+    assert transport.stream() is theirs
+    assert not transport.has_input()
+    assert transport.send_now(b"abc") == b"abc"
+    await transport.send(b"abc")
+    assert await ours.receive_some() == b"abc"
+    await ours.send_all(b"def")
+    data = await transport.receive(2)
+    assert data == b"de"
+    assert type(data) is bytes
+    assert await transport.receive(2) == b"f"
+    await ours.aclose()
+    assert await transport.receive(2) == b""
+    with pytest.raises(trio.BrokenResourceError):
+        await transport.send(b"x")
+    await transport.aclose(linger=True)
+
+
+async def test_lingering_over_a_stream() -> None:
+    ours, theirs = memory_stream_pair()
+    await ours.send_all(b"x" * 1000)
+    async with trio.open_nursery() as nursery:
+
+        async def close() -> None:
+            await StreamTransport(theirs).aclose(linger=True)
+
+        nursery.start_soon(close)
+        await wait_all_tasks_blocked()
+        await ours.send_all(b"x" * 1000)
+        assert await ours.receive_some() == b""
+        await ours.send_eof()
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_end"),
+    [(ssl.SSLEOFError("EOF occurred in violation of protocol"), True), (ssl.SSLError("bad record mac"), False)],
+)
+async def test_the_end_of_tls_without_goodbye_is_the_end(cause: Exception, is_end: bool) -> None:
+    """And any other fault of TLS is one."""
+
+    async def fail() -> None:
+        raise trio.BrokenResourceError from cause
+
+    _, stream = memory_stream_pair()
+    stream.receive_stream.receive_some_hook = fail
+    transport = StreamTransport(stream)
+    if is_end:
+        assert await transport.receive(10) == b""
+    else:
+        with pytest.raises(trio.BrokenResourceError):
+            await transport.receive(10)
+    await transport.aclose(linger=False)
