@@ -17,8 +17,8 @@ ROOT = Path(trio_smtp.__file__).parent
 
 # A part of the package may import the parts of the rows above its own, and itself.
 ROWS = [
-    {"protocol", "_escape"},
-    {"sasl", "trace", "mailbox"},
+    {"protocol", "sasl", "_escape"},
+    {"trace", "mailbox"},
     {"handler", "policy"},
     {"mailbox_handler", "server"},
     {"cli", "testing"},

@@ -95,7 +95,7 @@ def test_list_and_show_for_people(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("demo")
-@pytest.mark.parametrize("action", ["show", "passwd", "remove"])
+@pytest.mark.parametrize("action", ["show", "passwd", "check", "remove"])
 def test_unknown_account(run: Run, action: str) -> None:
     run("account", action, "nobody").fails(1, "nobody", "account list")
 
@@ -103,7 +103,6 @@ def test_unknown_account(run: Run, action: str) -> None:
 PASSWORDS = [
     ("no newline", b"secret", "secret"),
     ("one newline", b"secret\n", "secret"),
-    ("two newlines", b"secret\n\n", "secret\n"),
     ("blanks", b" se cret \n", " se cret "),
     ("as long as it may be", b"x" * MAX_PASSWORD + b"\n", "x" * MAX_PASSWORD),
     ("other letters", "gehëim\n".encode(), "gehëim"),
@@ -118,7 +117,7 @@ def test_password_from_standard_input(run: Run, prepare: Prepare, stdin: bytes, 
     assert has_password(prepare, password)
 
 
-@pytest.mark.parametrize("stdin", [b"", b"\n", b"x" * (MAX_PASSWORD + 1), b"\xff"])
+@pytest.mark.parametrize("stdin", [b"", b"\n", b"secret\n\n", b"x" * (MAX_PASSWORD + 1), b"\xff"])
 def test_impossible_password(run: Run, folder: Path, stdin: bytes) -> None:
     argv = "account add demo --address demo@example.com --password-stdin"
     run(*argv.split(), stdin=stdin).fails(1, "password", "nothing was changed")
@@ -141,6 +140,30 @@ def test_password_from_the_terminal(run: Run, prepare: Prepare, typed: Callable[
     typed("secret", "secret")
     assert run("account", "passwd", "demo", "--json", terminal=True).records == [{"name": "demo"}]
     assert has_password(prepare, "secret")
+
+
+def test_add_asks_on_a_terminal(run: Run, prepare: Prepare, typed: Callable[..., None]) -> None:
+    typed("secret", "secret")
+    assert run("account", "add", "demo", "--address", "demo@example.com", terminal=True).code == 0
+    assert has_password(prepare, "secret")
+
+
+def test_add_with_a_password_typed_wrongly(run: Run, folder: Path, typed: Callable[..., None]) -> None:
+    typed("secret", "sceret")
+    run("account", "add", "demo", "--address", "demo@example.com", terminal=True).fails(1, "nothing was changed")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.usefixtures("demo")
+def test_check(run: Run, typed: Callable[..., None]) -> None:
+    run("account", "check", "demo", "--password-stdin", stdin=b"secret").fails(1, "not the password of account demo")
+    assert run("account", "passwd", "demo", "--password-stdin", stdin=b"secret").code == 0
+    right = run("account", "check", "demo", "--password-stdin", stdin=b"secret\n")
+    assert right == (0, b"This is the password of account demo.\n", "")
+    run("account", "check", "demo", "--password-stdin", stdin=b"Secret").fails(1, "not the password")
+    run("account", "check", "demo").fails(2, "--password-stdin")
+    typed("secret")
+    assert run("account", "check", "demo", "--json", terminal=True).records == [{"name": "demo"}]
 
 
 @pytest.mark.usefixtures("demo")

@@ -12,10 +12,10 @@ from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.output import Record, say, say_json, say_record, say_table
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
-from trio_smtp.mailbox.passwords import MAX_PASSWORD, hash_password
+from trio_smtp.mailbox.passwords import MAX_PASSWORD, hash_password, verify_password
 from trio_smtp.mailbox.store import Account, Credentials
 
-__all__ = ["add", "list_all", "passwd", "remove", "show"]
+__all__ = ["add", "check", "list_all", "passwd", "remove", "show"]
 
 
 async def add(
@@ -27,8 +27,8 @@ async def add(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Make an account, and the store too if it is the first one."""
-    password = _password_from_stdin() if password_stdin else None
+    """Make an account, and the store too if it is the first one. Nobody to ask, no password: it only gets mail then."""
+    password = _new_password(password_stdin) if password_stdin or sys.stdin.isatty() else None
     async with opened(store, create=True) as mail_store:
         account = await mail_store.create_account(name, description=description, addresses=addresses, password=password)
     if as_json:
@@ -65,12 +65,23 @@ async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: b
     """Set the password of an account."""
     async with opened(store) as mail_store:
         await mail_store.get_account(name)
-        password = _password_from_stdin() if password_stdin else _password_from_terminal()
-        await mail_store.set_password(name, password)
+        await mail_store.set_password(name, _new_password(password_stdin))
     if as_json:
         say_json({"name": name})
     else:
         say(f"Account {escape(name)} has a new password.")
+
+
+async def check(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:
+    """Say whether this is the password of an account."""
+    async with opened(store) as mail_store:
+        credentials = await mail_store.get_credentials(name)
+    if not verify_password(credentials, _read_password(password_stdin)):
+        raise CommandError(f"this is not the password of account {name}")
+    if as_json:
+        say_json({"name": name})
+    else:
+        say(f"This is the password of account {escape(name)}.")
 
 
 async def remove(*, name: str, yes: bool, store: StoreURL, as_json: bool) -> None:
@@ -95,26 +106,24 @@ def _record(account: Account) -> Record:
     }
 
 
-def _password_from_stdin() -> Credentials:
-    # One octet more than any password has, so that a longer one is noticed; and a newline.
-    octets = sys.stdin.buffer.read(MAX_PASSWORD + 2)
-    try:
-        return _hash(octets.removesuffix(b"\n").decode())
-    except UnicodeDecodeError as error:
-        raise CommandError("the password on standard input is not UTF-8; nothing was changed") from error
-
-
-def _password_from_terminal() -> Credentials:
-    if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask for the password; add --password-stdin to read it")
-    password = getpass.getpass("New password: ")
-    if getpass.getpass("The same again: ") != password:
+def _new_password(from_stdin: bool) -> Credentials:
+    password = _read_password(from_stdin)
+    if not from_stdin and getpass.getpass("The same again: ") != password:
         raise CommandError("the two passwords differ; nothing was changed")
-    return _hash(password)
-
-
-def _hash(password: str) -> Credentials:
     try:
         return hash_password(password)
     except ValueError as error:
         raise CommandError(f"{error}; nothing was changed") from error
+
+
+def _read_password(from_stdin: bool) -> str:
+    if not from_stdin:
+        if not sys.stdin.isatty():
+            raise UsageError("there is no terminal to ask for the password; add --password-stdin to read it")
+        return getpass.getpass("Password: ")
+    # One octet more than any password has, so that a longer one is noticed; and a newline.
+    octets = sys.stdin.buffer.read(MAX_PASSWORD + 2)
+    try:
+        return octets.removesuffix(b"\n").decode()
+    except UnicodeDecodeError as error:
+        raise CommandError("the password on standard input is not UTF-8; nothing was changed") from error

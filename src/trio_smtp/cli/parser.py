@@ -196,6 +196,7 @@ def _add_account(actions: _Commands) -> None:
     for action, what, flags in (
         ("show", "show an account", []),
         ("passwd", "set the password of an account", [_PASSWORD]),
+        ("check", "say whether a password is that of an account", [_PASSWORD]),
         ("remove", "remove an account with all its mail", [_YES]),
     ):
         parser = actions.add(action, what, [*flags, _STORE, _JSON])

@@ -302,8 +302,13 @@ class Index(Generic[B]):
     def delete_account(self, name: str) -> tuple[DeleteAccount, None]:
         return DeleteAccount(self._owner(name).name), None
 
-    def set_credentials(self, account: str, credentials: Credentials | None) -> tuple[SetCredentials, None]:
-        return SetCredentials(self._owner(account).name, _text(credentials)), None
+    def set_credentials(
+        self, account: str, credentials: Credentials | None, replacing: Credentials | None = None
+    ) -> tuple[SetCredentials, None]:
+        now = self.credentials(account)
+        if replacing not in (None, now):
+            credentials = now
+        return SetCredentials(account, _text(credentials)), None
 
     def create_mailbox(self, account: str, name: str) -> tuple[CreateMailbox, Mailbox]:
         self._check_new_mailbox(self._owner(account), check_name(name))

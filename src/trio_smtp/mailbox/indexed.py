@@ -101,9 +101,11 @@ class IndexedStore(MailStore, Generic[B]):
     async def find_account(self, address: str) -> Account | None:
         return await self._look(lambda index: index.find_account(address))
 
-    async def set_password(self, name: str, password: str | Credentials | None) -> None:
+    async def set_password(
+        self, name: str, password: str | Credentials | None, *, replacing: Credentials | None = None
+    ) -> None:
         credentials = await self._credentials(password)
-        await self._commit(lambda index: index.set_credentials(name, credentials))
+        await self._commit(lambda index: index.set_credentials(name, credentials, replacing))
 
     async def get_credentials(self, name: str) -> Credentials | None:
         return await self._look(lambda index: index.credentials(name))

@@ -1,10 +1,17 @@
-"""Passwords: how they are kept (hashed by scrypt) and checked.
+"""Passwords: how they are kept and checked.
 
-Both functions take about a tenth of a second of CPU and 16 MiB on purpose, so that a stolen store does not
-give the passwords away. They release the GIL; inside a server they belong into a thread, few at a time.
+To hash or to check one takes a tenth of a second of CPU and tens of MiB on purpose, so that a stolen store does not
+give the passwords away. It releases the GIL; inside a server it belongs into a thread, few at a time.
 
-The stored text is `$scrypt$ln=14,r=8,p=5$SALT$HASH` (salt and hash in base64). It carries its parameters, so
-that those for new passwords can rise while the old ones still verify.
+What is stored is one line of two words, the second of which may be missing:
+
+- the hash, with all its parameters, so that those for new passwords can rise while the old ones still verify:
+  ``$argon2id$v=19$m=47104,t=1,p=1$SALT$HASH`` where argon2-cffi is installed (the extra ``auth``), else
+  ``$scrypt$ln=14,r=8,p=5$SALT$HASH``;
+- the keys of SCRAM-SHA-256, ``SCRAM-SHA-256$600000:SALT$STOREDKEY:SERVERKEY`` (RFC 5803 §2). Who steals them can try
+  passwords on them, so one try costs as much as with the hash; RFC 7677 §4 asks for no less than 4,096 iterations.
+
+Before anything else a password is put into the form of SASLprep, as SCRAM clients do with theirs.
 """
 
 from __future__ import annotations
@@ -12,35 +19,62 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import importlib.util
 import re
 import secrets
-import unicodedata
+from typing import Final, NamedTuple
 
 from trio_smtp.mailbox.store import Credentials
+from trio_smtp.sasl.keys import ScramKeys, derive_keys
+from trio_smtp.sasl.saslprep import saslprep
 
-__all__ = ["MAX_PASSWORD", "hash_password", "verify_password"]
+__all__ = ["MAX_PASSWORD", "SCRAM_ITERATIONS", "hash_password", "needs_rehash", "scram_keys", "verify_password"]
 
-MAX_PASSWORD = 1024  # octets; who sends more wants to keep the CPU busy
-_LOG_N, _R, _P = 14, 8, 5  # of the settings that OWASP calls equal, one with little memory
-_MAX_MEMORY = 64 * 1024 * 1024  # OpenSSL's own limit is too small for more than the least
+MAX_PASSWORD: Final = 1024  # octets; who sends more wants to keep the CPU busy
+SCRAM_ITERATIONS: Final = 600_000  # what OWASP asks for with PBKDF2 and SHA-256
+HAS_ARGON2: Final = importlib.util.find_spec("argon2") is not None
+
+_MAX_MEMORY: Final = 64 * 1024 * 1024  # for scrypt: OpenSSL's own limit is too small for more than the least
 _SALT, _HASH = 16, 32  # octets
 
-_FORM = re.compile(r"\$scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([^$]+)\$([^$]+)")
+_BASE64 = "[A-Za-z0-9+/]+=*"
+_FORM = re.compile(
+    rf"\$(?P<scheme>scrypt\$ln|argon2id\$v=19\$m)=([0-9]{{1,7}}),[rt]=([0-9]{{1,2}}),p=([0-9]{{1,2}})"
+    rf"\$(?P<salt>{_BASE64})\$(?P<key>{_BASE64})"
+    rf"( SCRAM-SHA-256\$(?P<iterations>[0-9]{{1,8}}):(?P<scram_salt>{_BASE64})"
+    rf"\$(?P<stored>{_BASE64}):(?P<server>{_BASE64}))?"
+)
+
+
+class _Method(NamedTuple):
+    """A hash function with its three costs: ln, r, p of scrypt; memory in KiB, passes and lanes of Argon2id."""
+
+    scheme: str
+    cost: tuple[int, int, int]
+
+
+# Two of the settings that OWASP holds to be enough and equal: with little memory, because of two at a time.
+_SCRYPT: Final = _Method("scrypt", (14, 8, 5))
+_ARGON2: Final = _Method("argon2id", (47104, 1, 1))
 
 
 def hash_password(password: str) -> Credentials:
     """Make what is stored instead of the password.
 
     Raises:
-        ValueError: it is empty, longer than 1,024 octets of UTF-8, or holds a NUL or half a character.
+        ValueError: it is empty, longer than 1,024 octets of UTF-8, or has a character that SASLprep prohibits
+            (RFC 4013 §2.3), such as a control character.
     """
     octets = _octets(password)
     if octets is None:
-        raise ValueError(f"a password is 1 to {MAX_PASSWORD} octets of UTF-8 without NUL")
-    salt = secrets.token_bytes(_SALT)
-    key = _scrypt(octets, salt, _LOG_N, _R, _P)
+        raise ValueError(f"a password is 1 to {MAX_PASSWORD} octets of UTF-8 without control characters")
+    method, salt = _preferred(), secrets.token_bytes(_SALT)
+    key = _hash(octets, method, salt, _HASH)
+    form = "$scrypt$ln={},r={},p={}" if method.scheme == "scrypt" else "$argon2id$v=19$m={},t={},p={}"
+    keys = derive_keys(octets, secrets.token_bytes(_SALT), SCRAM_ITERATIONS)
     return Credentials(
-        f"$scrypt$ln={_LOG_N},r={_R},p={_P}${base64.b64encode(salt).decode()}${base64.b64encode(key).decode()}"
+        f"{form.format(*method.cost)}${_encode(salt).rstrip('=')}${_encode(key).rstrip('=')} "
+        f"SCRAM-SHA-256${keys.iterations}:{_encode(keys.salt)}${_encode(keys.stored_key)}:{_encode(keys.server_key)}"
     )
 
 
@@ -52,35 +86,83 @@ def verify_password(credentials: Credentials | None, password: str) -> bool:
             password: the answer is False after the same work, so that the time does not tell who exists.
 
     Raises:
-        ValueError: the credentials are not of the form that `hash_password` makes.
+        ValueError: the credentials are not of a form that `hash_password` makes.
+        RuntimeError: they need argon2-cffi, and it is not installed.
     """
     octets = _octets(password)
     if octets is None:
         return False
-    if credentials is None:
-        _scrypt(octets, bytes(_SALT), _LOG_N, _R, _P)
-        return False
+    method, salt, key = (_preferred(), bytes(_SALT), bytes(_HASH)) if credentials is None else _parse(credentials)
+    return hmac.compare_digest(_hash(octets, method, salt, len(key)), key) and credentials is not None
+
+
+def needs_rehash(credentials: Credentials) -> bool:
+    """Whether `hash_password` makes something else of a password by now: other costs, or keys that are missing here.
+
+    Raises:
+        ValueError: as in `verify_password`.
+    """
+    keys = scram_keys(credentials)
+    return _parse(credentials)[0] != _preferred() or keys is None or keys.iterations != SCRAM_ITERATIONS
+
+
+def scram_keys(credentials: Credentials) -> ScramKeys | None:
+    """The keys for SCRAM-SHA-256; None where the credentials were made without.
+
+    Raises:
+        ValueError: as in `verify_password`.
+    """
+    form = _match(credentials)
+    if form["iterations"] is None:
+        return None
+    salt, stored_key, server_key = map(_decode, form.group("scram_salt", "stored", "server"))
+    return ScramKeys(salt, int(form["iterations"]), stored_key, server_key)
+
+
+def _preferred() -> _Method:
+    return _ARGON2 if HAS_ARGON2 else _SCRYPT
+
+
+def _match(credentials: Credentials) -> re.Match[str]:
     form = _FORM.fullmatch(credentials.text)
     if form is None:
         raise ValueError("the stored credentials are of an unknown form")
-    log_n, r, p, salt, key = form.groups()
-    found = _scrypt(octets, base64.b64decode(salt, validate=True), int(log_n), int(r), int(p))
-    return hmac.compare_digest(found, base64.b64decode(key, validate=True))
+    return form
+
+
+def _parse(credentials: Credentials) -> tuple[_Method, bytes, bytes]:
+    form = _match(credentials)
+    first, second, third = map(int, form.group(2, 3, 4))
+    method = _Method(form["scheme"].partition("$")[0], (first, second, third))
+    return method, _decode(form["salt"]), _decode(form["key"])
 
 
 def _octets(password: str) -> bytes | None:
     """The octets to hash, or None if this cannot be a password."""
-    # len first, so that a huge text is not even encoded. No NUL, which SASLprep forbids too (RFC 4013 §2.3): HMAC
-    # inside scrypt fills up with NULs, so that "x" and "x\0" would be the same.
-    if not 0 < len(password) <= MAX_PASSWORD or "\0" in password:
+    # len first, so that a huge text is not even looked at. SASLprep refuses NUL too, which must be: HMAC inside scrypt
+    # fills up with NULs, so that "x" and "x\0" would be the same.
+    if not 0 < len(password) <= MAX_PASSWORD:
         return None
-    try:
-        octets = password.encode()
-    except UnicodeEncodeError:
+    prepared = saslprep(password)
+    if not prepared or len(password.encode()) > MAX_PASSWORD:
         return None
-    # NFKC, as SASLprep has it (RFC 4013 §2.2): a password is the same however a keyboard composes its letters.
-    return unicodedata.normalize("NFKC", password).encode() if len(octets) <= MAX_PASSWORD else None
+    return prepared.encode()
 
 
-def _scrypt(password: bytes, salt: bytes, log_n: int, r: int, p: int) -> bytes:
-    return hashlib.scrypt(password, salt=salt, n=1 << log_n, r=r, p=p, maxmem=_MAX_MEMORY, dklen=_HASH)
+def _hash(password: bytes, method: _Method, salt: bytes, length: int) -> bytes:
+    first, second, third = method.cost
+    if method.scheme == "scrypt":
+        return hashlib.scrypt(password, salt=salt, n=1 << first, r=second, p=third, maxmem=_MAX_MEMORY, dklen=length)
+    if not HAS_ARGON2:
+        raise RuntimeError("this password was hashed by Argon2; install trio-smtp[auth] to check it")
+    from argon2 import low_level  # noqa: PLC0415 - an extra
+
+    return low_level.hash_secret_raw(password, salt, second, first, third, length, low_level.Type.ID)
+
+
+def _encode(octets: bytes) -> str:
+    return base64.b64encode(octets).decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

@@ -319,8 +319,12 @@ class MailStore(abc.ABC):
         """Whose address this is, None if nobody's. Never raises on account of what the address looks like."""
 
     @abc.abstractmethod
-    async def set_password(self, name: str, password: str | Credentials | None) -> None:
-        """As in `create_account`; None takes the password away. Raises NoSuchAccount, ValueError."""
+    async def set_password(
+        self, name: str, password: str | Credentials | None, *, replacing: Credentials | None = None
+    ) -> None:
+        """As in `create_account`; None takes the password away. With `replacing`, only if these are the account's
+        credentials still, else nothing happens. Raises NoSuchAccount, ValueError.
+        """
 
     @abc.abstractmethod
     async def get_credentials(self, name: str) -> Credentials | None:

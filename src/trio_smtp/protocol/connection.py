@@ -254,7 +254,7 @@ class SMTPConnection(Dialogue):
 
     def _accept_hello(self, event: Hello, reply: Reply | None) -> None:
         extended = event.verb != "HELO"
-        offered = offer(Situation(self._config, extended, self.tls_active, self._tls_available, self._mechanisms))
+        offered = offer(Situation(self._config, extended, self.tls_active, self._tls_available, self.auth_mechanisms))
         answer = offered.reply
         if reply is not None:  # its text becomes the greeting of the first line (RFC 5321 §4.1.1.1)
             try:

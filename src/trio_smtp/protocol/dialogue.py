@@ -62,19 +62,20 @@ class Dialogue(Machine):
         "_eof",
         "_line_reader",
         "_mail_keywords",
-        "_mechanisms",
         "_modes",
         "_position",
         "_rcpt_keywords",
         "_read",
         "_row",
         "_tls_available",
+        "auth_mechanisms",
     )
 
     def __init__(self, config: Config, tls_active: bool, tls_available: bool, mechanisms: tuple[str, ...]) -> None:
         super().__init__(config, tls_active)
         self._tls_available = tls_available
-        self._mechanisms = mechanisms
+        self.auth_mechanisms = mechanisms
+        """The SASL mechanisms to offer from the next EHLO on; may be set, for what TLS makes possible."""
         self._mail_keywords: frozenset[bytes] = frozenset()  # the parameters that the last EHLO unlocked
         self._rcpt_keywords: frozenset[bytes] = frozenset()
         self._buffer = b""
@@ -309,14 +310,14 @@ class Dialogue(Machine):
         return StartTLS()
 
     def _on_auth(self, verb: bytes, argument: bytes) -> Event | None:
-        if not self._mechanisms:
+        if not self.auth_mechanisms:
             raise CommandError(replies.NOT_IMPLEMENTED)
         if self.authenticated:
             raise CommandError(replies.OUT_OF_SEQUENCE)  # RFC 4954 §4
         if self._config.auth_requires_tls and not self.tls_active:
             raise CommandError(replies.ENCRYPTION_REQUIRED)
         event = parse_auth(argument)
-        if event.mechanism not in self._mechanisms:
+        if event.mechanism not in self.auth_mechanisms:
             raise CommandError(replies.UNKNOWN_MECHANISM)
         return event
 

@@ -1,11 +1,29 @@
-"""What mechanisms have in common: the three ways a step can end, and the limits on what a client may claim."""
+"""What mechanisms have in common: how a step can end, and the limits on what a client may claim."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
-__all__ = ["Challenge", "Failed", "Mechanism", "Step", "Verify", "decode_claim"]
+from trio_smtp.sasl.keys import ScramKeys
+from trio_smtp.sasl.saslprep import saslprep
+
+__all__ = [
+    "Challenge",
+    "CheckCertificate",
+    "CheckToken",
+    "Failed",
+    "FetchKeys",
+    "Mechanism",
+    "Proved",
+    "Step",
+    "Verify",
+    "decode_claim",
+    "decode_name",
+    "decode_saslname",
+]
 
 _CLAIM_LIMIT: Final = 1024  # octets of a name or password; longer ones are refused before anybody hashes them
 
@@ -19,18 +37,47 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """What the client claims to be, to be checked. The password stays out of the representation."""
+    """What the client claims to be, to be checked: the name is prepared (RFC 4013), the password as it came."""
 
     username: str
     password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
+class FetchKeys:
+    """Look up the SCRAM keys of a user (those of nobody if there are none) and pass them to `resume`."""
+
+    username: str
+    resume: Callable[[ScramKeys], Step] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckToken:
+    """A bearer token, to be checked. If it is no good, `refusal` goes out and the next step fails."""
+
+    username: str | None
+    token: str = field(repr=False)
+    refusal: Challenge
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCertificate:
+    """The client points to its certificate; `username` is whom it wants to be, None for whom the certificate names."""
+
+    username: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The client has proved that it has the keys that were fetched: nothing is left to check."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
-    """The client did not keep to the mechanism, or asked for what is never granted."""
+    """The client did not keep to the mechanism, proved nothing, or asked for what is never granted."""
 
 
-Step: TypeAlias = Challenge | Verify | Failed
+Step: TypeAlias = Challenge | Verify | FetchKeys | CheckToken | CheckCertificate | Proved | Failed
 
 
 class Mechanism(Protocol):
@@ -42,10 +89,23 @@ class Mechanism(Protocol):
 
 
 def decode_claim(data: bytes) -> str | None:
-    """A name or password as text; None if it is no UTF-8, empty, has a NUL (RFC 4616 §2), or is too long."""
+    """A password as text; None if it is no UTF-8, empty, has a NUL (RFC 4616 §2), or is too long."""
     if not data or len(data) > _CLAIM_LIMIT or b"\0" in data:
         return None
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def decode_name(data: bytes) -> str | None:
+    """A user name in the form of RFC 4013; None if `decode_claim` or SASLprep has nothing to say for it."""
+    claim = decode_claim(data)
+    return (saslprep(claim) or None) if claim is not None else None
+
+
+def decode_saslname(data: bytes) -> str | None:
+    """`decode_name` of a saslname (RFC 5802 §5.1), in which ``=2C`` is a comma and ``=3D`` an equals sign."""
+    if re.search(rb"=(?!2C|3D)", data):
+        return None
+    return decode_name(data.replace(b"=2C", b",").replace(b"=3D", b"="))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from trio_smtp.sasl.mechanism import Challenge, Failed, Step, Verify, decode_claim
+from trio_smtp.sasl.mechanism import Challenge, Failed, Step, Verify, decode_claim, decode_name
 
 __all__ = ["Plain"]
 
@@ -22,7 +22,7 @@ class Plain:
         if len(parts) != 3:
             return Failed()
         authzid, authcid, password = parts
-        name, secret = decode_claim(authcid), decode_claim(password)
+        name, secret = decode_name(authcid), decode_claim(password)
         if name is None or secret is None or authzid not in (b"", authcid):
             return Failed()
         return Verify(name, secret)

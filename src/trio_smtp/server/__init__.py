@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trio_smtp.server.authentication import StoreAuthenticator
 from trio_smtp.server.listening import bind_sockets
+from trio_smtp.server.login import AnyAuthenticator, Authenticator
 from trio_smtp.server.serve import (
     ServerOptions,
     SessionOptions,
@@ -13,11 +14,12 @@ from trio_smtp.server.serve import (
     serve_stream,
 )
 from trio_smtp.server.server import Server
-from trio_smtp.server.settings import AnyHandler, Authenticator, Stats
+from trio_smtp.server.settings import AnyHandler, Stats
 from trio_smtp.server.timeouts import Timeouts
 from trio_smtp.server.tls import server_context
 
 __all__ = [
+    "AnyAuthenticator",
     "AnyHandler",
     "Authenticator",
     "Server",

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
+
 import trio
 
+from trio_smtp._escape import escape
 from trio_smtp.handler import Refuse
-from trio_smtp.mailbox.passwords import verify_password
-from trio_smtp.mailbox.store import Account, MailStore, NoSuchAccount
+from trio_smtp.mailbox.names import address_keys
+from trio_smtp.mailbox.passwords import SCRAM_ITERATIONS, hash_password, needs_rehash, scram_keys, verify_password
+from trio_smtp.mailbox.store import Account, Credentials, MailStore, NoSuchAccount, StoreError
+from trio_smtp.sasl import ScramKeys, keys_of_nobody
+from trio_smtp.server.login import Authenticator
 
 __all__ = ["StoreAuthenticator"]
 
+log = logging.getLogger("trio_smtp")
 
-class StoreAuthenticator:
-    """Checks passwords against those of a store's accounts; the identity is the account's name.
+_T = TypeVar("_T")
+
+
+class StoreAuthenticator(Authenticator):
+    """Checks passwords, SCRAM proofs and client certificates against a store's accounts; identities are account names.
 
     A hash takes a tenth of a second and tens of MiB on purpose, so hashes run in threads, few at a time, and who would
-    have to wait behind too many others hears 454 (RFC 4954 §6). Unknown users cost the same as wrong passwords.
+    have to wait behind too many others hears 454 (RFC 4954 §6). Unknown users cost the same as wrong passwords, and
+    see a salt for SCRAM like everybody.
+
+    A password whose hash is not of the kind that is made today, or that has no SCRAM keys, is hashed anew when its
+    owner logs in with it. SCRAM cannot do that, and refuses accounts without keys.
 
     Args:
         store: whose accounts; the user name is an account's name or one of its addresses.
         at_once: hashes at one time.
         waiting: logins that may wait for their turn.
+        secret: what the salts of unknown users are made from: give it, 16 random octets or more, where several
+            processes serve one store, so that they show the same salts, also after a restart.
     """
 
-    def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64) -> None:
-        self._store = store
+    def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64, secret: bytes | None = None) -> None:
+        self.store: Final = store
         self._limiter = trio.CapacityLimiter(at_once)
         self._waiting = waiting
+        self._secret = secret or secrets.token_bytes(32)
 
-    async def __call__(self, username: str, password: str, /) -> str | None:
+    async def check_password(self, username: str, password: str) -> str | None:
         """The account's name, None if name or password is wrong.
 
         Raises:
@@ -36,11 +57,44 @@ class StoreAuthenticator:
         """
         if self._limiter.statistics().tasks_waiting >= self._waiting:
             raise Refuse(454, "Too many logins at once, try again later", "4.7.0")
+        account, credentials = await self._find(username)
+        matches = await self._in_thread(partial(verify_password, credentials, password))
+        if account is None or credentials is None or not matches:
+            return None
+        if needs_rehash(credentials):
+            await self._rehash(account, credentials, password)
+        return account.name
+
+    async def scram_keys(self, username: str) -> tuple[str | None, ScramKeys]:
+        """The account's name and keys; those of nobody for an unknown user and an account without keys."""
+        account, credentials = await self._find(username)
+        # An address is found in any case and with any subaddress, and so is the salt of one that nobody has.
+        key = address_keys(username)[-1] if "@" in username else username
+        nobody = keys_of_nobody(self._secret, key, SCRAM_ITERATIONS)
+        keys = None if credentials is None else scram_keys(credentials)
+        return (None, nobody) if account is None or keys is None else (account.name, keys)
+
+    async def check_certificate(self, name: str, username: str | None) -> str | None:
+        """The name of the account that has the certificate's name or address, if it is the one asked for."""
+        account, _ = await self._find(name)
+        wanted = account if username is None else (await self._find(username))[0]
+        return account.name if account is not None and account == wanted else None
+
+    async def _find(self, username: str) -> tuple[Account | None, Credentials | None]:
         account: Account | None
         try:
-            account = await self._store.get_account(username)
+            account = await self.store.get_account(username)
         except NoSuchAccount:
-            account = await self._store.find_account(username)
-        credentials = None if account is None else await self._store.get_credentials(account.name)
-        matches = await trio.to_thread.run_sync(verify_password, credentials, password, limiter=self._limiter)
-        return account.name if account is not None and matches else None
+            account = await self.store.find_account(username)
+        return account, None if account is None else await self.store.get_credentials(account.name)
+
+    async def _rehash(self, account: Account, old: Credentials, password: str) -> None:
+        """Store a stronger hash, unless the password has been changed in the meantime."""
+        new = await self._in_thread(partial(hash_password, password))
+        try:
+            await self.store.set_password(account.name, new, replacing=old)
+        except StoreError as error:
+            log.warning("no stronger hash for account %s: %s", escape(account.name), escape(str(error)))
+
+    async def _in_thread(self, function: Callable[[], _T]) -> _T:
+        return await trio.to_thread.run_sync(function, limiter=self._limiter)

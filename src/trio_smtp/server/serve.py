@@ -14,9 +14,10 @@ import trio
 from trio_smtp.handler import Peer
 from trio_smtp.protocol import Config
 from trio_smtp.server.listening import LOOPBACK, bind_sockets
+from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
 from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS, Server
 from trio_smtp.server.session import ServerSession
-from trio_smtp.server.settings import AnyHandler, Authenticator, Settings, resolve_handler
+from trio_smtp.server.settings import AnyHandler, Settings, resolve_handler
 from trio_smtp.server.timeouts import Timeouts
 from trio_smtp.server.transport import StreamTransport, peer_of
 
@@ -36,8 +37,8 @@ class SessionOptions(TypedDict, total=False):
     """Begin with the TLS handshake (RFC 8314 §3) instead of offering STARTTLS."""
     lmtp: bool
     """Speak LMTP (RFC 2033)."""
-    authenticator: Authenticator | None
-    """Offer AUTH PLAIN and LOGIN, inside TLS only unless `Config.auth_requires_tls` is false."""
+    authenticator: AnyAuthenticator | None
+    """Offer AUTH, with the mechanisms that it can check, inside TLS only unless `Config.auth_requires_tls` is false."""
     early_talkers: Literal["refuse", "allow"]
     """What happens to a client that talks before the greeting (RFC 5321 §4.3.1): 554, or nothing."""
     on_error: Literal["reply", "raise"]
@@ -196,7 +197,7 @@ def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str
         timeouts=options.get("timeouts") or Timeouts(),
         ssl_context=ssl_context,
         implicit_tls=options.get("implicit_tls", False),
-        authenticator=options.get("authenticator"),
+        authenticator=resolve_authenticator(options.get("authenticator")),
         early_talkers=options.get("early_talkers", "refuse"),
         on_error=options.get("on_error", "reply"),
     )

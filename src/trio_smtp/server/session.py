@@ -48,8 +48,10 @@ from trio_smtp.protocol import (
     Verify,
     replies,
 )
-from trio_smtp.sasl import MECHANISMS, Challenge, Failed, Mechanism
+from trio_smtp.sasl import Challenge
 from trio_smtp.server.body import Incoming
+from trio_smtp.server.channel_binding import end_point_of
+from trio_smtp.server.login import LoginExchange, offered_mechanisms
 from trio_smtp.server.settings import Settings
 from trio_smtp.server.tls import shake_hands
 from trio_smtp.server.transport import StreamTransport, Transport
@@ -93,7 +95,7 @@ class ServerSession:
             config,
             tls_active=settings.implicit_tls,
             tls_available=settings.ssl_context is not None,
-            auth_mechanisms=tuple(MECHANISMS) if settings.authenticator is not None else (),
+            auth_mechanisms=offered_mechanisms(settings.authenticator, None, None),
         )
         self._info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
         self._transport = transport
@@ -104,7 +106,8 @@ class ServerSession:
         self._handler = Handler()  # until the application's own is made
         self._hooks: frozenset[str] = frozenset()
         self._unheard: frozenset[type[object]] = frozenset()  # the events that the handler has no hook for
-        self._mechanism: Mechanism | None = None
+        self._login: LoginExchange | None = None
+        self._end_point: bytes | None = None  # of the TLS channel
         self._stopping = False  # the server drains: finish what is begun and begin nothing
         self._aborting = False  # finish nothing but a commit
         self._idle = False  # waiting for a command, outside a transaction
@@ -334,6 +337,10 @@ class ServerSession:
             log.info("%s TLS handshake failed: %s", self._info.id, escape(reason))
             return False
         self._transport = StreamTransport(tls)
+        self._end_point = end_point_of(tls.context)  # of the context that SNI has chosen
+        self.connection.auth_mechanisms = offered_mechanisms(
+            self.settings.authenticator, self._info.tls.client_name, self._end_point
+        )
         self._lost = False
         return True
 
@@ -353,10 +360,9 @@ class ServerSession:
         elif type(event) is StartTLS:
             await self._on_starttls()
         elif type(event) is Auth:
-            self._mechanism = MECHANISMS[event.mechanism]()
-            await self._authenticate(self._mechanism, event.initial_response)
-        elif type(event) is AuthResponse and self._mechanism is not None:
-            await self._authenticate(self._mechanism, event.data)
+            await self._begin_login(event)
+        elif type(event) is AuthResponse and self._login is not None:
+            await self._authenticate(self._login, event.data)
         elif type(event) is Verify:
             self.connection.accept()
         elif type(event) is not AuthAborted:
@@ -457,32 +463,37 @@ class ServerSession:
         else:
             connection.receive_data(b"")
 
-    async def _authenticate(self, mechanism: Mechanism, response: bytes | None) -> None:
-        authenticator = self.settings.authenticator
+    async def _begin_login(self, event: Auth) -> None:
+        authenticator, tls = self.settings.authenticator, self._info.tls
         assert authenticator is not None  # otherwise the core offers no mechanism
-        step = mechanism.step(response)
-        if isinstance(step, Challenge):
-            self.connection.challenge(step.data)
-            return
-        identity: str | None = None
+        client_name = None if tls is None else tls.client_name
+        self._login = LoginExchange(event.mechanism, authenticator, client_name, self._end_point)
+        await self._authenticate(self._login, event.initial_response)
+
+    async def _authenticate(self, login: LoginExchange, response: bytes | None) -> None:
+        outcome: Challenge | str | None = None
         refusal = replies.BAD_CREDENTIALS
-        if not isinstance(step, Failed):
-            self.start_hook_clock(self.settings.timeouts.hook)
-            try:
-                identity = _identity(await authenticator(step.username, step.password))
-            except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
-                error = _bare(raised)
-                refusal = self._reply_to(error)
-                if not isinstance(error, Refuse):
-                    refusal = replies.AUTH_UNAVAILABLE
-            self._phase = _Phase.PEER
-        if identity is None:
+        self.start_hook_clock(self.settings.timeouts.hook)
+        try:
+            answer = await login.step(response)
+            outcome = answer if isinstance(answer, Challenge) else _identity(answer)
+        except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
+            error = _bare(raised)
+            refusal = self._reply_to(error)
+            if not isinstance(error, Refuse):
+                refusal = replies.AUTH_UNAVAILABLE
+        self._phase = _Phase.PEER
+        if isinstance(outcome, Challenge):
+            self.connection.challenge(outcome.data)
+            return
+        self._login = None  # with all that it knows
+        if outcome is None:
             self.settings.stats.login_failures += 1
             log.info("%s login failed peer=%s", self._info.id, self._info.peer)
             self.connection.reject(refusal)
         else:
             self.settings.stats.logins += 1
-            self._info.identity = identity
+            self._info.identity = outcome
             self.connection.accept()
 
     # Hooks ----------------------------------------------------------------------------------------------------------

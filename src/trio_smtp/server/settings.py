@@ -7,26 +7,14 @@ import inspect
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, TypeGuard
+from typing import Literal, TypeAlias, TypeGuard
 
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
+from trio_smtp.server.login import Authenticator
 from trio_smtp.server.timeouts import Timeouts
 
-__all__ = ["AnyHandler", "Authenticator", "Settings", "Stats", "resolve_handler"]
-
-
-class Authenticator(Protocol):
-    """Checks a password: an async function will do.
-
-    It returns the identity to note for the session, usually the user name, or None if name or password is wrong.
-    What it raises becomes 454 (RFC 4954 §6) and is logged. It should take the same time for an unknown user as for a
-    wrong password.
-    """
-
-    def __call__(self, username: str, password: str, /) -> Awaitable[str | None]:
-        """Whether `password` is that of `username`."""
-        ...
+__all__ = ["AnyHandler", "Settings", "Stats", "resolve_handler"]
 
 
 AnyHandler: TypeAlias = Callable[[Mail], Awaitable[Reply | None]] | type[Handler] | HandlerFactory

@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from trio_smtp.handler import TLSInfo
+from trio_smtp.server.channel_binding import remember_certificate
 
 __all__ = ["server_context", "shake_hands"]
 
@@ -26,6 +27,7 @@ def server_context(certificate: Path | str, key: Path | str | None = None) -> ss
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # a client's cheap way to keep the server busy: CVE-2011-1473
     context.load_cert_chain(certificate, key)
+    remember_certificate(context, certificate)
     return context
 
 

@@ -198,6 +198,15 @@ class AccountContract:
         assert await store.get_credentials("carl") == credentials
         assert await store.get_credentials("ann") == Credentials("of a kind yet unknown")
 
+    async def test_replaced_credentials(self, store: MailStore) -> None:
+        """Credentials replace those that they were made from, and none that were set in the meantime."""
+        old, new, newest = (Credentials(text) for text in ("old", "new", "newest"))
+        await store.set_password("ann", old)
+        await store.set_password("ann", new, replacing=old)
+        assert await store.get_credentials("ann") == new
+        await store.set_password("ann", newest, replacing=old)
+        assert await store.get_credentials("ann") == new
+
     async def test_bad_password(self, store: MailStore) -> None:
         """An impossible password is refused, and nothing is changed."""
         for password in ("", "x" * 1025, "NUL\0"):

@@ -1,0 +1,48 @@
+"""SASLprep (RFC 4013): the form in which names and passwords are compared, however a keyboard composes its letters.
+
+Code points that Unicode 3.2, the version of stringprep, did not know are let through as they are (the "query" of
+RFC 3454 §7): people use younger letters in passwords, and what is checked is prepared in the same way as what is kept.
+"""
+
+from __future__ import annotations
+
+import stringprep
+from typing import Final
+from unicodedata import ucd_3_2_0
+
+__all__ = ["saslprep"]
+
+_PROHIBITED: Final = (  # RFC 4013 §2.3
+    stringprep.in_table_c12,
+    stringprep.in_table_c21_c22,
+    stringprep.in_table_c3,
+    stringprep.in_table_c4,
+    stringprep.in_table_c5,
+    stringprep.in_table_c6,
+    stringprep.in_table_c7,
+    stringprep.in_table_c8,
+    stringprep.in_table_c9,
+)
+
+
+def saslprep(text: str) -> str | None:
+    """The prepared text, which may be empty; None if it has a character that it must not have."""
+    if text.isascii():
+        return text if text.isprintable() else None
+    mapped = "".join(  # RFC 4013 §2.1
+        " " if stringprep.in_table_c12(character) else character
+        for character in text
+        if not stringprep.in_table_b1(character)
+    )
+    prepared = ucd_3_2_0.normalize("NFKC", mapped)
+    if any(prohibited(character) for character in prepared for prohibited in _PROHIBITED):
+        return None
+    return prepared if _is_of_one_direction(prepared) else None
+
+
+def _is_of_one_direction(text: str) -> bool:
+    """RFC 3454 §6: with one letter written from the right, the text begins and ends with such and has no other."""
+    if not any(map(stringprep.in_table_d1, text)):
+        return True
+    ends = stringprep.in_table_d1(text[0]) and stringprep.in_table_d1(text[-1])
+    return ends and not any(map(stringprep.in_table_d2, text))

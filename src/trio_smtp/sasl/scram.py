@@ -1,0 +1,130 @@
+"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677): the password never crosses the line.
+
+The client proves that it knows ClientKey, the server that it knows ServerKey; what the server keeps (`ScramKeys`)
+checks the one and gives the other, and lets nobody log in who steals it and cannot guess the password.
+
+SMTP has no room for data in its 235, so the server's last message is a challenge that the client answers with nothing
+(RFC 4954 §4).
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+import re
+from base64 import b64decode, b64encode
+from functools import partial
+from typing import ClassVar, Final
+
+from trio_smtp.sasl.keys import ScramKeys
+from trio_smtp.sasl.mechanism import Challenge, Failed, FetchKeys, Proved, Step, decode_saslname
+
+__all__ = ["Scram", "ScramPlus"]
+
+_VALUE = rb"[^,\0]+"
+_CLIENT_FIRST = re.compile(  # RFC 5802 §7: gs2-header, then client-first-message-bare; no mandatory extension (m=)
+    rb"((?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>%b))?,)"
+    rb"(n=(?P<name>%b),r=(?P<nonce>[!-+\--~]{1,256})(?:,[A-Za-z]=%b)*)" % (_VALUE, _VALUE, _VALUE)
+)
+_CLIENT_FINAL = re.compile(
+    rb"(c=(?P<channel>[A-Za-z0-9+/]+=*),r=(?P<nonce>[!-+\--~]+)(?:,[A-Za-z]=%b)*)"
+    rb",p=(?P<proof>[A-Za-z0-9+/]+=*)" % _VALUE
+)
+_BINDING: Final = b"tls-server-end-point"
+
+
+class Scram:
+    """One SCRAM-SHA-256 exchange.
+
+    Args:
+        nonce: our part of it: printable ASCII without comma, never used before.
+        plus_offered: whether the client could have used SCRAM-SHA-256-PLUS: if it says that it would have, somebody
+            has cut that out of our offer (RFC 5802 §6).
+    """
+
+    name: ClassVar[str] = "SCRAM-SHA-256"
+    _end_point: bytes = b""
+
+    def __init__(self, nonce: str, *, plus_offered: bool = False) -> None:
+        self._nonce = nonce.encode("ascii")
+        self._flags = (b"n",) if plus_offered else (b"n", b"y")
+        self._next = self._first
+
+    def step(self, response: bytes | None) -> Step:
+        """See `Mechanism.step`."""
+        if response is None:
+            return Challenge(b"")
+        return self._next(response)
+
+    def _first(self, response: bytes) -> Step:
+        self._next = self._end
+        match = _CLIENT_FIRST.fullmatch(response)
+        if match is None or not self._binds(match["flag"], match["binding"]):
+            return Failed()
+        username = decode_saslname(match["name"])
+        if username is None or match["authzid"] not in (None, match["name"]):
+            return Failed()
+        self._nonce = match["nonce"] + self._nonce
+        return FetchKeys(username, partial(self._challenge, match[1], match[5]))
+
+    def _binds(self, flag: bytes | None, binding: bytes | None) -> bool:
+        """Whether the client's wish for channel binding is one that this mechanism can meet."""
+        return flag in self._flags
+
+    def _challenge(self, header: bytes, client_first: bytes, keys: ScramKeys) -> Step:
+        server_first = b"r=%b,s=%b,i=%d" % (self._nonce, b64encode(keys.salt), keys.iterations)
+        self._next = partial(self._final, header, client_first + b"," + server_first, keys)
+        return Challenge(server_first)
+
+    def _final(self, header: bytes, so_far: bytes, keys: ScramKeys, response: bytes) -> Step:
+        self._next = self._end
+        match = _CLIENT_FINAL.fullmatch(response)
+        if match is None or match["nonce"] != self._nonce:
+            return Failed()
+        channel, proof = _decode(match["channel"]), _decode(match["proof"])
+        if channel != header + self._end_point or proof is None or len(proof) != 32:
+            return Failed()
+        message = so_far + b"," + match[1]
+        signature = _hmac(keys.stored_key, message)
+        client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+        if not hmac.compare_digest(hashlib.sha256(client_key).digest(), keys.stored_key):
+            return Failed()
+        self._next = self._acknowledged
+        return Challenge(b"v=" + b64encode(_hmac(keys.server_key, message)))
+
+    def _acknowledged(self, response: bytes) -> Step:
+        self._next = self._end
+        return Failed() if response else Proved()
+
+    def _end(self, response: bytes) -> Step:
+        return Failed()
+
+
+class ScramPlus(Scram):
+    """One SCRAM-SHA-256-PLUS exchange: bound to the TLS channel, so that nobody in the middle can pass it on.
+
+    Args:
+        nonce: see `Scram`.
+        end_point: the hash of the server's certificate (RFC 5929 §4.1); see `tls_server_end_point`.
+    """
+
+    name: ClassVar[str] = "SCRAM-SHA-256-PLUS"
+
+    def __init__(self, nonce: str, end_point: bytes) -> None:
+        super().__init__(nonce)
+        self._end_point = end_point
+
+    def _binds(self, flag: bytes | None, binding: bytes | None) -> bool:
+        return binding == _BINDING
+
+
+def _decode(data: bytes) -> bytes | None:
+    try:
+        return b64decode(data, validate=True)
+    except binascii.Error:
+        return None
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")

@@ -1,0 +1,56 @@
+"""Bearer tokens that are JSON Web Tokens (RFC 7519), checked with joserfc, which comes with the extra ``auth``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+try:
+    from joserfc import jwt
+    from joserfc.jwk import Key, KeySet
+except ImportError as error:
+    raise ImportError("JSON Web Tokens need joserfc; install trio-smtp[auth]") from error
+
+__all__ = ["JWTValidator"]
+
+
+class JWTValidator:
+    """Checks signed tokens: signature, issuer, audience, times. For `Authenticator.check_token`.
+
+    Args:
+        key: the issuer's key or keys, as joserfc's `Key` or `KeySet`.
+        algorithms: the signature algorithms to trust, such as ``["RS256"]``: those of the issuer, no more.
+        issuer: who must have made it (``iss``).
+        audience: for whom it must be (``aud``): what this server is called there.
+        claim: the claim with the identity.
+        leeway: seconds by which the clocks may differ.
+    """
+
+    def __init__(
+        self,
+        key: Key | KeySet,
+        *,
+        algorithms: Sequence[str],
+        issuer: str,
+        audience: str,
+        claim: str = "email",
+        leeway: int = 30,
+    ) -> None:
+        self._key = key
+        self._algorithms = list(algorithms)
+        self._claim = claim
+        self._claims = jwt.JWTClaimsRegistry(
+            leeway=leeway,
+            iss={"essential": True, "value": issuer},
+            aud={"essential": True, "value": audience},
+            exp={"essential": True},
+        )
+
+    def __call__(self, token: str, username: str | None) -> str | None:
+        """Whom the token is for; None if it is not good, or for somebody else than `username`."""
+        try:
+            claims = jwt.decode(token, self._key, algorithms=self._algorithms).claims
+            self._claims.validate(claims)
+        except Exception:  # noqa: BLE001 - hostile headers make joserfc raise TypeError, RecursionError and more
+            return None
+        identity = claims.get(self._claim)
+        return identity if isinstance(identity, str) and username in (None, identity) else None

@@ -1,0 +1,172 @@
+"""How a client logs in: what an application can check, which mechanisms that makes possible, and one exchange.
+
+A mechanism is offered only where it can succeed: where the authenticator has the hook that answers its question, and,
+for those that depend on it, where the TLS session has what they need.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from trio_smtp.sasl import (
+    Challenge,
+    CheckCertificate,
+    CheckToken,
+    External,
+    FetchKeys,
+    Login,
+    Mechanism,
+    OAuthBearer,
+    Plain,
+    Proved,
+    Scram,
+    ScramKeys,
+    ScramPlus,
+    Verify,
+    XOAuth2,
+)
+
+__all__ = ["AnyAuthenticator", "Authenticator", "LoginExchange", "offered_mechanisms", "resolve_authenticator"]
+
+
+class Authenticator:
+    """Says who a client is. Override what you can check; the mechanisms that go with it are then offered.
+
+    Every hook is a coroutine method that returns the identity to note for the session, usually the account's name, or
+    None to refuse. What it raises becomes 454 (RFC 4954 §6) and is logged, but for `Refuse`, which is the answer. User
+    names come in the form of SASLprep (RFC 4013).
+    """
+
+    async def check_password(self, username: str, password: str) -> str | None:
+        """PLAIN and LOGIN: whose password this is. It should take the same time for a user who does not exist."""
+        raise NotImplementedError
+
+    async def scram_keys(self, username: str) -> tuple[str | None, ScramKeys]:
+        """SCRAM-SHA-256 and, inside TLS, SCRAM-SHA-256-PLUS: the identity and the keys of a user.
+
+        For a user who does not exist None and `keys_of_nobody`, so that the exchange goes on and fails in the end.
+        """
+        raise NotImplementedError
+
+    async def check_token(self, token: str, username: str | None) -> str | None:
+        """OAUTHBEARER and XOAUTH2: whom a bearer token (RFC 6750) is for, if it is good for this server.
+
+        `username` is whom the client claims to be, None if it leaves that to the token; refuse if they differ.
+        """
+        raise NotImplementedError
+
+    async def check_certificate(self, name: str, username: str | None) -> str | None:
+        """EXTERNAL, for a client with a certificate that was verified: who its `name` (`TLSInfo.client_name`) is.
+
+        `username` is whom the client wants to be, None if it leaves that to the certificate; refuse if they differ.
+        """
+        raise NotImplementedError
+
+
+AnyAuthenticator: TypeAlias = Callable[[str, str], Awaitable[str | None]] | Authenticator
+"""What a server takes: an `Authenticator`, or an async function of name and password, its `check_password`."""
+
+
+class _PasswordFunction(Authenticator):
+    """The short form."""
+
+    def __init__(self, function: Callable[[str, str], Awaitable[str | None]]) -> None:
+        self._function = function
+
+    async def check_password(self, username: str, password: str) -> str | None:
+        return await self._function(username, password)
+
+
+def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticator | None:
+    """The authenticator of a server, None where nobody can log in.
+
+    Raises:
+        TypeError: if it is of neither form.
+    """
+    if authenticator is None or isinstance(authenticator, Authenticator):
+        return authenticator
+    if isinstance(authenticator, type) or not callable(authenticator):
+        raise TypeError(
+            "an authenticator is an async function of a name and a password or an instance of a subclass of "
+            f"Authenticator, not {authenticator!r}"
+        )
+    return _PasswordFunction(authenticator)
+
+
+# The best first, for clients that take the first they know.
+_HOOKS: Final = {
+    ScramPlus.name: "scram_keys",
+    Scram.name: "scram_keys",
+    OAuthBearer.name: "check_token",
+    XOAuth2.name: "check_token",
+    External.name: "check_certificate",
+    Plain.name: "check_password",
+    Login.name: "check_password",
+}
+_CONTEXT_FREE: Final[dict[str, Callable[[], Mechanism]]] = {
+    mechanism.name: mechanism for mechanism in (OAuthBearer, XOAuth2, External, Plain, Login)
+}
+
+
+def offered_mechanisms(
+    authenticator: Authenticator | None, client_name: str | None, end_point: bytes | None
+) -> tuple[str, ...]:
+    """The mechanisms that can succeed.
+
+    Args:
+        authenticator: who checks.
+        client_name: the verified name in the client's certificate; EXTERNAL needs it.
+        end_point: the hash of our certificate (`tls_server_end_point`); SCRAM-SHA-256-PLUS needs it.
+    """
+    if authenticator is None:
+        return ()
+    lacking = {name for name, given in ((External.name, client_name), (ScramPlus.name, end_point)) if given is None}
+    kind = type(authenticator)
+    return tuple(
+        name
+        for name, hook in _HOOKS.items()
+        if getattr(kind, hook) is not getattr(Authenticator, hook) and name not in lacking
+    )
+
+
+class LoginExchange:
+    """One exchange, from AUTH to its end.
+
+    Args:
+        mechanism: the name of one that was offered.
+        authenticator, client_name, end_point: see `offered_mechanisms`.
+    """
+
+    def __init__(
+        self, mechanism: str, authenticator: Authenticator, client_name: str | None, end_point: bytes | None
+    ) -> None:
+        self._authenticator = authenticator
+        self._client_name = client_name
+        self._identity: str | None = None  # whose keys were fetched
+        self._mechanism: Mechanism
+        if mechanism == ScramPlus.name and end_point is not None:
+            self._mechanism = ScramPlus(secrets.token_urlsafe(18), end_point)
+        elif mechanism == Scram.name:
+            self._mechanism = Scram(secrets.token_urlsafe(18), plus_offered=end_point is not None)
+        else:
+            self._mechanism = _CONTEXT_FREE[mechanism]()
+
+    async def step(self, response: bytes | None) -> Challenge | str | None:
+        """Take a response (None: no initial one): what to send next, or who the client is, None if nobody."""
+        authenticator = self._authenticator
+        step = self._mechanism.step(response)
+        if isinstance(step, FetchKeys):
+            self._identity, keys = await authenticator.scram_keys(step.username)
+            step = step.resume(keys)
+        if isinstance(step, Challenge):
+            return step
+        if isinstance(step, Verify):
+            return await authenticator.check_password(step.username, step.password)
+        if isinstance(step, CheckToken):
+            identity = await authenticator.check_token(step.token, step.username)
+            return step.refusal if identity is None else identity
+        if isinstance(step, CheckCertificate) and self._client_name is not None:
+            return await authenticator.check_certificate(self._client_name, step.username)
+        return self._identity if isinstance(step, Proved) else None

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_smtp.sasl import Challenge, CheckToken, Failed, OAuthBearer, XOAuth2
+
+TOKEN = "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="
+
+Row = tuple[str, bytes, tuple[str | None, str] | None]
+
+BEARER: list[Row] = [
+    (
+        "RFC 7628 §4.1",
+        b"n,a=user@example.com,\x01host=server.example.com\x01port=143\x01auth=Bearer %b\x01\x01" % TOKEN.encode(),
+        ("user@example.com", TOKEN),
+    ),
+    ("no name", b"n,,\x01auth=Bearer t\x01\x01", (None, "t")),
+    ("binding possible", b"y,,\x01auth=Bearer t\x01\x01", (None, "t")),
+    ("any case", b"n,,\x01auth=bEARER t\x01host=h\x01\x01", (None, "t")),
+    ("escaped name", b"n,a=a=2Cb=3D,\x01auth=Bearer t\x01\x01", ("a,b=", "t")),
+    ("unknown escape", b"n,a=a=2,\x01auth=Bearer t\x01\x01", None),
+    ("prohibited name", b"n,a=\x07,\x01auth=Bearer t\x01\x01", None),
+    ("RFC 7628 §4.3, no token", b"n,a=user@example.com,\x01host=server.example.com\x01port=143\x01auth=\x01\x01", None),
+    ("channel binding", b"p=tls-unique,,\x01auth=Bearer t\x01\x01", None),
+    ("two tokens", b"n,,\x01auth=Bearer t\x01auth=Bearer u\x01\x01", None),
+    ("another scheme", b"n,,\x01auth=Basic t\x01\x01", None),
+    ("not a token", b"n,,\x01auth=Bearer t t\x01\x01", None),
+    ("no end", b"n,,\x01auth=Bearer t\x01", None),
+    ("empty", b"", None),
+]
+XOAUTH2: list[Row] = [
+    (
+        "name and token",
+        b"user=someuser@example.com\x01auth=Bearer ya29.vF9dft4\x01\x01",
+        ("someuser@example.com", "ya29.vF9dft4"),
+    ),
+    ("no escapes", b"user=a=2Cb\x01auth=Bearer t\x01\x01", ("a=2Cb", "t")),
+    ("no name", b"user=\x01auth=Bearer t\x01\x01", None),
+    ("prohibited name", b"user=\x07\x01auth=Bearer t\x01\x01", None),
+    ("no end", b"user=ann\x01auth=Bearer t\x01", None),
+    ("empty", b"", None),
+]
+ROWS = [(OAuthBearer, *row) for row in BEARER] + [(XOAuth2, *row) for row in XOAUTH2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "response", "claim"),
+    [(kind, response, claim) for kind, _, response, claim in ROWS],
+    ids=[f"{kind.name} {name}" for kind, name, *_ in ROWS],
+)
+def test_response(kind: type[OAuthBearer | XOAuth2], response: bytes, claim: tuple[str | None, str] | None) -> None:
+    mechanism = kind()
+    assert mechanism.step(None) == Challenge(b"")
+    step = mechanism.step(response)
+    assert isinstance(step, CheckToken | Failed)
+    assert ((step.username, step.token) if isinstance(step, CheckToken) else None) == claim
+
+
+@pytest.mark.parametrize(("kind", "response"), [(OAuthBearer, BEARER[1][1]), (XOAuth2, XOAUTH2[0][1])])
+def test_refused_token(kind: type[OAuthBearer | XOAuth2], response: bytes) -> None:
+    """Whatever comes after the refusal (RFC 7628 §3.2.3 says an octet of value 1), the exchange fails."""
+    for answer in (b"\x01", b"", response):
+        mechanism = kind()
+        step = mechanism.step(response)
+        assert isinstance(step, CheckToken)
+        assert step.refusal.data.startswith(b'{"status":')
+        assert mechanism.step(answer) == Failed()
+
+
+def test_token_is_not_shown() -> None:
+    step = XOAuth2().step(XOAUTH2[0][1])
+    assert "ya29" not in repr(step)
+
+
+@given(st.binary() | st.from_regex(rb"n,,\x01(auth=Bearer [a-z]+\x01|[a-z]=[a-z]*\x01)*\x01\Z"))
+def test_any_octets(response: bytes) -> None:
+    for kind in (OAuthBearer, XOAuth2):
+        assert isinstance(kind().step(response), CheckToken | Failed)
