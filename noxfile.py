@@ -33,6 +33,9 @@ for version in VERSIONS:
         os.environ["PATH"] += f"{os.pathsep}{directory}"
 
 
+PYTEST = ("-m", "pytest", "--numprocesses=auto")  # on all processors
+
+
 def install(session: nox.Session, *groups: str, project: str = "-e.") -> None:
     """Install the project and the named dependency groups."""
     session.install(project, *nox.project.dependency_groups(PYPROJECT, *groups))
@@ -43,11 +46,11 @@ def tests(session: nox.Session) -> None:
     """Run the tests; a whole run on the version that runs nox also measures coverage."""
     install(session, "test")
     if session.posargs or session.python != RUNNING:
-        session.run("python", "-m", "pytest", *session.posargs)
+        session.run("python", *PYTEST, *session.posargs)
         return
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "coverage"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "run", *PYTEST)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=0")
     session.run("coverage", "report", f"--include={FULLY_COVERED}", "--fail-under=100")
@@ -59,7 +62,7 @@ def property_(session: nox.Session) -> None:
     install(session, "test")
     paths = session.posargs or ["tests"]
     options = ["--hypothesis-profile=property", "-m", "hypothesis", "-o", "faulthandler_timeout=1800"]
-    session.run("python", "-m", "pytest", *options, *paths)
+    session.run("python", *PYTEST, *options, *paths)
 
 
 @nox.session
@@ -118,4 +121,4 @@ def build(session: nox.Session) -> None:
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(name, work)
     session.chdir(work)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", *PYTEST, *session.posargs)

@@ -249,7 +249,7 @@ CREDENTIALS = hash_password(SECRET)  # once, for it takes a while
     ],
 )
 async def test_store_authenticator(store: MemoryStore, username: str, password: str, identity: str | None) -> None:
-    assert await StoreAuthenticator(store)(username, password) == identity
+    assert await StoreAuthenticator(store).check_password(username, password) == identity
 
 
 async def test_unknown_users_cost_a_hash_too(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,7 @@ async def test_unknown_users_cost_a_hash_too(store: MemoryStore, monkeypatch: py
     monkeypatch.setattr(authentication, "verify_password", lambda *arguments: calls.append(arguments))
     authenticator = StoreAuthenticator(store)
     for username in ("ann", "eve", "list"):
-        assert await authenticator(username, "x") is None
+        assert await authenticator.check_password(username, "x") is None
     assert calls == [(CREDENTIALS, "x"), (None, "x"), (None, "x")]
 
 
@@ -296,7 +296,7 @@ async def test_hashes_run_in_threads_few_at_a_time(store: MemoryStore, monkeypat
     identities: list[str | None] = []
 
     async def login() -> None:
-        identities.append(await authenticator("ann", SECRET))
+        identities.append(await authenticator.check_password("ann", SECRET))
 
     try:
         async with trio.open_nursery() as nursery:
@@ -325,8 +325,9 @@ async def test_logins_do_not_wait_behind_others_who_use_threads(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.to_thread.run_sync, lambda: done.wait())  # noqa: PLW0108 - mypy wants it
         await wait_all_tasks_blocked()
-        assert await StoreAuthenticator(store)("ann", SECRET) == "ann"
+        identity = await StoreAuthenticator(store).check_password("ann", SECRET)
         done.set()
+    assert identity == "ann"
 
 
 async def test_a_store_that_is_down(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:

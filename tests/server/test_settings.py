@@ -80,7 +80,18 @@ def test_handler_factory() -> None:
         dict,
         object(),
     ],
-    ids=str,
+    ids=[
+        "none",
+        "text",
+        "function",
+        "lambda",
+        "partial",
+        "callable-object",
+        "class",
+        "handler-instance",
+        "another-class",
+        "object",
+    ],
 )
 def test_anything_else_is_a_type_error(wrong: Any) -> None:
     with pytest.raises(TypeError, match="a handler is an async function of one Mail, a subclass of Handler"):

@@ -46,9 +46,11 @@ def logging_to_stderr() -> Generator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TextFormatter() if sys.stderr.isatty() else JSONFormatter())
     log = logging.getLogger("trio_smtp")
+    level = log.level
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     try:
         yield
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)

@@ -1,115 +1,196 @@
 """The power fails: what is on the disk then is what was synced, and of the rest anything or nothing.
 
-Killing a process shows little of this, for the kernel keeps what it wrote. So the calls of a run are recorded, and after
-each of them the disk is made as it may be found; there the store is opened, and must hold all that was accepted.
+Killing a process shows little of this, for the kernel keeps what it wrote. So the calls of a whole run are followed
+on a model of the disk. For each moment of the run, the disk is then made as it might have been found after a cut, and
+the store that is opened there must hold all that was accepted until then, and nothing that was never sent.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-import stat
-from collections.abc import Callable
+import shutil
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+import trio
 
 from tests.mailbox.json_file.system import System
-from trio_smtp.mailbox.json_file import JSONFileStore, writer
-from trio_smtp.mailbox.store import INBOX, Target
+from trio_smtp.mailbox.json_file import JSONFileStore, files, housekeeping, writer
+from trio_smtp.mailbox.json_file.database import Database
+from trio_smtp.mailbox.json_file.records import encode
+from trio_smtp.mailbox.operations import SpendUidValidities
+from trio_smtp.mailbox.store import INBOX
 
-LARGE = b"large " * 50_000
+LARGE = b"large" * 60_000
+
+Found = dict[str, bytes | None]
+"""What may be found on the disk: the content of each file, None for each directory."""
 
 
 class File:
-    """What is in a file, and what of it is on the disk."""
+    """A file, and what of it is on the disk for certain."""
 
     def __init__(self) -> None:
         self.now = b""
         self.synced = b""
 
+    def found(self, data: str) -> bytes:
+        start, end = len(self.synced), len(self.now)
+        middle = (start + end) // 2
+        match data:
+            case "lost":
+                return self.synced
+            case "half":
+                return self.now[:middle]
+            case "hole":
+                return self.now[:start] + bytes(max(0, middle - start)) + self.now[max(start, middle) :]
+            case _:
+                return self.now
+
 
 class Folder:
-    """What is in a directory, and what of it is on the disk."""
+    """A directory, and what of it is on the disk for certain."""
 
     def __init__(self) -> None:
         self.now: dict[str, File | Folder] = {}
         self.synced: dict[str, File | Folder] = {}
 
-
-class Choice(NamedTuple):
-    """What of all that was not synced has reached the disk nevertheless."""
-
-    data: bool
-    names: bool
-
-
-class Disk:
-    """A model of the disk, fed with the calls of the store."""
-
-    def __init__(self, path: Path) -> None:
-        self.root = Folder()
-        self._known: dict[int, File | Folder] = {path.stat().st_ino: self.root}
-
-    def _at(self, fd: int) -> Any:
-        return self._known[os.fstat(fd).st_ino]
-
-    def record(self, call: str, result: Any, args: Any, keywords: Any) -> bool:
-        """Follow a call that has been made; False if it has changed nothing."""
-        match call, args:
-            case "open", [str(name), int(flags), *_] if flags & os.O_CREAT:
-                self._at(keywords["dir_fd"]).now[name] = self._known[os.fstat(result).st_ino] = File()
-            case "mkdir", [str(name), *_]:
-                made = self._known[os.stat(name, dir_fd=keywords["dir_fd"]).st_ino] = Folder()
-                self._at(keywords["dir_fd"]).now[name] = made
-            case "pwrite", [int(fd), view, int(offset)]:
-                file = self._at(fd)
-                file.now = file.now[:offset].ljust(offset, b"\0") + view[:result] + file.now[offset + result :]
-            case "ftruncate", [int(fd), int(length)]:
-                self._at(fd).now = self._at(fd).now[:length]
-            case ("fsync" | "fdatasync"), [int(fd)]:
-                if os.fstat(fd).st_ino in self._known:  # not the directory that holds the store
-                    self._at(fd).synced = self._at(fd).now if isinstance(self._at(fd), File) else dict(self._at(fd).now)
-            case "rename", [str(old), str(new)]:
-                file = self._at(keywords["src_dir_fd"]).now.pop(old)
-                self._at(keywords["dst_dir_fd"]).now[new] = file
-            case "unlink", [str(name)]:
-                del self._at(keywords["dir_fd"]).now[name]
-            case _:
-                return False
-        return True
-
-    def write_to(self, path: Path, choice: Choice) -> None:
-        """Make a directory as it may be found."""
-        _write(self.root, path, choice)
-
-
-def _write(folder: Folder, path: Path, choice: Choice) -> None:
-    path.mkdir(mode=0o700)
-    for name, what in (folder.now if choice.names else folder.synced).items():
-        if isinstance(what, Folder):
-            _write(what, path / name, choice)
-        else:
-            (path / name).write_bytes(what.now if choice.data else what.synced)
+    def found(self, data: str, *, names: bool, path: str = "") -> Found:
+        found: Found = {}
+        for name, what in (self.now if names else self.synced).items():
+            if isinstance(what, Folder):
+                found[path + name] = None
+                found |= what.found(data, names=names, path=f"{path}{name}/")
+            else:
+                found[path + name] = what.found(data)
+        return found
 
 
 class Recorder(System):
-    """Records every call of the store on a disk, and has a look after each that has changed something."""
+    """Follows the calls of the store, and notes after each that has changed something what might be found."""
 
-    def __init__(self, path: Path, look: Callable[[Disk], None]) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.disk = Disk(path)
-        self._look = look
+        self._root = Folder()
+        self._known: dict[int, Any] = {path.stat().st_ino: self._root}
+        self.must: set[bytes] = set()  # contents that are in the store
+        self.may: set[bytes] = set()  # and those that may be
+        self.moments: list[tuple[Found, set[bytes], set[bytes]]] = []
 
     def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name) if hasattr(os, name) else super().__getattr__(name)
+        real = super().__getattr__(name)
         if not callable(real):
             return real
 
         def function(*args: Any, **keywords: Any) -> Any:
             result = real(*args, **keywords)
-            if self.disk.record(name, result, args, keywords):
-                self._look(self.disk)
+            if self._follow(name, result, args, keywords):
+                self._note()
             return result
 
         return function
+
+    def _follow(self, call: str, result: Any, args: Any, keywords: Any) -> bool:
+        match call:
+            case "open" if args[1] & os.O_CREAT:
+                file = self._known[os.fstat(result).st_ino] = File()
+                self._at(keywords["dir_fd"]).now[args[0]] = file
+            case "mkdir" if keywords["dir_fd"] is not None:
+                folder = self._known[os.stat(args[0], dir_fd=keywords["dir_fd"]).st_ino] = Folder()
+                self._at(keywords["dir_fd"]).now[args[0]] = folder
+            case "pwrite":
+                file, offset = self._at(args[0]), args[2]
+                file.now = file.now[:offset].ljust(offset, b"\0") + args[1][:result] + file.now[offset + result :]
+            case "ftruncate":
+                self._at(args[0]).now = self._at(args[0]).now[: args[1]]
+            case "fsync" | "fdatasync":
+                what = self._known.get(os.fstat(args[0]).st_ino)
+                if what is not None:  # it is not the directory that the store is in
+                    what.synced = what.now if isinstance(what, File) else dict(what.now)
+            case "rename":
+                file = self._at(keywords["src_dir_fd"]).now.pop(args[0])
+                self._at(keywords["dst_dir_fd"]).now[args[1]] = file
+            case "unlink":
+                del self._at(keywords["dir_fd"]).now[args[0]]
+            case _:
+                return False
+        return True
+
+    def _at(self, fd: int) -> Any:
+        return self._known[os.fstat(fd).st_ino]
+
+    def _note(self) -> None:
+        for data, names in itertools.product(("lost", "half", "hole", "all"), (False, True)):
+            found = self._root.found(data, names=names)
+            if not any(found == other for other, *_ in self.moments[-8:]):
+                self.moments.append((found, set(self.must), set(self.may)))
+
+
+async def run(path: Path, recorder: Recorder) -> None:
+    """A life of a store."""
+
+    async def add(content: bytes) -> int:
+        recorder.may.add(content)
+        uid = (await store.append_message("ann", INBOX, content)).uid
+        recorder.must.add(content)
+        return uid
+
+    async def delete(uid: int, content: bytes) -> None:
+        recorder.must.remove(content)
+        await store.delete_message("ann", INBOX, uid)
+        recorder.may.remove(content)
+
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        first = await add(b"first")
+        second = await add(LARGE + b"second")
+        for number in range(6):
+            await add(b"%d" % number * 300)
+        await delete(first, b"first")
+        await add(LARGE + b"third")
+        await store.compact()
+        await delete(second, LARGE + b"second")
+        await add(b"fourth")
+        await store.compact()
+        await add(b"last")
+
+
+@pytest.fixture
+def recorder(path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """What was recorded of a run."""
+    path.mkdir(mode=0o700)
+    recorder = Recorder(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "os", recorder)
+        patch.setattr(writer, "SEGMENT_OCTETS", 1000)
+        patch.setattr(housekeeping, "SAVE_ON_CLOSE", 1)
+        trio.run(run, path, recorder)
+    return recorder
+
+
+def make(path: Path, found: Found) -> None:
+    path.mkdir(mode=0o700)
+    for name, content in found.items():
+        if content is None:
+            (path / name).mkdir()
+        else:
+            (path / name).write_bytes(content)
+
+
+def test_the_power_fails(recorder: Recorder, tmp_path: Path) -> None:
+    assert len(recorder.moments) > 300
+    for number, (found, must, may) in enumerate(recorder.moments):
+        path = tmp_path / "found"
+        make(path, found)
+        with closing(Database(str(path), create=not must)) as database:
+            index = database.replica.index
+            messages = index.messages("ann", INBOX) if index.accounts() else []
+            contents = [database.read(body, None) for _, body in messages]
+            assert must <= set(contents) <= may, number
+            assert len(contents) == len(set(contents)), number
+            with database.exclusive():
+                database.journal.append([encode(SpendUidValidities(9))])
+        shutil.rmtree(path)
