@@ -1,4 +1,4 @@
-"""Certificates for the tests of TLS."""
+"""Certificates, and a clock for tests with real sockets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from trio.testing import MockClock
 
 from trio_smtp.server import server_context
 
@@ -34,3 +35,9 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
+
+
+@pytest.fixture
+def patient_clock() -> MockClock:
+    """As `autojump_clock`, where octets may be on their way through the kernel, which no other clock knows of."""
+    return MockClock(autojump_threshold=0.02)

@@ -163,6 +163,7 @@ async def test_a_refusal_is_the_answer(in_a_nursery: bool, caplog: pytest.LogCap
             await refuse()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(refuse)
+            await trio.sleep_forever()
         raise AssertionError
 
     async with open_session(take, config=IN_CLEAR, authenticator=authenticator) as client:

@@ -147,6 +147,7 @@ async def test_another_task_of_the_hook_may_read() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
+            nursery.start_soon(trio.lowlevel.checkpoint)
         return Reply(250, str(len(contents[0])))
 
     async with open_session(handler_with(message=message)) as client:
@@ -310,6 +311,7 @@ async def test_the_reader_hears_why_a_message_ends(
         if in_a_nursery:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read, body)
+                await trio.sleep_forever()
         else:
             await read(body)
 

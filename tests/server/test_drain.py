@@ -68,11 +68,13 @@ async def running(
 # --- drain
 
 
-async def test_an_idle_client_hears_421_at_once() -> None:
+async def test_an_idle_client_hears_421_at_once(patient_clock: MockClock) -> None:
+    """And is not waited for, though it stays."""
     async with open_server(take) as server, connected(server) as client, connected(server) as silent:
         await begin(client)
         await silent.expect("220")
         await server.aclose()
+        assert trio.current_time() == 0
         await client.expect_close(CLOSING)
         await silent.expect_close(CLOSING)
 
@@ -133,7 +135,7 @@ async def test_a_pipelined_rest_is_served() -> None:
     assert events == ["begun", "committed", "close"]
 
 
-async def test_after_its_deadline_the_rest_is_cut_off(autojump_clock: MockClock) -> None:
+async def test_after_its_deadline_the_rest_is_cut_off(patient_clock: MockClock) -> None:
     async with running(take, timeouts=Timeouts(drain=20)) as (server, nursery, client):
         await begin(client)
         await client.send(TRANSACTION + b"DATA\r\nx")
@@ -145,7 +147,7 @@ async def test_after_its_deadline_the_rest_is_cut_off(autojump_clock: MockClock)
         await client.expect_close()
 
 
-async def test_a_busy_hook_is_cut_off_after_the_deadline(autojump_clock: MockClock) -> None:
+async def test_a_busy_hook_is_cut_off_after_the_deadline(patient_clock: MockClock) -> None:
     async def rcpt(event: object) -> None:
         await trio.sleep_forever()
 
@@ -159,7 +161,7 @@ async def test_a_busy_hook_is_cut_off_after_the_deadline(autojump_clock: MockClo
         await client.expect_close()
 
 
-async def test_a_commit_is_not_cut_off(autojump_clock: MockClock) -> None:
+async def test_a_commit_is_not_cut_off(patient_clock: MockClock) -> None:
     """Not by the deadline of the drain; its own holds."""
     for seconds, answer in ((60, ACCEPTED), (1000, CLOSING)):
 
@@ -178,7 +180,7 @@ async def test_a_commit_is_not_cut_off(autojump_clock: MockClock) -> None:
 
 
 async def test_a_handshake_that_stalls_holds_the_drain_up_no_longer_than_others(
-    server_tls: ssl.SSLContext, autojump_clock: MockClock
+    server_tls: ssl.SSLContext, patient_clock: MockClock
 ) -> None:
     timeouts = Timeouts(drain=5)
     async with running(take, ssl_context=server_tls, implicit_tls=True, timeouts=timeouts) as (server, _, client):

@@ -122,6 +122,7 @@ async def test_a_refusal_is_the_answer(hook: str, form: str, caplog: pytest.LogC
             return await refuse()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(in_nurseries, depth - 1)
+            await trio.sleep_forever()
         raise AssertionError("the nursery raises")
 
     depth = {"in a nursery": 1, "in two nurseries": 2}.get(form, 0)

@@ -173,7 +173,7 @@ async def test_a_crowd_that_comes_all_at_once() -> None:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 async def test_a_full_file_table_pauses_the_listener(
-    number: int, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+    number: int, caplog: pytest.LogCaptureFixture, patient_clock: MockClock
 ) -> None:
     """It is looked at again once a second; those who wait are served then."""
     async with trio.open_nursery() as nursery:

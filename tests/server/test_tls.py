@@ -393,7 +393,7 @@ async def test_an_idle_client_hears_421_inside_tls(
 
 
 async def test_a_client_that_reads_nothing_inside_tls(
-    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, autojump_clock: MockClock
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, patient_clock: MockClock
 ) -> None:
     """When the buffers of the kernel are full the server reads no more, and then gives up."""
     async with open_server(take, ssl_context=server_tls, implicit_tls=True) as server:

@@ -72,8 +72,9 @@ async def test_send_now_sends_what_goes_out_and_send_the_rest(pair: tuple[Socket
             received.extend(peer.recv(1 << 20))
 
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.send, rest)
+        await wait_all_tasks_blocked()
         nursery.start_soon(receive)
-        await transport.send(rest)
     assert received == data
 
 

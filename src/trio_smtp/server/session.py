@@ -141,7 +141,8 @@ class ServerSession:
             if self.settings.on_error == "raise":
                 raise
         finally:
-            await self._finish(goodbye)
+            with trio.move_on_after(4 * timeouts.goodbye, shield=True):
+                await self._finish(goodbye)
 
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""
@@ -202,21 +203,21 @@ class ServerSession:
         self.connection.greet(reply)
 
     async def _finish(self, goodbye: Reply) -> None:
-        """The last replies and the last hooks. Each gets its chance, whatever became of those before."""
+        """Four steps: the last replies, two hooks, the close. Each has its time, whatever became of the others."""
         connection, seconds = self.connection, self.settings.timeouts.goodbye
         connection.close(goodbye)
         linger = False
         try:
-            with trio.move_on_after(seconds, shield=True):
+            with trio.move_on_after(seconds):
                 await self._flush()
             while type(event := connection.next_event()) is not ConnectionClosed:
                 if type(event) is TransactionAborted:
-                    with trio.move_on_after(seconds, shield=True):
+                    with trio.move_on_after(seconds):
                         await self._reset(event.reason)
             # Who has just been silent, or has said goodbye, is sending nothing that has to be waited for.
             linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not self._idle
             if "close" in self._hooks:
-                with trio.move_on_after(seconds, shield=True):
+                with trio.move_on_after(seconds):
                     await self._call(self._handler.close)
         finally:
             with trio.move_on_after(seconds, shield=True):

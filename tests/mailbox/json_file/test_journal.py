@@ -182,9 +182,7 @@ def test_everything_is_on_disk_in_the_right_order(place: Place, system: System) 
     assert written == ["pwrite", "fsync", "fsync", "pwrite", "fsync", "rename", "fsync"]
 
 
-def test_what_the_dead_wrote_is_synced_before_it_is_believed(
-    place: Place, journal: Journal, system: System
-) -> None:
+def test_what_the_dead_wrote_is_synced_before_it_is_believed(place: Place, journal: Journal, system: System) -> None:
     other = place.journal()
     system.fail("fdatasync", errno.EIO)
     with pytest.raises(OSError, match="made to fail"):

@@ -108,8 +108,10 @@ class Recorder(System):
                 self._at(args[0]).now = self._at(args[0]).now[: args[1]]
             case "fsync" | "fdatasync":
                 what = self._known.get(os.fstat(args[0]).st_ino)
-                if what is not None:  # it is not the directory that the store is in
-                    what.synced = what.now if isinstance(what, File) else dict(what.now)
+                if isinstance(what, File):
+                    what.synced = what.now
+                elif what is not None:  # it is not the directory that the store is in
+                    what.synced = dict(what.now)
             case "rename":
                 file = self._at(keywords["src_dir_fd"]).now.pop(args[0])
                 self._at(keywords["dst_dir_fd"]).now[args[1]] = file

@@ -454,6 +454,22 @@ def run(store: JSONFileStore) -> Callable[[Callable[[], Any]], Any]:
     return store._engine.writer.run
 
 
+@pytest.fixture
+def queued(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """When a job is in the queue."""
+    assert store._engine is not None
+    queued = threading.Event()
+    put = store._engine.writer._put
+
+    def put_and_tell(request: writer._Request) -> None:
+        put(request)
+        if isinstance(request, writer._Job):
+            queued.set()
+
+    monkeypatch.setattr(store._engine.writer, "_put", put_and_tell)
+    return queued
+
+
 async def test_a_job(store: JSONFileStore, run: Callable[[Callable[[], Any]], Any], path: Path) -> None:
     def job() -> str:
         with pytest.raises(BlockingIOError):
@@ -466,7 +482,7 @@ async def test_a_job(store: JSONFileStore, run: Callable[[Callable[[], Any]], An
 
 
 async def test_a_job_comes_after_what_was_there_before(
-    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any]
+    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any], queued: threading.Event
 ) -> None:
     assert store._engine is not None
     index = store._engine.database.replica.index
@@ -475,15 +491,13 @@ async def test_a_job_comes_after_what_was_there_before(
     async def job() -> None:
         seen.append(await trio.to_thread.run_sync(run, lambda: index.mailbox("ann", INBOX).messages))
 
-    queued = store._engine.writer._waiting
     async with trio.open_nursery() as nursery:
         nursery.start_soon(deliver, store)
         await gate.entered()
         nursery.start_soon(deliver, store)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(job)
-        while len(queued) < 2:
-            await trio.lowlevel.checkpoint()
+        await trio.to_thread.run_sync(queued.wait)
         nursery.start_soon(deliver, store)
         await trio.testing.wait_all_tasks_blocked()
         gate.open()
@@ -503,7 +517,7 @@ async def test_a_job_that_fails(
 
 
 async def test_a_job_that_the_machine_refuses(
-    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any]
+    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any], queued: threading.Event
 ) -> None:
     """What was committed before it, in the same group, is committed."""
 
@@ -514,16 +528,13 @@ async def test_a_job_that_the_machine_refuses(
         with pytest.raises(StoreUnavailable, match="input/output error"):
             await trio.to_thread.run_sync(run, job)
 
-    assert store._engine is not None
-    queued = store._engine.writer._waiting
     async with trio.open_nursery() as nursery:
         nursery.start_soon(deliver, store)
         await gate.entered()
         nursery.start_soon(deliver, store)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(refused)
-        while len(queued) < 2:
-            await trio.lowlevel.checkpoint()
+        await trio.to_thread.run_sync(queued.wait)
         gate.open()
     assert list(await contents(store)) == [1, 2]
 

@@ -1,12 +1,13 @@
-"""A store that is compacted whenever it is closed, against the contract and the model."""
+"""A store that is compacted whenever it is closed, against the contract."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.testing.store_contract import PersistentStoreContract
-from trio_smtp.testing.store_model import StoreMachine
 
 
 class CompactedStore(JSONFileStore):
@@ -16,16 +17,7 @@ class CompactedStore(JSONFileStore):
         await super().aclose()
 
 
-class TestContract(PersistentStoreContract):
+@pytest.mark.usefixtures("system")
+class TestCompactedStore(PersistentStoreContract):
     def open_store(self, folder: Path) -> CompactedStore:
         return CompactedStore(folder / "mail")
-
-
-class CompactedMachine(StoreMachine):
-    persistent = True
-
-    def open_store(self, folder: Path) -> CompactedStore:
-        return CompactedStore(folder / "mail")
-
-
-TestModel = CompactedMachine.TestCase
