@@ -207,12 +207,17 @@ async def test_draining_twice_and_from_several_tasks() -> None:
         await server.aclose()
 
 
-async def test_from_a_hook_it_only_starts() -> None:
-    """Waiting there would be waiting for oneself."""
+@pytest.mark.parametrize("in_a_task", [False, True])
+async def test_from_a_hook_it_only_starts(in_a_task: bool) -> None:
+    """Waiting there would be waiting for oneself, in a task of the hook's own too."""
     servers: list[Server] = []
 
     async def on_mail(mail: Mail) -> None:
-        await servers[0].aclose()
+        if in_a_task:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(servers[0].aclose)
+        else:
+            await servers[0].aclose()
 
     async with running(on_mail) as (server, _, client), connected(server) as idle:
         servers.append(server)

@@ -423,7 +423,7 @@ class Index(Generic[B]):
 
     # --- application
 
-    def apply(self, operation: Operation[B]) -> None:  # noqa: C901 - flat: one case for each operation
+    def apply(self, operation: Operation[B]) -> None:
         """Carry out an operation.
 
         Raises:

@@ -54,7 +54,7 @@ class ServerOptions(SessionOptions, total=False):
     """The same from one address or one IPv6 /64. None: 50, loopback not counted; a number holds for everyone."""
 
 
-async def serve_smtp(
+async def serve_smtp(  # noqa: ASYNC128 - Server.run calls it
     handler: AnyHandler,
     port: int,
     *,
@@ -84,7 +84,7 @@ async def serve_smtp(
     await _server(settings, sockets, options).run(task_status)
 
 
-async def serve_sockets(
+async def serve_sockets(  # noqa: ASYNC128 - Server.run calls it
     handler: AnyHandler,
     sockets: Sequence[socket.socket],
     *,
@@ -134,7 +134,7 @@ async def open_server(
         await nursery.start(server.run)
         try:
             yield server
-        except BaseException as error:  # noqa: BLE001 - raised again below, as it is and not in the nursery's group
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again below, as it is and not in the nursery's group
             failure = error
             nursery.cancel_scope.cancel()
         else:

@@ -92,13 +92,21 @@ class Server:
     async def aclose(self) -> None:
         """Drain: accept no more, tell the idle 421, let the busy finish up to `Timeouts.drain`, then cut them off.
 
-        Returns when all is over; called from a hook it only starts the drain.
+        Returns when all is over; called from a hook, or from a task that a hook has started, it only starts the drain.
         """
         self._accepting.cancel()
-        if trio.lowlevel.current_task() not in self._sessions.values():
-            await self._finished.wait()
+        if self._is_inside_session(trio.lowlevel.current_task()):
+            await trio.lowlevel.checkpoint()  # the session cannot end before this returns
         else:
-            await trio.lowlevel.checkpoint()
+            await self._finished.wait()
+
+    def _is_inside_session(self, task: trio.lowlevel.Task | None) -> bool:
+        sessions = set(self._sessions.values())
+        while task is not None:
+            if task in sessions:
+                return True
+            task = task.parent_nursery.parent_task if task.parent_nursery is not None else None
+        return False
 
     async def run(self, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `aclose` is called or the task is cancelled."""

@@ -45,6 +45,6 @@ class Portal:
             try:
                 return await function(*args)
             finally:
-                await trio.testing.wait_all_tasks_blocked()
+                await trio.testing.wait_all_tasks_blocked()  # noqa: ASYNC102 - nothing cancels a step
 
         return trio.from_thread.run(step, trio_token=self._token)
