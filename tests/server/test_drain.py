@@ -215,6 +215,7 @@ async def test_from_a_hook_it_only_starts(in_a_task: bool) -> None:
     async def on_mail(mail: Mail) -> None:
         if in_a_task:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.lowlevel.checkpoint)
                 nursery.start_soon(servers[0].aclose)
         else:
             await servers[0].aclose()
