@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.crash.checker import Checker
+
+_IN_MEMORY = Path("/dev/shm")  # many small files come and go
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A directory in memory, where there is such a thing."""
+    with tempfile.TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def thorough() -> bool:
+    """Whether this is the long search of the profile `property`."""
+    return settings().max_examples > 1000
+
+
+@pytest.fixture
+def checker(folder: Path, monkeypatch: pytest.MonkeyPatch, thorough: bool) -> Checker:
+    limit, nested, kills = (20, 10, 5) if thorough else (5, 40, 40)
+    return Checker(folder, monkeypatch, limit=limit, nested=nested, kills=kills)
