@@ -84,7 +84,7 @@ def mutated(mutant: Mutant) -> Callable[..., Any]:
     indent = line[: len(line) - len(line.lstrip())]
     new = textwrap.indent(mutant.new.strip(), indent).lstrip()
     names: dict[str, Any] = {}
-    code = compile("from __future__ import annotations\n" + source.replace(mutant.old, new), mutant.name, "exec")
+    code = compile("from __future__ import annotations\n" + source.replace(mutant.old, new), f"<{mutant.name}>", "exec")
     exec(code, original.__globals__, names)
     function: Callable[..., Any] = names[mutant.function]
     return function
