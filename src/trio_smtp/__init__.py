@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox import MemoryStore as MemoryStore
     from trio_smtp.mailbox.json_file import JSONFileStore as JSONFileStore
     from trio_smtp.mailbox_handler import MailboxHandler as MailboxHandler
+    from trio_smtp.policy import Content as Content
+    from trio_smtp.policy import FaultDelay as FaultDelay
+    from trio_smtp.policy import HeaderLimits as HeaderLimits
+    from trio_smtp.policy import Policy as Policy
+    from trio_smtp.policy import Rate as Rate
+    from trio_smtp.policy import RateLimits as RateLimits
+    from trio_smtp.policy import default_policies as default_policies
     from trio_smtp.protocol import AbortReason as AbortReason
     from trio_smtp.protocol import Address as Address
     from trio_smtp.protocol import Config as Config
@@ -51,6 +58,7 @@ _HOMES: Final = {
     "trio_smtp.mailbox": "MailStore MemoryStore",
     "trio_smtp.mailbox.json_file": "JSONFileStore",
     "trio_smtp.mailbox_handler": "MailboxHandler",
+    "trio_smtp.policy": "Content FaultDelay HeaderLimits Policy Rate RateLimits default_policies",
     "trio_smtp.protocol": (
         "AbortReason Address Config Envelope Hello Limits MailFrom MailParameters RcptParameters RcptTo Reply"
     ),

@@ -13,12 +13,12 @@ from __future__ import annotations
 import email
 import email.message
 import email.policy
-import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Final, NamedTuple, Protocol
 
+from trio_smtp._hooks import check_hooks
 from trio_smtp.protocol import (
     AbortReason,
     Address,
@@ -50,14 +50,16 @@ class Refuse(Exception):
         code: 4xx for now, 5xx for good (RFC 5321 §4.2.1); 421 also closes the connection.
         text: what people will read; printable ASCII.
         enhanced: the enhanced status code (RFC 3463), of the same class as `code`; by default ``X.0.0``.
+        rule: what is counted in `Stats.rules` when a policy raises this; by default the name of its class.
 
     Raises:
         ValueError: for a code that refuses nothing, or a text that cannot go out on the wire.
     """
 
-    def __init__(self, code: int, text: str, enhanced: str | None = None) -> None:
+    def __init__(self, code: int, text: str, enhanced: str | None = None, *, rule: str = "") -> None:
         super().__init__(code, text, enhanced)
         self.reply: Final = Reply(code, text, enhanced)
+        self.rule: Final = rule
         if self.reply.positive:
             raise ValueError(f"{code} does not refuse anything")
 
@@ -175,15 +177,7 @@ class Handler:
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        for name, member in vars(cls).items():
-            if name in HOOKS and not inspect.iscoroutinefunction(member):
-                raise TypeError(f"{cls.__name__}.{name} must be an async method")
-            if inspect.isfunction(member) and not name.startswith("_") and name not in HOOKS:
-                raise TypeError(
-                    f"{cls.__name__}.{name} is no hook of Handler ({', '.join(HOOKS)}); "
-                    "the name of a helper begins with _"
-                )
-        cls.overrides = frozenset(name for name in HOOKS if getattr(cls, name) is not getattr(Handler, name))
+        cls.overrides = check_hooks(cls, Handler, HOOKS)
 
 
 HOOKS: Final = ("connect", "hello", "mail", "rcpt", "message", "reset", "close")

@@ -10,6 +10,13 @@ import trustme
 from trio.testing import MockClock
 
 from trio_smtp.server import server_context
+from trio_smtp.server.log import log
+
+
+@pytest.fixture(autouse=True)
+def _whole_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What many tests in a second have to say is no attack."""
+    monkeypatch.setattr(log, "filters", [])
 
 
 @pytest.fixture(scope="session")

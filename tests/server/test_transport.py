@@ -62,7 +62,8 @@ async def test_send_now_sends_what_goes_out_and_send_the_rest(pair: tuple[Socket
     rest = transport.send_now(data)
     assert 0 < len(rest) < len(data)
     assert data.endswith(rest)
-    assert transport.send_now(rest) == rest
+    while (left := transport.send_now(rest)) != rest:  # the kernel makes room while it moves octets to the other end
+        rest = left
     received = bytearray()
     peer.setblocking(False)
 

@@ -343,8 +343,8 @@ class Dialogue(Machine):
         self._refuse(reply)
 
     def _is_junk_too_much(self) -> bool:
-        self._junk += 1
-        if self._junk < self._limits.junk_commands:
+        self.junk_count += 1
+        if self.junk_count < self._limits.junk_commands:
             return False
         self._hang_up(replies.TOO_MANY_COMMANDS, CloseReason.JUNK)
         return True

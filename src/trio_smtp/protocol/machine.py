@@ -32,7 +32,6 @@ class Machine(abc.ABC):
         "_closed",
         "_config",
         "_due",
-        "_junk",
         "_limits",
         "_out",
         "_queue",
@@ -46,6 +45,7 @@ class Machine(abc.ABC):
         "envelope",
         "error_count",
         "hello",
+        "junk_count",
         "tls_active",
     )
 
@@ -62,7 +62,8 @@ class Machine(abc.ABC):
         """The open transaction, as far as it was accepted; None again as soon as it is lost."""
         self.error_count: int = 0
         """Refused commands since the last accepted message."""
-        self._junk = 0  # commands that lead nowhere, since the last accepted message
+        self.junk_count: int = 0
+        """Commands that led nowhere since the last accepted message."""
 
         self._reader: DotReader | ChunkReader | None = None  # of the body that is coming, if any
         self._size = 0  # octets of the body so far
@@ -127,7 +128,7 @@ class Machine(abc.ABC):
         if closing:
             self._hang_up(last, CloseReason.CLOSING)
         elif delivered:
-            self.error_count = self._junk = 0
+            self.error_count = self.junk_count = 0
             self._out.append(last.wire)
         else:
             self._refuse(last)

@@ -14,7 +14,8 @@ from trio_smtp.server.serve import (
     serve_stream,
 )
 from trio_smtp.server.server import Server
-from trio_smtp.server.settings import AnyHandler, Stats
+from trio_smtp.server.settings import AnyHandler
+from trio_smtp.server.stats import Stats
 from trio_smtp.server.timeouts import Timeouts
 from trio_smtp.server.tls import server_context
 

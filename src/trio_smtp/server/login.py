@@ -137,11 +137,22 @@ class LoginExchange:
     Args:
         mechanism: the name of one that was offered.
         authenticator, client_name, end_point: see `offered_mechanisms`.
+        before_check: is told who the client claims to be, ``""`` where that is left to a token or a certificate, before
+            anything is checked; what it raises comes out of `step`.
     """
 
     def __init__(
-        self, mechanism: str, authenticator: Authenticator, client_name: str | None, end_point: bytes | None
+        self,
+        mechanism: str,
+        authenticator: Authenticator,
+        client_name: str | None,
+        end_point: bytes | None,
+        *,
+        before_check: Callable[[str], Awaitable[None]],
     ) -> None:
+        self._before_check = before_check
+        self.username = ""
+        """Who the client claims to be, as far as is known."""
         self._authenticator = authenticator
         self._client_name = client_name
         self._identity: str | None = None  # whose keys were fetched
@@ -157,6 +168,9 @@ class LoginExchange:
         """Take a response (None: no initial one): what to send next, or who the client is, None if nobody."""
         authenticator = self._authenticator
         step = self._mechanism.step(response)
+        if isinstance(step, FetchKeys | Verify | CheckToken | CheckCertificate):
+            self.username = step.username or ""
+            await self._before_check(self.username)
         if isinstance(step, FetchKeys):
             self._identity, keys = await authenticator.scram_keys(step.username)
             step = step.resume(keys)

@@ -15,9 +15,11 @@ from trio_smtp.handler import Peer
 from trio_smtp.protocol import Config
 from trio_smtp.server.listening import LOOPBACK, bind_sockets
 from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
+from trio_smtp.server.policies import AnyPolicy, resolve_policies
 from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS, Server
 from trio_smtp.server.session import ServerSession
-from trio_smtp.server.settings import AnyHandler, Settings, resolve_handler
+from trio_smtp.server.settings import DEFAULT_MESSAGE_MEMORY, AnyHandler, Settings, resolve_handler
+from trio_smtp.server.spool import MessageMemory
 from trio_smtp.server.timeouts import Timeouts
 from trio_smtp.server.transport import StreamTransport, peer_of
 
@@ -39,6 +41,11 @@ class SessionOptions(TypedDict, total=False):
     """Speak LMTP (RFC 2033)."""
     authenticator: AnyAuthenticator | None
     """Offer AUTH, with the mechanisms that it can check, inside TLS only unless `Config.auth_requires_tls` is false."""
+    policy: AnyPolicy | None
+    """What clients may do: one `Policy` or several, asked in their order. None: `default_policies`; ``()``: nothing."""
+    message_memory: int
+    """Octets of the messages that are in memory whole at one time, 256 MiB by default. Larger messages lie on disk
+    until they have come in; one for which there is no room then gets 452."""
     early_talkers: Literal["refuse", "allow"]
     """What happens to a client that talks before the greeting (RFC 5321 §4.3.1): 554, or nothing."""
     on_error: Literal["reply", "raise"]
@@ -198,6 +205,8 @@ def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str
         ssl_context=ssl_context,
         implicit_tls=options.get("implicit_tls", False),
         authenticator=resolve_authenticator(options.get("authenticator")),
+        policies=resolve_policies(options.get("policy")),
+        memory=MessageMemory(options.get("message_memory", DEFAULT_MESSAGE_MEMORY)),
         early_talkers=options.get("early_talkers", "refuse"),
         on_error=options.get("on_error", "reply"),
     )

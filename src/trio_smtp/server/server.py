@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import logging
 import resource
 import socket
 from collections import Counter
@@ -21,13 +20,13 @@ import trio
 
 from trio_smtp.handler import Peer
 from trio_smtp.protocol import replies
+from trio_smtp.server.log import log
 from trio_smtp.server.session import ServerSession
-from trio_smtp.server.settings import Settings, Stats
+from trio_smtp.server.settings import Settings
+from trio_smtp.server.stats import Stats
 from trio_smtp.server.transport import SocketTransport, peer_of
 
 __all__ = ["Server"]
-
-log = logging.getLogger("trio_smtp")
 
 _BATCH: Final = 64  # connections accepted before others have their turn
 _RESERVE: Final = 64  # descriptors kept for the store, at most a quarter of all

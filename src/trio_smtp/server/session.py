@@ -2,10 +2,10 @@
 
 Rules:
 
-- **One task, one scope.** Its deadline is moved from phase to phase, as seldom as possible: a new scope for each read
-  or hook would cost five times as much. When it expires while the peer is waited for, the peer hears 421; when it
-  expires in a hook, the command gets 451 and the session goes on with a new scope.
+- **One task, one scope**, that of its `Clock`. When it expires while the peer is waited for, the peer hears 421; when
+  it expires in a hook, the command gets 451 and the session goes on with a new scope.
 - **Replies go out before every blocking read and at no other time**, so that a pipelined burst is answered in one send.
+- **Policies come before the handler**, in the same hook and under the same clock.
 - **The body is the pump**: a hook that reads its body drives the connection, in the same task.
 - **A session is shielded from outside.** Who wants it to stop says `drain` or `abort`. So a message whose last octet is
   here is committed and answered whatever happens around it, within the commit deadline.
@@ -14,9 +14,6 @@ Rules:
 
 from __future__ import annotations
 
-import enum
-import logging
-import math
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
@@ -33,7 +30,6 @@ from trio_smtp.protocol import (
     AuthResponse,
     CloseReason,
     ConnectionClosed,
-    Envelope,
     Event,
     Hello,
     MailFrom,
@@ -49,8 +45,11 @@ from trio_smtp.protocol import (
     replies,
 )
 from trio_smtp.sasl import Challenge
-from trio_smtp.server.body import Incoming
+from trio_smtp.server.answers import as_identity, as_reply, as_verdicts, bare
+from trio_smtp.server.body import Incoming, ScreenedBody
 from trio_smtp.server.channel_binding import end_point_of
+from trio_smtp.server.clock import Clock, Phase
+from trio_smtp.server.log import SessionLog, log
 from trio_smtp.server.login import LoginExchange, offered_mechanisms
 from trio_smtp.server.settings import Settings
 from trio_smtp.server.tls import shake_hands
@@ -58,25 +57,20 @@ from trio_smtp.server.transport import StreamTransport, Transport
 
 __all__ = ["ServerSession"]
 
-log = logging.getLogger("trio_smtp")
-
 _T = TypeVar("_T")
 
 _COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
 _BODY_READ: Final = 64 * 1024
 _EVENTS_IN_A_ROW: Final = 50  # then the others have their turn
 _EVENT_HOOKS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
-
-
-class _Phase(enum.Enum):
-    """What the clock runs for."""
-
-    PEER = enum.auto()
-    REPLY = enum.auto()
-    """The peer again, which is to take what it was not ready to take at once."""
-    HOOK = enum.auto()
-    COMMIT = enum.auto()
-    """A hook that has the whole message."""
+_FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
+_BUDGETS: Final = {
+    CloseReason.ERRORS: "errors",
+    CloseReason.JUNK: "junk-commands",
+    CloseReason.AUTH_FAILURES: "login-failures",
+    CloseReason.NOT_SMTP: "not-smtp",
+    CloseReason.OVERSIZE: "message-size",
+}
 
 
 class ServerSession:
@@ -98,11 +92,10 @@ class ServerSession:
             auth_mechanisms=offered_mechanisms(settings.authenticator, None, None),
         )
         self._info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
+        self._log = SessionLog(self._info, settings.stats)
         self._transport = transport
-        self._scope = trio.CancelScope(shield=True)
-        self._phase = _Phase.PEER
-        self._clock_of_command = False  # whether the deadline is that of the next command
-        self._ends_at = math.inf
+        self._clock = Clock(settings.timeouts)
+        self._policies = settings.policies
         self._handler = Handler()  # until the application's own is made
         self._hooks: frozenset[str] = frozenset()
         self._unheard: frozenset[type[object]] = frozenset()  # the events that the handler has no hook for
@@ -113,35 +106,35 @@ class ServerSession:
         self._idle = False  # waiting for a command, outside a transaction
         self._lost = False  # nothing more can be sent
         self._events = 0  # handled since the last read
-        self._body_credit = 0.0  # by how many seconds the message that is coming is ahead of the minimum rate
+        self._faults = 0  # errors and junk commands that policies have heard of
 
     # Life -----------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Serve the connection to its end and close it."""
-        timeouts = self.settings.timeouts
-        self._ends_at = trio.current_time() + timeouts.session
+        clock = self._clock
+        clock.start()
         goodbye = replies.CLOSING
         try:
             while not self._aborting:
-                with self._scope:
+                with clock.scope:
                     await self._converse()
-                if not self._scope.cancel_called or self._aborting:
+                if not clock.scope.cancel_called or self._aborting:
                     break
-                if self._scope.cancelled_caught:
-                    if self._phase is _Phase.PEER or self._phase is _Phase.REPLY:
+                if clock.scope.cancelled_caught:
+                    if clock.phase is Phase.PEER or clock.phase is Phase.REPLY:
                         if not self._stopping:
-                            log.info("%s timed out", self._info.id)
+                            self._log.timed_out(clock.waits_for)
                             goodbye = replies.TIMED_OUT
                         break
                     self._give_up_hook()
-                self._scope = trio.CancelScope(shield=True)
+                clock.renew()
         except Exception:
             log.exception("%s internal error", self._info.id)
             if self.settings.on_error == "raise":
                 raise
         finally:
-            with trio.move_on_after(4 * timeouts.goodbye, shield=True):
+            with trio.move_on_after(4 * self.settings.timeouts.goodbye, shield=True):
                 await self._finish(goodbye)
 
     def drain(self) -> None:
@@ -149,15 +142,15 @@ class ServerSession:
         self._stopping = True
         self._unheard = frozenset()  # MAIL is no longer accepted without a look
         if self._idle:
-            self._scope.cancel()
+            self._clock.scope.cancel()
 
     def abort(self) -> None:
         """Close with 421 now; only a message that has come in whole is still committed and answered."""
         self._stopping = self._aborting = True
-        if self._phase is _Phase.REPLY:  # to a message, perhaps
-            self._scope.deadline = min(self._scope.deadline, trio.current_time() + self.settings.timeouts.goodbye)
-        elif self._phase is not _Phase.COMMIT:
-            self._scope.cancel()
+        if self._clock.phase is Phase.REPLY:  # to a message, perhaps
+            self._clock.hurry(self.settings.timeouts.goodbye)
+        elif self._clock.phase is not Phase.COMMIT:
+            self._clock.scope.cancel()
 
     async def _converse(self) -> None:
         connection = self.connection
@@ -173,7 +166,7 @@ class ServerSession:
                 connection.accept()
             elif type(event) is MessageStart:
                 await self._take_message()
-                if self._scope.cancel_called:  # too late, but a message that was committed is to be answered
+                if self._clock.scope.cancel_called:  # too late, but a message that was committed is to be answered
                     return
             elif type(event) is ConnectionClosed:
                 return
@@ -188,18 +181,23 @@ class ServerSession:
         self._handler = settings.make_handler()
         self._handler.session = self._info
         self._hooks = self._handler.overrides
-        self._unheard = frozenset(kind for kind, hook in _EVENT_HOOKS.items() if hook not in self._hooks)
+        self._unheard = frozenset(
+            kind for kind, hook in _EVENT_HOOKS.items() if hook not in self._hooks and not getattr(self._policies, hook)
+        )
         await self._greet()
         return True
 
     async def _greet(self) -> None:
         reply: Reply | None = None
-        if "connect" in self._hooks:
+        if self._policies.connect:
+            reply = await self._call(self._consult_all, self._policies.connect)
+        if reply is None and "connect" in self._hooks:
             reply = await self._call(self._handler.connect)
         if self.settings.early_talkers == "refuse" and self._transport.has_input():
+            self._log.strike("early-talker")
             reply = replies.EARLY_TALKER
         if reply is not None and not reply.positive:
-            self._record_refusal(None, reply)
+            self._log.refusal(None, reply)
         self.connection.greet(reply)
 
     async def _finish(self, goodbye: Reply) -> None:
@@ -214,6 +212,8 @@ class ServerSession:
                 if type(event) is TransactionAborted:
                     with trio.move_on_after(seconds):
                         await self._reset(event.reason)
+            if event.reason in _BUDGETS:
+                self._log.strike(_BUDGETS[event.reason])
             # Who has just been silent, or has said goodbye, is sending nothing that has to be waited for.
             linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not self._idle
             if "close" in self._hooks:
@@ -228,6 +228,9 @@ class ServerSession:
     async def exchange(self) -> None:
         """Send what is pending, then wait for the client."""
         connection = self.connection
+        faults = connection.error_count + connection.junk_count
+        if faults != self._faults:
+            await self._report_faults(faults)
         replied = await self._flush()
         self._events = 0
         receiving = connection.receiving_message
@@ -237,7 +240,7 @@ class ServerSession:
             return
         self._idle = idle
         now = trio.current_time()
-        self._set_deadline(now, receiving, replied)
+        self._clock.wait_for_peer(now, receiving=receiving, replied=replied)
         data = b""
         if not self._lost:
             try:
@@ -247,7 +250,7 @@ class ServerSession:
         self._idle = False
         connection.receive_data(data)
         if receiving:
-            self._body_credit += len(data) / self.settings.timeouts.minimum_rate - (trio.current_time() - now)
+            self._clock.count_body(len(data), now)
 
     def has_had_its_turn(self) -> bool:
         """To be asked once an event: whether it is for others to go on now."""
@@ -258,49 +261,24 @@ class ServerSession:
         """Let others go on."""
         self._events = 0
         await self._flush()
-        self._set_deadline(trio.current_time(), self.connection.receiving_message, replied=True)
+        receiving = self.connection.receiving_message
+        self._clock.wait_for_peer(trio.current_time(), receiving=receiving, replied=True)
         await trio.lowlevel.checkpoint()
 
     async def outside_hook(self, step: Callable[[], Awaitable[None]]) -> None:
         """Go on with the dialogue while a hook waits for its message; the clock of the hook stands still."""
-        left = self._scope.deadline - trio.current_time()
-        self._phase = _Phase.PEER
+        clock = self._clock
+        left = clock.scope.deadline - trio.current_time()
+        clock.phase = Phase.PEER
         try:
             await step()
         finally:
-            if not self._scope.cancel_called:  # or else it is the client's time that is over
-                self.start_hook_clock(left)
-
-    def _set_deadline(self, now: float, receiving: bool, replied: bool) -> None:
-        """Until when the peer is waited for."""
-        timeouts = self.settings.timeouts
-        if receiving:
-            timeout = timeouts.data
-            until = now + timeout + min(0, self._body_credit)
-        else:
-            self._body_credit = 0
-            if self._clock_of_command and not replied:
-                return  # the client drips: the clock of the command runs on
-            timeout = timeouts.command
-            until = now + timeout
-        self._clock_of_command = not receiving
-        self._expire_at(min(until, self._ends_at), timeout)
-
-    def _expire_at(self, until: float, timeout: float) -> None:
-        """Move the deadline, which costs 2 us, unless it is right to within 1 % of the timeout already."""
-        if not 0 <= until - self._scope.deadline < timeout / 100:
-            self._scope.deadline = until
-
-    def start_hook_clock(self, seconds: float) -> None:
-        """A hook runs now, for so many seconds at most."""
-        self._phase = _Phase.HOOK
-        self._clock_of_command = False
-        self._expire_at(trio.current_time() + seconds, seconds)
+            if not clock.scope.cancel_called:  # or else it is the client's time that is over
+                clock.start_hook(left)
 
     def start_commit_clock(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""
-        self.start_hook_clock(self.settings.timeouts.commit)
-        self._phase = _Phase.COMMIT
+        self._clock.start_commit()
 
     async def _flush(self) -> bool:
         """Send what is pending; whether there was anything."""
@@ -308,11 +286,10 @@ class ServerSession:
         if data and not self._lost:
             try:
                 if rest := self._transport.send_now(data):
-                    self._scope.deadline = min(trio.current_time() + self.settings.timeouts.command, self._ends_at)
                     self._lost = True  # until all of it is out: what is cut off in the middle cannot be continued
-                    self._phase, phase = _Phase.REPLY, self._phase
+                    phase = self._clock.wait_for_reply_to_go()
                     await self._transport.send(rest)
-                    self._phase = phase
+                    self._clock.phase = phase
                     self._lost = False
             except trio.BrokenResourceError as error:
                 self._lose(error)
@@ -320,7 +297,7 @@ class ServerSession:
 
     def _lose(self, error: Exception) -> None:
         self._lost = True
-        log.info("%s lost the connection: %s", self._info.id, escape(str(error)))
+        log.info("%s peer=%s lost the connection: %s", self._info.id, self._info.peer, escape(str(error)))
 
     async def _start_tls(self) -> bool:
         """The handshake; whether it succeeded. If not, nothing is said in clear any more."""
@@ -329,13 +306,14 @@ class ServerSession:
         stream = self._transport.stream()
         self._transport = StreamTransport(stream)
         self._lost = True
-        self._clock_of_command = False
-        self._scope.deadline = math.inf  # the handshake has its own
+        self._clock.stop()  # the handshake has its own
         try:
             tls, self._info.tls = await shake_hands(stream, context, self.settings.timeouts.handshake)
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
-            reason = "too slow" if isinstance(error, trio.TooSlowError) else str(error.__cause__ or error)
-            log.info("%s TLS handshake failed: %s", self._info.id, escape(reason))
+            too_slow = isinstance(error, trio.TooSlowError)
+            self._log.strike("handshake-timeout" if too_slow else "tls-handshake")
+            reason = "too slow" if too_slow else str(error.__cause__ or error)
+            log.info("%s peer=%s TLS handshake failed: %s", self._info.id, self._info.peer, escape(reason))
             return False
         self._transport = StreamTransport(tls)
         self._end_point = end_point_of(tls.context)  # of the context that SNI has chosen
@@ -376,14 +354,15 @@ class ServerSession:
             await self._answer("mail", self._handler.mail, event)
 
     async def _answer(self, name: str, hook: Callable[[_T], Awaitable[Reply | None]], event: _T) -> None:
-        if name not in self._hooks:
-            self.connection.accept()
-            return
-        reply = await self._call(hook, event)
+        reply: Reply | None = None
+        if policies := getattr(self._policies, name):
+            reply = await self._call(self._consult_all, policies, event)
+        if reply is None and name in self._hooks:
+            reply = await self._call(hook, event)
         if reply is None or reply.positive:
             self.connection.accept(reply)
         else:
-            self._record_refusal(event, reply)
+            self._log.refusal(event, reply)
             self.connection.reject(reply)
 
     async def _take_message(self) -> None:
@@ -393,14 +372,19 @@ class ServerSession:
         assert envelope is not None  # the core opens a message inside a transaction only
         verdicts: list[Reply] = []
         body = Incoming(self)
-        self.start_hook_clock(self.settings.timeouts.hook)
+        screened = ScreenedBody(body, self, session, envelope, self._policies, self.settings.memory)
+        self._clock.start_hook()
         try:
-            verdicts = _verdicts(await self._handler.message(envelope, body), envelope, session.lmtp)
+            verdicts = as_verdicts(await self._handler.message(envelope, screened), envelope, session.lmtp)
         except Exception as raised:  # noqa: BLE001 - a fault of the hook is the client's 451
-            error = _bare(raised)
+            error = bare(raised)
             if body.aborted is None or not isinstance(error, MessageAborted):
                 verdicts = [self._reply_to(error)] * len(envelope.recipients)
-        self._phase = _Phase.PEER
+        finally:
+            await screened.aclose()
+        if screened.refusal is not None:
+            verdicts = [screened.refusal.reply] * len(envelope.recipients)
+        self._clock.phase = Phase.PEER
         if body.aborted is not None:
             await self._reset(body.aborted)
             return
@@ -415,42 +399,12 @@ class ServerSession:
             connection.accept(verdicts[0])
         else:
             connection.reject(verdicts[0])
-        self._record_message(envelope, body.size, verdicts)
-
-    def _record_message(self, envelope: Envelope, size: int, verdicts: Sequence[Reply]) -> None:
-        stats = self.settings.stats
-        accepted = verdicts[0].positive or any(verdict.positive for verdict in verdicts)
-        if accepted:
-            stats.messages_accepted += 1
-            stats.octets_accepted += size
-        else:
-            stats.messages_refused += 1
-        if log.isEnabledFor(logging.INFO):
-            log.info(
-                "%s %s from=<%s> to=%s size=%d peer=%s reply=%s",
-                self._info.id,
-                "accepted" if accepted else "refused",
-                escape(str(envelope.sender or "")),
-                ",".join(f"<{escape(str(recipient))}>" for recipient in envelope.recipients),
-                size,
-                self._info.peer,
-                " / ".join(map(_text, dict.fromkeys(verdicts))),
-            )
-
-    def _record_refusal(self, event: object, reply: Reply) -> None:
-        what = "greeting"
-        if isinstance(event, RcptTo):
-            what = f"to=<{event.recipient}>"
-        elif isinstance(event, MailFrom):
-            what = f"from=<{event.sender or ''}>"
-        elif isinstance(event, Hello):
-            what = f"{event.verb} {event.domain}"
-        log.info("%s refused %s peer=%s reply=%s", self._info.id, escape(what), self._info.peer, _text(reply))
+        self._log.message(envelope, body.size, verdicts)
 
     async def _reset(self, reason: AbortReason) -> None:
-        if reason in (AbortReason.SIZE, AbortReason.BARE_NEWLINE):
-            self.settings.stats.messages_refused += 1
-            log.info("%s refused peer=%s: %s", self._info.id, self._info.peer, reason.value)
+        if reason in _FAULTY:
+            self._log.strike(_FAULTY[reason])
+            self._log.broken_off(reason)
         if "reset" in self._hooks:
             await self._call(self._handler.reset, reason)
 
@@ -468,22 +422,26 @@ class ServerSession:
         authenticator, tls = self.settings.authenticator, self._info.tls
         assert authenticator is not None  # otherwise the core offers no mechanism
         client_name = None if tls is None else tls.client_name
-        self._login = LoginExchange(event.mechanism, authenticator, client_name, self._end_point)
+        self._login = LoginExchange(
+            event.mechanism, authenticator, client_name, self._end_point, before_check=self._before_login
+        )
         await self._authenticate(self._login, event.initial_response)
 
     async def _authenticate(self, login: LoginExchange, response: bytes | None) -> None:
         outcome: Challenge | str | None = None
         refusal = replies.BAD_CREDENTIALS
-        self.start_hook_clock(self.settings.timeouts.hook)
+        self._clock.start_hook()
         try:
             answer = await login.step(response)
-            outcome = answer if isinstance(answer, Challenge) else _identity(answer)
+            outcome = answer if isinstance(answer, Challenge) else as_identity(answer)
+            if outcome is None:
+                await self._consult_all(self._policies.login_failed, login.username)
         except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
-            error = _bare(raised)
+            error = bare(raised)
             refusal = self._reply_to(error)
             if not isinstance(error, Refuse):
                 refusal = replies.AUTH_UNAVAILABLE
-        self._phase = _Phase.PEER
+        self._clock.phase = Phase.PEER
         if isinstance(outcome, Challenge):
             self.connection.challenge(outcome.data)
             return
@@ -501,18 +459,40 @@ class ServerSession:
 
     async def _call(self, hook: Callable[..., Awaitable[Reply | None]], *arguments: object) -> Reply | None:
         """What a hook answers; its refusal, and 451 for a fault."""
-        self.start_hook_clock(self.settings.timeouts.hook)
+        self._clock.start_hook()
         try:
-            answer = _checked(await hook(*arguments))
+            answer = as_reply(await hook(*arguments))
         except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
-            answer = self._reply_to(_bare(error))
-        self._phase = _Phase.PEER
+            answer = self._reply_to(bare(error))
+        self._clock.phase = Phase.PEER
         return answer
+
+    async def consult(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
+        """Ask a policy; its refusal is counted."""
+        try:
+            return await question(*arguments)
+        except Refuse as refusal:
+            self._log.strike(refusal.rule or type(getattr(question, "__self__", question)).__name__)
+            raise
+
+    async def _consult_all(self, policies: Sequence[Callable[..., Awaitable[None]]], *arguments: object) -> None:
+        for policy in policies:
+            await self.consult(policy, self._info, *arguments)
+
+    async def _before_login(self, username: str) -> None:
+        await self._consult_all(self._policies.login, username)
+
+    async def _report_faults(self, faults: int) -> None:
+        """Let policies hear of errors and junk commands, before the replies to them go out."""
+        grown, self._faults = faults > self._faults, faults
+        if grown and self._policies.fault:
+            connection, limits = self.connection, self.settings.config.limits
+            errors, junk = connection.error_count / limits.errors, connection.junk_count / limits.junk_commands
+            await self._call(self._consult_all, self._policies.fault, errors, junk)
 
     def _give_up_hook(self) -> None:
         """A hook took too long and was cancelled: answer for it."""
         log.error("%s a hook took too long", self._info.id)
-        self._phase = _Phase.PEER
         self.settings.stats.hook_errors += 1
         connection = self.connection
         event = connection.waiting
@@ -533,42 +513,3 @@ class ServerSession:
         self.settings.stats.hook_errors += 1
         log.error("%s internal error", self._info.id, exc_info=error)
         return Reply(451, f"Internal error, reference {self._info.id}", "4.3.0")
-
-
-def _bare(error: Exception) -> Exception:
-    """The exception as it was raised, whatever nurseries have put round it."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def _text(reply: Reply) -> str:
-    """A reply for the log; its text is ours or the application's, and a `Reply` has no control characters but tabs."""
-    return escape(" / ".join(f"{reply.code} {reply.enhanced} {line}" for line in reply.lines))
-
-
-def _identity(answer: object) -> str | None:
-    """An authenticator's answer; False, above all, must not pass for somebody's name."""
-    if answer is None or isinstance(answer, str):
-        return answer
-    raise TypeError(f"an authenticator returns the identity or None, not {answer!r}")
-
-
-def _checked(answer: object) -> Reply | None:
-    """A hook's answer, if it is one that the core can take."""
-    if answer is None:
-        return None
-    if isinstance(answer, Reply) and answer.code // 100 != 3:
-        return answer
-    raise TypeError(f"a hook returns a Reply (not 3xx) or None, not {answer!r}")
-
-
-def _verdicts(answer: Reply | Sequence[Reply] | None, envelope: Envelope, lmtp: bool) -> list[Reply]:
-    """The message hook's answer, one reply per recipient in LMTP and at least one in SMTP."""
-    due = len(envelope.recipients) if lmtp else 1
-    if answer is None or isinstance(answer, Reply):
-        return [_checked(answer) or replies.MESSAGE_ACCEPTED] * due
-    verdicts = [_checked(reply) or replies.MESSAGE_ACCEPTED for reply in answer]
-    if len(verdicts) != due:
-        raise TypeError(f"the message hook returned {len(verdicts)} replies where {due} are due")
-    return verdicts

@@ -7,32 +7,23 @@ import inspect
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeGuard
+from typing import Final, Literal, TypeAlias, TypeGuard
 
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
 from trio_smtp.server.login import Authenticator
+from trio_smtp.server.policies import PolicyHooks
+from trio_smtp.server.spool import MessageMemory
+from trio_smtp.server.stats import Stats
 from trio_smtp.server.timeouts import Timeouts
 
-__all__ = ["AnyHandler", "Settings", "Stats", "resolve_handler"]
+__all__ = ["AnyHandler", "Settings", "resolve_handler"]
 
+
+DEFAULT_MESSAGE_MEMORY: Final = 256 << 20
 
 AnyHandler: TypeAlias = Callable[[Mail], Awaitable[Reply | None]] | type[Handler] | HandlerFactory
 """What a server takes as its application: an async function of one `Mail`, a `Handler` class, a `HandlerFactory`."""
-
-
-@dataclass(slots=True)
-class Stats:
-    """Counters since the server started."""
-
-    connections: int = 0
-    connections_refused: int = 0
-    messages_accepted: int = 0
-    messages_refused: int = 0
-    octets_accepted: int = 0
-    logins: int = 0
-    login_failures: int = 0
-    hook_errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +36,8 @@ class Settings:
     ssl_context: ssl.SSLContext | None = None
     implicit_tls: bool = False
     authenticator: Authenticator | None = None
+    policies: PolicyHooks = field(default_factory=PolicyHooks)
+    memory: MessageMemory = field(default_factory=lambda: MessageMemory(DEFAULT_MESSAGE_MEMORY))
     early_talkers: Literal["refuse", "allow"] = "refuse"
     on_error: Literal["reply", "raise"] = "reply"
     stats: Stats = field(default_factory=Stats)

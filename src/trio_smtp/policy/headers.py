@@ -1,0 +1,46 @@
+"""Bounds on the header section: mail that goes in circles, and headers that nobody can read."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from trio_smtp.handler import Refuse, Session
+from trio_smtp.policy.base import Policy
+from trio_smtp.protocol import Envelope
+
+__all__ = ["HeaderLimits"]
+
+_FIELD: Final = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)  # the first line of one; the others begin with white space
+
+
+class HeaderLimits(Policy):
+    """Refuses messages whose header section is out of bounds. None stands for no limit.
+
+    Args:
+        received: Received fields; more mean that the message goes round and round (RFC 5321 §6.3): 554 5.4.6.
+        fields: header fields of any kind: 554 5.6.0.
+        size: octets, at most 1 MiB: 552 5.3.4.
+
+    Raises:
+        ValueError: for a size over 1 MiB, of which a policy sees no more.
+    """
+
+    def __init__(self, *, received: int | None = 50, fields: int | None = 1_000, size: int | None = 128 * 1024) -> None:
+        if size is not None and size > 1 << 20:
+            raise ValueError("HeaderLimits.size is at most 1 MiB")
+        self._received = received
+        self._fields = fields
+        self._size = size
+
+    async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
+        if self._size is not None and len(header) > self._size:
+            raise Refuse(552, "Header section too big", "5.3.4", rule="header-size")
+        # A line is the least that a field takes: counting lines first spares all but hostile messages the rest.
+        lines = header.count(b"\n")
+        if self._fields is not None and lines > self._fields and len(_FIELD.findall(header)) > self._fields:
+            raise Refuse(554, "Too many header fields", "5.6.0", rule="header-fields")
+        if self._received is not None and lines > self._received:
+            lower = header.lower()
+            if lower.count(b"\nreceived:") + lower.startswith(b"received:") > self._received:
+                raise Refuse(554, "Mail loop: too many Received fields", "5.4.6", rule="mail-loop")

@@ -1,0 +1,156 @@
+"""How often: connections, messages, recipients and failed logins, of one peer and of one account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from trio_smtp.handler import Refuse, Session
+from trio_smtp.policy.base import Policy
+from trio_smtp.policy.peers import is_loopback, peer_network
+from trio_smtp.policy.windows import SlidingWindow
+from trio_smtp.protocol import MailFrom, RcptTo
+
+__all__ = ["Rate", "RateLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most so often in so many seconds.
+
+    Args:
+        count: how often; what is over it is refused and not counted.
+        seconds: in which time, a window that moves on.
+        everyone: whether what comes from this machine itself (loopback addresses, Unix sockets) is counted too.
+
+    Raises:
+        ValueError: for a count or a time that is not positive.
+    """
+
+    count: int
+    seconds: float
+    everyone: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not self.seconds > 0:
+            raise ValueError("a Rate has a count of at least 1 and a time of more than 0 seconds")
+
+
+class RateLimits(Policy):
+    """Refuses, for a while, whoever does a thing too often. None stands for no limit.
+
+    A peer is an IPv4 address or an IPv6 /64 network. Connections over the rate get 421, messages and recipients 451,
+    logins 454, all with 4.7.x, so that an honest client comes again. The failures of one user name count whether there
+    is such a user or not, and from wherever they come; from the second one on, the answers to a peer that keeps failing
+    come later and later.
+
+    Args:
+        connections: of one peer.
+        messages: of one peer; MAIL counts.
+        recipients: of one peer; RCPT counts, whether it is accepted or not.
+        login_failures: of one peer.
+        account_messages: of one account that has logged in.
+        account_recipients: the same.
+        account_login_failures: of one user name.
+        max_keys: how many peers, and how many accounts, each limit remembers.
+        most_delay: seconds that the answer to a failed login is held back at the most.
+        clock: the time in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        connections: Rate | None = Rate(300, 60),
+        messages: Rate | None = Rate(1_000, 600),
+        recipients: Rate | None = Rate(10_000, 600),
+        login_failures: Rate | None = Rate(30, 600),
+        account_messages: Rate | None = Rate(1_000, 3600),
+        account_recipients: Rate | None = Rate(10_000, 3600),
+        account_login_failures: Rate | None = Rate(100, 3600),
+        max_keys: int = 50_000,
+        most_delay: float = 5,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._clock = clock
+        self._most_delay = most_delay
+        self._connections = _Limit("connection-rate", connections, max_keys, _TOO_MANY_CONNECTIONS)
+        self._messages = _Limit("message-rate", messages, max_keys, _TOO_MUCH_MAIL)
+        self._recipients = _Limit("recipient-rate", recipients, max_keys, _TOO_MUCH_MAIL)
+        self._failures = _Limit("login-failure-rate", login_failures, max_keys, _TOO_MANY_FAILURES)
+        self._account_messages = _Limit("account-message-rate", account_messages, max_keys, _TOO_MUCH_MAIL)
+        self._account_recipients = _Limit("account-recipient-rate", account_recipients, max_keys, _TOO_MUCH_MAIL)
+        self._account_failures = _Limit(
+            "account-login-failure-rate", account_login_failures, max_keys, _TOO_MANY_FAILURES
+        )
+
+    async def connect(self, session: Session) -> None:
+        self._connections.take(session, peer_network(session.peer.host), self._clock())
+
+    async def mail(self, session: Session, event: MailFrom) -> None:
+        now = self._clock()
+        self._messages.take(session, peer_network(session.peer.host), now)
+        self._account_messages.take(session, session.identity, now)
+
+    async def rcpt(self, session: Session, event: RcptTo) -> None:
+        now = self._clock()
+        self._recipients.take(session, peer_network(session.peer.host), now)
+        self._account_recipients.take(session, session.identity, now)
+
+    async def login(self, session: Session, username: str) -> None:
+        now = self._clock()
+        self._failures.check(session, peer_network(session.peer.host), now)
+        self._account_failures.check(session, username.lower(), now)
+
+    async def login_failed(self, session: Session, username: str) -> None:
+        now = self._clock()
+        peer = peer_network(session.peer.host)
+        before = self._failures.add(session, peer, now)
+        self._account_failures.add(session, username.lower(), now)
+        if before >= 1:
+            await trio.sleep(min(before / 2, self._most_delay))
+
+
+class _Limit:
+    """One rate: what it counts, and what those hear who are over it."""
+
+    __slots__ = ("_rate", "_refusal", "_rule", "_window")
+
+    def __init__(self, rule: str, rate: Rate | None, max_keys: int, refusal: tuple[int, str, str]) -> None:
+        self._rule = rule
+        self._rate = rate
+        self._refusal = refusal
+        self._window = SlidingWindow(rate.seconds if rate is not None else 1, max_keys)
+
+    def check(self, session: Session, key: str | None, now: float) -> None:
+        """Refuse if there is no room for one more."""
+        rate = self._rate
+        if rate is not None and self._counts(rate, session, key) and self._window.count(key, now) + 1 > rate.count:
+            raise Refuse(*self._refusal, rule=self._rule)
+
+    def add(self, session: Session, key: str | None, now: float) -> float:
+        """Count one; how many there were before it."""
+        rate = self._rate
+        if rate is None or not self._counts(rate, session, key):
+            return 0
+        before = self._window.count(key, now)
+        self._window.add(key, now)
+        return before
+
+    def take(self, session: Session, key: str | None, now: float) -> None:
+        """Count one, or refuse it."""
+        self.check(session, key, now)
+        self.add(session, key, now)
+
+    @staticmethod
+    def _counts(rate: Rate, session: Session, key: str | None) -> bool:
+        if not key:  # no address, nobody logged in
+            return False
+        return rate.everyone or not is_loopback(session.peer.host)
+
+
+_TOO_MANY_CONNECTIONS: Final = (421, "Too many connections, try again later", "4.7.0")
+_TOO_MUCH_MAIL: Final = (451, "Too much mail from you, try again later", "4.7.1")
+_TOO_MANY_FAILURES: Final = (454, "Too many failed logins, try again later", "4.7.0")

@@ -1,0 +1,43 @@
+"""What applications answer and raise, checked before it goes to the core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trio_smtp.protocol import Envelope, Reply, replies
+
+__all__ = ["as_identity", "as_reply", "as_verdicts", "bare"]
+
+
+def bare(error: Exception) -> Exception:
+    """The exception as it was raised, whatever nurseries have put round it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def as_identity(answer: object) -> str | None:
+    """An authenticator's answer; False, above all, must not pass for somebody's name."""
+    if answer is None or isinstance(answer, str):
+        return answer
+    raise TypeError(f"an authenticator returns the identity or None, not {answer!r}")
+
+
+def as_reply(answer: object) -> Reply | None:
+    """A hook's answer, if it is one that the core can take."""
+    if answer is None:
+        return None
+    if isinstance(answer, Reply) and answer.code // 100 != 3:
+        return answer
+    raise TypeError(f"a hook returns a Reply (not 3xx) or None, not {answer!r}")
+
+
+def as_verdicts(answer: Reply | Sequence[Reply] | None, envelope: Envelope, lmtp: bool) -> list[Reply]:
+    """The message hook's answer, one reply per recipient in LMTP and at least one in SMTP."""
+    due = len(envelope.recipients) if lmtp else 1
+    if answer is None or isinstance(answer, Reply):
+        return [as_reply(answer) or replies.MESSAGE_ACCEPTED] * due
+    answers = [as_reply(reply) or replies.MESSAGE_ACCEPTED for reply in answer]
+    if len(answers) != due:
+        raise TypeError(f"the message hook returned {len(answers)} replies where {due} are due")
+    return answers

@@ -1,0 +1,130 @@
+"""The log of the server, with a bound on what an attacker can have written into it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from trio_smtp._escape import escape
+from trio_smtp.handler import Session
+from trio_smtp.protocol import AbortReason, Envelope, Hello, MailFrom, RcptTo, Reply
+from trio_smtp.server.stats import Stats
+
+__all__ = ["ACCEPTED", "LogLimit", "SessionLog", "log"]
+
+ACCEPTED: Final = "%s accepted from=<%s> to=%s size=%d peer=%s reply=%s"
+"""The one line that is never left out: it stands for mail that was taken."""
+_REFUSED: Final = ACCEPTED.replace("accepted", "refused")
+
+
+class LogLimit(logging.Filter):
+    """Lets so many lines of each kind through in a second; another line says afterwards how many were left out.
+
+    A kind is a format string, so that a flood of one kind hides no line of another.
+
+    Args:
+        lines: of one kind, a second.
+        tracebacks: of all kinds together; a line beyond them comes without its traceback.
+    """
+
+    def __init__(self, lines: int = 100, tracebacks: int = 10) -> None:
+        super().__init__()
+        self._lines: Final = lines
+        self._tracebacks: Final = tracebacks
+        self._second = 0
+        self._seen: Counter[str] = Counter()
+        self._with_traceback = 0
+        self._left_out = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if record.msg == ACCEPTED:
+            return True
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._seen.clear()
+            self._with_traceback = 0
+            left_out, self._left_out = self._left_out, 0
+            if left_out:
+                log.warning("too much to log: %d lines were left out", left_out)
+        self._seen[record.msg] += 1
+        if self._seen[record.msg] > self._lines:
+            self._left_out += 1
+            return False
+        if record.exc_info:
+            self._with_traceback += 1
+            if self._with_traceback > self._tracebacks:
+                record.exc_info = None
+        return True
+
+
+log: Final = logging.getLogger("trio_smtp")
+log.addFilter(LogLimit())
+
+
+class SessionLog:
+    """What one session has to say in the log, one line an event, and to count in the stats.
+
+    Args:
+        session: the connection.
+        stats: the counters of its server.
+    """
+
+    __slots__ = ("_session", "_stats")
+
+    def __init__(self, session: Session, stats: Stats) -> None:
+        self._session: Final = session
+        self._stats: Final = stats
+
+    def strike(self, rule: str) -> None:
+        """Count that this rule has turned something away."""
+        self._stats.rules[rule] += 1
+
+    def message(self, envelope: Envelope, size: int, verdicts: Sequence[Reply]) -> None:
+        """A message was answered."""
+        stats, session = self._stats, self._session
+        accepted = verdicts[0].positive or any(verdict.positive for verdict in verdicts)
+        if accepted:
+            stats.messages_accepted += 1
+            stats.octets_accepted += size
+        else:
+            stats.messages_refused += 1
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                ACCEPTED if accepted else _REFUSED,
+                session.id,
+                escape(str(envelope.sender or "")),
+                ",".join(f"<{escape(str(recipient))}>" for recipient in envelope.recipients),
+                size,
+                session.peer,
+                " / ".join(map(_text, dict.fromkeys(verdicts))),
+            )
+
+    def broken_off(self, reason: AbortReason) -> None:
+        """A message was refused before its end."""
+        self._stats.messages_refused += 1
+        log.info("%s refused peer=%s: %s", self._session.id, self._session.peer, reason.value)
+
+    def refusal(self, event: object, reply: Reply) -> None:
+        """A command was refused, or None, the greeting."""
+        what = "greeting"
+        if isinstance(event, RcptTo):
+            what = f"to=<{event.recipient}>"
+        elif isinstance(event, MailFrom):
+            what = f"from=<{event.sender or ''}>"
+        elif isinstance(event, Hello):
+            what = f"{event.verb} {event.domain}"
+        log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._session.peer, _text(reply))
+
+    def timed_out(self, rule: str) -> None:
+        """The client did not come in time."""
+        self.strike(rule)
+        log.info("%s timed out peer=%s: %s", self._session.id, self._session.peer, rule)
+
+
+def _text(reply: Reply) -> str:
+    """A reply for the log; its text is ours or the application's, and a `Reply` has no control characters but tabs."""
+    return escape(" / ".join(f"{reply.code} {reply.enhanced} {line}" for line in reply.lines))

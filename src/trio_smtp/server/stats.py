@@ -1,0 +1,24 @@
+"""What a server counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+__all__ = ["Stats"]
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters since the server started."""
+
+    connections: int = 0
+    connections_refused: int = 0
+    messages_accepted: int = 0
+    messages_refused: int = 0
+    octets_accepted: int = 0
+    logins: int = 0
+    login_failures: int = 0
+    hook_errors: int = 0
+    rules: Counter[str] = field(default_factory=Counter)
+    """How often each limit and policy has struck, by the names in docs/dos-mitigations.md."""

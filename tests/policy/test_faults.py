@@ -1,0 +1,27 @@
+"""How long clients that make mistakes are kept waiting."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from tests.policy.tools import session
+from trio_smtp.policy import FaultDelay
+
+
+@pytest.mark.parametrize(
+    ("errors", "junk", "delay"),
+    [(0.05, 0, 0), (0.5, 0.5, 0), (0.75, 0, 1), (0, 0.75, 1), (0.6, 0.9, 1.6), (1, 0, 2), (3, 3, 2)],
+)
+async def test_the_delay_grows_with_what_is_used_up(
+    errors: float, junk: float, delay: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    before = trio.current_time()
+    await FaultDelay(2).fault(session(), errors, junk)
+    assert trio.current_time() - before == pytest.approx(delay)
+
+
+@pytest.mark.parametrize(("most", "after"), [(-1, 0.5), (1, 1), (1, -0.1)])
+def test_settings_that_make_no_sense(most: float, after: float) -> None:
+    with pytest.raises(ValueError, match="FaultDelay takes"):
+        FaultDelay(most, after=after)

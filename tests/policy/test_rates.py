@@ -1,0 +1,158 @@
+"""Rates: what each limit counts, whom, and what those hear who are over it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from tests.policy.tools import MAIL, RCPT, session
+from trio_smtp.handler import Refuse, Session
+from trio_smtp.policy import Rate, RateLimits
+
+FEW = Rate(2, 60)
+
+
+NO_LIMITS: dict[str, Any] = dict.fromkeys(
+    (
+        "connections",
+        "messages",
+        "recipients",
+        "login_failures",
+        "account_messages",
+        "account_recipients",
+        "account_login_failures",
+    )
+)
+
+
+async def fail(policy: RateLimits, who: Session, username: str) -> None:
+    await policy.login(who, username)
+    await policy.login_failed(who, username)
+
+
+Deed = Callable[[RateLimits, Session], Awaitable[None]]
+DEEDS: dict[str, Deed] = {
+    "connections": lambda policy, who: policy.connect(who),
+    "messages": lambda policy, who: policy.mail(who, MAIL),
+    "recipients": lambda policy, who: policy.rcpt(who, RCPT),
+    "login_failures": lambda policy, who: fail(policy, who, who.id),
+}
+ACCOUNT_DEEDS: dict[str, Deed] = {
+    "account_messages": lambda policy, who: policy.mail(who, MAIL),
+    "account_recipients": lambda policy, who: policy.rcpt(who, RCPT),
+    "account_login_failures": lambda policy, who: fail(policy, who, who.identity or ""),
+}
+REFUSALS = {
+    "connections": ("connection-rate", 421),
+    "messages": ("message-rate", 451),
+    "recipients": ("recipient-rate", 451),
+    "login_failures": ("login-failure-rate", 454),
+    "account_messages": ("account-message-rate", 451),
+    "account_recipients": ("account-recipient-rate", 451),
+    "account_login_failures": ("account-login-failure-rate", 454),
+}
+
+
+def only(name: str, rate: Rate = FEW) -> RateLimits:
+    """A policy with this limit and no other."""
+    return RateLimits(**{**NO_LIMITS, name: rate})
+
+
+async def refusal(policy: RateLimits, deed: Deed, who: Session) -> tuple[str, int] | None:
+    try:
+        await deed(policy, who)
+    except Refuse as refused:
+        return refused.rule, refused.reply.code
+    return None
+
+
+@pytest.mark.parametrize("name", DEEDS)
+async def test_a_peer_that_does_a_thing_too_often_has_to_wait(
+    name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    policy, deed = only(name), DEEDS[name]
+    one, other = session("192.0.2.1"), session("192.0.2.2")
+    assert [await refusal(policy, deed, one) for _ in range(4)] == [None, None, REFUSALS[name], REFUSALS[name]]
+    assert await refusal(policy, deed, other) is None
+    await trio.sleep(120)
+    assert await refusal(policy, deed, one) is None
+
+
+@pytest.mark.parametrize("name", DEEDS)
+async def test_an_ipv6_network_is_one_peer(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    policy, deed = only(name), DEEDS[name]
+    for host in ("2001:db8::1", "2001:db8::2"):
+        assert await refusal(policy, deed, session(host)) is None
+    assert await refusal(policy, deed, session("2001:db8::3")) == REFUSALS[name]
+    assert await refusal(policy, deed, session("2001:db8:0:1::3")) is None
+
+
+@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+async def test_this_machine_is_not_counted_unless_it_is_meant(
+    name: str, host: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    policy, deed = only(name), DEEDS[name]
+    assert [await refusal(policy, deed, session(host)) for _ in range(5)] == [None] * 5
+    policy = only(name, Rate(2, 60, everyone=True))
+    assert [await refusal(policy, deed, session(host)) for _ in range(3)] == [None, None, REFUSALS[name]]
+
+
+@pytest.mark.parametrize("name", ACCOUNT_DEEDS)
+async def test_an_account_is_counted_wherever_it_comes_from(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    policy, deed = only(name), ACCOUNT_DEEDS[name]
+    for number in range(2):
+        assert await refusal(policy, deed, session(f"192.0.2.{number}", "ann")) is None
+    assert await refusal(policy, deed, session("192.0.2.9", "ann")) == REFUSALS[name]
+    assert await refusal(policy, deed, session("192.0.2.9", "bob")) is None
+
+
+@pytest.mark.parametrize("name", [name for name in ACCOUNT_DEEDS if "login" not in name])
+async def test_who_has_not_logged_in_has_no_account(name: str) -> None:
+    policy, deed = only(name), ACCOUNT_DEEDS[name]
+    assert [await refusal(policy, deed, session()) for _ in range(5)] == [None] * 5
+
+
+async def test_a_user_name_is_the_same_in_any_case(autojump_clock: trio.testing.MockClock) -> None:
+    policy = only("account_login_failures")
+    await fail(policy, session("192.0.2.1"), "Ann")
+    await fail(policy, session("192.0.2.2"), "aNN")
+    with pytest.raises(Refuse):
+        await policy.login(session("192.0.2.3"), "ann")
+
+
+async def test_what_is_refused_is_not_counted(autojump_clock: trio.testing.MockClock) -> None:
+    policy, deed, who = only("messages"), DEEDS["messages"], session()
+    for _ in range(50):
+        await refusal(policy, deed, who)
+        await trio.sleep(0.1)
+    await trio.sleep(85)  # of the two that were taken, less than one is left in the window
+    assert await refusal(policy, deed, who) is None
+
+
+async def test_the_answers_to_failed_logins_come_later_and_later(autojump_clock: trio.testing.MockClock) -> None:
+    policy, who = RateLimits(most_delay=1.2), session()
+    delays = []
+    for _ in range(5):
+        before = trio.current_time()
+        await fail(policy, who, "ann")
+        delays.append(trio.current_time() - before)
+    assert delays[:2] == [0, pytest.approx(0.5)]
+    assert delays == sorted(delays)
+    assert delays[-1] == pytest.approx(1.2)
+
+
+async def test_a_limit_of_none_refuses_nobody() -> None:
+    policy = RateLimits(**NO_LIMITS)
+    who = session(identity="ann")
+    for deed in (*DEEDS.values(), *ACCOUNT_DEEDS.values()):
+        assert [await refusal(policy, deed, who) for _ in range(5)] == [None] * 5
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])
+def test_a_rate_is_positive(count: int, seconds: float) -> None:
+    with pytest.raises(ValueError, match="a Rate has"):
+        Rate(count, seconds)

@@ -1,0 +1,76 @@
+"""Where a header section ends."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_smtp.server.header_section import BOUND, HeaderSection
+
+A = b"A: b\r\n"
+CASES = {
+    "nothing": (b"", b""),
+    "no header": (b"\r\nbody\r\n", b""),
+    "no body": (A, A),
+    "an empty body": (A + b"\r\n", A),
+    "a body": (A + b"C: d\r\n\r\nE: f\r\n\r\n", A + b"C: d\r\n"),
+    "folded": (A + b" c\r\n\td\r\n\r\nbody", A + b" c\r\n\td\r\n"),
+    "a body right away": (b"Hello, this is it:\r\n", b""),
+    "a body without an empty line": (A + b"Hello there\r\nB: c\r\n", A),
+    "a space before the colon": (b"A : b\r\n\r\n", b"A : b\r\n"),
+    "no colon at the end": (A + b"Subject", A),
+    "newlines alone": (b"A: b\nC: d\n\nE: f\n", b"A: b\nC: d\n"),
+    "8-bit names": (A + b"\xc3\xa4: b\r\n", A),
+}
+
+
+def fed(pieces: list[bytes]) -> bytes:
+    section = HeaderSection()
+    for piece in pieces:
+        if piece and (header := section.feed(piece)) is not None:
+            return header
+    header = section.feed(b"")
+    assert header is not None
+    return header
+
+
+@pytest.mark.parametrize(("content", "header"), CASES.values(), ids=[*CASES])
+def test_the_header(content: bytes, header: bytes) -> None:
+    assert fed([content]) == header
+    assert fed([content[i : i + 1] for i in range(len(content))]) == header
+    for _ in range(20):
+        cuts = sorted(random.choices(range(len(content) + 1), k=3))
+        assert fed([content[a:b] for a, b in zip([0, *cuts], [*cuts, len(content)], strict=True)]) == header
+
+
+@given(st.lists(st.sampled_from([b"A", b":", b" ", b"\r\n", b"\n", b"x\xff", b"--"])).map(b"".join))
+def test_it_is_the_same_however_it_is_cut_up(content: bytes) -> None:
+    whole = fed([content])
+    assert content.startswith(whole)
+    assert fed([content[i : i + 1] for i in range(len(content))]) == whole
+
+
+def test_one_that_has_no_end_is_cut_off() -> None:
+    section = HeaderSection()
+    line = b"A: " + b"b" * 995 + b"\r\n"
+    fed = [section.feed(line) for _ in range(BOUND // len(line) + 1)]
+    assert fed[:-1] == [None] * (len(fed) - 1)
+    assert fed[-1] == (line * len(fed))[:BOUND]
+
+
+@pytest.mark.parametrize("begin", [b"", A])
+def test_a_long_line_without_a_colon_is_no_field(begin: bytes) -> None:
+    section = HeaderSection()
+    assert section.feed(begin + b"x" * 998) is None
+    assert section.feed(b"x") == begin
+
+
+def test_a_long_field_goes_on() -> None:
+    section = HeaderSection()
+    assert section.feed(b"A: ") is None
+    for _ in range(100):
+        assert section.feed(b"x" * 1000) is None
+    assert section.feed(b"\r\n\r\n") == b"A: " + b"x" * 100_000 + b"\r\n"

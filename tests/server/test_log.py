@@ -1,0 +1,73 @@
+"""The bound on what an attacker can have written into the log."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from trio_smtp.server import log as module
+from trio_smtp.server.log import ACCEPTED, LogLimit
+
+
+class Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage() + (" with traceback" if record.exc_info else ""))
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What comes out of the log, three lines of a kind and two tracebacks a second."""
+    handler = Lines()
+    monkeypatch.setattr(module.log, "filters", [LogLimit(3, 2)])
+    monkeypatch.setattr(module.log, "handlers", [handler])
+    monkeypatch.setattr(module.log, "level", logging.INFO)
+    return handler.lines
+
+
+def say(second: float, text: str, *arguments: object, traceback: bool = False) -> None:
+    exc_info = (RuntimeError, RuntimeError("x"), None) if traceback else None
+    record = module.log.makeRecord(module.log.name, logging.INFO, __file__, 1, text, arguments, exc_info)
+    record.created = second
+    module.log.handle(record)
+
+
+def test_lines_of_one_kind_are_counted_by_the_second(lines: list[str]) -> None:
+    for number in range(10):
+        say(100.1, "refused %d", number)
+    say(100.9, "lost %d", 1)
+    say(101.0, "refused %d", 11)
+    assert lines[:4] == ["refused 0", "refused 1", "refused 2", "lost 1"]
+    assert lines[4:] == ["too much to log: 7 lines were left out", "refused 11"]
+
+
+def test_accepted_mail_is_never_left_out(lines: list[str]) -> None:
+    for number in range(10):
+        say(100, ACCEPTED, number, "a@b", "<c@d>", 5, "local", "250")
+    assert len(lines) == 10
+
+
+def test_what_has_too_many_tracebacks_comes_without(lines: list[str]) -> None:
+    for kind in "abc":
+        say(100, kind, traceback=True)
+    assert lines == ["a with traceback", "b with traceback", "c"]
+
+
+def test_a_clock_that_goes_back_does_no_harm(lines: list[str]) -> None:
+    for second in (100, 99, 98):
+        for _ in range(3):
+            say(second, "x")
+    assert lines == ["x"] * 9
+
+
+def test_every_part_of_the_server_has_the_limit() -> None:
+    """The fixture of these tests takes it away; what is asked here is a process of its own."""
+    code = "import logging, trio_smtp.server; print(*map(type, logging.getLogger('trio_smtp').filters))"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == f"{LogLimit!r}"

@@ -1,0 +1,367 @@
+"""Policies in a session: when they are asked, what their refusals do, and what is counted."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from tests.server.tools import CONTENT, DATA, HELLO, MAIL, RCPT, TRANSACTION, Recorder, begin, connected, deliver, take
+from trio_smtp.handler import Body, Handler, Mail, Refuse, Session
+from trio_smtp.policy import Content, Policy
+from trio_smtp.policy.base import HOOKS
+from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
+from trio_smtp.server import open_server
+from trio_smtp.server.policies import PolicyHooks, resolve_policies
+from trio_smtp.testing.client import open_session
+
+PLAIN = b"AUTH PLAIN " + base64.b64encode(b"\0ann\0secret") + b"\r\n"
+
+
+class Noting(Policy):
+    """Notes each call, and refuses where it is told to."""
+
+    def __init__(self, refuse: str = "", reply: tuple[int, str] = (450, "No")) -> None:
+        self.calls: list[str] = []
+        self._refuse = refuse
+        self._reply = reply
+
+    def _note(self, hook: str, what: object = "") -> None:
+        self.calls.append(f"{hook} {what}".rstrip())
+        if hook == self._refuse:
+            raise Refuse(*self._reply)
+
+    async def connect(self, session: Session) -> None:
+        self._note("connect", session.peer.host)
+
+    async def hello(self, session: Session, event: Hello) -> None:
+        self._note("hello", event.domain)
+
+    async def login(self, session: Session, username: str) -> None:
+        self._note("login", username)
+
+    async def login_failed(self, session: Session, username: str) -> None:
+        self._note("login_failed", username)
+
+    async def mail(self, session: Session, event: MailFrom) -> None:
+        self._note("mail", event.sender)
+
+    async def rcpt(self, session: Session, event: RcptTo) -> None:
+        self._note("rcpt", event.recipient)
+
+    async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
+        self._note("header", header)
+
+    async def content(self, session: Session, envelope: Envelope, content: Content) -> None:
+        self._note("content", await content.read())
+
+    async def fault(self, session: Session, errors: float, junk: float) -> None:
+        self._note("fault", f"{errors:.2f} {junk:.2f}")
+
+
+async def nobody(username: str, password: str) -> str | None:
+    return None
+
+
+@asynccontextmanager
+async def serving(handler: Any, *policy: Policy, **options: Any) -> Any:
+    """A server on TCP and a client that is connected to it."""
+    async with open_server(handler, policy=policy, **options) as server, connected(server) as client:
+        yield server, client
+
+
+async def test_policies_are_asked_before_the_handler_in_their_order() -> None:
+    calls: list[str] = []
+
+    class Asked(Noting):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self._name = name
+
+        def _note(self, hook: str, what: object = "") -> None:
+            calls.append(f"{self._name} {hook}")
+
+    class Told(Recorder):
+        async def rcpt(self, event: RcptTo) -> None:
+            calls.append("handler rcpt")
+
+        async def connect(self) -> None:
+            calls.append("handler connect")
+
+    async with serving(Told().factory, Asked("first"), Asked("second")) as (_, client):
+        await begin(client)
+        await deliver(client)
+    assert [call for call in calls if call.startswith(("first", "second"))] == [
+        "first connect",
+        "second connect",
+        "first hello",
+        "second hello",
+        "first fault",
+        "second fault",
+        "first mail",
+        "second mail",
+        "first rcpt",
+        "second rcpt",
+        "first header",
+        "second header",
+        "first content",
+        "second content",
+    ]
+    assert calls.index("handler connect") > calls.index("second connect")
+    assert calls.index("handler rcpt") > calls.index("second rcpt")
+
+
+async def test_what_a_policy_is_told() -> None:
+    policy = Noting()
+    options = {"authenticator": nobody, "config": Config(auth_requires_tls=False)}
+    async with serving(take, policy, **options) as (_, client):
+        await begin(client)
+        await client.send(PLAIN)
+        await client.expect("535")
+        await deliver(client, CONTENT)
+    assert policy.calls == [
+        "connect 127.0.0.1",
+        "hello client.example",
+        "fault 0.00 0.01",
+        "login ann",
+        "login_failed ann",
+        "fault 0.05 0.01",
+        "mail ann@example.com",
+        "rcpt bob@example.com",
+        "header b'Subject: hello\\r\\n'",
+        f"content {CONTENT!r}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hook", "sent", "answers"),
+    [
+        ("connect", b"", ["450"]),
+        ("hello", HELLO, ["220", "450"]),
+        ("login", HELLO + PLAIN, ["220", "250", "450"]),
+        ("login_failed", HELLO + PLAIN, ["220", "250", "450"]),
+        ("mail", HELLO + MAIL, ["220", "250", "450"]),
+        ("rcpt", HELLO + TRANSACTION, ["220", "250", "250", "450"]),
+        ("header", HELLO + TRANSACTION + DATA, ["220", "250", "250", "250", "354", "450"]),
+        ("content", HELLO + TRANSACTION + DATA, ["220", "250", "250", "250", "354", "450"]),
+    ],
+)
+async def test_a_refusal_is_the_answer_and_is_counted(hook: str, sent: bytes, answers: list[str]) -> None:
+    handler = Recorder()
+    options = {"authenticator": nobody, "config": Config(auth_requires_tls=False)}
+    async with serving(handler.factory, Noting(hook), early_talkers="allow", **options) as (server, client):
+        await client.send(sent)
+        await client.expect(*answers)
+        if hook != "connect":
+            await client.send(b"QUIT\r\n")
+            await client.expect_close("221")
+    assert server.stats.rules == {"Noting": 1}
+    assert server.stats.messages_accepted == 0
+    assert not any(call.startswith("read") for call in handler.calls)
+
+
+@pytest.mark.parametrize("chunking", [False, True])
+@pytest.mark.parametrize("hook", ["header", "content"])
+async def test_after_a_refused_message_the_next_one_is_taken(hook: str, chunking: bool) -> None:
+    """Also when more of it follows: it is swallowed."""
+    content = CONTENT + b"x" * 100_000 + b"\r\n"
+    taken: list[bytes] = []
+
+    async def on_mail(mail: Mail) -> None:
+        taken.append(mail.content)
+
+    class Once(Noting):
+        def _note(self, hook: str, what: object = "") -> None:
+            if hook == self._refuse:
+                self._refuse = ""
+                raise Refuse(550, "Spam", "5.7.1", rule="spam")
+
+    async with serving(on_mail, Once(hook)) as (server, client):
+        await begin(client)
+        for answer in ("550 5.7.1 Spam", "250 2.6.0"):
+            if chunking:
+                await client.send(TRANSACTION + b"BDAT %d LAST\r\n" % len(content) + content)
+                await client.expect("250", "250", answer)
+            else:
+                await client.send(TRANSACTION + b"DATA\r\n" + content + b".\r\n")
+                await client.expect("250", "250", "354", answer)
+    assert taken == [content]
+    assert server.stats.rules == {"spam": 1}
+
+
+async def test_in_lmtp_every_recipient_hears_of_the_refusal() -> None:
+    for hook in ("header", "content"):
+        async with serving(take, Noting(hook), lmtp=True) as (_, client):
+            await client.send(b"LHLO client.example\r\n" + TRANSACTION + RCPT + DATA)
+            await client.expect("220", "250", "250", "250", "250", "354", "450", "450")
+
+
+async def test_a_handler_cannot_answer_in_the_place_of_a_policy() -> None:
+    class Deaf(Handler):
+        async def message(self, envelope: Envelope, body: Body) -> Reply | None:
+            with pytest.raises(Refuse):
+                await body.read()
+            return Reply(250, "Fine", "2.0.0")
+
+    async with serving(Deaf, Noting("header")) as (_, client):
+        await begin(client)
+        await client.send(TRANSACTION + DATA)
+        await client.expect("250", "250", "354", "450")
+
+
+async def test_a_fault_of_a_policy_is_the_servers() -> None:
+    class Broken(Policy):
+        async def rcpt(self, session: Session, event: RcptTo) -> None:
+            raise RuntimeError("secret")
+
+    async with serving(take, Broken()) as (server, client):
+        await begin(client)
+        await client.send(MAIL + RCPT)
+        await client.expect("250", "451 4.3.0 Internal error, reference ")
+    assert server.stats.hook_errors == 1
+
+
+async def test_a_policy_may_close_the_connection() -> None:
+    async with serving(take, Noting("mail", (421, "Go away"))) as (_, client):
+        await begin(client)
+        await client.send(MAIL)
+        await client.expect_close("421")
+
+
+class Marking(Policy):
+    """Puts header fields in front."""
+
+    def __init__(self, *fields: tuple[str, str]) -> None:
+        self._fields = fields
+
+    async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]]:
+        return self._fields
+
+
+class Streaming(Handler):
+    """Reads the body as it comes, or what is left after the first chunk at once."""
+
+    taken: list[bytes]
+    at_once = False
+
+    async def message(self, envelope: Envelope, body: Body) -> None:
+        parts = []
+        async for chunk in body:
+            parts.append(chunk)
+            if self.at_once:
+                parts.append(await body.read())
+                break
+        self.taken.append(b"".join(parts))
+
+
+@pytest.mark.parametrize("at_once", [False, True, None])
+@pytest.mark.parametrize("size", [0, 1_000, 3_000_000])
+async def test_fields_are_put_in_front(size: int, at_once: bool | None) -> None:
+    content = CONTENT + b"x" * size + b"\r\n"
+    taken: list[bytes] = []
+
+    async def on_mail(mail: Mail) -> None:
+        taken.append(mail.content)
+
+    handler = on_mail if at_once is None else type("It", (Streaming,), {"taken": taken, "at_once": at_once})
+    async with serving(handler, Marking(("X-Spam", "no")), Marking(), Marking(("X-Seen", "a b"))) as (_, client):
+        await begin(client)
+        await deliver(client, content)
+    assert taken == [b"X-Spam: no\r\nX-Seen: a b\r\n" + content]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [("X Y", "z"), ("", "z"), ("X:", "z"), ("X", "a\r\nB: c"), ("X", "\u00fc"), ("X", "z" * 1000)],
+)
+async def test_a_field_that_cannot_stand_there_is_a_fault_of_the_policy(field: tuple[str, str]) -> None:
+    async with serving(take, Marking(field)) as (server, client):
+        await begin(client)
+        await client.send(TRANSACTION + DATA)
+        await client.expect("250", "250", "354", "451")
+    assert server.stats.hook_errors == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        (b"", b""),
+        (b"\r\nbody\r\n", b""),
+        (b"A: b\r\n", b"A: b\r\n"),
+        (b"A: b\r\n\r\n", b"A: b\r\n"),
+        (b"A: b\r\nC: d\r\n\r\nbody\r\n\r\n", b"A: b\r\nC: d\r\n"),
+        (b"A: " + b"x" * (2 << 20) + b"\r\n", b"A: " + b"x" * ((1 << 20) - 3)),
+        (b"no header\r\n" + b"x" * 300_000 + b"\r\n", b""),
+    ],
+)
+async def test_the_header_is_seen_whole_however_it_is_cut_up(content: bytes, header: bytes) -> None:
+    step = 1 if len(content) < 100 else 100_000
+    for size in (len(content) or 1, step):
+        seen: list[bytes] = []
+
+        class Looking(Policy):
+            async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
+                seen.append(header)  # noqa: B023 - called within this turn of the loop
+
+        async with serving(take, Looking()) as (_, client):
+            await begin(client)
+            await client.send(TRANSACTION)
+            for start in range(0, len(content), size):
+                piece = content[start : start + size]
+                await client.send(b"BDAT %d\r\n" % len(piece) + piece)
+            await client.send(b"BDAT 0 LAST\r\n")
+            await client.expect("250", "250", *["250 2.0.0"] * -(-len(content) // size), "250 2.6.0")
+        assert seen == [header]
+
+
+async def test_the_fault_hook_delays_the_answer(autojump_clock: trio.testing.MockClock) -> None:
+    class Slow(Policy):
+        async def fault(self, session: Session, errors: float, junk: float) -> None:
+            await trio.sleep(10)
+
+    async with open_session(take, policy=Slow(), config=Config(limits=Limits(errors=5))) as client:
+        await client.expect("220")
+        before = trio.current_time()
+        await client.send(b"WHAT\r\n")
+        await client.expect("500")
+        assert trio.current_time() - before == pytest.approx(10)
+        await client.send(b"EHLO client.example\r\n" + TRANSACTION)
+        await client.expect("250", "250", "250")
+        before = trio.current_time()
+        await client.send(DATA)
+        await client.expect("354", "250")
+        assert trio.current_time() == before
+
+
+async def test_budgets_and_timeouts_are_counted_by_their_names(autojump_clock: trio.testing.MockClock) -> None:
+    stats = []
+    for lines, rule in (
+        (b"WHAT\r\n" * 20, "errors"),
+        (b"NOOP\r\n" * 100, "junk-commands"),
+        (b"GET / HTTP/1.1\r\n", "not-smtp"),
+    ):
+        async with open_server(take, policy=()) as server, connected(server) as client:
+            await client.expect("220")
+            await client.send(lines)
+            await client.rest()
+        stats.append((rule, dict(server.stats.rules)))
+    assert stats == [(rule, {rule: 1}) for rule, _ in stats]
+
+
+def test_every_hook_has_its_place() -> None:
+    hooks = resolve_policies([Noting(), Policy()])
+    assert {name for name in HOOKS if getattr(hooks, name)} == {*HOOKS}
+    assert all(len(getattr(hooks, name)) == 1 for name in HOOKS)
+    assert resolve_policies(()) == PolicyHooks()
+    assert resolve_policies(None).header
+
+
+@pytest.mark.parametrize("policy", [[object()], [Policy], 5])
+async def test_what_is_no_policy(policy: Any) -> None:
+    with pytest.raises(TypeError):
+        async with open_server(take, policy=policy):
+            raise AssertionError

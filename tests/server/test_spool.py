@@ -1,0 +1,113 @@
+"""Messages that are kept whole: what they take of memory, when they go to the disk, and that nothing stays."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import pytest
+
+from tests.server.tools import TRANSACTION, begin, connected, deliver
+from trio_smtp.handler import Mail, Refuse
+from trio_smtp.server import open_server
+from trio_smtp.server.spool import MessageMemory, Spool
+
+
+async def filled(memory: MessageMemory, *chunks: bytes) -> Spool:
+    spool = Spool(memory)
+    for chunk in chunks:
+        await spool.write(chunk)
+    return spool
+
+
+async def pieces(spool: Spool) -> bytes:
+    return b"".join([chunk async for chunk in spool])
+
+
+@pytest.mark.parametrize("octets", [1 << 30, 10])
+@pytest.mark.parametrize("chunks", [[], [b""], [b"abc"], [b"abc", b"defghij" * 10, b"k"], [b"x" * 3_000_000, b"y"]])
+async def test_it_gives_back_what_was_written(chunks: list[bytes], octets: int) -> None:
+    """In memory, or with so little of it that all goes to the disk."""
+    memory, content = MessageMemory(octets), b"".join(chunks)
+    spool = await filled(memory, *chunks)
+    assert spool.size == len(content)
+    for _ in range(2):
+        assert await pieces(spool) == content
+        assert await spool.read(2) == content[:2]
+        assert await spool.read() == content
+    assert await spool.read_from(len(content)) == b""
+    await spool.aclose()
+    assert (memory.coming, memory.whole) == (0, 0)
+
+
+async def test_what_comes_in_leaves_half_of_the_memory_for_what_has_come_in() -> None:
+    memory = MessageMemory(1000)
+    slow = [await filled(memory, b"x" * 300) for _ in range(3)]
+    assert memory.coming == 300, "one in memory, for which there was room, two on the disk"
+    assert await slow[2].read() == b"x" * 300
+    assert memory.whole == 300
+    with pytest.raises(Refuse) as raised:
+        await slow[1].read()
+    assert raised.value.reply.code == 452
+    assert raised.value.rule == "message-memory"
+    await slow[2].aclose()
+    assert await slow[1].read() == b"x" * 300
+    for spool in slow:
+        await spool.aclose()
+    assert (memory.coming, memory.whole) == (0, 0)
+
+
+async def test_one_message_is_let_in_whatever_its_size() -> None:
+    memory = MessageMemory(10)
+    spool = await filled(memory, b"x" * 1000)
+    assert await spool.read() == b"x" * 1000
+    await spool.aclose()
+
+
+async def test_many_small_chunks_take_no_more_memory_than_their_octets() -> None:
+    spool = await filled(MessageMemory(1 << 20), *[b"x"] * 20_000)
+    assert len(spool._chunks) < 5_000
+    assert await spool.read() == b"x" * 20_000
+    await spool.aclose()
+
+
+async def test_a_full_disk_is_a_452(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def full() -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+
+    async def on_mail(mail: Mail) -> None:
+        raise AssertionError("it cannot be read")
+
+    async with open_server(on_mail, message_memory=100) as server, connected(server) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n" + b"x" * 1000 + b"\r\n.\r\n")
+        await client.expect("250", "250", "354", "452 4.3.1")
+    assert server.stats.rules == {"message-memory": 1}
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "no room to keep a large message: [Errno 28] No space left on device"
+    ]
+
+
+async def test_a_server_leaves_nothing_behind(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that was taken, one that was refused by its handler, and one whose client went away."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    content = b"x" * 2_000_000 + b"\r\n"
+    sizes: list[int] = []
+
+    async def on_mail(mail: Mail) -> None:
+        sizes.append(len(mail.content))
+        if len(sizes) == 2:
+            raise Refuse(550, "No")
+
+    async with open_server(on_mail, message_memory=1000) as server:
+        async with connected(server) as client:
+            await begin(client)
+            await deliver(client, content)
+            assert (await client.send_mail("ann@example.com", ["bob@example.com"], content)).code == 550
+            await client.send(TRANSACTION + b"DATA\r\n" + content)
+        memory = server._settings.memory
+    assert sizes == [len(content)] * 2
+    assert (memory.coming, memory.whole) == (0, 0)
+    assert list(tmp_path.iterdir()) == []
