@@ -15,6 +15,7 @@ from trio_smtp.handler import Peer
 from trio_smtp.protocol import Config
 from trio_smtp.server.listening import LOOPBACK, bind_sockets
 from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
+from trio_smtp.server.proxy import Network, parse_networks
 from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS, Server
 from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import AnyHandler, Settings, resolve_handler
@@ -39,6 +40,9 @@ class SessionOptions(TypedDict, total=False):
     """Speak LMTP (RFC 2033)."""
     authenticator: AnyAuthenticator | None
     """Offer AUTH, with the mechanisms that it can check, inside TLS only unless `Config.auth_requires_tls` is false."""
+    proxy_networks: Sequence[str | Network]
+    """Take connections from proxies in these networks alone, each with the client's address in a header of the PROXY
+    protocol, version 1 or 2; from others, or without the header, none. Empty: there is no proxy."""
     early_talkers: Literal["refuse", "allow"]
     """What happens to a client that talks before the greeting (RFC 5321 §4.3.1): 554, or nothing."""
     on_error: Literal["reply", "raise"]
@@ -198,6 +202,7 @@ def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str
         ssl_context=ssl_context,
         implicit_tls=options.get("implicit_tls", False),
         authenticator=resolve_authenticator(options.get("authenticator")),
+        proxy_networks=parse_networks(options.get("proxy_networks", ())),
         early_talkers=options.get("early_talkers", "refuse"),
         on_error=options.get("on_error", "reply"),
     )

@@ -52,6 +52,7 @@ from trio_smtp.sasl import Challenge
 from trio_smtp.server.body import Incoming
 from trio_smtp.server.channel_binding import end_point_of
 from trio_smtp.server.login import LoginExchange, offered_mechanisms
+from trio_smtp.server.proxy import ProxyError, receive_peer
 from trio_smtp.server.settings import Settings
 from trio_smtp.server.tls import shake_hands
 from trio_smtp.server.transport import StreamTransport, Transport
@@ -86,9 +87,16 @@ class ServerSession:
         settings: what the server was started with.
         transport: the connection.
         peer: its other end.
+        admit: whether a client that a proxy announces may have one more connection.
     """
 
-    def __init__(self, settings: Settings, transport: Transport, peer: Peer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transport: Transport,
+        peer: Peer,
+        admit: Callable[[ServerSession, Peer], bool] = lambda _session, _peer: True,
+    ) -> None:
         config = settings.config
         self.settings: Final = settings
         self.connection: Final = SMTPConnection(
@@ -99,6 +107,7 @@ class ServerSession:
         )
         self._info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
         self._transport = transport
+        self._admit = admit
         self._scope = trio.CancelScope(shield=True)
         self._phase = _Phase.PEER
         self._clock_of_command = False  # whether the deadline is that of the next command
@@ -181,8 +190,10 @@ class ServerSession:
                 await self.dispatch(event)
 
     async def _begin(self) -> bool:
-        """TLS, the handler, the greeting."""
+        """Who it is, TLS, the handler, the greeting."""
         settings = self.settings
+        if settings.proxy_networks and not await self._learn_peer():
+            return False
         if settings.implicit_tls and not await self._start_tls():
             return False
         self._handler = settings.make_handler()
@@ -190,6 +201,28 @@ class ServerSession:
         self._hooks = self._handler.overrides
         self._unheard = frozenset(kind for kind, hook in _EVENT_HOOKS.items() if hook not in self._hooks)
         await self._greet()
+        return True
+
+    async def _learn_peer(self) -> bool:
+        """Let the proxy say whose connection this is; whether it is served. To others nothing is said at all."""
+        settings, proxy = self.settings, self._info.peer
+        self._lost = True
+        self._idle = True  # nothing is begun yet that a drain would wait for
+        try:
+            peer = await receive_peer(self._transport, proxy, settings.proxy_networks, settings.timeouts.handshake)
+        except (ProxyError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            reason = "too slow" if isinstance(error, trio.TooSlowError) else str(error)
+            log.info("%s refused peer=%s: PROXY protocol: %s", self._info.id, proxy, escape(reason))
+            return False
+        finally:
+            self._idle = False
+        self._lost = False
+        if peer is not None:
+            self._info.peer = peer
+            if not self._admit(self, peer):
+                self._lost = settings.implicit_tls  # in clear nothing is said there
+                self.connection.greet(replies.TOO_MANY_CONNECTIONS)
+                return False
         return True
 
     async def _greet(self) -> None:

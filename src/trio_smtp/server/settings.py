@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, TypeGuard
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
 from trio_smtp.server.login import Authenticator
+from trio_smtp.server.proxy import Network
 from trio_smtp.server.timeouts import Timeouts
 
 __all__ = ["AnyHandler", "Settings", "Stats", "resolve_handler"]
@@ -45,6 +46,7 @@ class Settings:
     ssl_context: ssl.SSLContext | None = None
     implicit_tls: bool = False
     authenticator: Authenticator | None = None
+    proxy_networks: Sequence[Network] = ()
     early_talkers: Literal["refuse", "allow"] = "refuse"
     on_error: Literal["reply", "raise"] = "reply"
     stats: Stats = field(default_factory=Stats)
