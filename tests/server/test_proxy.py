@@ -83,6 +83,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "TCP5": (b"PROXY TCP5 192.0.2.1 10.0.0.1 50000 25\r\n", "malformed"),
     "UDP4": (b"PROXY UDP4 192.0.2.1 10.0.0.1 50000 25\r\n", "malformed"),
     "unknown in lower case": (b"PROXY unknown\r\n", "malformed"),
+    "line too short": (b"PROXY UNKNW\r\n", "malformed"),
     "UNKNOWN and more": (b"PROXY UNKNOWNS\r\n", "malformed"),
     "no ports": (b"PROXY TCP4 192.0.2.1 10.0.0.1\r\n", "malformed"),
     "one port": (b"PROXY TCP4 192.0.2.1 10.0.0.1 50000\r\n", "malformed"),

@@ -63,9 +63,11 @@ def missing(header: bytes) -> int:
     """
     if not any(begin.startswith(header[: len(begin)]) for begin in (_SIGNATURE, _LINE_BEGIN)):
         raise ProxyError("no header")
-    if len(header) < _SHORTEST_LINE:
-        return _SHORTEST_LINE - len(header)
-    return _missing_of_line(header) if header.startswith(_LINE_BEGIN) else _missing_of_binary(header)
+    if header.startswith(_LINE_BEGIN):
+        return _missing_of_line(header)
+    if header.startswith(_SIGNATURE):
+        return _missing_of_binary(header)
+    return _SHORTEST_LINE - len(header)
 
 
 def _missing_of_line(header: bytes) -> int:
@@ -77,6 +79,7 @@ def _missing_of_line(header: bytes) -> int:
         size = 2 * max(0, 5 - header.count(b" ")) + 2  # a space and an octet for each field, and CRLF
     else:
         size = 2
+    size = max(size, _SHORTEST_LINE - len(header))
     if len(header) + size > _LONGEST_LINE:
         raise ProxyError(f"the line is longer than {_LONGEST_LINE} octets")
     return size
