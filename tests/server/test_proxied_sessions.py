@@ -360,6 +360,16 @@ async def test_a_drain_does_not_wait_for_a_header(autojump_clock: MockClock) -> 
         await client.expect_close()
 
 
+async def test_a_drain_that_comes_before_everything(autojump_clock: MockClock) -> None:
+    settings = Settings(Handler, proxy_networks=parse_networks(["10.0.0.0/8"]))
+    ours, theirs = memory_stream_pair()
+    session = ServerSession(settings, StreamTransport(theirs), PROXY)
+    session.drain()
+    await session.run()
+    assert await ours.receive_some() == b""
+    assert trio.current_time() == 0
+
+
 async def test_an_abort_says_nothing_before_the_header() -> None:
     async with trio.open_nursery() as nursery:
         server = await nursery.start(partial(serve_sockets, take, [listening()], proxy_networks=LOOPBACK))

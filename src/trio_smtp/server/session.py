@@ -207,6 +207,8 @@ class ServerSession:
         """Let the proxy say whose connection this is; whether it is served. To others nothing is said at all."""
         settings, proxy = self.settings, self._info.peer
         self._lost = True
+        if self._stopping:
+            return False
         self._idle = True  # nothing is begun yet that a drain would wait for
         try:
             peer = await receive_peer(self._transport, proxy, settings.proxy_networks, settings.timeouts.handshake)
