@@ -99,7 +99,7 @@ class Session:
 
     Args:
         id: unique in this process and in every log line of the session.
-        peer: the other end.
+        peer: the other end; behind a proxy, the client that the proxy announces.
         hostname: our own name.
         lmtp: whether LMTP is spoken.
     """

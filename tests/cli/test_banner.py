@@ -48,3 +48,15 @@ def test_names_do_nothing_to_the_terminal_or_the_shell() -> None:
     lines = list(banner([], StoreURL("json", Path("/\x07")), [account]))
     assert all(line.isprintable() for line in lines)
     assert r"""    trio-smtp mail list '\u202e'"'"'; rm *' --store 'json:/\x07'""" in lines
+
+
+def test_nobody_is_told_to_send_where_a_proxy_is_awaited() -> None:
+    accounts = [Account("a", addresses=("a@b",))]
+    urls = ("smtp://x:0?proxy=10.0.0.0/8,::1/128", "smtp://x:0")
+    with Bound("127.0.0.1", 25) as behind, Bound("127.0.0.1", 26) as open_to_all:
+        listeners = [(parse_listen(url), [sock]) for url, sock in zip(urls, (behind, open_to_all), strict=True)]
+        lines = list(banner(listeners, DEFAULT_STORE, accounts))
+        only_behind = list(banner(listeners[:1], DEFAULT_STORE, accounts))
+    assert lines[1] == "    smtp://127.0.0.1:25?proxy=10.0.0.0/8,::1/128"
+    assert "    trio-smtp send --to a@b --server 127.0.0.1:26" in lines
+    assert not any("trio-smtp send" in line for line in only_behind)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,22 @@ def test_unix_socket() -> None:
     assert spec.where == Path("/run/lmtp.sock")
     assert (spec.scheme.tls, spec.scheme.login, spec.scheme.lmtp) == ("never", False, True)
     assert str(spec) == "lmtp+unix:///run/lmtp.sock"
+
+
+@pytest.mark.parametrize(
+    ("query", "networks"),
+    [
+        ("", []),
+        ("?proxy=10.0.0.0/8", ["10.0.0.0/8"]),
+        ("?proxy=192.0.2.1/32,2001:db8::/32", ["192.0.2.1/32", "2001:db8::/32"]),
+    ],
+)
+def test_proxies(query: str, networks: list[str]) -> None:
+    spec = parse_listen(f"smtp://0.0.0.0:25{query}")
+    assert spec.where == Endpoint("0.0.0.0", 25)
+    assert spec.proxies == tuple(map(ip_network, networks))
+    assert str(spec) == f"smtp://0.0.0.0:25{query}"
+
+
+def test_one_address_is_a_network() -> None:
+    assert parse_listen("smtp://0.0.0.0:25?proxy=192.0.2.1").proxies == (ip_network("192.0.2.1/32"),)

@@ -66,7 +66,7 @@ class Serving:
     @property
     def endpoints(self) -> list[tuple[str, int]]:
         """Where it listens on IPv4, in the order of the flags."""
-        urls = (line.partition("://")[2] for line in self.banner)
+        urls = (line.partition("://")[2].partition("?")[0] for line in self.banner)
         return [("127.0.0.1", int(url.removeprefix("127.0.0.1:"))) for url in urls if url.startswith("127.0.0.1:")]
 
     @property

@@ -266,6 +266,7 @@ MSMTP = Need("msmtp", "msmtp")
 NODEMAILER = Need("node", "nodemailer (npm; NODE_PATH)", ("-e", "require.resolve('nodemailer')"))
 SMTP_SOURCE = Need("smtp-source", "postfix")
 OPENSSL = Need("openssl", "openssl")
+HAPROXY = Need("haproxy", "haproxy")
 
 CLIENTS = [
     Client("smtplib", send_smtplib, transmitted=with_final_crlf),

@@ -28,7 +28,7 @@ def banner(listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Ac
     yield f"trio-smtp {__version__} takes mail at"
     for spec, sockets in listeners:
         for sock in sockets:
-            yield f"    {spec.scheme.name}://{escape(str(_where(sock)))}"
+            yield f"    {spec.scheme.name}://{escape(str(_where(sock)))}{spec.query}"
     if accounts:
         yield f"Mail for these accounts is {_kept(store)}:"
         for account in accounts[:_NAMED]:
@@ -58,7 +58,9 @@ def _hints(listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Ac
         if store.kind == "json":
             yield ["account", "add", "demo", "--address", "demo@example.com", *same_store]
         return
-    open_to_all = next((sockets[0] for spec, sockets in listeners if spec.scheme.name == "smtp"), None)
+    open_to_all = next(
+        (sockets[0] for spec, sockets in listeners if spec.scheme.name == "smtp" and not spec.proxies), None
+    )
     if open_to_all is not None:
         yield ["send", "--to", first.addresses[0], "--server", str(_where(open_to_all, reachable=True))]
     if store.kind == "json":

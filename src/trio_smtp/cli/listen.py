@@ -7,12 +7,16 @@
 | ``submission``       | STARTTLS                          | required, inside TLS only |
 | ``submissions``      | implicit                          | required                  |
 | ``lmtp, lmtp+unix``  | none                              | none                      |
+
+A listener's own option follows as a query: ``?proxy=10.0.0.0/8,2001:db8::/32`` takes connections from the proxies in
+these networks alone, with a header of the PROXY protocol.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final, Literal
 
@@ -50,13 +54,19 @@ class ListenSpec:
 
     scheme: Scheme
     where: Endpoint | Path
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.scheme.name}://{self.where}"
+        return f"{self.scheme.name}://{self.where}{self.query}"
+
+    @property
+    def query(self) -> str:
+        """The option of the listener as it is written in a URL; ``""`` without one."""
+        return f"?proxy={','.join(map(str, self.proxies))}" if self.proxies else ""
 
 
 def parse_listen(url: str) -> ListenSpec:
-    """Read a URL such as ``smtp://127.0.0.1:1025`` or ``lmtp+unix:///run/lmtp.sock``.
+    """Read a URL such as ``smtp://127.0.0.1:1025``, ``smtp://[::]:25?proxy=10.0.0.0/8``, ``lmtp+unix:///run/lmtp.sock``.
 
     Raises:
         ArgumentTypeError: with a sentence that says what is wrong.
@@ -66,10 +76,23 @@ def parse_listen(url: str) -> ListenSpec:
     if not separator or scheme is None:
         raise ArgumentTypeError(f"{url!a} is no URL that begins with {', '.join(SCHEMES)} and ://")
     where, question_mark, query = rest.partition("?")
-    if question_mark:
-        raise ArgumentTypeError(f"{url!a} has an unknown option, {query.partition('=')[0]!a}")
+    proxies = _proxies(url, query) if question_mark else ()
     if scheme.name != "lmtp+unix":
-        return ListenSpec(scheme, endpoint(where))
+        return ListenSpec(scheme, endpoint(where), proxies)
+    if proxies:
+        raise ArgumentTypeError(f"{url!a} cannot have proxies: who connects to a Unix socket has no address")
     if not where.startswith("/"):
         raise ArgumentTypeError(f"{url!a} names no absolute path, as lmtp+unix:///run/lmtp.sock does")
     return ListenSpec(scheme, Path(where))
+
+
+def _proxies(url: str, query: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    option, _, networks = query.partition("=")
+    if option != "proxy":
+        raise ArgumentTypeError(f"{url!a} has an unknown option, {option!a}")
+    from trio_smtp.server.proxy import parse_networks  # noqa: PLC0415  # --help need not load the server
+
+    try:
+        return parse_networks(networks.split(","))
+    except ValueError as error:
+        raise ArgumentTypeError(f"{url!a} does not list the networks of proxies: {error}") from error

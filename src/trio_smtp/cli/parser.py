@@ -78,7 +78,8 @@ def _add_serve(commands: _Commands) -> None:
         type=parse_listen,
         metavar="URL",
         what="where to take mail: smtp://HOST:PORT, smtps://, submission:// and submissions:// (both with login), "
-        "lmtp://, lmtp+unix:///PATH; port 0 is any free one; may be given several times "
+        "lmtp://, lmtp+unix:///PATH; port 0 is any free one; with ?proxy=NETWORK,... behind it from the proxies there "
+        "alone, by the PROXY protocol; may be given several times "
         f"(default: {default.listen[0]})",
     )
     add(

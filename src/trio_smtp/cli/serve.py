@@ -24,7 +24,7 @@ import trio
 from trio_smtp._escape import escape
 from trio_smtp.cli.banner import banner
 from trio_smtp.cli.errors import CommandError, UsageError, reason
-from trio_smtp.cli.listen import ListenSpec, Scheme
+from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.output import say
 from trio_smtp.cli.settings import ServeSettings
@@ -69,7 +69,7 @@ async def serve(**flags: Any) -> None:
                     serve_sockets,
                     handler,
                     sockets,
-                    **server_options(spec.scheme, settings, config, ssl_context, authenticator),
+                    **server_options(spec, settings, config, ssl_context, authenticator),
                 )
                 for spec, sockets in listeners
             ]
@@ -98,13 +98,14 @@ async def _drain(servers: Sequence[Server], scope: trio.CancelScope) -> None:
 
 
 def server_options(
-    scheme: Scheme,
+    spec: ListenSpec,
     settings: ServeSettings,
     config: Config,
     ssl_context: ssl.SSLContext | None,
     authenticator: StoreAuthenticator,
 ) -> ServerOptions:
-    """What a listener of this scheme is started with."""
+    """What a listener is started with."""
+    scheme = spec.scheme
     return {
         "config": dataclasses.replace(config, lmtp=scheme.lmtp, auth_required=scheme.login),
         "timeouts": Timeouts(
@@ -115,6 +116,7 @@ def server_options(
         "ssl_context": None if scheme.tls == "never" else ssl_context,
         "implicit_tls": scheme.tls == "implicit",
         "authenticator": authenticator if scheme.login else None,
+        "proxy_networks": spec.proxies,
         "max_connections": settings.max_connections,
         "max_connections_per_peer": settings.max_connections_per_peer,
     }

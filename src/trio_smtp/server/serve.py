@@ -16,6 +16,7 @@ from trio_smtp.protocol import Config
 from trio_smtp.server.listening import LOOPBACK, bind_sockets
 from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
 from trio_smtp.server.policies import AnyPolicy, resolve_policies
+from trio_smtp.server.proxy import Network, parse_networks
 from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS, Server
 from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import DEFAULT_MESSAGE_MEMORY, AnyHandler, Settings, resolve_handler
@@ -46,6 +47,9 @@ class SessionOptions(TypedDict, total=False):
     message_memory: int
     """Octets of the messages that are in memory whole at one time, 256 MiB by default. Larger messages lie on disk
     until they have come in; one for which there is no room then gets 452."""
+    proxy_networks: Sequence[str | Network]
+    """Take connections from proxies in these networks alone, each with the client's address in a header of the PROXY
+    protocol, version 1 or 2; from others, or without the header, none. Empty: there is no proxy."""
     early_talkers: Literal["refuse", "allow"]
     """What happens to a client that talks before the greeting (RFC 5321 §4.3.1): 554, or nothing."""
     on_error: Literal["reply", "raise"]
@@ -207,6 +211,7 @@ def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str
         authenticator=resolve_authenticator(options.get("authenticator")),
         policies=resolve_policies(options.get("policy")),
         memory=MessageMemory(options.get("message_memory", DEFAULT_MESSAGE_MEMORY)),
+        proxy_networks=parse_networks(options.get("proxy_networks", ())),
         early_talkers=options.get("early_talkers", "refuse"),
         on_error=options.get("on_error", "reply"),
     )

@@ -45,7 +45,8 @@ class Server:
         listeners: bound, listening, non-blocking sockets; closed when the server stops.
         max_connections: at one time; more get 421.
         max_connections_per_peer: from one address (IPv6: one /64 network). None stands for a default that does not
-            count loopback addresses; a number holds for everyone. Unix sockets are never counted.
+            count loopback addresses; a number holds for everyone. Unix sockets are never counted, and behind a proxy
+            its clients are, not the proxy itself.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Server:
         )
         self._sessions: dict[ServerSession, trio.lowlevel.Task | None] = {}
         self._per_peer: Counter[str] = Counter()
+        self._counted: dict[ServerSession, str] = {}  # as whose connection
         self._accepting = trio.CancelScope()
         self._session_ended = trio.Event()
         self._finished = trio.Event()
@@ -175,16 +177,32 @@ class Server:
         except OSError:  # gone again
             sock.close()
             return
-        key = self._peer_key(peer)
-        if len(self._sessions) >= self._max_connections or (key and self._per_peer[key] >= self._per_peer_limit):
+        key = "" if self._settings.proxy_networks else self._peer_key(peer)
+        if len(self._sessions) >= self._max_connections or self._has_enough(key):
             self._turn_away(sock)
             return
         self.stats.connections += 1
-        session = ServerSession(self._settings, SocketTransport(sock), peer)
+        session = ServerSession(self._settings, SocketTransport(sock), peer, self._admit_announced)
         self._sessions[session] = None
+        self._count(session, key)
+        nursery.start_soon(self._serve, session)
+
+    def _admit_announced(self, session: ServerSession, peer: Peer) -> bool:
+        """The same for a client behind a proxy, when the proxy has said who it is."""
+        key = self._peer_key(peer)
+        if self._has_enough(key):
+            self.stats.connections_refused += 1
+            return False
+        self._count(session, key)
+        return True
+
+    def _has_enough(self, key: str) -> bool:
+        return bool(key) and self._per_peer[key] >= self._per_peer_limit
+
+    def _count(self, session: ServerSession, key: str) -> None:
         if key:
             self._per_peer[key] += 1
-        nursery.start_soon(self._serve, session, key)
+            self._counted[session] = key
 
     def _turn_away(self, sock: socket.socket) -> None:
         self.stats.connections_refused += 1
@@ -197,13 +215,13 @@ class Server:
         finally:
             sock.close()
 
-    async def _serve(self, session: ServerSession, key: str) -> None:
+    async def _serve(self, session: ServerSession) -> None:
         self._sessions[session] = trio.lowlevel.current_task()
         try:
             await session.run()
         finally:
             del self._sessions[session]
-            if key:
+            if key := self._counted.pop(session, ""):
                 self._per_peer[key] -= 1
                 if not self._per_peer[key]:
                     del self._per_peer[key]

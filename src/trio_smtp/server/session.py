@@ -51,6 +51,7 @@ from trio_smtp.server.channel_binding import end_point_of
 from trio_smtp.server.clock import Clock, Phase
 from trio_smtp.server.log import SessionLog, log
 from trio_smtp.server.login import LoginExchange, offered_mechanisms
+from trio_smtp.server.proxy import ProxyError, receive_peer
 from trio_smtp.server.settings import Settings
 from trio_smtp.server.tls import shake_hands
 from trio_smtp.server.transport import StreamTransport, Transport
@@ -80,9 +81,16 @@ class ServerSession:
         settings: what the server was started with.
         transport: the connection.
         peer: its other end.
+        admit: whether a client that a proxy announces may have one more connection.
     """
 
-    def __init__(self, settings: Settings, transport: Transport, peer: Peer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        transport: Transport,
+        peer: Peer,
+        admit: Callable[[ServerSession, Peer], bool] = lambda _session, _peer: True,
+    ) -> None:
         config = settings.config
         self.settings: Final = settings
         self.connection: Final = SMTPConnection(
@@ -96,6 +104,7 @@ class ServerSession:
         self._transport = transport
         self._clock = Clock(settings.timeouts)
         self._policies = settings.policies
+        self._admit = admit
         self._handler = Handler()  # until the application's own is made
         self._hooks: frozenset[str] = frozenset()
         self._unheard: frozenset[type[object]] = frozenset()  # the events that the handler has no hook for
@@ -174,8 +183,10 @@ class ServerSession:
                 await self.dispatch(event)
 
     async def _begin(self) -> bool:
-        """TLS, the handler, the greeting."""
+        """Who it is, TLS, the handler, the greeting."""
         settings = self.settings
+        if settings.proxy_networks and not await self._learn_peer():
+            return False
         if settings.implicit_tls and not await self._start_tls():
             return False
         self._handler = settings.make_handler()
@@ -185,6 +196,31 @@ class ServerSession:
             kind for kind, hook in _EVENT_HOOKS.items() if hook not in self._hooks and not getattr(self._policies, hook)
         )
         await self._greet()
+        return True
+
+    async def _learn_peer(self) -> bool:
+        """Let the proxy say whose connection this is; whether it is served. To others nothing is said at all."""
+        settings, proxy = self.settings, self._info.peer
+        self._lost = True
+        if self._stopping:
+            return False
+        self._idle = True  # nothing is begun yet that a drain would wait for
+        try:
+            peer = await receive_peer(self._transport, proxy, settings.proxy_networks, settings.timeouts.handshake)
+        except (ProxyError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            self._log.strike("proxy-header")
+            reason = "too slow" if isinstance(error, trio.TooSlowError) else str(error)
+            log.info("%s refused peer=%s: PROXY protocol: %s", self._info.id, proxy, escape(reason))
+            return False
+        finally:
+            self._idle = False
+        self._lost = False
+        if peer is not None:
+            self._info.peer = peer
+            if not self._admit(self, peer):
+                self._lost = settings.implicit_tls  # in clear nothing is said there
+                self.connection.greet(replies.TOO_MANY_CONNECTIONS)
+                return False
         return True
 
     async def _greet(self) -> None:

@@ -13,6 +13,7 @@ from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
 from trio_smtp.server.login import Authenticator
 from trio_smtp.server.policies import PolicyHooks
+from trio_smtp.server.proxy import Network
 from trio_smtp.server.spool import MessageMemory
 from trio_smtp.server.stats import Stats
 from trio_smtp.server.timeouts import Timeouts
@@ -38,6 +39,7 @@ class Settings:
     authenticator: Authenticator | None = None
     policies: PolicyHooks = field(default_factory=PolicyHooks)
     memory: MessageMemory = field(default_factory=lambda: MessageMemory(DEFAULT_MESSAGE_MEMORY))
+    proxy_networks: Sequence[Network] = ()
     early_talkers: Literal["refuse", "allow"] = "refuse"
     on_error: Literal["reply", "raise"] = "reply"
     stats: Stats = field(default_factory=Stats)

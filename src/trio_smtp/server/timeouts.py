@@ -12,7 +12,7 @@ class Timeouts:
     """Deadlines, in seconds. The peer hears 421 when one of its own expires, in the middle of a message too.
 
     Args:
-        handshake: for a TLS handshake.
+        handshake: for the header of the PROXY protocol, and for a TLS handshake.
         command: for the next complete command or AUTH response, counted from the last one, so that a client that
             drips octets gains nothing (RFC 5321 §4.5.3.2.7: at least 5 minutes).
         data: for the next piece of a message (RFC 5321 §4.5.3.2.5: 3 minutes), and the head start before
