@@ -21,6 +21,7 @@ ROWS = [
     {"trace", "mailbox"},
     {"handler", "policy"},
     {"mailbox_handler", "server"},
+    {"submission"},
     {"cli", "testing"},
     {"__init__", "__main__"},
 ]

@@ -69,7 +69,10 @@ def parse_listen(url: str) -> ListenSpec:
     if question_mark:
         raise ArgumentTypeError(f"{url!a} has an unknown option, {query.partition('=')[0]!a}")
     if scheme.name != "lmtp+unix":
-        return ListenSpec(scheme, endpoint(where))
+        host_and_port = endpoint(where)
+        if scheme.lmtp and host_and_port.port == 25:
+            raise ArgumentTypeError(f"{url!a} names the port of SMTP, on which LMTP is forbidden (RFC 2033 section 5)")
+        return ListenSpec(scheme, host_and_port)
     if not where.startswith("/"):
         raise ArgumentTypeError(f"{url!a} names no absolute path, as lmtp+unix:///run/lmtp.sock does")
     return ListenSpec(scheme, Path(where))
