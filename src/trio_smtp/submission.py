@@ -12,12 +12,13 @@ Rules:
 
 from __future__ import annotations
 
-import dataclasses
+import abc
 import email.utils
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, TypeAlias
 
 from trio_smtp.handler import Body, HandlerFactory, Mail
@@ -114,15 +115,19 @@ class SubmissionHandler(MailboxHandler):
         return replies.RELAY_DENIED if self._relay is None else None
 
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
-        completed = _Completed(body, self.session.hostname)
-        others = [recipient for recipient in envelope.recipients if recipient not in self._accounts]
-        if not others:
-            return await super().message(envelope, completed)
-        relayed = _Relayed(completed, lambda content: self._pass_on(envelope, others, content))
-        ours = [recipient for recipient in envelope.recipients if recipient in self._accounts]
-        if ours:
-            return await super().message(dataclasses.replace(envelope, recipients=ours), relayed)
-        await relayed.read()
+        content: Body = _Completed(body, self.session.hostname)
+        ours, others = Envelope(envelope.sender, envelope.params), list[Address]()
+        for recipient, params in zip(envelope.recipients, envelope.recipient_params, strict=True):
+            if recipient in self._accounts:
+                ours.recipients.append(recipient)
+                ours.recipient_params.append(params)
+            else:
+                others.append(recipient)
+        if others:
+            content = _Relayed(content, partial(self._pass_on, envelope, others))
+        if ours.recipients:
+            return await super().message(ours, content)
+        await content.read()
         return None
 
     async def _may_send(self, identity: str, sender: Address | None) -> bool:
@@ -146,16 +151,29 @@ class SubmissionHandler(MailboxHandler):
 # Bodies -------------------------------------------------------------------------------------------------------------
 
 
-class _Completed:
-    """A body with the fields that were missing in front."""
+class _Changed(abc.ABC):
+    """A body that is made of another one."""
 
-    def __init__(self, body: Body, hostname: str) -> None:
+    def __init__(self, body: Body) -> None:
         self._chunks = aiter(body)
-        self._hostname = hostname
-        self._scan: HeaderScan | None = HeaderScan()  # until the header has been seen
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
+
+    @abc.abstractmethod
+    async def __anext__(self) -> bytes: ...
+
+    async def read(self) -> bytes:
+        return b"".join([chunk async for chunk in self])
+
+
+class _Completed(_Changed):
+    """With the fields in front that were missing."""
+
+    def __init__(self, body: Body, hostname: str) -> None:
+        super().__init__(body)
+        self._hostname = hostname
+        self._scan: HeaderScan | None = HeaderScan()  # until the header has been seen
 
     async def __anext__(self) -> bytes:
         scan, self._scan = self._scan, None
@@ -169,20 +187,14 @@ class _Completed:
                 scan.feed(chunk)
         return _fields(scan.missing, self._hostname) + scan.content
 
-    async def read(self) -> bytes:
-        return b"".join([chunk async for chunk in self])
 
-
-class _Relayed:
-    """A body that goes to the relay as a whole once it is complete, before its reader learns that it is."""
+class _Relayed(_Changed):
+    """Goes to the relay as a whole once it is complete, before its reader learns that it is."""
 
     def __init__(self, body: Body, relay: Callable[[bytes], Awaitable[None]]) -> None:
-        self._chunks = aiter(body)
+        super().__init__(body)
         self._relay = relay
         self._kept: list[bytes] = []
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
 
     async def __anext__(self) -> bytes:
         chunk = await anext(self._chunks, None)
@@ -191,9 +203,6 @@ class _Relayed:
             raise StopAsyncIteration
         self._kept.append(chunk)
         return chunk
-
-    async def read(self) -> bytes:
-        return b"".join([chunk async for chunk in self])
 
 
 class HeaderScan:

@@ -77,6 +77,7 @@ def test_delivery(kind: str, tmp_path: Path) -> None:
         for content in (EIGHT_BIT, HTML, BIG):
             postfix.send("ann@example.com", ["bob@example.com"], content)
             assert statuses(postfix, 1) == {"bob": "sent: 250 2.6.0 Message accepted"}
+    assert not any(path.stat().st_mode & 0o077 for path in (tmp_path / "mail").rglob("*"))  # whatever the umask
     stored = trio.run(messages, tmp_path)
     assert {name: len(contents) for name, contents in stored.items()} == {"ann": 1, "bob": 4, "full": 0}
     for content, sent in zip(stored["bob"], (DOTTED, EIGHT_BIT, HTML, BIG), strict=True):
