@@ -17,11 +17,12 @@ ROOT = Path(trio_smtp.__file__).parent
 
 # A part of the package may import the parts of the rows above its own, and itself.
 ROWS = [
-    {"protocol", "sasl", "_escape", "_hooks"},
+    {"protocol", "sasl", "_escape", "_hooks", "header_section"},
     {"trace", "mailbox"},
     {"handler"},
     {"policy"},
     {"mailbox_handler", "server"},
+    {"submission"},
     {"cli", "testing"},
     {"__init__", "__main__"},
 ]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import trio
 
 from tests.server.tools import CONTENT, DATA, TRANSACTION, begin, deliver
 from trio_smtp.handler import Refuse
-from trio_smtp.mailbox import MemoryStore
+from trio_smtp.mailbox import MailStore, MemoryStore
+from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.store import INBOX, Delivered, Delivery, StoreError, StoreUnavailable, Target
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.protocol import Config, RcptTo, Reply
@@ -43,7 +45,7 @@ async def bodies(store: MemoryStore, account: str) -> list[bytes]:
     ]
 
 
-async def counts(store: MemoryStore) -> list[int]:
+async def counts(store: MailStore) -> list[int]:
     return [await store.count_messages(account.name, INBOX) for account in await store.list_accounts()]
 
 
@@ -135,6 +137,19 @@ async def test_a_store_without_accounts() -> None:
         for recipient in ("postmaster", "ann@example.com", "postmaster@example.com"):
             assert str(await send(client, recipient)) == UNKNOWN
             assert (await client.command("RSET")).code == 250
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+async def test_nothing_but_rcpt_tells_who_there_is(store: MemoryStore, lmtp: bool) -> None:
+    answers: list[list[str]] = []
+    for name in ("ann", "nobody"):
+        async with open_session(MailboxHandler.factory(store), lmtp=lmtp) as client:
+            await (lhlo(client) if lmtp else begin(client))
+            lines = [f"VRFY {name}", f"VRFY {name}@example.com", f"VRFY <{name}@example.com>", f"EXPN {name}"]
+            lines += [f"HELP {name}", f"MAIL FROM:<{name}@example.com>"]
+            answers.append([str(await client.command(line)) for line in lines])
+    assert answers[0] == answers[1]
+    assert [answer[:9] for answer in answers[0][:4]] == ["252 2.5.2"] * 3 + ["502 5.5.1"]
 
 
 # --- what is stored
@@ -273,6 +288,41 @@ async def test_lmtp_everybody_refuses(store: MemoryStore) -> None:
         )
         await client.expect("452 4.2.2")
     assert await counts(store) == [0, 0, 0]
+
+
+@pytest.fixture(params=["memory", "json"])
+async def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MailStore]:
+    async with MemoryStore() if request.param == "memory" else JSONFileStore(tmp_path) as store:
+        yield store
+
+
+async def test_lmtp_partial_failure(any_store: MailStore) -> None:
+    """What each mailbox says comes in the order of the recipients, twice for who was named twice (RFC 2033 §4.2)."""
+    store = any_store
+    for name in ("ann", "full", "closed", "gone", "bob"):
+        await store.create_account(name, addresses=[f"{name}@example.com"], quota=100 if name == "full" else None)
+    async with open_session(MailboxHandler.factory(store), lmtp=True) as client:
+        await lhlo(client)
+        await client.send(b"MAIL FROM:<sender@example.com>\r\n")
+        names = ["ann", "full", "closed", "nobody", "gone", "full", "bob", "ann", "ann+tag", "gone"]
+        await client.send(b"".join(f"RCPT TO:<{name}@example.com>\r\n".encode() for name in names))
+        await client.expect("250 2.1.0", *("550 5.1.1" if name == "nobody" else "250 2.1.5" for name in names))
+        await client.send(b"DATA\r\n")
+        await client.expect("354")
+        await store.set_read_only("closed", INBOX, True)
+        await store.delete_account("gone")
+        await client.send(CONTENT * 3 + b".\r\n")
+        full, closed, gone = "452 4.2.2", "450 4.2.0", "550 5.1.1"
+        await client.expect("250", full, closed, gone, full, "250", "250", "250", gone)
+        assert (await client.command("NOOP")).code == 250
+    assert {
+        account.name: await store.count_messages(account.name, INBOX) for account in await store.list_accounts()
+    } == {
+        "ann": 1,
+        "full": 0,
+        "closed": 0,
+        "bob": 1,
+    }
 
 
 # --- refusals of the store

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from trio_smtp.server import serve_sockets as serve_sockets
     from trio_smtp.server import serve_stream as serve_stream
     from trio_smtp.server import server_context as server_context
+    from trio_smtp.submission import SubmissionHandler as SubmissionHandler
 
 _HOMES: Final = {
     "trio_smtp.handler": ("Body Handler HandlerFactory Mail MessageAborted Peer Refuse Session TLSInfo"),
@@ -66,6 +67,7 @@ _HOMES: Final = {
         "Authenticator Server Stats StoreAuthenticator Timeouts bind_sockets open_server serve_smtp serve_sockets "
         "serve_stream server_context"
     ),
+    "trio_smtp.submission": "SubmissionHandler",
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from trio_smtp._escape import escape
 from trio_smtp.handler import Body, Handler, HandlerFactory
+from trio_smtp.mailbox.names import address_key
 from trio_smtp.mailbox.store import (
     INBOX,
     Account,
@@ -97,13 +98,17 @@ class MailboxHandler(Handler):
             return account
         if recipient.local_part.lower() != "postmaster":
             return None
+        if not await self._is_ours(recipient.domain):
+            return None
         accounts = await store.list_accounts()
-        if recipient.domain:
-            ours = {address.rpartition("@")[2].lower() for account in accounts for address in account.addresses}
-            if recipient.domain.lower() not in ours:
-                return None
         named = [account for account in accounts if account.name == self._postmaster]
         return next(iter(named or accounts), None)
+
+    async def _is_ours(self, domain: str) -> bool:
+        """Whether an account has an address in this domain; ``""`` stands for the server itself."""
+        accounts = await self._store.list_accounts()
+        ours = (address.rpartition("@")[2] for account in accounts for address in account.addresses)
+        return not domain or address_key(domain) in map(address_key, ours)
 
     def _reply_to(self, result: Delivered | StoreError) -> Reply:
         if isinstance(result, Delivered):

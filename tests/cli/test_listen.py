@@ -20,10 +20,10 @@ SCHEMES = [
 
 @pytest.mark.parametrize(("name", "tls", "login", "lmtp"), SCHEMES)
 def test_scheme(name: str, tls: str, login: bool, lmtp: bool) -> None:
-    spec = parse_listen(f"{name}://[::1]:25")
-    assert spec.where == Endpoint("::1", 25)
+    spec = parse_listen(f"{name}://[::1]:24")
+    assert spec.where == Endpoint("::1", 24)
     assert (spec.scheme.tls, spec.scheme.login, spec.scheme.lmtp) == (tls, login, lmtp)
-    assert str(spec) == f"{name}://[::1]:25"
+    assert str(spec) == f"{name}://[::1]:24"
 
 
 def test_unix_socket() -> None:

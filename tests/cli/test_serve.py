@@ -26,12 +26,18 @@ Run = Callable[..., Result]
 
 FREE = ("--listen", "smtp://127.0.0.1:0")
 DEMO = ("--account", "demo=demo@example.com")
+NO_RELAY = b"5.7.1 The recipient is not ours, and this server does not relay"
 CONTENT = b"Subject: hello\r\n\r\n.dots.\r\n..\r\n"
 
 
-def send(client: smtplib.SMTP, content: bytes = CONTENT, recipients: Sequence[str] = ("demo@example.com",)) -> None:
+def send(
+    client: smtplib.SMTP,
+    content: bytes = CONTENT,
+    recipients: Sequence[str] = ("demo@example.com",),
+    sender: str = "sender@example.com",
+) -> None:
     with client:
-        client.sendmail("sender@example.com", recipients, content)
+        client.sendmail(sender, recipients, content)
 
 
 def stored(run: Run, account: str = "demo") -> list[bytes]:
@@ -213,18 +219,36 @@ def test_what_each_scheme_offers(run: Run, folder: Path, certificates: Path) -> 
             assert client.mail("sender@example.com")[0] == 530
             client.starttls(context=context)
             client.login("demo", "secret")
-            send(client)
+            assert client.mail("sender@example.com")[0] == 550
+            assert client.mail("demo@example.com")[0] == 250
+            assert client.rcpt("demo@elsewhere.example") == (550, NO_RELAY)
+            client.rset()
+            send(client, sender="demo@example.com")
         with smtplib.SMTP_SSL(*submissions, context=context) as client:
             client.ehlo()
             assert client.mail("sender@example.com")[0] == 530
             client.login("demo@example.com", "secret")
-            send(client)
+            send(client, sender="demo@example.com")
         with smtplib.LMTP(*lmtp) as client:
             client.ehlo()
             assert not client.has_extn("starttls")
             assert not client.has_extn("auth")
             send(client)
     assert stored(run) == [CONTENT] * 5
+    for uid, added in enumerate([False, False, True, True, False], 1):
+        header = run("mail", "show", "demo", str(uid), "--raw").out
+        assert (b"\r\nDate: " in header) == (b"\r\nMessage-ID: <" in header) == added
+
+
+def test_any_sender(run: Run, folder: Path, certificates: Path) -> None:
+    account = "account add demo --address demo@example.com --password-stdin"
+    assert run(*account.split(), stdin=b"secret\n").code == 0
+    flags = ["--listen=submissions://127.0.0.1:0", f"--tls-cert={certificates}/both.pem", "--any-sender"]
+    context = ssl.create_default_context(cafile=certificates / "ca.pem")
+    with Serving(*flags, folder=folder) as server, smtplib.SMTP_SSL(*server.endpoints[0], context=context) as client:
+        client.login("demo", "secret")
+        send(client)
+    assert stored(run) == [CONTENT]
 
 
 def test_key_in_the_file_of_the_certificate(folder: Path, certificates: Path) -> None:

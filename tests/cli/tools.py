@@ -37,11 +37,12 @@ class Result(NamedTuple):
 class Serving:
     """`trio-smtp serve` in `folder`, from its banner on."""
 
-    def __init__(self, *flags: str, folder: Path) -> None:
+    def __init__(self, *flags: str, folder: Path, umask: int = -1) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "trio_smtp", "serve", *flags],
             cwd=folder,
+            umask=umask,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -13,7 +13,15 @@ import trio
 from tests.server.tools import Recorder, begin, connected, deliver, hosts, take
 from trio_smtp.handler import Handler, Peer, Session
 from trio_smtp.protocol import Config
-from trio_smtp.server import Server, bind_sockets, open_server, serve_smtp, serve_sockets, serve_stream
+from trio_smtp.server import (
+    Server,
+    SessionOptions,
+    bind_sockets,
+    open_server,
+    serve_smtp,
+    serve_sockets,
+    serve_stream,
+)
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 
@@ -99,6 +107,30 @@ async def test_mistakes_are_found_before_anything_is_bound(
             raise AssertionError
     with pytest.raises(error):
         await serve_sockets(handler, [], **options)
+
+
+@pytest.mark.parametrize("options", [{"lmtp": True}, {"config": Config(lmtp=True)}])
+async def test_lmtp_stays_off_the_port_of_smtp(options: SessionOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def bind(*arguments: object) -> list[socket.socket]:
+        raise NoBinding
+
+    monkeypatch.setattr("trio_smtp.server.serve.bind_sockets", bind)
+    for lmtp, error in ((options, ValueError), (SessionOptions(), NoBinding)):
+        with pytest.raises(error):
+            await serve_smtp(take, 25, **lmtp)
+        with pytest.raises(error):
+            async with open_server(take, 25, **lmtp):
+                raise AssertionError
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+async def test_nor_is_it_spoken_on_a_socket_that_is_bound_to_it(family: socket.AddressFamily) -> None:
+    class Bound(socket.socket):
+        def getsockname(self) -> tuple[str, int]:
+            return "localhost", 25
+
+    with Bound(family) as sock, pytest.raises(ValueError, match="port 25"):
+        await serve_sockets(take, [sock], lmtp=True)
 
 
 async def test_a_stream_has_no_listeners_options() -> None:

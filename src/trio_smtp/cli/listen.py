@@ -78,7 +78,10 @@ def parse_listen(url: str) -> ListenSpec:
     where, question_mark, query = rest.partition("?")
     proxies = _proxies(url, query) if question_mark else ()
     if scheme.name != "lmtp+unix":
-        return ListenSpec(scheme, endpoint(where), proxies)
+        host_and_port = endpoint(where)
+        if scheme.lmtp and host_and_port.port == 25:
+            raise ArgumentTypeError(f"{url!a} names the port of SMTP, on which LMTP is forbidden (RFC 2033 section 5)")
+        return ListenSpec(scheme, host_and_port, proxies)
     if proxies:
         raise ArgumentTypeError(f"{url!a} cannot have proxies: who connects to a Unix socket has no address")
     if not where.startswith("/"):

@@ -103,6 +103,11 @@ def _add_serve(commands: _Commands) -> None:
         metavar="NAME",
         what="the account that gets the postmaster's mail if no address says so (default: the first account)",
     )
+    add(
+        "--any-sender",
+        action="store_true",
+        what="let those who log in send from any address (default: only from those of their account)",
+    )
     add("--hostname", metavar="NAME", what="the name in the greeting (default: that of this machine)")
     add("--tls-cert", type=Path, metavar="FILE", what="the certificate and those that lead to its root, in PEM form")
     add("--tls-key", type=Path, metavar="FILE", what="its key, if it is not in the same file")

@@ -43,6 +43,7 @@ from trio_smtp.server import (
     serve_sockets,
     server_context,
 )
+from trio_smtp.submission import SubmissionHandler
 
 __all__ = ["serve", "server_options"]
 
@@ -62,12 +63,15 @@ async def serve(**flags: Any) -> None:
             with contextlib.suppress(BrokenPipeError):  # mail comes in all the same
                 say("\n".join(banner(listeners, settings.store, accounts)))
                 sys.stdout.flush()
-            handler = MailboxHandler.factory(store, postmaster=settings.postmaster)
+            for_anyone = MailboxHandler.factory(store, postmaster=settings.postmaster)
+            with_login = SubmissionHandler.factory(
+                store, postmaster=settings.postmaster, any_sender=settings.any_sender
+            )
             authenticator = StoreAuthenticator(store)
             servers = [
                 partial(
                     serve_sockets,
-                    handler,
+                    with_login if spec.scheme.login else for_anyone,
                     sockets,
                     **server_options(spec, settings, config, ssl_context, authenticator),
                 )

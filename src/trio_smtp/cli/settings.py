@@ -60,6 +60,7 @@ class ServeSettings:
     hostname: str | None = None
     accounts: Sequence[tuple[str, str]] = ()
     postmaster: str | None = None
+    any_sender: bool = False
     tls_cert: Path | None = None
     tls_key: Path | None = None
     max_message_size: int = 32 << 20
@@ -78,6 +79,8 @@ class ServeSettings:
             raise UsageError("--tls-key has no effect without --tls-cert FILE")
         if self.tls_cert is not None and all(spec.scheme.tls == "never" for spec in self.listen):
             raise UsageError("--tls-cert has no effect, for LMTP goes without TLS; add a listener of another kind")
+        if self.any_sender and not any(spec.scheme.login for spec in self.listen):
+            raise UsageError("--any-sender has no effect without a listener submission:// or submissions://")
         owners: dict[str, str] = {}
         for name, address in self.accounts:
             if owners.setdefault(address.lower(), name) != name:

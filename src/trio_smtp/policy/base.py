@@ -15,7 +15,10 @@ from trio_smtp._hooks import check_hooks
 from trio_smtp.handler import Session
 from trio_smtp.protocol import Envelope, Hello, MailFrom, RcptTo
 
-__all__ = ["HOOKS", "Content", "Policy"]
+__all__ = ["HEADER_BOUND", "HOOKS", "Content", "Policy"]
+
+HEADER_BOUND: Final = 1 << 20
+"""Octets of a header section that policies see."""
 
 
 class Content(Protocol):

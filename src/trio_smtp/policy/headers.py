@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from trio_smtp.handler import Refuse, Session
-from trio_smtp.policy.base import Policy
+from trio_smtp.policy.base import HEADER_BOUND, Policy
 from trio_smtp.protocol import Envelope
 
 __all__ = ["HeaderLimits"]
@@ -27,7 +27,7 @@ class HeaderLimits(Policy):
     """
 
     def __init__(self, *, received: int | None = 50, fields: int | None = 1_000, size: int | None = 128 * 1024) -> None:
-        if size is not None and size > 1 << 20:
+        if size is not None and size > HEADER_BOUND:
             raise ValueError("HeaderLimits.size is at most 1 MiB")
         self._received = received
         self._fields = fields

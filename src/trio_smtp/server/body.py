@@ -8,6 +8,8 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from trio_smtp.handler import MessageAborted, Refuse, Session
+from trio_smtp.header_section import HeaderSection
+from trio_smtp.policy.base import HEADER_BOUND
 from trio_smtp.protocol import (
     NEED_DATA,
     AbortReason,
@@ -19,7 +21,6 @@ from trio_smtp.protocol import (
     SMTPConnection,
     TransactionAborted,
 )
-from trio_smtp.server.header_section import HeaderSection
 from trio_smtp.server.policies import PolicyHooks
 from trio_smtp.server.spool import MessageMemory, Spool
 
@@ -166,7 +167,7 @@ class ScreenedBody:
         self._envelope = envelope
         self._hooks = hooks
         self._memory = memory
-        self._header = HeaderSection() if hooks.header else None  # until it was judged
+        self._header = HeaderSection(HEADER_BOUND) if hooks.header else None  # until it was judged
         self._spool: Spool | None = None  # the message, if it is gathered before the handler has any of it
         self._gathered = False
         self._added = b""  # the fields that policies have put in front of it

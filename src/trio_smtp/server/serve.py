@@ -7,7 +7,7 @@ import dataclasses
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, TypedDict, Unpack
+from typing import Final, Literal, TypedDict, Unpack
 
 import trio
 
@@ -26,6 +26,8 @@ from trio_smtp.server.transport import StreamTransport, peer_of
 
 __all__ = ["SessionOptions", "open_server", "serve_smtp", "serve_sockets", "serve_stream"]
 
+_SMTP_PORT: Final = 25
+
 
 class SessionOptions(TypedDict, total=False):
     """What every way to serve takes by keyword. All are optional."""
@@ -39,7 +41,7 @@ class SessionOptions(TypedDict, total=False):
     implicit_tls: bool
     """Begin with the TLS handshake (RFC 8314 §3) instead of offering STARTTLS."""
     lmtp: bool
-    """Speak LMTP (RFC 2033)."""
+    """Speak LMTP (RFC 2033); not on port 25."""
     authenticator: AnyAuthenticator | None
     """Offer AUTH, with the mechanisms that it can check, inside TLS only unless `Config.auth_requires_tls` is false."""
     policy: AnyPolicy | None
@@ -91,6 +93,7 @@ async def serve_smtp(  # noqa: ASYNC128 - Server.run calls it
         OSError: if the port cannot be had.
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
+    _check_port(settings, port)
     sockets = await bind_sockets(port, host)
     await _server(settings, sockets, options).run(task_status)
 
@@ -115,6 +118,8 @@ async def serve_sockets(  # noqa: ASYNC128 - Server.run calls it
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     for sock in sockets:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            _check_port(settings, sock.getsockname()[1])
         sock.setblocking(False)
     await _server(settings, sockets, options).run(task_status)
 
@@ -139,6 +144,7 @@ async def open_server(
         TypeError, ValueError, OSError: as in `serve_smtp`.
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
+    _check_port(settings, port)
     server = _server(settings, await bind_sockets(port, host), options)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
@@ -215,6 +221,11 @@ def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str
         early_talkers=options.get("early_talkers", "refuse"),
         on_error=options.get("on_error", "reply"),
     )
+
+
+def _check_port(settings: Settings, port: int) -> None:
+    if settings.config.lmtp and port == _SMTP_PORT:
+        raise ValueError("LMTP must not be spoken on port 25, which is that of SMTP (RFC 2033 section 5)")
 
 
 def _server(settings: Settings, sockets: Sequence[socket.socket], options: ServerOptions) -> Server:

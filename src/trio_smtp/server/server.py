@@ -9,7 +9,6 @@ since the system gives out the lowest that is free.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import resource
 import socket
 from collections import Counter
@@ -19,6 +18,7 @@ from typing import Final
 import trio
 
 from trio_smtp.handler import Peer
+from trio_smtp.policy import is_loopback, peer_network
 from trio_smtp.protocol import replies
 from trio_smtp.server.log import log
 from trio_smtp.server.session import ServerSession
@@ -154,7 +154,7 @@ class Server:
                         await self._pause()
                     break  # otherwise the client was faster: ECONNABORTED and the like
                 if sock.fileno() >= self._descriptor_limit:
-                    self._turn_away(sock)
+                    self._turn_away(sock, "open-files")
                     await self._pause()
                     break
                 self._admit(sock, nursery)
@@ -178,8 +178,11 @@ class Server:
             sock.close()
             return
         key = "" if self._settings.proxy_networks else self._peer_key(peer)
-        if len(self._sessions) >= self._max_connections or self._has_enough(key):
-            self._turn_away(sock)
+        if len(self._sessions) >= self._max_connections:
+            self._turn_away(sock, "connections")
+            return
+        if self._has_enough(key):
+            self._turn_away(sock, "connections-per-peer")
             return
         self.stats.connections += 1
         session = ServerSession(self._settings, SocketTransport(sock), peer, self._admit_announced)
@@ -191,7 +194,7 @@ class Server:
         """The same for a client behind a proxy, when the proxy has said who it is."""
         key = self._peer_key(peer)
         if self._has_enough(key):
-            self.stats.connections_refused += 1
+            self._count_refusal("connections-per-peer")
             return False
         self._count(session, key)
         return True
@@ -204,8 +207,12 @@ class Server:
             self._per_peer[key] += 1
             self._counted[session] = key
 
-    def _turn_away(self, sock: socket.socket) -> None:
+    def _count_refusal(self, rule: str) -> None:
         self.stats.connections_refused += 1
+        self.stats.rules[rule] += 1
+
+    def _turn_away(self, sock: socket.socket, rule: str) -> None:
+        self._count_refusal(rule)
         sock.setblocking(False)
         try:
             if not self._settings.implicit_tls:
@@ -230,14 +237,7 @@ class Server:
 
     def _peer_key(self, peer: Peer) -> str:
         """What is counted as one peer; ``""`` for those who are not counted."""
-        if not peer.host:
-            return ""
-        address = ipaddress.ip_address(peer.host.partition("%")[0])
-        if address.is_loopback and not self._count_everyone:
-            return ""
-        if isinstance(address, ipaddress.IPv6Address):
-            return str(ipaddress.IPv6Network((address, 64), strict=False))
-        return str(address)
+        return peer_network(peer.host) if self._count_everyone or not is_loopback(peer.host) else ""
 
 
 def _address(sock: socket.socket) -> tuple[str, int] | str:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_smtp.server.header_section import BOUND, HeaderSection
+from trio_smtp.header_section import HeaderSection
 
+BOUND = 100_500
 A = b"A: b\r\n"
 CASES = {
     "nothing": (b"", b""),
@@ -28,7 +29,7 @@ CASES = {
 
 
 def fed(pieces: list[bytes]) -> bytes:
-    section = HeaderSection()
+    section = HeaderSection(BOUND)
     for piece in pieces:
         if piece and (header := section.feed(piece)) is not None:
             return header
@@ -54,7 +55,7 @@ def test_it_is_the_same_however_it_is_cut_up(content: bytes) -> None:
 
 
 def test_one_that_has_no_end_is_cut_off() -> None:
-    section = HeaderSection()
+    section = HeaderSection(BOUND)
     line = b"A: " + b"b" * 995 + b"\r\n"
     fed = [section.feed(line) for _ in range(BOUND // len(line) + 1)]
     assert fed[:-1] == [None] * (len(fed) - 1)
@@ -63,14 +64,14 @@ def test_one_that_has_no_end_is_cut_off() -> None:
 
 @pytest.mark.parametrize("begin", [b"", A])
 def test_a_long_line_without_a_colon_is_no_field(begin: bytes) -> None:
-    section = HeaderSection()
+    section = HeaderSection(BOUND)
     assert section.feed(begin + b"x" * 998) is None
     assert section.feed(b"x") == begin
 
 
 def test_a_long_field_goes_on() -> None:
-    section = HeaderSection()
+    section = HeaderSection(BOUND)
     assert section.feed(b"A: ") is None
-    for _ in range(100):
+    for _ in range(50):
         assert section.feed(b"x" * 1000) is None
-    assert section.feed(b"\r\n\r\n") == b"A: " + b"x" * 100_000 + b"\r\n"
+    assert section.feed(b"\r\n\r\n") == b"A: " + b"x" * 50_000 + b"\r\n"

@@ -5,47 +5,52 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["BOUND", "HeaderSection"]
+__all__ = ["HeaderSection"]
 
-BOUND: Final = 1 << 20
-"""Octets of a header section that are kept."""
 _LINE_LIMIT: Final = 998  # octets, within which a line that is a field must have its colon: RFC 5322 §2.1.1
 
-# RFC 5322 §2.2: a field is a name of printable characters, a colon and a body, folded or not.
-_LINES: Final = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t])[^\n]*+\n)*+")
-_FIELD: Final = re.compile(rb"[!-9;-~]++[ \t]*+:|[ \t]")
+# RFC 5322 §2.2: a field is a name of printable characters, a colon and a body, folded or not. A line of an mbox file
+# may stand between them, for readers pass over it.
+_LINES: Final = re.compile(rb"(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+\n)*+")
+_FIELD: Final = re.compile(rb"[!-9;-~]++[ \t]*+:|[ \t]|>?From ")
 _NAME: Final = re.compile(rb"[!-9;-~]*+[ \t]*+\Z")
 
 
 class HeaderSection:
     """Collects it: the lines before the first that is neither a field nor the continuation of one (RFC 5322 §2.1).
 
-    That is the empty line as a rule. A message without one, or one that is all body, has what looks like a header.
+    That is the empty line as a rule. A message without one, or one that is all body, has what looks like a header. A
+    lone LF ends a line too, as it does for most readers of mail.
+
+    Args:
+        bound: octets of a header section after which its end is no longer waited for.
     """
 
-    __slots__ = ("_buffer", "_in_field", "_position")
+    __slots__ = ("_bound", "_in_field", "_position", "content")
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
+    def __init__(self, bound: int) -> None:
+        self._bound: Final = bound
+        self.content: Final = bytearray()
+        """All that has been fed."""
         self._position = 0  # what is before it are whole lines of the header
         self._in_field = False  # what is behind it is known to be one more, which has no end yet
 
     def feed(self, chunk: bytes) -> bytes | None:
-        """The header section, cut off at `BOUND`, once all of it has come; None until then.
+        """The header section once all of it has come, None until then; of one of more than `bound` octets so many.
 
         Args:
             chunk: the next octets of the message; ``b""`` at its end.
         """
-        buffer = self._buffer
-        buffer += chunk
-        if chunk and ((self._in_field and b"\n" not in chunk) or self._goes_on()) and len(buffer) < BOUND:
-            return None
-        end = len(buffer) if self._in_field else self._position
-        return bytes(buffer[: min(end, BOUND)])
+        content = self.content
+        content += chunk
+        if chunk and ((self._in_field and b"\n" not in chunk) or self._goes_on()):
+            return bytes(content[: self._bound]) if len(content) >= self._bound else None
+        end = len(content) if self._in_field else self._position
+        return bytes(content[: min(end, self._bound)])
 
     def _goes_on(self) -> bool:
         """Take the whole lines that have come; whether what follows them may be one more."""
-        buffer = self._buffer
+        buffer = self.content
         lines = _LINES.match(buffer, self._position)
         assert lines is not None  # it matches no line, too
         start = self._position = lines.end()

@@ -1,0 +1,217 @@
+"""Submission: mail from people who have logged in (RFC 6409), as `MailboxHandler` takes it from anyone.
+
+Rules:
+
+- **Nobody without a login, no sender but their own, no recipient but ours.** What is not ours is refused unless the
+  application gives a `Relay`, so there is no setting that makes an open relay. An address is what RFC 5321 §4.1.2 makes
+  of it: the local part is a name, however much ``user%other.example`` or ``other.example!user`` may look like a route
+  (RFC 5321 §2.3.11), and a source route is dropped.
+- **A Date and a Message-ID that are missing are added** (RFC 6409 §8.2, §8.3) in front of the header. Nothing else
+  changes, not an octet. A field is never added to a header of which the end was not seen, for it may be there.
+"""
+
+from __future__ import annotations
+
+import abc
+import email.utils
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, TypeAlias
+
+from trio_smtp.handler import Body, HandlerFactory, Mail
+from trio_smtp.header_section import HeaderSection
+from trio_smtp.mailbox.store import MailStore, NoSuchAccount, StoreError
+from trio_smtp.mailbox_handler import MailboxHandler
+from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
+from trio_smtp.trace import received
+
+__all__ = ["Relay", "SubmissionHandler"]
+
+Relay: TypeAlias = Callable[[Mail], Awaitable[None]]
+"""Where mail for others goes: it gets the message with its Received line and those recipients that are not ours.
+
+Returning says that it is safe, in a queue on the disk, say; raising `Refuse` refuses the whole message.
+"""
+
+HEADER_LIMIT: Final = 64 * 1024
+"""Octets of a message that are held back to look for the end of its header."""
+
+_FIELD_NAME: Final = re.compile(rb"^([!-9;-~]++)[ \t]*+:", re.MULTILINE)
+_WANTED: Final = frozenset({b"date", b"message-id"})
+
+
+class SubmissionHandler(MailboxHandler):
+    """Takes mail from the accounts of a store for the accounts of that store, and by a `Relay` for others.
+
+    | what                                        | reply                                     |
+    |---------------------------------------------|-------------------------------------------|
+    | MAIL without a login                        | 530 5.7.0 (RFC 6409 §4.3)                 |
+    | MAIL from another's address                 | 550 5.7.1 (RFC 6409 §6.1)                 |
+    | MAIL of an account that has been removed    | 550 5.7.1                                 |
+    | RCPT for nobody in a domain of ours         | 550 5.1.1                                 |
+    | RCPT in another domain, without a relay     | 550 5.7.1                                 |
+
+    An account's own addresses are those that it gets mail at: in any case, with any subaddress (``ann+shop@``). The
+    null sender is everybody's, for read receipts have it (RFC 6409 §3.2). A domain is ours if an account has an address
+    in it. Identities are names of accounts, as `StoreAuthenticator` gives them. It is not for LMTP.
+
+    Args:
+        store, postmaster: see `MailboxHandler`.
+        any_sender: take any sender address from those who have logged in.
+        relay: takes the mail for recipients that are not ours; without it they are refused. Such a message is in memory
+            as a whole. The relay has it before the store does: if the store then fails, the client will send both their
+            mail again.
+    """
+
+    def __init__(
+        self,
+        store: MailStore,
+        postmaster: str | None = None,
+        *,
+        any_sender: bool = False,
+        relay: Relay | None = None,
+    ) -> None:
+        super().__init__(store, postmaster)
+        self._any_sender = any_sender
+        self._relay = relay
+
+    @classmethod
+    def factory(
+        cls,
+        store: MailStore,
+        *,
+        postmaster: str | None = None,
+        any_sender: bool = False,
+        relay: Relay | None = None,
+    ) -> HandlerFactory:
+        """For `serve_smtp`: a handler for each connection."""
+        return HandlerFactory(lambda: cls(store, postmaster, any_sender=any_sender, relay=relay))
+
+    async def mail(self, event: MailFrom) -> Reply | None:
+        await super().mail(event)
+        identity = self.session.identity
+        if identity is None:  # whatever `Config.auth_required` says
+            return replies.AUTH_REQUIRED
+        try:
+            return None if await self._may_send(identity, event.sender) else replies.NOT_YOUR_ADDRESS
+        except NoSuchAccount:
+            return replies.ACCOUNT_GONE
+        except StoreError as error:
+            return self._reply_to(error)
+
+    async def rcpt(self, event: RcptTo) -> Reply | None:
+        reply = await super().rcpt(event)
+        if reply is not replies.MAILBOX_UNKNOWN:
+            return reply
+        try:
+            ours = await self._is_ours(event.recipient.domain)
+        except StoreError as error:
+            return self._reply_to(error)
+        if ours:
+            return reply
+        return replies.RELAY_DENIED if self._relay is None else None
+
+    async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
+        content: Body = _Completed(body, self.session.hostname)
+        ours, others = Envelope(envelope.sender, envelope.params), list[Address]()
+        for recipient, params in zip(envelope.recipients, envelope.recipient_params, strict=True):
+            if recipient in self._accounts:
+                ours.recipients.append(recipient)
+                ours.recipient_params.append(params)
+            else:
+                others.append(recipient)
+        if others:
+            content = _Relayed(content, partial(self._pass_on, envelope, others))
+        if ours.recipients:
+            return await super().message(ours, content)
+        await content.read()
+        return None
+
+    async def _may_send(self, identity: str, sender: Address | None) -> bool:
+        """Whether who has logged in may send from this address (None: ``<>``): override it for rules of your own.
+
+        Raises:
+            NoSuchAccount: the account has been removed since the login.
+        """
+        await self._store.get_account(identity)
+        if self._any_sender or sender is None:
+            return True
+        owner = await self._store.find_account(str(sender))
+        return owner is not None and owner.name == identity
+
+    async def _pass_on(self, envelope: Envelope, recipients: list[Address], content: bytes) -> None:
+        assert self._relay is not None  # or `rcpt` would have refused these recipients
+        trace = received(self.session, recipients, envelope.params.smtputf8, datetime.now(UTC))
+        await self._relay(Mail(envelope.sender, tuple(recipients), envelope.params, trace + content, self.session))
+
+
+# Bodies -------------------------------------------------------------------------------------------------------------
+
+
+class _Changed(abc.ABC):
+    """A body that is made of another one."""
+
+    def __init__(self, body: Body) -> None:
+        self._chunks = aiter(body)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    @abc.abstractmethod
+    async def __anext__(self) -> bytes: ...
+
+    async def read(self) -> bytes:
+        return b"".join([chunk async for chunk in self])
+
+
+class _Completed(_Changed):
+    """With the fields in front that were missing."""
+
+    def __init__(self, body: Body, hostname: str) -> None:
+        super().__init__(body)
+        self._hostname = hostname
+        self._section: HeaderSection | None = HeaderSection(HEADER_LIMIT)  # until the header has been seen
+
+    async def __anext__(self) -> bytes:
+        section, self._section = self._section, None
+        if section is None:
+            return await anext(self._chunks)
+        header: bytes | None = None
+        while header is None:
+            header = section.feed(await anext(self._chunks, b""))
+        missing = missing_fields(header) if len(header) < HEADER_LIMIT else frozenset()
+        return _fields(missing, self._hostname) + section.content
+
+
+class _Relayed(_Changed):
+    """Goes to the relay as a whole once it is complete, before its reader learns that it is."""
+
+    def __init__(self, body: Body, relay: Callable[[bytes], Awaitable[None]]) -> None:
+        super().__init__(body)
+        self._relay = relay
+        self._kept: list[bytes] = []
+
+    async def __anext__(self) -> bytes:
+        chunk = await anext(self._chunks, None)
+        if chunk is None:
+            await self._relay(b"".join(self._kept))
+            raise StopAsyncIteration
+        self._kept.append(chunk)
+        return chunk
+
+
+def missing_fields(header: bytes) -> frozenset[bytes]:
+    """Which of the fields are not in a header section."""
+    return _WANTED - {name.lower() for name in _FIELD_NAME.findall(header)}
+
+
+def _fields(names: frozenset[bytes], hostname: str) -> bytes:
+    lines = b""
+    if b"date" in names:
+        lines += b"Date: %b\r\n" % email.utils.format_datetime(datetime.now(UTC)).encode()
+    if b"message-id" in names:
+        lines += b"Message-ID: <%b@%b>\r\n" % (secrets.token_hex(16).encode(), hostname.encode())
+    return lines

@@ -1,0 +1,94 @@
+"""Postfix delivers by LMTP into a JSON store, and hears of each recipient by itself (RFC 2033 §4.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import trio
+
+from tests.cli.tools import Serving
+from tests.interop.messages import DOTTED, EIGHT_BIT, HEADER, HTML
+from tests.interop.postfix import Postfix, require_postfix, running
+from trio_smtp import JSONFileStore
+
+BIG = HEADER + b"\r\n" + b"0123456789\r\n" * 100_000
+QUOTAS = {"ann": None, "bob": None, "full": 100}
+
+
+async def make_accounts(folder: Path) -> None:
+    async with JSONFileStore(folder / "mail") as store:
+        for name, quota in QUOTAS.items():
+            await store.create_account(name, addresses=[f"{name}@example.com"], quota=quota)
+
+
+async def messages(folder: Path) -> dict[str, list[bytes]]:
+    """All that is stored, by account."""
+    async with JSONFileStore(folder / "mail") as store:
+        found: dict[str, list[bytes]] = {}
+        for name in QUOTAS:
+            uids = [message.uid for message in await store.list_messages(name, "INBOX")]
+            found[name] = [(await store.get_message(name, "INBOX", uid)).content for uid in uids]
+        return found
+
+
+@contextmanager
+def served(kind: str, folder: Path) -> Generator[str]:
+    """The server on a port or on a Unix socket, and where that is in the words of Postfix."""
+    if kind == "TCP":
+        with Serving("--listen", "lmtp://127.0.0.1:0", folder=folder) as server:
+            yield "inet:127.0.0.1:{1}".format(*server.endpoints[0])
+        return
+    with TemporaryDirectory(prefix="lmtp-") as name:  # pytest's are closed to other users, as Postfix is
+        Path(name).chmod(0o755)
+        with Serving("--listen", f"lmtp+unix://{name}/s", folder=folder, umask=0):
+            yield f"unix:{name}/s"
+
+
+def statuses(postfix: Postfix, count: int) -> dict[str, str]:
+    """What became of so many recipients: the status and what the server said."""
+    found: dict[str, str] = {}
+    while len(found) < count:
+        line = postfix.wait_for(" to=<", "status=")
+        match = re.search(
+            r" to=<(\w+)@example\.com>.* status=(\w+) \((?:host \S+ said: )?(.*?)( \(in reply to.*)?\)$", line
+        )
+        assert match is not None, line
+        found[match[1]] = f"{match[2]}: {match[3]}"
+    return found
+
+
+@pytest.mark.parametrize("kind", ["TCP", "Unix socket"])
+def test_delivery(kind: str, tmp_path: Path) -> None:
+    require_postfix()
+    trio.run(make_accounts, tmp_path)
+    with served(kind, tmp_path) as where, running(where) as postfix:
+        postfix.send("ann@example.com", [f"{name}@example.com" for name in ("full", "bob", "nobody")], DOTTED)
+        assert statuses(postfix, 4) == {
+            "full": "deferred: 452 4.2.2 Mailbox full",
+            "bob": "sent: 250 2.6.0 Message accepted",
+            "nobody": "bounced: 550 5.1.1 No such user here",
+            "ann": "sent: 250 2.6.0 Message accepted",  # the bounce, by LMTP too
+        }
+        for content in (EIGHT_BIT, HTML, BIG):
+            postfix.send("ann@example.com", ["bob@example.com"], content)
+            assert statuses(postfix, 1) == {"bob": "sent: 250 2.6.0 Message accepted"}
+    assert not any(path.stat().st_mode & 0o077 for path in (tmp_path / "mail").rglob("*"))  # whatever the umask
+    stored = trio.run(messages, tmp_path)
+    assert {name: len(contents) for name, contents in stored.items()} == {"ann": 1, "bob": 4, "full": 0}
+    for content, sent in zip(stored["bob"], (DOTTED, EIGHT_BIT, HTML, BIG), strict=True):
+        is_exact = content.endswith(b"\r\n" + sent)  # how 1 MB differs takes pytest minutes to say
+        assert is_exact
+    assert re.match(
+        rb"Return-Path: <ann@example\.com>\r\nDelivered-To: bob@example\.com\r\n"
+        rb"Received: from postfix\.example \(%b\)\r\n\tby \S+ \(trio-smtp\) with LMTP id \w+;\r\n"
+        % (rb"\[127\.0\.0\.1\]" if kind == "TCP" else b"local"),
+        stored["bob"][0],
+    )
+    [bounce] = stored["ann"]
+    assert bounce.startswith(b"Return-Path: <>\r\n")
+    assert b"550 5.1.1 No such user here" in bounce
