@@ -216,7 +216,7 @@ async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore) 
             refused += 1
 
     with (
-        mock.patch.object(authentication, "verify_password", lambda *_: go.wait()),
+        mock.patch.object(authentication, "verify_password", side_effect=lambda *_: go.wait()),
         mock.patch.object(store, "get_account", when_answered),
     ):
         async with trio.open_nursery() as nursery:
