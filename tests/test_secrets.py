@@ -12,7 +12,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 
 import pytest
-import trio
 from scramp import ScramClient  # type: ignore[import-untyped]  # it has no types
 
 from tests.server.tools import begin, take
@@ -95,12 +94,8 @@ class Faulty(Authenticator):
 
     async def _fail(self) -> str | None:
         if self._error is not None:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._raise, self._error)
+            raise self._error from KeyError("something")
         return None
-
-    async def _raise(self, error: Exception) -> None:
-        raise error from KeyError("something")
 
 
 class Down(MemoryStore):
