@@ -105,9 +105,12 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the server beside others; see bench/run.py."""
-    install(session, "bench", project=".")
-    session.run("python", "-m", "bench.run", *session.posargs)
+    """Run a benchmark by its name in bench/; ``run``, the server beside others, if none is named."""
+    install(session, "bench", project=".[auth]")
+    program, *options = (
+        session.posargs if session.posargs[:1] and session.posargs[0].isalpha() else ["run", *session.posargs]
+    )
+    session.run("python", "-m", f"bench.{program}", *options)
 
 
 @nox.session

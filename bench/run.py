@@ -14,19 +14,18 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.process import Server, running
+
 HERE = Path(__file__).parent
-TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
 
 
@@ -64,39 +63,6 @@ class Result:
     p50: float
     p99: float
     growth: float
-
-
-class Server:
-    """A server process, and what the kernel knows about it."""
-
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
-        self.port = port
-        self._proc = Path("/proc", str(process.pid))
-
-    def cpu(self) -> float:
-        """Seconds of user and system time so far."""
-        fields = self._proc.joinpath("stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def peak(self) -> float:
-        """The most memory that was resident at any time, in MiB."""
-        match = re.search(r"VmHWM:\s+(\d+) kB", self._proc.joinpath("status").read_text())
-        assert match is not None
-        return int(match[1]) / 1024
-
-
-@contextmanager
-def running(module: str) -> Iterator[Server]:
-    process = subprocess.Popen([sys.executable, "-m", module], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        port = process.stdout.readline()
-        if not port:
-            sys.exit(f"{module} did not start")
-        yield Server(process, int(port))
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def compile_load(directory: Path) -> Path:

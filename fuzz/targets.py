@@ -10,7 +10,9 @@ from fuzz.connection import connection, connection_words
 from fuzz.parameters import parameters
 from fuzz.proxy import proxy
 from fuzz.readers import readers
+from fuzz.sasl import sasl, sasl_words
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (addresses, parameters, readers, proxy, connection, connection_words)
+    target.__name__: target
+    for target in (addresses, parameters, readers, proxy, connection, connection_words, sasl, sasl_words)
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import aiosmtplib
 import pytest
 import trio
+from scramp import ScramClient  # type: ignore[import-untyped]  # it has no types
 
 SENDER = "sender@example.com"
 RECIPIENT = "demo@example.com"
@@ -40,9 +42,15 @@ class Security(enum.Enum):
 
 @dataclass(frozen=True)
 class Login:
+    """How to log in; for OAUTHBEARER and XOAUTH2 the password is the token."""
+
     mechanism: str
     user: str
     password: str
+
+    @property
+    def by_token(self) -> bool:
+        return self.mechanism in ("OAUTHBEARER", "XOAUTH2")
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,32 @@ async def run(command: Sequence[str | Path], stdin: bytes = b"") -> None:
         raise DeliveryFailed(done.stdout.decode(errors="replace"))
 
 
+def authenticate_smtplib(client: smtplib.SMTP, login: Login) -> None:
+    """It knows PLAIN and LOGIN; SCRAM is scramp's."""
+    client.user, client.password = login.user, login.password
+    if not login.mechanism.startswith("SCRAM-"):
+        client.auth(login.mechanism, {"PLAIN": client.auth_plain, "LOGIN": client.auth_login}[login.mechanism])
+        return
+    binding = None
+    if login.mechanism.endswith("-PLUS"):
+        assert isinstance(client.sock, ssl.SSLSocket)
+        certificate = client.sock.getpeercert(binary_form=True)
+        assert certificate is not None
+        binding = ("tls-server-end-point", hashlib.sha256(certificate).digest())
+    scram = ScramClient([login.mechanism], login.user, login.password, channel_binding=binding)
+
+    def respond(challenge: bytes | None = None) -> str:
+        if challenge is None:
+            return str(scram.get_client_first())
+        if challenge.startswith(b"v="):
+            scram.set_server_final(challenge.decode())
+            return ""
+        scram.set_server_first(challenge.decode())
+        return str(scram.get_client_final())
+
+    client.auth(login.mechanism, respond)
+
+
 async def send_smtplib(target: Target, message: Path) -> None:
     def send() -> None:
         if target.security is Security.IMPLICIT:
@@ -117,9 +151,7 @@ async def send_smtplib(target: Target, message: Path) -> None:
                 client.starttls(context=target.tls_context())
             if target.login is not None:
                 client.ehlo()
-                client.user, client.password = target.login.user, target.login.password
-                authenticate = {"PLAIN": client.auth_plain, "LOGIN": client.auth_login}
-                client.auth(target.login.mechanism, authenticate[target.login.mechanism])
+                authenticate_smtplib(client, target.login)
             client.sendmail(SENDER, [RECIPIENT], message.read_bytes(), mail_options=["BODY=8BITMIME"])
 
     try:
@@ -186,8 +218,11 @@ async def send_curl(target: Target, message: Path) -> None:
     if target.security is not Security.NONE:
         command += ["--ssl-reqd", "--cacert", str(target.ca_file)]
     if target.login is not None:
-        command += ["--user", f"{target.login.user}:{target.login.password}"]
         command += ["--login-options", f"AUTH={target.login.mechanism}"]
+        if target.login.by_token:
+            command += ["--user", target.login.user, "--oauth2-bearer", target.login.password]
+        else:
+            command += ["--user", f"{target.login.user}:{target.login.password}"]
     await run(command)
 
 
@@ -222,6 +257,8 @@ async def send_nodemailer(target: Target, message: Path) -> None:
     if target.login is not None:
         options["auth"] = {"user": target.login.user, "pass": target.login.password}
         options["authMethod"] = target.login.mechanism
+        if target.login.by_token:
+            options["auth"] = {"type": "OAuth2", "user": target.login.user, "accessToken": target.login.password}
     await run(["node", HERE / "nodemailer.cjs", json.dumps(options), message])
 
 
@@ -254,6 +291,7 @@ class Client:
     needs: tuple[Need, ...] = ()
     transmitted: Callable[[bytes], bytes] = verbatim
     speaks_tls: bool = True
+    mechanisms: tuple[str, ...] = ()  # besides PLAIN and LOGIN, which all know that speak TLS
 
     def __str__(self) -> str:
         return self.name
@@ -265,15 +303,21 @@ CURL = Need("curl", "curl")
 MSMTP = Need("msmtp", "msmtp")
 NODEMAILER = Need("node", "nodemailer (npm; NODE_PATH)", ("-e", "require.resolve('nodemailer')"))
 SMTP_SOURCE = Need("smtp-source", "postfix")
+GSASL = Need("gsasl", "gsasl")
 OPENSSL = Need("openssl", "openssl")
 HAPROXY = Need("haproxy", "haproxy")
 
 CLIENTS = [
-    Client("smtplib", send_smtplib, transmitted=with_final_crlf),
+    Client(
+        "smtplib",
+        send_smtplib,
+        transmitted=with_final_crlf,
+        mechanisms=("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"),
+    ),
     Client("aiosmtplib", send_aiosmtplib, transmitted=with_final_crlf),
     Client("swaks", send_swaks, (SWAKS, SWAKS_TLS)),
-    Client("curl", send_curl, (CURL,)),
-    Client("msmtp", send_msmtp, (MSMTP,)),
-    Client("nodemailer", send_nodemailer, (NODEMAILER,), with_final_crlf),
+    Client("curl", send_curl, (CURL,), mechanisms=("OAUTHBEARER", "XOAUTH2")),
+    Client("msmtp", send_msmtp, (MSMTP,), mechanisms=("SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2")),
+    Client("nodemailer", send_nodemailer, (NODEMAILER,), with_final_crlf, mechanisms=("XOAUTH2",)),
     Client("smtp-source", send_smtp_source, (SMTP_SOURCE,), with_empty_line, speaks_tls=False),
 ]

@@ -1,13 +1,40 @@
-"""The client of a test, and the proof that it is installed.
+"""What the tests with clients share: the client, and the proof that it is installed; a certificate; who takes the mail.
 
-Not an async fixture, so that pytest sees why a test is skipped.
+The client is no async fixture, so that pytest sees why a test is skipped.
 """
 
 from __future__ import annotations
 
-import pytest
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
 
+import pytest
+import trustme
+
+import trio_smtp
 from tests.interop.clients import OPENSSL, Client, require
+from tests.interop.messages import PLAIN
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """A server's certificate and its file, and the file of the authority that issued it."""
+
+    server: ssl.SSLContext
+    file: Path
+    ca_file: Path
+    wrong_ca_file: Path
+
+
+class Inbox:
+    """Keeps what arrives, and who sent it."""
+
+    def __init__(self) -> None:
+        self.mails: list[trio_smtp.Mail] = []
+
+    async def __call__(self, mail: trio_smtp.Mail) -> None:
+        self.mails.append(mail)
 
 
 @pytest.fixture
@@ -22,3 +49,22 @@ def client(request: pytest.FixtureRequest) -> Client:
 def openssl() -> str:
     require(OPENSSL)
     return OPENSSL.program
+
+
+@pytest.fixture
+def message(tmp_path: Path) -> Path:
+    file = tmp_path / "message.eml"
+    file.write_bytes(PLAIN)
+    return file
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    directory = tmp_path_factory.mktemp("certificates")
+    authority, other = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    other.cert_pem.write_to_path(str(directory / "other.pem"))
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(directory / "server.pem"))
+    context = trio_smtp.server_context(directory / "server.pem")
+    return Certificates(context, directory / "server.pem", directory / "ca.pem", directory / "other.pem")

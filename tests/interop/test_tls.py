@@ -2,64 +2,25 @@
 
 from __future__ import annotations
 
-import ssl
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-import trustme
 
 import trio_smtp
 from tests.interop.clients import CLIENTS, Client, DeliveryFailed, Login, Security, Target
+from tests.interop.conftest import Certificates, Inbox
 from tests.interop.messages import PLAIN
 
 TLS_CLIENTS = [client for client in CLIENTS if client.speaks_tls]
 BOTH = pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT], ids=lambda mode: mode.value)
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """A server's certificate, and the file of the authority that issued it."""
-
-    server: ssl.SSLContext
-    ca_file: Path
-    wrong_ca_file: Path
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    directory = tmp_path_factory.mktemp("certificates")
-    authority, other = trustme.CA(), trustme.CA()
-    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
-    other.cert_pem.write_to_path(str(directory / "other.pem"))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
-    return Certificates(context, directory / "ca.pem", directory / "other.pem")
-
-
-class Inbox:
-    """Keeps what arrives, and who sent it."""
-
-    def __init__(self) -> None:
-        self.mails: list[trio_smtp.Mail] = []
-
-    async def __call__(self, mail: trio_smtp.Mail) -> None:
-        self.mails.append(mail)
-
-
 async def check_password(username: str, password: str) -> str | None:
     return username if (username, password) == ("demo", "pass word+1") else None
-
-
-@pytest.fixture
-def message(tmp_path: Path) -> Path:
-    file = tmp_path / "message.eml"
-    file.write_bytes(PLAIN)
-    return file
 
 
 @BOTH

@@ -14,6 +14,7 @@ from trio_smtp.mailbox.operations import (
     DeleteAccount,
     DeleteMailbox,
     DeleteMessage,
+    KeepSecret,
     NewMessage,
     Operation,
     RenameMailbox,
@@ -30,7 +31,7 @@ from trio_smtp.mailbox.store import INBOX, SEEN, Credentials, Delivered, QuotaEx
 
 def contents(index: Index[str]) -> list[object]:
     """All that an index tells."""
-    told: list[object] = []
+    told: list[object] = [index.secret()]
     for account in index.accounts():
         told += [account, index.credentials(account.name)]
         for mailbox in index.mailboxes(account.name):
@@ -61,6 +62,7 @@ HISTORY: Sequence[Operation[str]] = (
     SetReadOnly("ann", "Old", read_only=True),
     DeleteMailbox("ann", "Gone"),
     SetCredentials("bob", None),
+    KeepSecret("secret"),
     SpendUids("bob", INBOX, 20),
     CreateAccount("carl", "", ("carl@x",), None, None, 5),
     DeleteAccount("carl"),

@@ -11,7 +11,14 @@ import pytest
 from argon2 import low_level
 
 from trio_smtp.mailbox import passwords
-from trio_smtp.mailbox.passwords import MAX_PASSWORD, hash_password, needs_rehash, scram_keys, verify_password
+from trio_smtp.mailbox.passwords import (
+    MAX_PASSWORD,
+    decoy,
+    hash_password,
+    needs_rehash,
+    scram_keys,
+    verify_password,
+)
 from trio_smtp.mailbox.store import Credentials
 from trio_smtp.sasl import derive_keys
 
@@ -135,6 +142,26 @@ def test_nobody_costs_as_much_as_somebody(method: str) -> None:
     assert nobody[1].scheme == method
     assert nobody[:2] == somebody[:2]
     assert (len(nobody[2]), nobody[3]) == (len(somebody[2]), somebody[3])
+
+
+@pytest.mark.parametrize(
+    "change", [str, *(change for _, change in OUTDATED)], ids=["current", *(name for name, _ in OUTDATED)]
+)
+def test_decoys(change: Callable[[str], str]) -> None:
+    """They cost what the real ones cost, look like them, and no password fits; not even one whose hash is known."""
+    real = Credentials(change(SECRET.text))
+    fake = decoy(real)
+    assert re.sub("[A-Za-z0-9+/]", "x", fake.text) == re.sub("[A-Za-z0-9+/]", "x", real.text)
+    assert needs_rehash(fake) == needs_rehash(real)
+    assert decoy(fake) == fake == decoy(Credentials(change(hash_password("another").text)))
+    keys, fake_keys = scram_keys(real), scram_keys(fake)
+    assert (keys and keys.iterations) == (fake_keys and fake_keys.iterations)
+    with mock.patch.object(passwords, "_hash", return_value=b"the hash") as hashed:
+        assert verify_password(fake, "s\u00e9cret") is False
+        verify_password(real, "s\u00e9cret")
+    for_nobody, for_somebody = (call.args for call in hashed.call_args_list)
+    assert for_nobody[:2] == for_somebody[:2]
+    assert (len(for_nobody[2]), for_nobody[3]) == (len(for_somebody[2]), for_somebody[3])
 
 
 def test_argon2_without_argon2_cffi(monkeypatch: pytest.MonkeyPatch) -> None:

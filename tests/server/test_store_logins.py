@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -12,8 +14,9 @@ import trio.testing
 
 from trio_smtp.handler import Refuse
 from trio_smtp.mailbox import MemoryStore, StoreUnavailable, passwords
-from trio_smtp.mailbox.passwords import MAX_PASSWORD, hash_password, needs_rehash, scram_keys
-from trio_smtp.mailbox.store import Credentials
+from trio_smtp.mailbox.json_file import JSONFileStore
+from trio_smtp.mailbox.passwords import MAX_PASSWORD, SCRAM_ITERATIONS, hash_password, needs_rehash, scram_keys
+from trio_smtp.mailbox.store import Account, Credentials
 from trio_smtp.sasl import derive_keys
 from trio_smtp.server import StoreAuthenticator, authentication
 
@@ -95,6 +98,61 @@ async def test_a_password_that_changes_meanwhile_stays(store: MemoryStore) -> No
     assert await store.get_credentials("old") == CURRENT
 
 
+async def test_two_logins_at_once_that_hash_anew(store: MemoryStore) -> None:
+    """Both are let in, and the first hash stays."""
+    stored: list[Credentials | None] = []
+    set_password = store.set_password
+
+    async def note(*args: Any, **kwargs: Any) -> None:
+        await set_password(*args, **kwargs)
+        stored.append(await store.get_credentials("old"))
+
+    authenticator = StoreAuthenticator(store)
+    identities: list[str | None] = []
+
+    async def login() -> None:
+        identities.append(await authenticator.check_password("old", "secret"))
+
+    with mock.patch.object(store, "set_password", note):
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(login)
+    assert identities == ["old", "old"]
+    first, second = stored
+    assert first is not None
+    assert first == second != OLD
+
+
+async def test_an_account_that_goes_before_its_password_is_read(store: MemoryStore, hashes: mock.Mock) -> None:
+    """It is nobody's then, for what that costs."""
+    get_account = store.get_account
+
+    async def and_delete(name: str) -> Account:
+        account = await get_account(name)
+        await store.delete_account(name)
+        return account
+
+    with mock.patch.object(store, "get_account", and_delete):
+        assert await StoreAuthenticator(store).check_password("ann", "secret") is None
+        identity, _ = await StoreAuthenticator(store).scram_keys("old")
+    assert identity is None
+    assert hashes.call_count == 1
+
+
+async def test_an_account_that_goes_while_its_password_is_hashed_anew(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has logged in, and a moment later it is deleted."""
+
+    def hash_slowly(password: str) -> Credentials:
+        trio.from_thread.run(store.delete_account, "old")
+        return CURRENT
+
+    with mock.patch.object(authentication, "hash_password", hash_slowly):
+        assert await StoreAuthenticator(store).check_password("old", "secret") == "old"
+    assert caplog.messages == ["no stronger hash for account old: there is no account 'old'"]
+
+
 async def test_a_store_that_cannot_write(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     """The login is good all the same."""
     with mock.patch.object(store, "set_password", side_effect=StoreUnavailable("disk full")):
@@ -138,6 +196,41 @@ async def test_few_at_a_time_and_a_bounded_queue(store: MemoryStore) -> None:
     assert most <= 2
 
 
+async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore) -> None:
+    """When it answers, all that have asked meanwhile arrive at the queue at once."""
+    go, refused = threading.Event(), 0
+    answered = trio.Event()
+    get_account = store.get_account
+
+    async def when_answered(name: str) -> Account:
+        await answered.wait()
+        return await get_account(name)
+
+    authenticator = StoreAuthenticator(store, waiting=3)
+
+    async def login() -> None:
+        nonlocal refused
+        try:
+            await authenticator.check_password("ann", "secret")
+        except Refuse:
+            refused += 1
+
+    with (
+        mock.patch.object(authentication, "verify_password", side_effect=lambda *_: go.wait()),
+        mock.patch.object(store, "get_account", when_answered),
+    ):
+        async with trio.open_nursery() as nursery:
+            try:
+                for _ in range(20):
+                    nursery.start_soon(login)
+                await trio.testing.wait_all_tasks_blocked()
+                answered.set()
+                await trio.testing.wait_all_tasks_blocked()
+                assert refused == 20 - (2 + 3)
+            finally:
+                go.set()
+
+
 async def test_scram_keys(store: MemoryStore) -> None:
     authenticator = StoreAuthenticator(store)
     for username in ("ann", "Ann@example.com"):
@@ -146,16 +239,48 @@ async def test_scram_keys(store: MemoryStore) -> None:
 
 @pytest.mark.parametrize("username", ["bob", "old", "none", "bob@example.com"])
 async def test_scram_keys_of_nobody(store: MemoryStore, username: str) -> None:
-    """They look like others, and stay the same as long as the secret does."""
-    authenticator = StoreAuthenticator(store, secret=b"one secret")
-    identity, keys = await authenticator.scram_keys(username)
+    """They look like others, and are the same to all that serve the store."""
+    identity, keys = await StoreAuthenticator(store).scram_keys(username)
     real = scram_keys(CURRENT)
     assert identity is None
     assert real is not None
     assert (len(keys.salt), keys.iterations) == (len(real.salt), real.iterations)
-    assert await StoreAuthenticator(store, secret=b"one secret").scram_keys(username) == (None, keys)
-    assert await StoreAuthenticator(store).scram_keys(username) != (None, keys)
+    assert await StoreAuthenticator(store).scram_keys(username) == (None, keys)
+    assert await StoreAuthenticator(MemoryStore()).scram_keys(username) != (None, keys)
     assert keys != derive_keys(b"secret", keys.salt, 1)
+
+
+async def test_the_salt_of_nobody_outlives_a_restart(tmp_path: Path) -> None:
+    """Or else it would be told from others, which do, and by any other process of the same server."""
+    salts: set[bytes] = set()
+    async with JSONFileStore(tmp_path) as other:
+        for _ in range(2):
+            async with JSONFileStore(tmp_path) as store:
+                salts.add((await StoreAuthenticator(store).scram_keys("bob"))[1].salt)
+        salts.add((await StoreAuthenticator(other).scram_keys("bob"))[1].salt)
+    assert len(salts) == 1
+
+
+async def test_keys_that_are_made_anew_look_like_those_of_nobody(store: MemoryStore) -> None:
+    """Which is why all keys are made with the same numbers."""
+    fewer = CURRENT.text.replace(f"${SCRAM_ITERATIONS}:", "$4096:")
+    await store.set_password("old", Credentials(fewer))
+    authenticator = StoreAuthenticator(store)
+    assert (await authenticator.scram_keys("old"))[1].iterations == 4096
+    assert await authenticator.check_password("old", "secret") == "old"
+    identity, keys = await authenticator.scram_keys("old")
+    _, nobodys = await authenticator.scram_keys("bob")
+    assert identity == "old"
+    assert (len(keys.salt), keys.iterations) == (len(nobodys.salt), nobodys.iterations)
+
+
+@pytest.mark.parametrize("username", ["ann", "old", "bob"])
+async def test_without_the_secret_nobody_is_told_from_others(store: MemoryStore, username: str) -> None:
+    with (
+        mock.patch.object(store, "get_secret", side_effect=StoreUnavailable("disk full")),
+        pytest.raises(StoreUnavailable),
+    ):
+        await StoreAuthenticator(store).scram_keys(username)
 
 
 async def test_nobodys_addresses_are_folded_like_those_of_others(store: MemoryStore) -> None:

@@ -49,6 +49,7 @@ from trio_smtp.mailbox.operations import (
     DeleteAccount,
     DeleteMailbox,
     DeleteMessage,
+    KeepSecret,
     NewMessage,
     Operation,
     RenameMailbox,
@@ -228,6 +229,7 @@ class Index(Generic[B]):
         self._owners: dict[str, _Owner[B]] = {}  # in the order of creation
         self._addresses: dict[str, _Owner[B]] = {}  # by address_key
         self._uid_validity = 0  # the last one given
+        self._secret: str | None = None
         self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination in use
 
     # --- look-ups
@@ -248,6 +250,9 @@ class Index(Generic[B]):
     def credentials(self, account: str) -> Credentials | None:
         text = self._owner(account).credentials
         return None if text is None else Credentials(text)
+
+    def secret(self) -> str | None:
+        return self._secret
 
     def mailboxes(self, account: str) -> list[Mailbox]:
         inbox, *others = self._owner(account).boxes.values()
@@ -309,6 +314,10 @@ class Index(Generic[B]):
         if replacing not in (None, now):
             credentials = now
         return SetCredentials(account, _text(credentials)), None
+
+    def keep_secret(self, secret: str) -> tuple[KeepSecret, str]:
+        secret = self._secret or secret  # somebody may have been faster
+        return KeepSecret(secret), secret
 
     def create_mailbox(self, account: str, name: str) -> tuple[CreateMailbox, Mailbox]:
         self._check_new_mailbox(self._owner(account), check_name(name))
@@ -454,6 +463,8 @@ class Index(Generic[B]):
                 del self._addresses[address_key(address)]
         elif isinstance(operation, SetCredentials):
             self._owner(operation.account).credentials = operation.credentials
+        elif isinstance(operation, KeepSecret):
+            self._secret = operation.secret
         elif isinstance(operation, CreateMailbox):
             owner = self._owner(operation.account)
             self._check_new_mailbox(owner, operation.name)
@@ -530,3 +541,5 @@ class Index(Generic[B]):
                 if box.read_only:
                     yield SetReadOnly(owner.name, box.name, True)
         yield SpendUidValidities(self._uid_validity)
+        if self._secret is not None:
+            yield KeepSecret(self._secret)

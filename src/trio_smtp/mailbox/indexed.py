@@ -12,6 +12,7 @@ A subclass says how a change becomes lasting and where bodies are, in five hooks
 from __future__ import annotations
 
 import abc
+import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -109,6 +110,13 @@ class IndexedStore(MailStore, Generic[B]):
 
     async def get_credentials(self, name: str) -> Credentials | None:
         return await self._look(lambda index: index.credentials(name))
+
+    async def get_secret(self) -> bytes:
+        secret = await self._look(lambda index: index.secret())
+        if secret is None:
+            new = secrets.token_hex(32)
+            secret = await self._commit(lambda index: index.keep_secret(new))
+        return secret.encode()
 
     async def _credentials(self, password: str | Credentials | None) -> Credentials | None:
         if isinstance(password, str):

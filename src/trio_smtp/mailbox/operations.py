@@ -7,7 +7,7 @@ Names are in the form in which they are kept, dates are whole seconds since 1970
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "DeleteAccount",
     "DeleteMailbox",
     "DeleteMessage",
+    "KeepSecret",
     "NewMessage",
     "Operation",
     "RenameMailbox",
@@ -38,7 +39,7 @@ class CreateAccount:
     name: str
     description: str
     addresses: tuple[str, ...]
-    credentials: str | None
+    credentials: str | None = field(repr=False)
     quota: int | None
     uid_validity: int
 
@@ -55,7 +56,14 @@ class SetCredentials:
     """Another password, or none."""
 
     account: str
-    credentials: str | None
+    credentials: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepSecret:
+    """The secret of the store."""
+
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,7 @@ Operation = (
     CreateAccount
     | DeleteAccount
     | SetCredentials
+    | KeepSecret
     | CreateMailbox
     | DeleteMailbox
     | RenameMailbox

@@ -28,7 +28,15 @@ from trio_smtp.mailbox.store import Credentials
 from trio_smtp.sasl.keys import ScramKeys, derive_keys
 from trio_smtp.sasl.saslprep import saslprep
 
-__all__ = ["MAX_PASSWORD", "SCRAM_ITERATIONS", "hash_password", "needs_rehash", "scram_keys", "verify_password"]
+__all__ = [
+    "MAX_PASSWORD",
+    "SCRAM_ITERATIONS",
+    "decoy",
+    "hash_password",
+    "needs_rehash",
+    "scram_keys",
+    "verify_password",
+]
 
 MAX_PASSWORD: Final = 1024  # octets; who sends more wants to keep the CPU busy
 SCRAM_ITERATIONS: Final = 600_000  # what OWASP asks for with PBKDF2 and SHA-256
@@ -94,6 +102,26 @@ def verify_password(credentials: Credentials | None, password: str) -> bool:
         return False
     method, salt, key = (_preferred(), bytes(_SALT), bytes(_HASH)) if credentials is None else _parse(credentials)
     return hmac.compare_digest(_hash(octets, method, salt, len(key)), key) and credentials is not None
+
+
+def decoy(credentials: Credentials) -> Credentials:
+    """Credentials of exactly this form and these costs, which no password fits. Equal ones for all of the same form.
+
+    Raises:
+        ValueError: as in `verify_password`.
+    """
+    form = _match(credentials)
+    text = credentials.text
+    for group in (
+        "server",
+        "stored",
+        "scram_salt",
+        "key",
+        "salt",
+    ):  # from the end, so that what is in front stays there
+        if form[group] is not None:
+            text = text[: form.start(group)] + re.sub("[^=]", "A", form[group]) + text[form.end(group) :]
+    return Credentials(text)
 
 
 def needs_rehash(credentials: Credentials) -> bool:

@@ -330,6 +330,12 @@ class MailStore(abc.ABC):
     async def get_credentials(self, name: str) -> Credentials | None:
         """For `passwords.verify_password`; None if the account has no password. Raises NoSuchAccount."""
 
+    @abc.abstractmethod
+    async def get_secret(self) -> bytes:
+        """At least 32 octets that nobody can guess: random, made when they are first asked for, and from then on the
+        same for everybody who uses the store. Who shows something derived from them (RFC 5802 §9) never shows them.
+        """
+
     # --- mailboxes
 
     @abc.abstractmethod

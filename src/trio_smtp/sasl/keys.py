@@ -27,14 +27,15 @@ def derive_keys(password: bytes, salt: bytes, iterations: int) -> ScramKeys:
 
 
 def keys_of_nobody(secret: bytes, username: str, iterations: int) -> ScramKeys:
-    """Keys that no proof fits, for a user who does not exist: always the same for the same name, as a real salt is.
+    """Keys that no proof fits, for a user who does not exist: always the same for the same name, as a real salt is,
+    until the iterations change, as real keys are made anew for that.
 
     Args:
         secret: known to the server alone.
         username: who was asked for.
         iterations: as in the keys of those who exist.
     """
-    name = username.encode()
+    name = b"%d %b" % (iterations, username.encode("utf-8", "surrogatepass"))
     salt, stored_key, server_key = (_hmac(secret, use + name) for use in (b"salt ", b"stored key ", b"server key "))
     return ScramKeys(salt[:16], iterations, stored_key, server_key)
 

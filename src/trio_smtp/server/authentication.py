@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -12,11 +11,11 @@ import trio
 
 from trio_smtp._escape import escape
 from trio_smtp.handler import Refuse
-from trio_smtp.mailbox.names import address_keys
-from trio_smtp.mailbox.passwords import SCRAM_ITERATIONS, hash_password, needs_rehash, scram_keys, verify_password
+from trio_smtp.mailbox.passwords import hash_password, needs_rehash, scram_keys, verify_password
 from trio_smtp.mailbox.store import Account, Credentials, MailStore, NoSuchAccount, StoreError
-from trio_smtp.sasl import ScramKeys, keys_of_nobody
+from trio_smtp.sasl import ScramKeys
 from trio_smtp.server.login import Authenticator
+from trio_smtp.server.nobody import Nobody
 
 __all__ = ["StoreAuthenticator"]
 
@@ -30,7 +29,7 @@ class StoreAuthenticator(Authenticator):
 
     A hash takes a tenth of a second and tens of MiB on purpose, so hashes run in threads, few at a time, and who would
     have to wait behind too many others hears 454 (RFC 4954 §6). Unknown users cost the same as wrong passwords, and
-    see a salt for SCRAM like everybody.
+    see a salt for SCRAM like everybody (module `nobody`).
 
     A password whose hash is not of the kind that is made today, or that has no SCRAM keys, is hashed anew when its
     owner logs in with it. SCRAM cannot do that, and refuses accounts without keys.
@@ -39,15 +38,13 @@ class StoreAuthenticator(Authenticator):
         store: whose accounts; the user name is an account's name or one of its addresses.
         at_once: hashes at one time.
         waiting: logins that may wait for their turn.
-        secret: what the salts of unknown users are made from: give it, 16 random octets or more, where several
-            processes serve one store, so that they show the same salts, also after a restart.
     """
 
-    def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64, secret: bytes | None = None) -> None:
+    def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64) -> None:
         self.store: Final = store
         self._limiter = trio.CapacityLimiter(at_once)
         self._waiting = waiting
-        self._secret = secret or secrets.token_bytes(32)
+        self._nobody = Nobody(store)
 
     async def check_password(self, username: str, password: str) -> str | None:
         """The account's name, None if name or password is wrong.
@@ -55,10 +52,12 @@ class StoreAuthenticator(Authenticator):
         Raises:
             Refuse: if too many logins wait already.
         """
+        nobodys = await self._nobody.credentials(username)
+        account, credentials = await self._find(username)
+        # Last, for whoever passes here waits for a thread in the same step: no others come between.
         if self._limiter.statistics().tasks_waiting >= self._waiting:
             raise Refuse(454, "Too many logins at once, try again later", "4.7.0")
-        account, credentials = await self._find(username)
-        matches = await self._in_thread(partial(verify_password, credentials, password))
+        matches = await self._in_thread(partial(verify_password, credentials or nobodys, password))
         if account is None or credentials is None or not matches:
             return None
         if needs_rehash(credentials):
@@ -67,12 +66,10 @@ class StoreAuthenticator(Authenticator):
 
     async def scram_keys(self, username: str) -> tuple[str | None, ScramKeys]:
         """The account's name and keys; those of nobody for an unknown user and an account without keys."""
+        nobodys = await self._nobody.keys(username)
         account, credentials = await self._find(username)
-        # An address is found in any case and with any subaddress, and so is the salt of one that nobody has.
-        key = address_keys(username)[-1] if "@" in username else username
-        nobody = keys_of_nobody(self._secret, key, SCRAM_ITERATIONS)
         keys = None if credentials is None else scram_keys(credentials)
-        return (None, nobody) if account is None or keys is None else (account.name, keys)
+        return (None, nobodys) if account is None or keys is None else (account.name, keys)
 
     async def check_certificate(self, name: str, username: str | None) -> str | None:
         """The name of the account that has the certificate's name or address, if it is the one asked for."""
@@ -86,7 +83,10 @@ class StoreAuthenticator(Authenticator):
             account = await self.store.get_account(username)
         except NoSuchAccount:
             account = await self.store.find_account(username)
-        return account, None if account is None else await self.store.get_credentials(account.name)
+        try:
+            return account, None if account is None else await self.store.get_credentials(account.name)
+        except NoSuchAccount:  # any more
+            return None, None
 
     async def _rehash(self, account: Account, old: Credentials, password: str) -> None:
         """Store a stronger hash, unless the password has been changed in the meantime."""

@@ -138,8 +138,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         """Nothing changes."""
+        secret = self.portal.run(self.store.get_secret)
         self._close()
         self._open()
+        assert self.portal.run(self.store.get_secret) == secret
 
     # --- the model's side
 

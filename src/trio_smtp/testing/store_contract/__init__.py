@@ -45,6 +45,13 @@ class StoreContract(AccountContract, MailboxContract, MessageContract, DeliveryC
             await store.create_account("bob", addresses=["bob@example.com", "bob@example.org"])
             yield store
 
+    async def test_every_store_has_its_own_secret(self, store: MailStore, tmp_path: Path) -> None:
+        """Who knows that of one store knows nothing of others."""
+        folder = tmp_path / "other"
+        folder.mkdir()
+        async with self.open_store(folder) as other:
+            assert await other.get_secret() != await store.get_secret()
+
     async def test_close_twice(self, store: MailStore) -> None:
         """A second `aclose` does nothing."""
         await store.aclose()
@@ -105,7 +112,7 @@ class PersistentStoreContract(StoreContract):
 
 async def _everything(store: MailStore) -> list[object]:
     """All that the store tells."""
-    told: list[object] = []
+    told: list[object] = [await store.get_secret()]
     for account in await store.list_accounts():
         told += [account, await store.get_credentials(account.name)]
         for mailbox in await store.list_mailboxes(account.name):

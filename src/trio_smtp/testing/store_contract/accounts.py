@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 import pytest
+import trio
 
 from trio_smtp.mailbox.passwords import hash_password, verify_password
 from trio_smtp.mailbox.store import (
@@ -215,6 +216,22 @@ class AccountContract:
             with pytest.raises(ValueError, match="octets"):
                 await store.set_password("ann", password)
         assert [each.name for each in await store.list_accounts()] == ["ann", "bob"]
+
+    # --- the secret
+
+    async def test_secret(self, store: MailStore) -> None:
+        """There is one secret, whoever asks first and however many at once, and it is long."""
+        secrets: list[bytes] = []
+
+        async def ask() -> None:
+            secrets.append(await store.get_secret())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+        assert secrets == [await store.get_secret()] * 3
+        assert len(secrets[0]) >= 32
+        assert len(set(secrets[0])) > 8
 
     # --- quota
 
