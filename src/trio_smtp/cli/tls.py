@@ -7,8 +7,9 @@ may have one from an authority that is not ours, which would end its handshake.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import trio
@@ -55,7 +56,7 @@ def self_signed_maker() -> Callable[[StoreURL, str], AbstractContextManager[tupl
 @asynccontextmanager
 async def kept_fresh(certificates: Collection[Certificates]) -> AsyncGenerator[None]:
     """Read them again when their files change, and on SIGHUP, for the length of the block."""
-    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+    with _no_word_of_bad_names(), trio.open_signal_receiver(signal.SIGHUP) as hangups:
         async with trio.open_nursery() as nursery:
             for each in certificates:
                 nursery.start_soon(each.watch)
@@ -68,3 +69,22 @@ async def _reload_at(hangups: AsyncIterator[int], certificates: Collection[Certi
     async for _ in hangups:
         for each in certificates:
             await each.reload()
+
+
+@contextmanager
+def _no_word_of_bad_names() -> Generator[None]:
+    """Keep the traceback off standard error that the ssl module writes for an SNI name which is not ASCII.
+
+    It fails the handshake besides, which is logged as any other.
+    """
+    usual = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+            usual(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
