@@ -164,7 +164,7 @@ async def send_swaks(target: Target, message: Path) -> None:
     command += ["--from", SENDER, "--to", RECIPIENT, "--data", f"@{data}", "--silent", "2"]
     if target.security is not Security.NONE:
         command += ["--tls" if target.security is Security.STARTTLS else "--tls-on-connect"]
-        command += ["--tls-verify", "--tls-ca-path", str(target.ca_file)]
+        command += ["--tls-verify", "--tls-ca-path", str(target.ca_file), "--tls-sni", target.host]
     if target.login is not None:
         command += ["--auth", target.login.mechanism]
         command += ["--auth-user", target.login.user, "--auth-password", target.login.password]
@@ -254,6 +254,8 @@ class Client:
     needs: tuple[Need, ...] = ()
     transmitted: Callable[[bytes], bytes] = verbatim
     speaks_tls: bool = True
+    checks_name: bool = True
+    """Whether it compares the name in the certificate with that of the server."""
 
     def __str__(self) -> str:
         return self.name
@@ -266,11 +268,12 @@ MSMTP = Need("msmtp", "msmtp")
 NODEMAILER = Need("node", "nodemailer (npm; NODE_PATH)", ("-e", "require.resolve('nodemailer')"))
 SMTP_SOURCE = Need("smtp-source", "postfix")
 OPENSSL = Need("openssl", "openssl")
+NMAP = Need("nmap", "nmap")
 
 CLIENTS = [
     Client("smtplib", send_smtplib, transmitted=with_final_crlf),
     Client("aiosmtplib", send_aiosmtplib, transmitted=with_final_crlf),
-    Client("swaks", send_swaks, (SWAKS, SWAKS_TLS)),
+    Client("swaks", send_swaks, (SWAKS, SWAKS_TLS), checks_name=False),  # before version 20240103
     Client("curl", send_curl, (CURL,)),
     Client("msmtp", send_msmtp, (MSMTP,)),
     Client("nodemailer", send_nodemailer, (NODEMAILER,), with_final_crlf),

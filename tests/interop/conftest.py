@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.interop.clients import OPENSSL, Client, require
+from tests.interop.clients import NMAP, OPENSSL, Client, require
 
 
 @pytest.fixture
@@ -22,3 +22,9 @@ def client(request: pytest.FixtureRequest) -> Client:
 def openssl() -> str:
     require(OPENSSL)
     return OPENSSL.program
+
+
+@pytest.fixture
+def nmap() -> str:
+    require(NMAP)
+    return NMAP.program
