@@ -16,6 +16,7 @@ import trustme
 import trio_smtp
 from tests.interop.clients import CLIENTS, Client, DeliveryFailed, Login, Security, Target
 from tests.interop.messages import PLAIN
+from tests.server.tools import no_connections
 
 TLS_CLIENTS = [client for client in CLIENTS if client.speaks_tls]
 BOTH = pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT], ids=lambda mode: mode.value)
@@ -217,9 +218,7 @@ async def test_renegotiation_is_refused(openssl: str, security: Security, certif
             dialogue.insert(0, (b"", b"220 "))  # in the middle of a handshake it would surprise s_client
         async with trio.open_nursery() as nursery:
             await converse(await nursery.start(start), dialogue)
-        with trio.fail_after(30):
-            while server.connections:
-                await trio.lowlevel.checkpoint()
+        await no_connections(server)
 
 
 async def test_what_nmap_thinks_of_our_ciphers(nmap: str, certificates: Certificates, tmp_path: Path) -> None:
