@@ -262,12 +262,15 @@ def test_a_certificate_that_no_client_would_take(tmp_path: Path) -> None:
         Certificates([(write(ec.SECP256K1(), server), None)])
 
 
-@pytest.mark.parametrize("content", [None, b"", b"hello"])
-def test_an_authority_that_cannot_be_used(issuer: Issuer, tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "nobody.pem").write_bytes(content)
-    with pytest.raises(CertificateError, match=r"cannot use the authority .*nobody\.pem: no "):
-        Certificates([(issuer.write("mx.pem", NAME), None)], tmp_path / "nobody.pem")
+def test_an_authority_that_cannot_be_used(issuer: Issuer, tmp_path: Path) -> None:
+    pairs = [(issuer.write("mx.pem", NAME), None)]
+    nobody = tmp_path / "nobody.pem"
+    with pytest.raises(CertificateError, match=r"cannot use the authority .*nobody\.pem: no such file"):
+        Certificates(pairs, nobody)
+    for content in (b"", b"hello", issuer.authority.cert_pem.bytes()[:300]):
+        nobody.write_bytes(content)
+        with pytest.raises(CertificateError, match=r"nobody\.pem: it holds no certificate in PEM form"):
+            Certificates(pairs, nobody)
 
 
 def test_one_that_has_expired_is_shown_all_the_same(issuer: Issuer, tmp_path: Path, client_tls: ssl.SSLContext) -> None:
@@ -512,6 +515,23 @@ async def test_a_certificate_that_is_not_good_ends_the_handshake(
     assert record.levelname == "INFO"
     assert "TLS handshake failed: " in record.getMessage()
     assert reason in record.getMessage()
+
+
+def test_whoever_is_in_the_file_vouches_for_clients(
+    issuer: Issuer, authority_file: Path, client_tls: ssl.SSLContext
+) -> None:
+    """An authority below a root, also on Pythons before 3.13; its root and sisters do not come with it."""
+    for level in (issuer.authority.create_child_ca(), issuer.authority):
+        level.cert_pem.write_to_path(authority_file)
+        below = level.create_child_ca() if level is issuer.authority else level
+        asking = Certificates([(issuer.write("mx.pem", NAME), None)], authority_file)
+        assert asking.context.verify_flags & ssl.VERIFY_X509_STRICT
+        below.issue_cert("client.example").configure_cert(client_tls)
+        assert shake_hands(asking.context, client_tls).server.getpeercert()
+    issuer.authority.create_child_ca().cert_pem.write_to_path(authority_file)
+    sisters = Certificates([(issuer.write("mx.pem", NAME), None)], authority_file)
+    with pytest.raises(ssl.SSLError, match="certificate verify failed"):
+        shake_hands(sisters.context, client_tls)
 
 
 async def test_an_authority_that_is_taken_away(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
@@ -45,15 +46,14 @@ def self_signed(store: StoreURL, hostname: str) -> Generator[tuple[Path, str]]:
     """
     with ExitStack() as stack:
         try:
-            if store.kind == "json":
-                path = store.path
-            else:
-                path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trio-smtp-")))
-            with closing(Directory.at(str(path), create=False)) as folder:
-                certificate = _kept(path / _FILE, hostname) or _make(folder, hostname)
+            folder = store.path
+            if store.kind != "json":
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trio-smtp-")))
+            path = folder / _FILE
+            certificate = _kept(path, hostname) or _make(path, hostname)
         except OSError as error:
             raise CommandError(f"cannot keep a self-signed certificate in {store}: {reason(error)}") from error
-        yield path / _FILE, certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+        yield path, certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def _kept(path: Path, hostname: str) -> x509.Certificate | None:
@@ -63,8 +63,8 @@ def _kept(path: Path, hostname: str) -> x509.Certificate | None:
         certificate = x509.load_pem_x509_certificate(pem)
         key = load_pem_private_key(pem, None)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (FileNotFoundError, ValueError, TypeError, x509.ExtensionNotFound):  # none, or a file that somebody spoilt
-        return None
+    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound):
+        return None  # there is none, or somebody has spoilt it
     good_until = certificate.not_valid_after_utc - _RENEWED_BEFORE
     is_good = (
         key.public_key() == certificate.public_key()
@@ -74,7 +74,7 @@ def _kept(path: Path, hostname: str) -> x509.Certificate | None:
     return certificate if is_good else None
 
 
-def _make(folder: Directory, hostname: str) -> x509.Certificate:
+def _make(path: Path, hostname: str) -> x509.Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:_LONGEST_COMMON_NAME])])
     now = datetime.now(UTC)
@@ -92,8 +92,9 @@ def _make(folder: Directory, hostname: str) -> x509.Certificate:
         .sign(key, hashes.SHA256())
     )
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
-    folder.publish(_FILE, [pem])
-    folder.sync()
+    with closing(Directory.at(str(path.parent), create=False)) as folder:
+        folder.publish(path.name, [pem])
+        folder.sync()
     return certificate
 
 

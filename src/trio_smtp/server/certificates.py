@@ -143,7 +143,8 @@ class Certificates:
         try:
             context.load_verify_locations(self._client_authority)
         except OSError as error:
-            raise CertificateError(f"cannot use the authority {self._client_authority}: {_reason(error)}") from error
+            why = "it holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else _reason(error)
+            raise CertificateError(f"cannot use the authority {self._client_authority}: {why}") from error
         context.verify_mode = ssl.CERT_OPTIONAL
         # From Python 3.13 on these are set already. So whoever is in the file is trusted, root or not.
         context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -198,7 +199,7 @@ def _try_out(context: ssl.SSLContext, certificate: Path | str) -> tuple[bytes, f
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(to_client, to_server)
     server = context.wrap_bio(to_server, to_client, server_side=True)
-    for side in (client, server, client):
+    for side in (client, server) * 3:  # more than enough: what is done already does nothing more
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()
     return client.getpeercert(binary_form=True) or b"", _dns_names(client.getpeercert())
