@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from trio_smtp.protocol import RcptTo as RcptTo
     from trio_smtp.protocol import Reply as Reply
     from trio_smtp.server import Authenticator as Authenticator
+    from trio_smtp.server import CertificateError as CertificateError
+    from trio_smtp.server import Certificates as Certificates
     from trio_smtp.server import Server as Server
     from trio_smtp.server import Stats as Stats
     from trio_smtp.server import StoreAuthenticator as StoreAuthenticator
@@ -64,8 +66,8 @@ _HOMES: Final = {
         "AbortReason Address Config Envelope Hello Limits MailFrom MailParameters RcptParameters RcptTo Reply"
     ),
     "trio_smtp.server": (
-        "Authenticator Server Stats StoreAuthenticator Timeouts bind_sockets open_server serve_smtp serve_sockets "
-        "serve_stream server_context"
+        "Authenticator CertificateError Certificates Server Stats StoreAuthenticator Timeouts bind_sockets open_server "
+        "serve_smtp serve_sockets serve_stream server_context"
     ),
     "trio_smtp.submission": "SubmissionHandler",
 }

@@ -37,6 +37,11 @@ def test_the_hint_names_an_address_that_can_be_reached(host: str, listens: str, 
     assert f"    trio-smtp send --to a@b --server {hint}" in lines
 
 
+def test_the_fingerprint_of_a_certificate() -> None:
+    lines = [*banner([], DEFAULT_STORE, [], "AB:CD")]
+    assert lines[1:3] == ["The certificate is self-signed; its SHA-256 fingerprint is", "    AB:CD"]
+
+
 def test_ten_accounts_are_named() -> None:
     accounts = [Account(f"a{number}", addresses=(f"a{number}@b",)) for number in range(12)]
     lines = list(banner([], StoreURL("memory"), accounts))

@@ -196,7 +196,7 @@ async def send_swaks(target: Target, message: Path) -> None:
     command += ["--from", SENDER, "--to", RECIPIENT, "--data", f"@{data}", "--silent", "2"]
     if target.security is not Security.NONE:
         command += ["--tls" if target.security is Security.STARTTLS else "--tls-on-connect"]
-        command += ["--tls-verify", "--tls-ca-path", str(target.ca_file)]
+        command += ["--tls-verify", "--tls-ca-path", str(target.ca_file), "--tls-sni", target.host]
     if target.login is not None:
         command += ["--auth", target.login.mechanism]
         command += ["--auth-user", target.login.user, "--auth-password", target.login.password]
@@ -292,6 +292,8 @@ class Client:
     transmitted: Callable[[bytes], bytes] = verbatim
     speaks_tls: bool = True
     mechanisms: tuple[str, ...] = ()  # besides PLAIN and LOGIN, which all know that speak TLS
+    checks_name: bool = True
+    """Whether it compares the name in the certificate with that of the server."""
 
     def __str__(self) -> str:
         return self.name
@@ -306,6 +308,7 @@ SMTP_SOURCE = Need("smtp-source", "postfix")
 GSASL = Need("gsasl", "gsasl")
 OPENSSL = Need("openssl", "openssl")
 HAPROXY = Need("haproxy", "haproxy")
+NMAP = Need("nmap", "nmap")
 
 CLIENTS = [
     Client(
@@ -315,7 +318,7 @@ CLIENTS = [
         mechanisms=("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"),
     ),
     Client("aiosmtplib", send_aiosmtplib, transmitted=with_final_crlf),
-    Client("swaks", send_swaks, (SWAKS, SWAKS_TLS)),
+    Client("swaks", send_swaks, (SWAKS, SWAKS_TLS), checks_name=False),  # before version 20240103
     Client("curl", send_curl, (CURL,), mechanisms=("OAUTHBEARER", "XOAUTH2")),
     Client("msmtp", send_msmtp, (MSMTP,), mechanisms=("SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2")),
     Client("nodemailer", send_nodemailer, (NODEMAILER,), with_final_crlf, mechanisms=("XOAUTH2",)),

@@ -5,7 +5,6 @@ The client is no async fixture, so that pytest sees why a test is skipped.
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +12,19 @@ import pytest
 import trustme
 
 import trio_smtp
-from tests.interop.clients import OPENSSL, Client, require
+from tests.interop.clients import NMAP, OPENSSL, Client, require
 from tests.interop.messages import PLAIN
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """A server's certificate and its file, and the file of the authority that issued it."""
+    """Certificates of a server, and the file of the authority that issued them."""
 
-    server: ssl.SSLContext
+    server: trio_smtp.Certificates
+    """One for another name, and one for ours, which is for those who ask for it."""
+    wrong_name: trio_smtp.Certificates
     file: Path
+    """Ours."""
     ca_file: Path
     wrong_ca_file: Path
 
@@ -52,6 +54,12 @@ def openssl() -> str:
 
 
 @pytest.fixture
+def nmap() -> str:
+    require(NMAP)
+    return NMAP.program
+
+
+@pytest.fixture
 def message(tmp_path: Path) -> Path:
     file = tmp_path / "message.eml"
     file.write_bytes(PLAIN)
@@ -64,7 +72,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     authority, other = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(str(directory / "ca.pem"))
     other.cert_pem.write_to_path(str(directory / "other.pem"))
-    issued = authority.issue_cert("localhost")
-    issued.private_key_and_cert_chain_pem.write_to_path(str(directory / "server.pem"))
-    context = trio_smtp.server_context(directory / "server.pem")
-    return Certificates(context, directory / "server.pem", directory / "ca.pem", directory / "other.pem")
+    for name in ("localhost", "mx.example.com"):
+        authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(directory / f"{name}.pem"))
+    ours, others = (directory / "localhost.pem", None), (directory / "mx.example.com.pem", None)
+    return Certificates(
+        trio_smtp.Certificates([others, ours]),
+        trio_smtp.Certificates([others]),
+        directory / "localhost.pem",
+        directory / "ca.pem",
+        directory / "other.pem",
+    )

@@ -9,23 +9,14 @@ import pytest
 import trio
 
 import trio_smtp
-from tests.interop.clients import Need, require
 from tests.server.tools import take
 from trio_smtp import Config, MailboxHandler, MemoryStore, SubmissionHandler
 from trio_smtp.server import AnyHandler
 
-NMAP = Need("nmap", "nmap")
 NAMES = ["root", "admin", "guest"]  # some of those that it tries
 OPEN = "smtp-open-relay: Server is an open relay"
 CLOSED = "smtp-open-relay: Server doesn't seem to be an open relay, all tests failed"
 LOGIN_NEEDED = "smtp-open-relay: Server isn't an open relay, authentication needed"
-
-
-@pytest.fixture
-def nmap() -> str:
-    """Not an async fixture, so that pytest sees why a test is skipped."""
-    require(NMAP)
-    return NMAP.program
 
 
 @pytest.fixture

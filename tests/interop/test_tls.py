@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ import trio_smtp
 from tests.interop.clients import CLIENTS, Client, DeliveryFailed, Login, Security, Target
 from tests.interop.conftest import Certificates, Inbox
 from tests.interop.messages import PLAIN
+from tests.server.tools import no_connections
 
 TLS_CLIENTS = [client for client in CLIENTS if client.speaks_tls]
 BOTH = pytest.mark.parametrize("security", [Security.STARTTLS, Security.IMPLICIT], ids=lambda mode: mode.value)
@@ -63,6 +65,20 @@ async def test_a_client_that_does_not_trust_the_certificate_sends_nothing(
     assert len(inbox.mails) == 1
 
 
+@BOTH
+@pytest.mark.parametrize("client", [client for client in TLS_CLIENTS if client.checks_name], ids=str, indirect=True)
+async def test_a_client_sends_nothing_to_a_server_of_another_name(
+    client: Client, security: Security, certificates: Certificates, message: Path
+) -> None:
+    inbox = Inbox()
+    async with trio_smtp.open_server(
+        inbox, port=0, ssl_context=certificates.wrong_name, implicit_tls=security is Security.IMPLICIT
+    ) as server:
+        with pytest.raises(DeliveryFailed):
+            await client.send(Target(server.port, security=security, ca_file=certificates.ca_file), message)
+    assert inbox.mails == []
+
+
 @pytest.mark.parametrize("client", TLS_CLIENTS, ids=str, indirect=True)
 async def test_a_wrong_password_sends_nothing(client: Client, certificates: Certificates, message: Path) -> None:
     inbox = Inbox()
@@ -98,7 +114,7 @@ async def test_openssl(openssl: str, security: Security, certificates: Certifica
     ) as server:
         command = [openssl, "s_client", "-quiet", "-verify_return_error"]
         command += ["-CAfile", str(certificates.ca_file), "-verify_hostname", "localhost"]
-        command += ["-connect", f"localhost:{server.port}"]
+        command += ["-connect", f"localhost:{server.port}", "-servername", "localhost"]
         dialogue = [
             (b"EHLO client.example\r\n", b"\r\n250 "),
             (b"MAIL FROM:<sender@example.com>\r\n", b"250 2.1.0"),
@@ -115,3 +131,65 @@ async def test_openssl(openssl: str, security: Security, certificates: Certifica
         async with trio.open_nursery() as nursery:
             await converse(await nursery.start(start), dialogue)
     assert [mail.content for mail in inbox.mails] == [PLAIN]
+
+
+@BOTH
+@pytest.mark.parametrize("wrong", ["name", "authority"])
+async def test_openssl_refuses(openssl: str, security: Security, wrong: str, certificates: Certificates) -> None:
+    ca_file = certificates.wrong_ca_file if wrong == "authority" else certificates.ca_file
+    context = certificates.wrong_name if wrong == "name" else certificates.server
+    async with trio_smtp.open_server(
+        Inbox(), port=0, ssl_context=context, implicit_tls=security is Security.IMPLICIT
+    ) as server:
+        command = [openssl, "s_client", "-quiet", "-verify_return_error", "-CAfile", str(ca_file)]
+        command += ["-verify_hostname", "localhost", "-servername", "localhost"]
+        command += ["-connect", f"localhost:{server.port}"]
+        command += ["-starttls", "smtp"] if security is Security.STARTTLS else []
+        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    assert done.returncode != 0
+    assert b"certificate verify failed" in done.stderr
+
+
+@BOTH
+async def test_renegotiation_is_refused(openssl: str, security: Security, certificates: Certificates) -> None:
+    """CVE-2011-1473: s_client begins one when it reads an R at the start of a line."""
+    async with trio_smtp.open_server(
+        Inbox(), port=0, ssl_context=certificates.server, implicit_tls=security is Security.IMPLICIT
+    ) as server:
+        command = [openssl, "s_client", "-tls1_2", "-CAfile", str(certificates.ca_file)]
+        command += ["-connect", f"localhost:{server.port}", "-servername", "localhost"]
+        command += ["-starttls", "smtp"] if security is Security.STARTTLS else []
+        start = partial(
+            trio.run_process,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        dialogue = [(b"R\n", b"RENEGOTIATING"), (b"", b"no renegotiation")]
+        if security is Security.IMPLICIT:
+            dialogue.insert(0, (b"", b"220 "))  # in the middle of a handshake it would surprise s_client
+        async with trio.open_nursery() as nursery:
+            await converse(await nursery.start(start), dialogue)
+        await no_connections(server)
+
+
+async def test_what_nmap_thinks_of_our_ciphers(nmap: str, certificates: Certificates, tmp_path: Path) -> None:
+    async with (
+        trio_smtp.open_server(Inbox(), port=0, ssl_context=certificates.server) as smtp,
+        trio_smtp.open_server(Inbox(), port=0, ssl_context=certificates.server, implicit_tls=True) as smtps,
+    ):
+        services = tmp_path / "services"  # so that nmap need not find out what is spoken, which takes it very long
+        services.write_text(f"smtp {smtp.port}/tcp 0.9\nsmtps {smtps.port}/tcp 0.9\n")
+        command = [nmap, "--unprivileged", "-Pn", "-n", "--servicedb", str(services), "-oX", "-"]
+        command += ["--script", "+ssl-enum-ciphers", "127.0.0.1"]
+        done = await trio.run_process(command, capture_stdout=True)
+    scripts = ET.fromstring(done.stdout).findall(".//script[@id='ssl-enum-ciphers']")
+    assert len(scripts) == 2
+    for script in scripts:
+        versions = {table.get("key") for table in script.findall("table")}
+        assert versions == {"TLSv1.2", "TLSv1.3"}
+        least = script.find("elem[@key='least strength']")
+        assert least is not None
+        assert least.text == "A"

@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -261,12 +262,42 @@ async def test_a_handshake_that_stalls_does_not_keep_others_waiting(
         await no_connections(server)
 
 
-async def test_no_common_version(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    server_tls.minimum_version = ssl.TLSVersion.TLSv1_3
-    client_tls.maximum_version = ssl.TLSVersion.TLSv1_2
-    async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
+def old_client(context: ssl.SSLContext) -> None:
+    """No version in common (RFC 8996)."""
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+
+
+def weak_client(context: ssl.SSLContext) -> None:
+    """No cipher in common."""
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AES128-SHA256")  # no forward secrecy
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize(
+    ("weaken", "reason"), [(old_client, "unsupported protocol"), (weak_client, "no shared cipher")]
+)
+async def test_nothing_in_common(
+    weaken: Callable[[ssl.SSLContext], None],
+    reason: str,
+    implicit: bool,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    weaken(client_tls)
+    async with open_session(take, ssl_context=server_tls, implicit_tls=implicit) as client:
+        if not implicit:
+            await begin(client)
+            assert (await client.command("STARTTLS")).code == 220
         with pytest.raises(trio.BrokenResourceError):
             await client.start_tls(client_tls, NAME)
+    [record] = caplog.records
+    assert "TLS handshake failed: " in record.getMessage()
+    assert reason in record.getMessage()
 
 
 async def test_a_client_that_does_not_trust_us(server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture) -> None:

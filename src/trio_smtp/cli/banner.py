@@ -23,12 +23,17 @@ _NAMED: Final = 10  # accounts
 _REACHABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a client finds a wildcard
 
 
-def banner(listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account]) -> Iterator[str]:
-    """The lines of it, safe for a terminal."""
+def banner(
+    listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account], fingerprint: str | None = None
+) -> Iterator[str]:
+    """The lines of it, safe for a terminal; `fingerprint` is that of a certificate that no authority vouches for."""
     yield f"trio-smtp {__version__} takes mail at"
     for spec, sockets in listeners:
         for sock in sockets:
             yield f"    {spec.scheme.name}://{escape(str(_where(sock)))}{spec.query}"
+    if fingerprint is not None:
+        yield "The certificate is self-signed; its SHA-256 fingerprint is"
+        yield f"    {fingerprint}"
     if accounts:
         yield f"Mail for these accounts is {_kept(store)}:"
         for account in accounts[:_NAMED]:

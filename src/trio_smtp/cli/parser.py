@@ -109,8 +109,32 @@ def _add_serve(commands: _Commands) -> None:
         what="let those who log in send from any address (default: only from those of their account)",
     )
     add("--hostname", metavar="NAME", what="the name in the greeting (default: that of this machine)")
-    add("--tls-cert", type=Path, metavar="FILE", what="the certificate and those that lead to its root, in PEM form")
-    add("--tls-key", type=Path, metavar="FILE", what="its key, if it is not in the same file")
+    add(
+        "--tls-cert",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        what="the certificate and those that lead to its root, in PEM form, read again when it changes and on SIGHUP; "
+        "may be given several times: a client sees the one with the name it asks for, or else the first",
+    )
+    add(
+        "--tls-key",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        what="its key, if it is not in the same file; as often as --tls-cert",
+    )
+    add(
+        "--tls",
+        choices=["self-signed"],
+        what="self-signed: make a certificate, keep it with the mail, and print its fingerprint",
+    )
+    add(
+        "--tls-client-ca",
+        type=Path,
+        metavar="FILE",
+        what="the authority whose certificates clients may log in with (EXTERNAL), in PEM form",
+    )
     add(
         "--max-message-size",
         type=values.size,

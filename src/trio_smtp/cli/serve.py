@@ -1,7 +1,8 @@
 """``trio-smtp serve``: take mail for the accounts of a store, until a signal ends it.
 
-What can fail is tried in the order in which least is left behind: settings, certificate, ports, store, accounts. So a
-port in use makes no store, and a store that cannot be used leaves nothing but closed ports.
+What can fail is tried in the order in which least is left behind: settings, certificates, ports, store, accounts. So a
+port in use makes no store, and a store that cannot be used leaves nothing but closed ports. Only a certificate that is
+to be made comes last, for it is kept in the store.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import errno
 import logging
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -29,19 +29,20 @@ from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.output import say
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.cli.stores import opened
+from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, self_signed_maker
 from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.mailbox.names import address_key
 from trio_smtp.mailbox.store import Account, MailStore
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.protocol import Config, Limits
 from trio_smtp.server import (
+    Certificates,
     Server,
     ServerOptions,
     StoreAuthenticator,
     Timeouts,
     bind_sockets,
     serve_sockets,
-    server_context,
 )
 from trio_smtp.submission import SubmissionHandler
 
@@ -54,14 +55,21 @@ async def serve(**flags: Any) -> None:
     """Take mail; the flags are the fields of `ServeSettings`. SIGINT and SIGTERM drain, a second one cuts off."""
     settings = ServeSettings(**flags)
     config = _config(settings)
-    ssl_context = _ssl_context(settings)
+    tls = certificates_by_scheme(settings, settings.key_pairs) if settings.tls_cert else {}
+    self_signed = self_signed_maker() if settings.tls == "self-signed" else None
     with logging_to_stderr(), trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with contextlib.AsyncExitStack() as stack:
             listeners = [(spec, await _bind(spec, stack)) for spec in settings.listen]
             store = await stack.enter_async_context(opened(settings.store, create=True))
             accounts = await _prepare_accounts(store, settings)
+            fingerprint = None
+            if self_signed is not None:
+                path, fingerprint = stack.enter_context(self_signed(settings.store, config.hostname))
+                tls = certificates_by_scheme(settings, [(path, None)])
+            if tls:
+                await stack.enter_async_context(kept_fresh(set(tls.values())))
             with contextlib.suppress(BrokenPipeError):  # mail comes in all the same
-                say("\n".join(banner(listeners, settings.store, accounts)))
+                say("\n".join(banner(listeners, settings.store, accounts, fingerprint)))
                 sys.stdout.flush()
             for_anyone = MailboxHandler.factory(store, postmaster=settings.postmaster)
             with_login = SubmissionHandler.factory(
@@ -73,7 +81,7 @@ async def serve(**flags: Any) -> None:
                     serve_sockets,
                     with_login if spec.scheme.login else for_anyone,
                     sockets,
-                    **server_options(spec, settings, config, ssl_context, authenticator),
+                    **server_options(spec, settings, config, tls.get(spec.scheme), authenticator),
                 )
                 for spec, sockets in listeners
             ]
@@ -105,7 +113,7 @@ def server_options(
     spec: ListenSpec,
     settings: ServeSettings,
     config: Config,
-    ssl_context: ssl.SSLContext | None,
+    certificates: Certificates | None,
     authenticator: StoreAuthenticator,
 ) -> ServerOptions:
     """What a listener is started with."""
@@ -117,7 +125,7 @@ def server_options(
             data=settings.data_timeout or min(Timeouts().data, settings.command_timeout),
             drain=settings.drain_timeout,
         ),
-        "ssl_context": None if scheme.tls == "never" else ssl_context,
+        "ssl_context": certificates,
         "implicit_tls": scheme.tls == "implicit",
         "authenticator": authenticator if scheme.login else None,
         "proxy_networks": spec.proxies,
@@ -132,23 +140,6 @@ def _config(settings: ServeSettings) -> Config:
         return Config(hostname=settings.hostname or socket.gethostname(), limits=limits)
     except ValueError as error:
         raise UsageError(f"{error}; name this machine with --hostname") from error
-
-
-def _ssl_context(settings: ServeSettings) -> ssl.SSLContext | None:
-    certificate, key = settings.tls_cert, settings.tls_key
-    if certificate is None:
-        return None
-    try:
-        return server_context(certificate, key)
-    except OSError as error:
-        if not isinstance(error, ssl.SSLError):
-            why = reason(error)
-        elif error.reason == "KEY_VALUES_MISMATCH":
-            why = "the key is not that of the certificate"
-        else:
-            why = "they are not a certificate and its key in PEM form"
-        files = f"the certificate {certificate}" if key is None else f"the certificate {certificate} with the key {key}"
-        raise CommandError(f"cannot use {files}: {why}; see --tls-cert and --tls-key") from error
 
 
 # --- what it needs

@@ -6,12 +6,12 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from trio_smtp.cli.errors import UsageError
 from trio_smtp.cli.listen import ListenSpec, parse_listen
 
-__all__ = ["ServeSettings", "StoreURL", "parse_json_store", "parse_store"]
+__all__ = ["KeyPair", "ServeSettings", "StoreURL", "parse_json_store", "parse_store"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ def parse_json_store(url: str) -> StoreURL:
     return store
 
 
+KeyPair: TypeAlias = tuple[Path, Path | None]
+"""The files of a certificate and its key, None where they are one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
     """What ``trio-smtp serve`` was told; the field names are those of the flags.
@@ -61,8 +65,10 @@ class ServeSettings:
     accounts: Sequence[tuple[str, str]] = ()
     postmaster: str | None = None
     any_sender: bool = False
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
+    tls: Literal["self-signed"] | None = None
+    tls_cert: Sequence[Path] = ()
+    tls_key: Sequence[Path] = ()
+    tls_client_ca: Path | None = None
     max_message_size: int = 32 << 20
     max_recipients: int = 1000
     max_connections: int = 1000
@@ -72,16 +78,43 @@ class ServeSettings:
     drain_timeout: float = 30
 
     def __post_init__(self) -> None:
-        for spec in self.listen:
-            if spec.scheme.tls in ("starttls", "implicit") and self.tls_cert is None:
-                raise UsageError(f"{spec} needs a certificate: add --tls-cert FILE and --tls-key FILE")
-        if self.tls_key is not None and self.tls_cert is None:
-            raise UsageError("--tls-key has no effect without --tls-cert FILE")
-        if self.tls_cert is not None and all(spec.scheme.tls == "never" for spec in self.listen):
-            raise UsageError("--tls-cert has no effect, for LMTP goes without TLS; add a listener of another kind")
+        self._check_tls()
         if self.any_sender and not any(spec.scheme.login for spec in self.listen):
             raise UsageError("--any-sender has no effect without a listener submission:// or submissions://")
         owners: dict[str, str] = {}
         for name, address in self.accounts:
             if owners.setdefault(address.lower(), name) != name:
                 raise UsageError(f"--account gives {address} to two accounts; an address belongs to one")
+
+    @property
+    def key_pairs(self) -> Sequence[KeyPair]:
+        """The certificates with their keys, in the order of the flags."""
+        if not self.tls_key:
+            return [(certificate, None) for certificate in self.tls_cert]
+        return list(zip(self.tls_cert, self.tls_key, strict=True))
+
+    def _check_tls(self) -> None:
+        schemes = [spec.scheme for spec in self.listen]
+        if self.tls_key and not self.tls_cert:
+            raise UsageError("--tls-key has no effect without --tls-cert FILE")
+        if self.tls_key and len(self.tls_key) != len(self.tls_cert):
+            raise UsageError(
+                "--tls-key goes with each --tls-cert or with none; a file that holds both can be given to both flags"
+            )
+        if self.tls and self.tls_cert:
+            raise UsageError(f"--tls {self.tls} and --tls-cert exclude each other; leave one of them out")
+        if self.tls or self.tls_cert:
+            if all(scheme.tls == "never" for scheme in schemes):
+                flag = "--tls-cert" if self.tls_cert else "--tls"
+                raise UsageError(f"{flag} has no effect, for LMTP goes without TLS; add a listener of another kind")
+        else:
+            for spec in self.listen:
+                if spec.scheme.tls in ("starttls", "implicit"):
+                    raise UsageError(
+                        f"{spec} needs a certificate: add --tls-cert FILE and --tls-key FILE, or --tls self-signed"
+                    )
+        if self.tls_client_ca is not None and not any(scheme.login for scheme in schemes):
+            raise UsageError(
+                "--tls-client-ca has no effect, for it is to log in that clients show a certificate; "
+                "add a listener submission:// or submissions://"
+            )

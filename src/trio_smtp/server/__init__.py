@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from trio_smtp.server.authentication import StoreAuthenticator
+from trio_smtp.server.certificates import AnyContext, CertificateError, Certificates, server_context
 from trio_smtp.server.listening import bind_sockets
 from trio_smtp.server.login import AnyAuthenticator, Authenticator
 from trio_smtp.server.serve import (
@@ -17,12 +18,14 @@ from trio_smtp.server.server import Server
 from trio_smtp.server.settings import AnyHandler
 from trio_smtp.server.stats import Stats
 from trio_smtp.server.timeouts import Timeouts
-from trio_smtp.server.tls import server_context
 
 __all__ = [
     "AnyAuthenticator",
+    "AnyContext",
     "AnyHandler",
     "Authenticator",
+    "CertificateError",
+    "Certificates",
     "Server",
     "ServerOptions",
     "SessionOptions",

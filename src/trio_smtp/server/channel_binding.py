@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -12,18 +11,15 @@ from trio_smtp.sasl import tls_server_end_point
 __all__ = ["end_point_of", "remember_certificate"]
 
 _END_POINTS: Final[WeakKeyDictionary[ssl.SSLContext, bytes]] = WeakKeyDictionary()
-_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
-def remember_certificate(context: ssl.SSLContext, certificate: Path | str) -> None:
-    """Note that this context shows the first certificate of this PEM file, which it has loaded."""
-    _, begin, rest = Path(certificate).read_text("ascii", "replace").partition(_BEGIN)
-    body, end, _ = rest.partition(_END)
-    end_point = tls_server_end_point(ssl.PEM_cert_to_DER_cert(begin + body + end))
+def remember_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
+    """Note that this context shows this certificate, in DER."""
+    end_point = tls_server_end_point(certificate)
     if end_point is not None:
         _END_POINTS[context] = end_point
 
 
 def end_point_of(context: ssl.SSLContext) -> bytes | None:
-    """The channel binding; None where it is not known (a context that `server_context` did not make) or not defined."""
+    """The channel binding; None where it is not known (a context that was made elsewhere) or not defined."""
     return _END_POINTS.get(context)

@@ -13,6 +13,7 @@ import trio
 
 from trio_smtp.handler import Peer
 from trio_smtp.protocol import Config
+from trio_smtp.server.certificates import AnyContext
 from trio_smtp.server.listening import LOOPBACK, bind_sockets
 from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
 from trio_smtp.server.policies import AnyPolicy, resolve_policies
@@ -36,8 +37,8 @@ class SessionOptions(TypedDict, total=False):
     """Host name, limits and what the protocol insists on."""
     timeouts: Timeouts | None
     """How long the server waits for what."""
-    ssl_context: ssl.SSLContext | None
-    """Offer STARTTLS with this context; see `server_context`."""
+    ssl_context: AnyContext | None
+    """Offer STARTTLS with these `Certificates`, or with one context; see `server_context`."""
     implicit_tls: bool
     """Begin with the TLS handshake (RFC 8314 §3) instead of offering STARTTLS."""
     lmtp: bool
@@ -206,7 +207,7 @@ def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str
     ssl_context = options.get("ssl_context")
     if options.get("implicit_tls") and ssl_context is None:
         raise ValueError("implicit_tls needs an ssl_context")
-    if ssl_context is not None:
+    if isinstance(ssl_context, ssl.SSLContext):
         ssl_context.options |= ssl.OP_NO_RENEGOTIATION  # not set by default: CVE-2011-1473
     return Settings(
         make_handler=resolve_handler(handler),

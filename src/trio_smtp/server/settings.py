@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, TypeGuard
 
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
+from trio_smtp.server.certificates import AnyContext
 from trio_smtp.server.login import Authenticator
 from trio_smtp.server.policies import PolicyHooks
 from trio_smtp.server.proxy import Network
@@ -34,7 +34,7 @@ class Settings:
     make_handler: Callable[[], Handler]
     config: Config = field(default_factory=Config)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    ssl_context: ssl.SSLContext | None = None
+    ssl_context: AnyContext | None = None
     implicit_tls: bool = False
     authenticator: Authenticator | None = None
     policies: PolicyHooks = field(default_factory=PolicyHooks)

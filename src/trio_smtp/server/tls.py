@@ -1,38 +1,17 @@
-"""TLS: the server's context and the handshake."""
+"""The TLS handshake, as the server, and what it tells."""
 
 from __future__ import annotations
-
-import ssl
-from pathlib import Path
 
 import trio
 
 from trio_smtp.handler import TLSInfo
-from trio_smtp.server.channel_binding import remember_certificate
+from trio_smtp.server.certificates import AnyContext, current_context
 
-__all__ = ["server_context", "shake_hands"]
-
-
-def server_context(certificate: Path | str, key: Path | str | None = None) -> ssl.SSLContext:
-    """A context for a mail server: TLS 1.2 at least, no renegotiation.
-
-    Args:
-        certificate: a PEM file with the certificate and what leads to its root.
-        key: a PEM file with the private key, if it is not in the same file.
-
-    Raises:
-        OSError, ssl.SSLError: if they cannot be read or do not belong together.
-    """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # a client's cheap way to keep the server busy: CVE-2011-1473
-    context.load_cert_chain(certificate, key)
-    remember_certificate(context, certificate)
-    return context
+__all__ = ["shake_hands"]
 
 
 async def shake_hands(
-    stream: trio.abc.Stream, context: ssl.SSLContext, timeout: float
+    stream: trio.abc.Stream, context: AnyContext, timeout: float
 ) -> tuple[trio.SSLStream[trio.abc.Stream], TLSInfo]:
     """Put TLS on a stream, as the server.
 
@@ -40,7 +19,7 @@ async def shake_hands(
         trio.BrokenResourceError: if the handshake fails.
         trio.TooSlowError: if it takes more than `timeout` seconds.
     """
-    tls = trio.SSLStream(stream, context, server_side=True)
+    tls = trio.SSLStream(stream, current_context(context), server_side=True)
     with trio.fail_after(timeout):
         await tls.do_handshake()
     cipher = tls.cipher()

@@ -1,0 +1,90 @@
+"""TLS for ``trio-smtp serve``: the certificates of each kind of listener, read again as long as it runs.
+
+Clients are asked for a certificate (``--tls-client-ca``) only where they log in. Another mail server that delivers here
+may have one from an authority that is not ours, which would end its handshake.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import trio
+
+from trio_smtp.cli.errors import CommandError
+from trio_smtp.cli.listen import Scheme
+from trio_smtp.cli.settings import KeyPair, ServeSettings, StoreURL
+from trio_smtp.server import CertificateError, Certificates
+
+__all__ = ["certificates_by_scheme", "kept_fresh", "self_signed_maker"]
+
+
+def certificates_by_scheme(settings: ServeSettings, pairs: Sequence[KeyPair]) -> dict[Scheme, Certificates]:
+    """What the listeners of each scheme show; those that speak no TLS are left out.
+
+    Raises:
+        CommandError: a file cannot be used.
+    """
+    authorities = {
+        spec.scheme: settings.tls_client_ca if spec.scheme.login else None
+        for spec in settings.listen
+        if spec.scheme.tls != "never"
+    }
+    try:
+        made = {authority: Certificates(pairs, authority) for authority in set(authorities.values())}
+    except CertificateError as error:
+        raise CommandError(f"{error}; see --tls-cert, --tls-key and --tls-client-ca") from error
+    return {scheme: made[authority] for scheme, authority in authorities.items()}
+
+
+def self_signed_maker() -> Callable[[StoreURL, str], AbstractContextManager[tuple[Path, str]]]:
+    """`self_signed`, if what it needs is installed.
+
+    Raises:
+        CommandError: if not.
+    """
+    try:
+        from trio_smtp.cli.self_signed import self_signed  # noqa: PLC0415 - cryptography is an extra
+    except ImportError as error:
+        raise CommandError("--tls self-signed needs cryptography: python -m pip install cryptography") from error
+    return self_signed
+
+
+@asynccontextmanager
+async def kept_fresh(certificates: Collection[Certificates]) -> AsyncGenerator[None]:
+    """Read them again when their files change, and on SIGHUP, for the length of the block."""
+    with _no_word_of_bad_names(), trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        async with trio.open_nursery() as nursery:
+            for each in certificates:
+                nursery.start_soon(each.watch)
+            nursery.start_soon(_reload_at, hangups, certificates)
+            yield
+            nursery.cancel_scope.cancel()
+
+
+async def _reload_at(hangups: AsyncIterator[int], certificates: Collection[Certificates]) -> None:
+    async for _ in hangups:
+        for each in certificates:
+            await each.reload()
+
+
+@contextmanager
+def _no_word_of_bad_names() -> Generator[None]:
+    """Keep the traceback off standard error that the ssl module writes for an SNI name which is not ASCII.
+
+    It fails the handshake besides, which is logged as any other.
+    """
+    usual = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+            usual(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual

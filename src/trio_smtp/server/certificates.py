@@ -1,0 +1,235 @@
+"""The server's certificates: the contexts that show them, which one a client sees, and reading them again.
+
+Rules:
+
+- **A context that serves is never loaded anew.** A pair that does not belong together would leave it with nothing to
+  show. New files make new contexts, which take the place of the old ones when all of them are good. Connections keep
+  the context that they have begun with.
+- **What a context shows is asked of itself**, by a handshake in memory. That tells the names and the certificate, also
+  where a file is replaced in the same moment, and finds a pair that no client could use before a client does.
+- **The client's word (SNI, RFC 6066 §3) picks the certificate, never fails the handshake**: for a name that is not
+  ours there is the first certificate, as with any mail server, and it is for the client to judge that.
+- **A session is resumed where it began, or nowhere.** The ticket keys are those of one reading of one `Certificates`,
+  so what was verified of a client there counts for nothing at another, nor after the next reload.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn, TypeAlias
+
+import trio
+
+from trio_smtp.server.channel_binding import remember_certificate
+
+__all__ = ["AnyContext", "CertificateError", "Certificates", "current_context", "server_context"]
+
+log = logging.getLogger("trio_smtp")
+
+_NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no name
+_OTHER_KEY: Final = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}  # the latter for a key of another kind
+
+
+def server_context(certificate: Path | str, key: Path | str | None = None) -> ssl.SSLContext:
+    """A context for a mail server: TLS 1.2 at least, no renegotiation.
+
+    Args:
+        certificate: a PEM file with the certificate and what leads to its root.
+        key: a PEM file with the private key, without a passphrase, if it is not in the same file.
+
+    Raises:
+        OSError, ssl.SSLError: if they cannot be read, do not belong together, or are nothing that a client could use.
+    """
+    return _load(certificate, key)[0]
+
+
+class CertificateError(Exception):
+    """Files that cannot be served; the text is one sentence that names them."""
+
+
+class Certificates:
+    """The certificates of a server, to be given to `serve_smtp` and the others as `ssl_context`.
+
+    Each new connection is shown what was read last. `watch` reads the files again when they change, `reload` at once;
+    what cannot be used is logged, and leaves all as it is.
+
+    Args:
+        pairs: PEM files of certificate and key, the key None where it is in the file of the certificate. A client that
+            asks for a name (SNI) sees the first certificate that has it or, if none has, the first with a wildcard for
+            it (RFC 9525 §6.3); every other client sees the first of all.
+        client_authority: a PEM file of those who vouch for clients. Clients are asked for a certificate then. They need
+            not have one, but it must be good: `TLSInfo.client_name` is the name in it.
+
+    Raises:
+        CertificateError: if any of the files cannot be used.
+        ValueError: without any pair.
+    """
+
+    def __init__(
+        self, pairs: Sequence[tuple[Path | str, Path | str | None]], client_authority: Path | str | None = None
+    ) -> None:
+        if not pairs:
+            raise ValueError("there is no certificate")
+        self._pairs = tuple(pairs)
+        self._client_authority = client_authority
+        self._complaint = ""  # why the files could not be used at the last attempt
+        self._turn = trio.Lock()
+        self._served = self._read()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For the next handshake."""
+        return self._served.context
+
+    async def watch(self, interval: float = 10) -> NoReturn:
+        """Read the files again whenever they have changed, until cancelled; to be run in a nursery.
+
+        Files that are replaced one after the other do not fit together in between. That, like any other fault, is
+        logged once and tried again until they do.
+
+        Args:
+            interval: seconds between two looks.
+        """
+        while True:
+            await trio.sleep(interval)
+            if await trio.to_thread.run_sync(self._marks, abandon_on_cancel=True) != self._served.marks:
+                await self.reload()
+
+    async def reload(self) -> bool:
+        """Read the files again now; whether they are served. If not the log says why, and what was served still is."""
+        async with self._turn:
+            try:
+                self._served = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
+            except CertificateError as error:
+                self._complain(str(error))
+                return False
+            self._complaint = ""
+            log.info("certificates read again: %s", ", ".join(str(certificate) for certificate, _ in self._pairs))
+            return True
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            log.error("%s; what was read before is served on", complaint)
+        self._complaint = complaint
+
+    def _read(self) -> _Served:
+        marks = self._marks()  # first, so that what changes from now on is noticed
+        contexts = list[ssl.SSLContext]()
+        by_name = dict[str, ssl.SSLContext]()
+        for certificate, key in self._pairs:
+            try:
+                context, names = _load(certificate, key)
+            except OSError as error:
+                files = f"certificate {certificate}" if key is None else f"certificate {certificate} with key {key}"
+                raise CertificateError(f"cannot use the {files}: {_reason(error)}") from error
+            if contexts and names <= by_name.keys():
+                raise CertificateError(f"nobody would see the certificate {certificate}: it has no name of its own")
+            contexts.append(context)
+            by_name = {**dict.fromkeys(names, context), **by_name}
+        for context in contexts:
+            self._ask_clients(context)
+        if len(contexts) > 1:
+            _choose_by_name(contexts[0], by_name)
+        return _Served(contexts[0], marks)
+
+    def _ask_clients(self, context: ssl.SSLContext) -> None:
+        if self._client_authority is None:
+            return
+        try:
+            context.load_verify_locations(self._client_authority)
+        except OSError as error:
+            why = "it holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else _reason(error)
+            raise CertificateError(f"cannot use the authority {self._client_authority}: {why}") from error
+        context.verify_mode = ssl.CERT_OPTIONAL
+        # From Python 3.13 on these are set already. So whoever is in the file is trusted, root or not.
+        context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+
+    def _marks(self) -> list[tuple[int, ...]]:
+        """What tells each file from what was there before."""
+        paths = [path for pair in self._pairs for path in pair] + [self._client_authority]
+        return [_mark(path) for path in paths if path is not None]
+
+
+AnyContext: TypeAlias = ssl.SSLContext | Certificates
+"""What a server takes for TLS: one context, or `Certificates` that can be read again."""
+
+
+def current_context(context: AnyContext) -> ssl.SSLContext:
+    """The context for a handshake that begins now."""
+    return context.context if isinstance(context, Certificates) else context
+
+
+class _Served(NamedTuple):
+    """What the files held when they were read."""
+
+    context: ssl.SSLContext
+    marks: list[tuple[int, ...]]
+
+
+def _mark(path: Path | str) -> tuple[int, ...]:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - a str as well
+    except OSError:
+        return ()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _load(certificate: Path | str, key: Path | str | None) -> tuple[ssl.SSLContext, frozenset[str]]:
+    """A context, and the DNS names in its certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a client's cheap way to keep the server busy: CVE-2011-1473
+    context.load_cert_chain(certificate, key, password=lambda: "")  # or else OpenSSL asks at the terminal, and waits
+    shown, names = _try_out(context, certificate)
+    remember_certificate(context, shown)
+    return context, names
+
+
+def _try_out(context: ssl.SSLContext, certificate: Path | str) -> tuple[bytes, frozenset[str]]:
+    """Shake hands with a client that trusts this file: the certificate that it was shown, in DER, and its DNS names."""
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.load_verify_locations(certificate)
+    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server) * 3:  # more than enough: what is done already does nothing more
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return client.getpeercert(binary_form=True) or b"", _dns_names(client.getpeercert())
+
+
+def _dns_names(certificate: object) -> frozenset[str]:
+    names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
+    return frozenset(name.lower() for kind, name in names if kind == "DNS")
+
+
+def _choose_by_name(first: ssl.SSLContext, by_name: Mapping[str, ssl.SSLContext]) -> None:
+    """Let the first context give way to the one that has the name which a client asks for."""
+
+    def choose(handshake: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        exact = (name or "").lower()
+        wildcard = f"*.{exact.partition('.')[2]}"
+        handshake.context = by_name.get(exact) or by_name.get(wildcard) or first
+
+    first.sni_callback = choose
+
+
+def _reason(error: OSError) -> str:
+    """Why files were refused, in the middle of a sentence."""
+    if not isinstance(error, ssl.SSLError):
+        text = error.strerror or str(error)
+        return text[:1].lower() + text[1:]
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"no client would take it, {error.verify_message}"
+    if error.reason in _OTHER_KEY:
+        return "the key is not that of the certificate"
+    if not error.reason:  # all that OpenSSL says of what it cannot read
+        return "they are not a certificate and its key in PEM form, without a passphrase"
+    return error.reason.replace("_", " ").lower()

@@ -1,0 +1,603 @@
+"""Several certificates, reading them again, certificates of clients, and what a resumed session is worth."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trio
+import trustme
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.server.tools import begin, connected, deliver, take
+from trio_smtp.protocol import Config
+from trio_smtp.sasl import tls_server_end_point
+from trio_smtp.server import Authenticator, CertificateError, Certificates, open_server
+from trio_smtp.server.channel_binding import end_point_of
+from trio_smtp.testing.client import ScriptedClient, open_session
+
+NAME = "mx.example.com"
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+
+
+class Issuer:
+    """Puts certificates where a server reads them."""
+
+    def __init__(self, authority: trustme.CA, folder: Path) -> None:
+        self.authority = authority
+        self.folder = folder
+
+    def write(self, file: str, *names: str) -> Path:
+        """A certificate with its key in one file."""
+        path = self.folder / file
+        self.authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
+        return path
+
+
+@pytest.fixture
+def issuer(authority: trustme.CA, tmp_path: Path) -> Issuer:
+    return Issuer(authority, tmp_path)
+
+
+@pytest.fixture
+def authority_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return tmp_path / "ca.pem"
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    return caplog
+
+
+class Handshake(NamedTuple):
+    """Both ends of a handshake in memory."""
+
+    client: ssl.SSLObject
+    server: ssl.SSLObject
+
+    @property
+    def shown(self) -> set[str]:
+        """The names in the server's certificate."""
+        certificate = self.client.getpeercert()
+        assert certificate is not None
+        names: tuple[tuple[str, str], ...] = certificate["subjectAltName"]  # type: ignore[assignment]  # so it is
+        return {name for _, name in names}
+
+
+def shake_hands(
+    server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = NAME, session: ssl.SSLSession | None = None
+) -> Handshake:
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = Handshake(
+        client.wrap_bio(to_client, to_server, server_hostname=name, session=session),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for end in (*ends, *ends):
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    ends.server.write(b"220")  # with the first octets come the tickets
+    assert ends.client.read() == b"220"
+    return ends
+
+
+# --- SNI
+
+
+@pytest.fixture
+def several(issuer: Issuer) -> Certificates:
+    files = {
+        "first.pem": [NAME, "localhost", "both.example"],
+        "wild.pem": ["*.example.org", "*.wild.example", "both.example"],
+        "exact.pem": ["smtp.example.org", "EXACT.example"],
+    }
+    return Certificates([(issuer.write(file, *names), None) for file, names in files.items()])
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        (None, NAME),
+        (NAME, NAME),
+        ("MX.Example.COM", NAME),
+        ("both.example", NAME),
+        ("mail.example.org", "*.example.org"),
+        ("smtp.example.org", "smtp.example.org"),
+        ("x.wild.example", "*.wild.example"),
+        ("exact.example", "smtp.example.org"),
+        # nothing of ours
+        ("other.example", NAME),
+        ("example.org", NAME),
+        ("a.mail.example.org", NAME),
+        ("org", NAME),
+        ("sub.exact.example", NAME),
+    ],
+)
+def test_which_certificate_is_shown(
+    several: Certificates, client_tls: ssl.SSLContext, asked: str | None, shown: str
+) -> None:
+    client_tls.check_hostname = False
+    assert shown in shake_hands(several.context, client_tls, asked).shown
+
+
+async def test_the_channel_is_bound_to_the_certificate_that_was_shown(
+    several: Certificates, issuer: Issuer, client_tls: ssl.SSLContext
+) -> None:
+    seen = set[bytes]()
+    for _ in range(2):
+        for name in (NAME, "mail.example.org", "smtp.example.org"):
+            ends = shake_hands(several.context, client_tls, name)
+            der = ends.client.getpeercert(binary_form=True)
+            assert der is not None
+            end_point = end_point_of(ends.server.context)
+            assert end_point is not None
+            assert end_point == tls_server_end_point(der)
+            seen.add(end_point)
+        issuer.write("first.pem", NAME)
+        assert await several.reload()
+    assert len(seen) == 4
+
+
+def test_all_of_them_insist_on_the_same(several: Certificates, client_tls: ssl.SSLContext) -> None:
+    for name in (NAME, "mail.example.org", "smtp.example.org"):
+        chosen = shake_hands(several.context, client_tls, name).server.context
+        assert chosen.minimum_version is ssl.TLSVersion.TLSv1_2
+        assert chosen.options & ssl.OP_NO_RENEGOTIATION
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the ssl module itself
+async def test_a_name_that_is_not_ascii_ends_the_handshake(
+    several: Certificates, client_tls: ssl.SSLContext, log: pytest.LogCaptureFixture
+) -> None:
+    to_server = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        client_tls.wrap_bio(ssl.MemoryBIO(), to_server, server_hostname="name.example").do_handshake()
+    hello = to_server.read()
+    assert b"name.example" in hello
+    async with open_session(take, ssl_context=several, implicit_tls=True) as client:
+        await client.send(hello.replace(b"name.example", b"n\xe4m\xff.example"))
+        await client.expect_close()
+    [record] = log.records
+    assert "TLS handshake failed: " in record.getMessage()
+    assert record.getMessage().isprintable()
+
+
+# --- files that cannot be used
+
+
+def test_there_must_be_a_certificate() -> None:
+    with pytest.raises(ValueError, match="there is no certificate"):
+        Certificates([])
+
+
+def broken_pairs(issuer: Issuer) -> dict[str, tuple[list[tuple[Path, Path | None]], str]]:
+    folder = issuer.folder
+    good = issuer.write("good.pem", NAME)
+    issued = issuer.authority.issue_cert("another.example")
+    issued.private_key_pem.write_to_path(folder / "another.key")
+    issued.cert_chain_pems[0].write_to_path(folder / "another.crt")
+    trustme.CA(key_type=trustme.KeyType.RSA).private_key_pem.write_to_path(folder / "rsa.key")
+    key = issued.private_key_pem.bytes()
+    (folder / "cut.pem").write_bytes(key + issued.cert_chain_pems[0].bytes()[:300])
+    (folder / "text.pem").write_text("hello")
+    (folder / "empty.pem").write_bytes(b"")
+    issuer.write("same.pem", NAME)
+    nameless = issuer.authority.issue_cert("192.0.2.1")
+    nameless.private_key_and_cert_chain_pem.write_to_path(folder / "nameless.pem")
+    not_pem = "they are not a certificate and its key in PEM form"
+    return {
+        "missing": ([(folder / "none.pem", None)], "certificate .*none.pem: no such file"),
+        "missing key": ([(good, folder / "none.key")], "good.pem with key .*none.key: no such file"),
+        "folder": ([(folder, None)], "is a directory"),
+        "text": ([(folder / "text.pem", None)], not_pem),
+        "empty": ([(folder / "empty.pem", None)], not_pem),
+        "cut off": ([(folder / "cut.pem", None)], not_pem),
+        "no key": ([(folder / "another.crt", None)], not_pem),
+        "no certificate": ([(folder / "another.key", None)], not_pem),
+        "another key": ([(good, folder / "another.key")], "the key is not that of the certificate"),
+        "another kind of key": ([(good, folder / "rsa.key")], "the key is not that of the certificate"),
+        "the second": ([(good, None), (folder / "text.pem", None)], f"text.pem: {not_pem}"),
+        "name that is taken": ([(good, None), (folder / "same.pem", None)], "same.pem: it has no name of its own"),
+        "no name": ([(good, None), (folder / "nameless.pem", None)], "nameless.pem: it has no name of its own"),
+    }
+
+
+def test_files_that_cannot_be_used(issuer: Issuer) -> None:
+    for what, (pairs, message) in broken_pairs(issuer).items():
+        with pytest.raises(CertificateError, match=message):
+            Certificates(pairs)
+            raise AssertionError(what)
+
+
+def test_a_key_with_a_passphrase_is_not_asked_for(issuer: Issuer, tmp_path: Path) -> None:
+    """OpenSSL would stop the whole server to ask at the terminal."""
+    from cryptography.hazmat.primitives import serialization
+
+    issued = issuer.authority.issue_cert(NAME)
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "locked.pem").write_bytes(locked + issued.cert_chain_pems[0].bytes())
+    with pytest.raises(CertificateError, match="without a passphrase"):
+        Certificates([(tmp_path / "locked.pem", None)])
+
+
+def test_a_certificate_that_no_client_would_take(tmp_path: Path) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    def write(curve: ec.EllipticCurve, purpose: x509.ObjectIdentifier) -> Path:
+        key = ec.generate_private_key(curve)
+        subject = x509.Name([])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder(subject, subject, key.public_key(), 1, now, now + timedelta(1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        path = tmp_path / "strange.pem"
+        path.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+    Certificates([(write(ec.SECP256R1(), server), None)])
+    with pytest.raises(CertificateError, match="no client would take it, unsuitable certificate purpose"):
+        Certificates([(write(ec.SECP256R1(), client), None)])
+    with pytest.raises(CertificateError, match="no shared cipher"):
+        Certificates([(write(ec.SECP256K1(), server), None)])
+
+
+def test_an_authority_that_cannot_be_used(issuer: Issuer, tmp_path: Path) -> None:
+    pairs = [(issuer.write("mx.pem", NAME), None)]
+    nobody = tmp_path / "nobody.pem"
+    with pytest.raises(CertificateError, match=r"cannot use the authority .*nobody\.pem: no such file"):
+        Certificates(pairs, nobody)
+    for content in (b"", b"hello", issuer.authority.cert_pem.bytes()[:300]):
+        nobody.write_bytes(content)
+        with pytest.raises(CertificateError, match=r"nobody\.pem: it holds no certificate in PEM form"):
+            Certificates(pairs, nobody)
+
+
+def test_one_that_has_expired_is_shown_all_the_same(issuer: Issuer, tmp_path: Path, client_tls: ssl.SSLContext) -> None:
+    """Most mail servers look at no date, so it is better than nothing."""
+    issued = issuer.authority.issue_cert(NAME, not_after=datetime.now(UTC) - timedelta(days=1))
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "old.pem")
+    client_tls.check_hostname = False
+    client_tls.verify_mode = ssl.CERT_NONE
+    context = Certificates([(tmp_path / "old.pem", None)]).context
+    assert shake_hands(context, client_tls).client.getpeercert(binary_form=True)
+
+
+# --- reading them again
+
+
+async def test_a_new_certificate_is_for_new_connections(
+    issuer: Issuer, client_tls: ssl.SSLContext, log: pytest.LogCaptureFixture
+) -> None:
+    certificates = Certificates([(issuer.write("mx.pem", NAME, "old.example"), None)])
+    async with open_session(take, ssl_context=certificates, implicit_tls=True) as old:
+        await old.start_tls(client_tls, NAME)
+        await begin(old)
+        async with open_session(take, ssl_context=certificates) as between:
+            await begin(between)
+            issuer.write("mx.pem", NAME, "new.example")
+            assert await certificates.reload()
+            assert log.messages == [f"certificates read again: {issuer.folder / 'mx.pem'}"]
+            await deliver(old)
+            assert (await between.command("STARTTLS")).code == 220
+            await between.start_tls(client_tls, "new.example")
+            assert (await between.command("EHLO client.example")).code == 250
+            await deliver(between)
+        await deliver(old)
+
+
+async def test_files_that_do_not_fit_together_yet(
+    issuer: Issuer, tmp_path: Path, client_tls: ssl.SSLContext, log: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = tmp_path / "mx.crt", tmp_path / "mx.key"
+
+    def issue(*names: str) -> trustme.LeafCert:
+        issued = issuer.authority.issue_cert(*names)
+        certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        return issued
+
+    issue(NAME, "old.example").private_key_pem.write_to_path(key)
+    certificates = Certificates([(certificate, key)])
+    issued = issue(NAME, "new.example")
+    for _ in range(3):
+        assert not await certificates.reload()
+        assert "old.example" in shake_hands(certificates.context, client_tls).shown
+    key.unlink()
+    assert not await certificates.reload()
+    issued.private_key_pem.write_to_path(key)
+    assert await certificates.reload()
+    assert "new.example" in shake_hands(certificates.context, client_tls).shown
+    files = f"cannot use the certificate {certificate} with key {key}"
+    assert [(record.levelname, record.getMessage()) for record in log.records] == [
+        ("ERROR", f"{files}: the key is not that of the certificate; what was read before is served on"),
+        ("ERROR", f"{files}: no such file or directory; what was read before is served on"),
+        ("INFO", f"certificates read again: {certificate}"),
+    ]
+
+
+async def test_one_bad_pair_of_several_changes_nothing(
+    several: Certificates, issuer: Issuer, client_tls: ssl.SSLContext
+) -> None:
+    issuer.write("first.pem", NAME, "new.example")
+    (issuer.folder / "exact.pem").write_bytes(b"")
+    assert not await several.reload()
+    assert "localhost" in shake_hands(several.context, client_tls).shown
+    issuer.write("exact.pem", "added.example")
+    assert await several.reload()
+    assert "new.example" in shake_hands(several.context, client_tls).shown
+    assert "added.example" in shake_hands(several.context, client_tls, "added.example").shown
+
+
+async def next_look(clock: MockClock) -> None:
+    """Let `Certificates.watch` look once more, and do all that it does then, in its threads."""
+    clock.jump(10)
+    await wait_all_tasks_blocked()
+    while trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+        await wait_all_tasks_blocked()
+
+
+async def test_they_are_watched(
+    issuer: Issuer,
+    authority_file: Path,
+    client_tls: ssl.SSLContext,
+    log: pytest.LogCaptureFixture,
+    mock_clock: MockClock,
+) -> None:
+    mx, other = issuer.write("mx.pem", NAME), issuer.write("other.pem", "other.example")
+    certificates = Certificates([(mx, None), (other, None)], authority_file)
+    first = certificates.context
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(certificates.watch)
+        await wait_all_tasks_blocked()
+        for _ in range(2):
+            await next_look(mock_clock)
+            assert certificates.context is first
+
+        other.write_bytes(b"")
+        for _ in range(3):
+            await next_look(mock_clock)
+            assert certificates.context is first
+        other.unlink()
+        await next_look(mock_clock)
+        issuer.write("other.pem", "renewed.example")
+        await next_look(mock_clock)
+        assert "renewed.example" in shake_hands(certificates.context, client_tls, "renewed.example").shown
+        second = certificates.context
+        await next_look(mock_clock)
+        assert certificates.context is second
+
+        authority_file.write_bytes(authority_file.read_bytes() + trustme.CA().cert_pem.bytes())
+        await next_look(mock_clock)
+        assert certificates.context is not second
+        nursery.cancel_scope.cancel()
+    read_again = f"certificates read again: {mx}, {other}"
+    assert [record.levelname for record in log.records] == ["ERROR", "ERROR", "INFO", "INFO"]
+    assert log.messages[2:] == [read_again] * 2
+
+
+async def test_a_link_that_points_elsewhere_is_a_change(issuer: Issuer, mock_clock: MockClock) -> None:
+    link = issuer.folder / "live.pem"
+    link.symlink_to(issuer.write("1.pem", NAME))
+    certificates = Certificates([(link, None)])
+    first = certificates.context
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(certificates.watch)
+        await wait_all_tasks_blocked()
+        link.unlink()
+        link.symlink_to(issuer.write("2.pem", NAME))
+        await next_look(mock_clock)
+        nursery.cancel_scope.cancel()
+    assert certificates.context is not first
+
+
+async def test_reading_them_again_under_load_fails_nobody(issuer: Issuer, client_tls: ssl.SSLContext) -> None:
+    certificates = Certificates([(issuer.write("mx.pem", NAME), None), (issuer.write("b.pem", "b.example"), None)])
+    shaken = 0
+    busy = trio.CancelScope()
+
+    async def keep_connecting(port: int, name: str) -> None:
+        nonlocal shaken
+        while not busy.cancel_called:
+            async with ScriptedClient(await trio.open_tcp_stream("127.0.0.1", port)) as client:
+                await client.start_tls(client_tls, name)
+                await client.expect("220")
+                shaken += 1
+
+    async with open_server(take, ssl_context=certificates, implicit_tls=True) as server:
+        async with connected(server) as old, trio.open_nursery() as nursery:
+            await old.start_tls(client_tls, NAME)
+            await begin(old)
+            for name in (NAME, "b.example", NAME, "b.example"):
+                nursery.start_soon(keep_connecting, server.port, name)
+            for turn in range(20):
+                issuer.write("mx.pem", NAME)
+                issuer.write("b.pem", "b.example") if turn % 3 else (issuer.folder / "b.pem").write_bytes(b"half")
+                assert await certificates.reload() == bool(turn % 3)
+            busy.cancel()
+            await deliver(old)
+        assert server.stats.connections == shaken + 1
+    assert shaken >= 20
+
+
+# --- certificates of clients
+
+
+class Machines(Authenticator):
+    """Whoever has a certificate is who it says."""
+
+    async def check_certificate(self, name: str, username: str | None) -> str | None:
+        return name if username in (None, name) else None
+
+
+async def log_in(client: ScriptedClient) -> str:
+    """Begin the session that a handshake was made for, and log in by the certificate."""
+    await begin(client)
+    return str(await client.command("AUTH EXTERNAL =")).partition(" ")[0]
+
+
+@pytest.fixture
+def known(authority: trustme.CA, client_tls: ssl.SSLContext) -> ssl.SSLContext:
+    """A client with a certificate."""
+    authority.issue_cert("client.example").configure_cert(client_tls)
+    return client_tls
+
+
+@pytest.fixture
+def asking(issuer: Issuer, authority_file: Path) -> Certificates:
+    files = {"mx.pem": NAME, "other.pem": "other.example"}
+    return Certificates([(issuer.write(file, name), None) for file, name in files.items()], authority_file)
+
+
+@pytest.mark.parametrize("name", [NAME, "other.example"])
+async def test_a_client_logs_in_with_its_certificate(asking: Certificates, known: ssl.SSLContext, name: str) -> None:
+    async with open_session(take, ssl_context=asking, implicit_tls=True, authenticator=Machines()) as client:
+        await client.start_tls(known, name)
+        assert await log_in(client) == "235"
+
+
+async def test_a_client_without_a_certificate_is_served(asking: Certificates, client_tls: ssl.SSLContext) -> None:
+    async with open_session(take, ssl_context=asking, implicit_tls=True, authenticator=Machines()) as client:
+        await client.start_tls(client_tls, NAME)
+        assert await log_in(client) == "502"
+        await deliver(client)
+
+
+async def test_no_client_is_asked_without_an_authority(several: Certificates, known: ssl.SSLContext) -> None:
+    async with open_session(take, ssl_context=several, implicit_tls=True, authenticator=Machines()) as client:
+        await client.start_tls(known, NAME)
+        assert await log_in(client) == "502"
+
+
+def certificates_of_strangers(authority: trustme.CA) -> dict[str, tuple[trustme.LeafCert, str]]:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    namesake = trustme.CA()
+    return {
+        "another authority": (namesake.issue_cert("client.example"), "unable to get local issuer certificate"),
+        "expired": (authority.issue_cert("client.example", not_after=yesterday), "certificate has expired"),
+    }
+
+
+@pytest.mark.parametrize("who", ["another authority", "expired"])
+async def test_a_certificate_that_is_not_good_ends_the_handshake(
+    asking: Certificates,
+    authority: trustme.CA,
+    client_tls: ssl.SSLContext,
+    who: str,
+    log: pytest.LogCaptureFixture,
+) -> None:
+    certificate, reason = certificates_of_strangers(authority)[who]
+    certificate.configure_cert(client_tls)
+    async with open_session(take, ssl_context=asking, implicit_tls=True, authenticator=Machines()) as client:
+        await client.start_tls(client_tls, NAME)  # in TLS 1.3 the client is done before the server has looked
+        with pytest.raises((EOFError, trio.BrokenResourceError)):
+            await client.expect("220")
+    [record] = log.records
+    assert record.levelname == "INFO"
+    assert "TLS handshake failed: " in record.getMessage()
+    assert reason in record.getMessage()
+
+
+def test_whoever_is_in_the_file_vouches_for_clients(
+    issuer: Issuer, authority_file: Path, client_tls: ssl.SSLContext
+) -> None:
+    """An authority below a root, also on Pythons before 3.13; its root and sisters do not come with it."""
+    for level in (issuer.authority.create_child_ca(), issuer.authority):
+        level.cert_pem.write_to_path(authority_file)
+        below = level.create_child_ca() if level is issuer.authority else level
+        asking = Certificates([(issuer.write("mx.pem", NAME), None)], authority_file)
+        assert asking.context.verify_flags & ssl.VERIFY_X509_STRICT
+        below.issue_cert("client.example").configure_cert(client_tls)
+        assert shake_hands(asking.context, client_tls).server.getpeercert()
+    issuer.authority.create_child_ca().cert_pem.write_to_path(authority_file)
+    sisters = Certificates([(issuer.write("mx.pem", NAME), None)], authority_file)
+    with pytest.raises(ssl.SSLError, match="certificate verify failed"):
+        shake_hands(sisters.context, client_tls)
+
+
+async def test_an_authority_that_is_taken_away(
+    asking: Certificates, authority_file: Path, known: ssl.SSLContext
+) -> None:
+    trustme.CA().cert_pem.write_to_path(authority_file)
+    assert await asking.reload()
+    with pytest.raises(ssl.SSLError, match="certificate verify failed"):
+        shake_hands(asking.context, known)
+
+
+# --- resumption
+
+
+@VERSIONS
+async def test_a_session_is_resumed_where_it_began_or_nowhere(
+    asking: Certificates, issuer: Issuer, authority_file: Path, known: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    """Else a client would bring with it what was found about it elsewhere, or by rules that hold no more."""
+    known.maximum_version = version
+    elsewhere = Certificates([(issuer.folder / "mx.pem", None), (issuer.folder / "other.pem", None)], authority_file)
+    first = shake_hands(asking.context, known)
+    assert not first.server.session_reused
+    session = first.client.session
+    again = shake_hands(asking.context, known, session=session)
+    assert again.server.session_reused
+    assert again.server.getpeercert() == first.server.getpeercert() != {}
+    assert not shake_hands(elsewhere.context, known, session=session).server.session_reused
+    assert await asking.reload()
+    assert not shake_hands(asking.context, known, session=session).server.session_reused
+
+
+@VERSIONS
+def test_a_session_that_began_without_a_certificate_has_none_later(
+    asking: Certificates, several: Certificates, client_tls: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    client_tls.maximum_version = version
+    for certificates in (asking, several):
+        session = shake_hands(certificates.context, client_tls).client.session
+        again = shake_hands(certificates.context, client_tls, session=session)
+        assert again.server.session_reused
+        assert not again.server.getpeercert()
+
+
+@VERSIONS
+async def test_a_login_does_not_outlive_its_connection(
+    asking: Certificates, known: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    known.maximum_version = version
+    session: ssl.SSLSession | None = None
+    for resumed in (False, True):
+        async with open_session(
+            take,
+            ssl_context=asking,
+            implicit_tls=True,
+            authenticator=Machines(),
+            config=Config(auth_required=True),
+        ) as client:
+            stream = trio.SSLStream(client.stream, known, server_hostname=NAME)
+            if session is not None:
+                stream.session = session
+            await stream.do_handshake()
+            client.stream = stream
+            await begin(client)
+            assert stream.session_reused == resumed
+            assert (await client.command("MAIL FROM:<ann@example.com>")).code == 530
+            assert (await client.command("AUTH EXTERNAL =")).code == 235
+            await deliver(client)
+            session = stream.session
