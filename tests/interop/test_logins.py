@@ -89,7 +89,8 @@ async def test_program(certificates: Certificates, message: Path, tmp_path: Path
         [*add, "--address", "demo@example.com", "--password-stdin"], stdin=SECRET.encode(), cwd=tmp_path,
         capture_stdout=True,
     )  # fmt: skip
-    flags = ["--listen=submission://127.0.0.1:0", f"--tls-cert={certificates.file}", f"--tls-key={certificates.file}"]
+    flags = ["--listen=submission://127.0.0.1:0", "--any-sender"]
+    flags += [f"--tls-cert={certificates.file}", f"--tls-key={certificates.file}"]
     with Serving(*flags, folder=tmp_path) as server:
         port = server.endpoints[0][1]
 
