@@ -220,16 +220,14 @@ class HeaderScan:
         self.missing = _WANTED
         """What has not been found; nothing, if the end was not seen."""
         self._line = 0  # where the last, unfinished line begins
-        self._searched = 0  # up to where it has no LF
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next octets; to be called until it has `ended`."""
         content = self.content
         content += chunk
-        while not self.ended and (end := content.find(b"\n", self._searched, HEADER_LIMIT)) >= 0:
+        while not self.ended and (end := content.find(b"\n", self._line, HEADER_LIMIT)) >= 0:
             self._look()
-            self._line = self._searched = end + 1
-        self._searched = min(len(content), HEADER_LIMIT)
+            self._line = end + 1
         if not self.ended and len(content) >= HEADER_LIMIT:
             self.ended = True
             self.missing = frozenset()
