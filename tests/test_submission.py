@@ -342,6 +342,18 @@ async def test_a_relay_gets_nothing_for_domains_of_ours(store: MemoryStore) -> N
     assert queue.mails == []
 
 
+async def test_who_is_ours_is_asked_anew_for_each_message(store: MemoryStore) -> None:
+    queue = Queue()
+    await store.create_account("dan", addresses=["dan@example.net"])
+    async with logged_in(store, relay=queue) as client:
+        assert (await client.command("MAIL FROM:<ann@example.com>")).code == 250
+        assert (await client.command("RCPT TO:<dan@example.net>")).code == 250
+        assert (await client.command("RSET")).code == 250
+        await store.delete_account("dan")
+        assert (await send(client, "dan@example.net")).code == 250
+    assert len(queue.mails) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "answer"),
     [(Refuse(452, "The queue is full", "4.3.1"), "452 4.3.1 The queue is full"), (KeyError("x"), INTERNAL_ERROR)],
