@@ -84,6 +84,8 @@ async def test_in_a_store_without_passwords() -> None:
 async def test_accounts_that_cannot_be_looked_at(store: MemoryStore) -> None:
     """One that is deleted in the meantime, and one with credentials of a form that is not known, do not count."""
     await store.set_password("user1", Credentials("of a form that is not known"))
+    no_base64 = CURRENT.text.replace(f"${SCRAM_ITERATIONS}:", f"${SCRAM_ITERATIONS}:AAA")
+    await store.set_password("user2", Credentials(no_base64))
     accounts = [*await store.list_accounts(), Account("deleted")]
     with mock.patch.object(store, "list_accounts", return_value=accounts):
         assert await Nobody(store).credentials("ann") in {decoy(CURRENT), decoy(WEAK)}

@@ -112,13 +112,7 @@ def decoy(credentials: Credentials) -> Credentials:
     """
     form = _match(credentials)
     text = credentials.text
-    for group in (
-        "server",
-        "stored",
-        "scram_salt",
-        "key",
-        "salt",
-    ):  # from the end, so that what is in front stays there
+    for group in ("server", "stored", "scram_salt", "key", "salt"):  # from the end: what is in front keeps its place
         if form[group] is not None:
             text = text[: form.start(group)] + re.sub("[^=]", "A", form[group]) + text[form.end(group) :]
     return Credentials(text)

@@ -27,8 +27,9 @@ def derive_keys(password: bytes, salt: bytes, iterations: int) -> ScramKeys:
 
 
 def keys_of_nobody(secret: bytes, username: str, iterations: int) -> ScramKeys:
-    """Keys that no proof fits, for a user who does not exist: always the same for the same name, as a real salt is,
-    until the iterations change, as real keys are made anew for that.
+    """Keys that no proof fits, for a user who does not exist: always the same for the same name, as real ones are.
+
+    With other iterations they are others, for that real keys are made anew.
 
     Args:
         secret: known to the server alone.

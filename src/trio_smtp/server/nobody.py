@@ -68,16 +68,17 @@ class Nobody:
             if trio.current_time() >= self._stale_at:
                 decoys: dict[Credentials, Credentials] = {}  # one object for each form
                 found: list[Credentials] = []
+                iterations: list[int] = []
                 for account in await self._store.list_accounts():
                     await trio.lowlevel.checkpoint()
                     with suppress(NoSuchAccount, ValueError):  # it is gone meanwhile; it is of a form unknown here
                         credentials = await self._store.get_credentials(account.name)
                         if credentials is not None:
-                            form = decoy(credentials)
+                            form, keys = decoy(credentials), scram_keys(credentials)
                             found.append(decoys.setdefault(form, form))
-                keys = map(scram_keys, found)
+                            iterations += [] if keys is None else [keys.iterations]
                 self._credentials = sorted(found, key=lambda each: each.text)
-                self._iterations = sorted(each.iterations for each in keys if each is not None)
+                self._iterations = sorted(iterations)
                 self._stale_at = trio.current_time() + _FRESH
         return secret
 
