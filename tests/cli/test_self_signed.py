@@ -85,8 +85,9 @@ def test_a_client_that_is_given_it_trusts_it(store: StoreURL) -> None:
 
 
 def expire(store: StoreURL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the next certificate be one that ends in 29 days."""
+    """Make one that ends in 29 days."""
     monkeypatch.setattr(module, "_LIFE", timedelta(days=29))
+    made(store)
 
 
 def spoil(content: bytes) -> Callable[[StoreURL, pytest.MonkeyPatch], None]:
@@ -114,8 +115,6 @@ def test_what_is_of_no_use_is_made_anew(
 ) -> None:
     with monkeypatch.context() as patch:
         spoilt(store, patch)
-        if spoilt is expire:
-            made(store)
     before = (store.path / "self-signed.pem").read_bytes()
     fingerprint = made(store)
     assert (store.path / "self-signed.pem").read_bytes() != before

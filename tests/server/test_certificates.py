@@ -520,18 +520,19 @@ async def test_a_certificate_that_is_not_good_ends_the_handshake(
 def test_whoever_is_in_the_file_vouches_for_clients(
     issuer: Issuer, authority_file: Path, client_tls: ssl.SSLContext
 ) -> None:
-    """An authority below a root, also on Pythons before 3.13; its root and sisters do not come with it."""
-    for level in (issuer.authority.create_child_ca(), issuer.authority):
-        level.cert_pem.write_to_path(authority_file)
-        below = level.create_child_ca() if level is issuer.authority else level
-        asking = Certificates([(issuer.write("mx.pem", NAME), None)], authority_file)
+    """An authority below a root too, also on Pythons before 3.13; a sister of it does not come with it."""
+    root, child = issuer.authority, issuer.authority.create_child_ca()
+    mx = issuer.write("mx.pem", NAME)
+    child.issue_cert("client.example").configure_cert(client_tls)
+    for trusted in (child, root):
+        trusted.cert_pem.write_to_path(authority_file)
+        asking = Certificates([(mx, None)], authority_file)
         assert asking.context.verify_flags & ssl.VERIFY_X509_STRICT
-        below.issue_cert("client.example").configure_cert(client_tls)
         assert shake_hands(asking.context, client_tls).server.getpeercert()
-    issuer.authority.create_child_ca().cert_pem.write_to_path(authority_file)
-    sisters = Certificates([(issuer.write("mx.pem", NAME), None)], authority_file)
+    root.create_child_ca().cert_pem.write_to_path(authority_file)
+    sister = Certificates([(mx, None)], authority_file)
     with pytest.raises(ssl.SSLError, match="certificate verify failed"):
-        shake_hands(sisters.context, client_tls)
+        shake_hands(sister.context, client_tls)
 
 
 async def test_an_authority_that_is_taken_away(
