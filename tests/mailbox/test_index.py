@@ -19,6 +19,7 @@ from trio_smtp.mailbox.operations import (
     RenameMailbox,
     SetCredentials,
     SetFlags,
+    SetQuota,
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
@@ -61,6 +62,9 @@ HISTORY: Sequence[Operation[str]] = (
     SetReadOnly("ann", "Old", read_only=True),
     DeleteMailbox("ann", "Gone"),
     SetCredentials("bob", None),
+    SetQuota("ann", 1000),
+    SetQuota("bob", None),
+    SetQuota("bob", 200),
     SpendUids("bob", INBOX, 20),
     CreateAccount("carl", "", ("carl@x",), None, None, 5),
     DeleteAccount("carl"),
@@ -109,6 +113,7 @@ def test_dump_of_a_large_mailbox_comes_in_parts() -> None:
         CreateAccount("new", "", ("new@x", "ANN@x"), None, None, 9),
         DeleteAccount("new"),
         SetCredentials("new", None),
+        SetQuota("new", None),
         CreateMailbox("new", "Sent", 9),
         CreateMailbox("ann", "Old", 9),
         CreateMailbox("ann", INBOX, 9),
@@ -149,6 +154,22 @@ def test_deliveries_planned_before_any_is_applied_get_uids_of_their_own() -> Non
     [result] = index.add_messages([Target("ann")], 1, place, date=0)[1]
     assert isinstance(result, Delivered)
     assert result.uid == 4
+
+
+def test_deliveries_planned_before_any_is_applied_share_the_room() -> None:
+    index = replayed([CreateAccount("ann", "", (), None, 10, 1), HISTORY[1]])
+    promised: dict[str, int] = {}
+
+    def plan(size: int) -> None:
+        index.add_messages([Target("ann"), Target("bob")], size, place, date=0, promised=promised)
+
+    plan(6)
+    with pytest.raises(QuotaExceeded):
+        plan(5)
+    plan(4)
+    assert promised == {"ann": 10, "bob": 10}
+    promised.clear()  # as when they could not be written
+    plan(10)
 
 
 def test_a_refused_plan_spends_nothing() -> None:

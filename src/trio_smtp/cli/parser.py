@@ -169,6 +169,7 @@ _STORE = _flag(
 _JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object a line")
 _MAILBOX = _flag("--mailbox", default="INBOX", metavar="NAME", help="the mailbox (default: %(default)s)")
 _YES = _flag("--yes", action="store_true", help="delete the messages too, without asking")
+_QUOTA = "octets that it may hold, or as 512K, 10M, 2G"
 _PASSWORD = _flag(
     "--password-stdin",
     action="store_true",
@@ -189,6 +190,13 @@ def _add_account(actions: _Commands) -> None:
         help="an address whose mail it gets; may be given several times",
     )
     add.add_argument("--description", default="", type=values.description, metavar="TEXT", help="a note about it")
+
+    add.add_argument("--quota", type=values.size, metavar="SIZE", help=f"{_QUOTA} (default: no limit)")
+
+    quota = actions.add("quota", "say how much an account may hold", [_STORE, _JSON])
+    quota.set_defaults(command=("account", "quota"))
+    quota.add_argument("name", metavar="NAME")
+    quota.add_argument("octets", type=values.quota, metavar="SIZE|none", help=f"{_QUOTA}; or none, for no limit")
 
     show_all = actions.add("list", "list the accounts", [_STORE, _JSON])
     show_all.set_defaults(command=("account", "list_all"))

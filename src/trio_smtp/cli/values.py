@@ -9,7 +9,19 @@ import re
 from argparse import ArgumentTypeError
 from typing import NamedTuple
 
-__all__ = ["Endpoint", "account", "address", "count", "description", "endpoint", "line", "name", "seconds", "size"]
+__all__ = [
+    "Endpoint",
+    "account",
+    "address",
+    "count",
+    "description",
+    "endpoint",
+    "line",
+    "name",
+    "quota",
+    "seconds",
+    "size",
+]
 
 # `int` takes more than digits: signs, blanks, underscores, digits of other scripts.
 _COUNT = re.compile(r"[0-9]{1,18}")
@@ -44,6 +56,11 @@ def size(text: str) -> int:
     if not octets:
         raise ArgumentTypeError(f"{text!a} is no size such as 500000, 512K or 10M")
     return octets
+
+
+def quota(text: str) -> int | None:
+    """A size, or ``none``."""
+    return None if text == "none" else size(text)
 
 
 def seconds(text: str) -> float:

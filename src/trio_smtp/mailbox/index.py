@@ -14,8 +14,8 @@ A store that keeps a journal writes the operation down between the two. The `bod
 the store needs to find its content again; the index never looks at it.
 
 A plan that gives out a UID spends it, whether it is applied or not. So several deliveries can be planned
-before the first is applied, as a group commit does (only the quota is then looked at without the others of
-the group). Any other operation is planned against a state to which everything before it has been applied.
+before the first is applied, as a group commit does; what they will add to each account they tell each other
+in `promised`. Any other operation is planned against a state to which everything before it has been applied.
 
 `dump` returns operations that make an equal index from an empty one: for a snapshot or a compacted journal.
 
@@ -54,6 +54,7 @@ from trio_smtp.mailbox.operations import (
     RenameMailbox,
     SetCredentials,
     SetFlags,
+    SetQuota,
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
@@ -72,6 +73,7 @@ from trio_smtp.mailbox.store import (
     MailboxExists,
     MailboxReadOnly,
     MessageInfo,
+    MessageTooBig,
     NoSuchAccount,
     NoSuchMailbox,
     NoSuchMessage,
@@ -109,6 +111,11 @@ def to_datetime(seconds: int) -> datetime:
 
 def _text(credentials: Credentials | None) -> str | None:
     return None if credentials is None else credentials.text
+
+
+def _check_new_quota(quota: int | None) -> None:
+    if quota is not None and quota < 0:
+        raise ValueError("a quota cannot be negative")
 
 
 # --- state
@@ -213,9 +220,14 @@ class _Owner(Generic[B]):
             raise NoSuchMailbox(f"{self.name!r} has no mailbox {name!r}")
         return box
 
-    def check_quota(self, more: int) -> None:
-        if self.quota is not None and self.used + more > self.quota:
-            raise QuotaExceeded(f"{self.name!r} may hold {self.quota} octets and holds {self.used}")
+    def check_quota(self, size: int, promised: int = 0) -> None:
+        """Whether a message of `size` octets fits beside what is there and what has been promised."""
+        if self.quota is None:
+            return
+        if size > self.quota:
+            raise MessageTooBig(f"{self.name!r} may hold {self.quota} octets, and the message has {size}")
+        if self.used + promised + size > self.quota:
+            raise QuotaExceeded(f"{self.name!r} may hold {self.quota} octets and holds {self.used + promised}")
 
     def view(self) -> Account:
         return Account(self.name, self.description, self.addresses, self.quota, self.used)
@@ -292,8 +304,7 @@ class Index(Generic[B]):
         check_name(name)
         check_description(description)
         spelled = {address_key(address): check_address(address) for address in addresses}
-        if quota is not None and quota < 0:
-            raise ValueError("a quota cannot be negative")
+        _check_new_quota(quota)
         self._check_new_account(name, spelled)
         account = Account(name, description, tuple(spelled.values()), quota)
         uid_validity = self._uid_validity + 1
@@ -309,6 +320,10 @@ class Index(Generic[B]):
         if replacing not in (None, now):
             credentials = now
         return SetCredentials(account, _text(credentials)), None
+
+    def set_quota(self, account: str, quota: int | None) -> tuple[SetQuota, Account]:
+        _check_new_quota(quota)
+        return SetQuota(account, quota), replace(self.account(account), quota=quota)
 
     def create_mailbox(self, account: str, name: str) -> tuple[CreateMailbox, Mailbox]:
         self._check_new_mailbox(self._owner(account), check_name(name))
@@ -335,6 +350,7 @@ class Index(Generic[B]):
         date: int,
         flags: frozenset[str] = frozenset(),
         partial: bool = False,
+        promised: dict[str, int] | None = None,
     ) -> tuple[AddMessages[B], list[Delivered | StoreError]]:
         """Plan a delivery or, with one target, an append.
 
@@ -342,6 +358,7 @@ class Index(Generic[B]):
             size: of the body that the targets share; a copy is longer by the length of its prefix.
             place: called once for each copy, in order: the `body` of the copy for this target.
             flags: checked by `check_flags` already.
+            promised: octets by account, of what was planned and is not applied yet; those of this plan are added.
 
         Returns:
             The operation, one message for each mailbox that takes one (with `partial` perhaps none); and the
@@ -349,21 +366,24 @@ class Index(Generic[B]):
         """
         homes: list[_Box[B] | StoreError] = []  # for each target
         copies: dict[_Box[B], Target] = {}
-        added: dict[str, int] = {}  # octets, by account
+        added = dict(promised or ())
         for target in targets:
             try:
                 owner = self._owner(target.account)
                 box = owner.box(target.mailbox).writable()
                 if box not in copies:
-                    octets = added.get(owner.name, 0) + len(target.prefix) + size
-                    owner.check_quota(octets)
-                    added[owner.name] = octets
+                    octets = len(target.prefix) + size
+                    before = added.get(owner.name, 0)
+                    owner.check_quota(octets, before)
+                    added[owner.name] = before + octets
                     copies[box] = target
                 homes.append(box)
             except StoreError as refusal:
                 if not partial:
                     raise
                 homes.append(refusal)
+        if promised is not None:
+            promised.update(added)
         messages: list[NewMessage[B]] = []
         delivered: dict[_Box[B], Delivered] = {}
         for box, target in copies.items():
@@ -454,6 +474,8 @@ class Index(Generic[B]):
                 del self._addresses[address_key(address)]
         elif isinstance(operation, SetCredentials):
             self._owner(operation.account).credentials = operation.credentials
+        elif isinstance(operation, SetQuota):
+            self._owner(operation.account).quota = operation.quota
         elif isinstance(operation, CreateMailbox):
             owner = self._owner(operation.account)
             self._check_new_mailbox(owner, operation.name)

@@ -107,6 +107,9 @@ class IndexedStore(MailStore, Generic[B]):
         credentials = await self._credentials(password)
         await self._commit(lambda index: index.set_credentials(name, credentials, replacing))
 
+    async def set_quota(self, name: str, quota: int | None) -> Account:
+        return await self._commit(lambda index: index.set_quota(name, quota))
+
     async def get_credentials(self, name: str) -> Credentials | None:
         return await self._look(lambda index: index.credentials(name))
 

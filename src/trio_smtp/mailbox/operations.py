@@ -23,6 +23,7 @@ __all__ = [
     "RenameMailbox",
     "SetCredentials",
     "SetFlags",
+    "SetQuota",
     "SetReadOnly",
     "SpendUidValidities",
     "SpendUids",
@@ -56,6 +57,14 @@ class SetCredentials:
 
     account: str
     credentials: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuota:
+    """Another limit, or none."""
+
+    account: str
+    quota: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +173,7 @@ Operation = (
     CreateAccount
     | DeleteAccount
     | SetCredentials
+    | SetQuota
     | CreateMailbox
     | DeleteMailbox
     | RenameMailbox

@@ -52,6 +52,7 @@ __all__ = [
     "Message",
     "MessageInfo",
     "MessageSummary",
+    "MessageTooBig",
     "NoSuchAccount",
     "NoSuchMailbox",
     "NoSuchMessage",
@@ -101,7 +102,11 @@ class NoSuchMessage(StoreError):
 
 
 class QuotaExceeded(StoreError):
-    """The account would hold more octets than its quota."""
+    """The account would hold more octets than its quota; when some of them have gone it may have room."""
+
+
+class MessageTooBig(QuotaExceeded):
+    """The message alone has more octets than the quota, so there will never be room for it."""
 
 
 class InvalidName(StoreError):
@@ -271,7 +276,8 @@ class Delivery(abc.ABC):
 
         Raises:
             StoreError: with `partial=False`, the first refusal of a target (NoSuchAccount, NoSuchMailbox,
-                MailboxReadOnly, QuotaExceeded); StoreUnavailable in either case. Nothing is stored.
+                MailboxReadOnly, QuotaExceeded or its MessageTooBig); StoreUnavailable in either case. Nothing
+                is stored.
         """
 
 
@@ -324,6 +330,17 @@ class MailStore(abc.ABC):
     ) -> None:
         """As in `create_account`; None takes the password away. With `replacing`, only if these are the account's
         credentials still, else nothing happens. Raises NoSuchAccount, ValueError.
+        """
+
+    @abc.abstractmethod
+    async def set_quota(self, name: str, quota: int | None) -> Account:
+        """Give an account another limit, in octets, and return it as it is now.
+
+        One that holds more already keeps it, and takes nothing until it holds less.
+
+        Raises:
+            NoSuchAccount.
+            ValueError: a negative quota.
         """
 
     @abc.abstractmethod
@@ -399,7 +416,7 @@ class MailStore(abc.ABC):
         """Store a message as it is (RFC 9051 §6.3.12); without `internal_date` it came now.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox, MailboxReadOnly, QuotaExceeded, InvalidFlag.
+            NoSuchAccount, NoSuchMailbox, MailboxReadOnly, QuotaExceeded (MessageTooBig), InvalidFlag.
             ValueError: a date without time zone, or outside the years 1 to 9999 in UTC.
         """
 

@@ -69,9 +69,9 @@ class _Commit(_Request, Generic[R]):
     def add_to(self, sleeping: Sleeping) -> None:
         sleeping.setdefault(self._token, []).append(self._task)
 
-    def prepare(self, database: Database, offset: int) -> tuple[Operation[Place], bytes]:
+    def prepare(self, database: Database, offset: int, promised: dict[str, int]) -> tuple[Operation[Place], bytes]:
         index, segment = database.replica.index, database.journal.segment
-        operation, line, self.result = self._change.prepare(index, segment, offset)
+        operation, line, self.result = self._change.prepare(index, segment, offset, promised)
         return operation, line
 
 
@@ -222,6 +222,7 @@ class Writer:
         """Take a group and prepare what is in it."""
         journal = self._database.journal
         planned: list[tuple[Operation[Place], bytes]] = []
+        promised: dict[str, int] = {}  # to the quotas, by the group
         octets = 0
         for request in self._take(taken):
             if journal.end >= SEGMENT_OCTETS:
@@ -229,7 +230,7 @@ class Writer:
             if not isinstance(request, _Commit):
                 break
             try:
-                operation, line = request.prepare(self._database, journal.end + octets)
+                operation, line = request.prepare(self._database, journal.end + octets, promised)
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who made the change
                 request.error = error
                 continue

@@ -72,6 +72,7 @@ class PersistentStoreContract(StoreContract):
             await store.set_flags("zoe", "Old", 1, [SEEN], "remove")
             await store.rename_mailbox("zoe", "Old", "Older")
             await store.set_read_only("zoe", "Older", True)
+            await store.set_quota("ann", 12345)
             before = await _everything(store)
         async with self.open_store(tmp_path) as store:
             assert await _everything(store) == before
