@@ -26,7 +26,7 @@ rules in detail; one that keeps its index in memory is an `indexed.IndexedStore`
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -207,7 +207,9 @@ class Search:
     Args:
         subject, sender, recipient: text in Subject; in From; in To, Cc or Bcc.
         header: (field name, text); the empty text asks only whether there is such a field.
-        text: text anywhere, header or body as it stands (transfer encodings of the body are not undone).
+        body: text behind the header, as it stands (transfer encodings are not undone).
+        text: text anywhere, in the header or the body.
+        uids: the message has one of these UIDs; a range will do.
         flags: all of these are set.
         since, before: internal date, from `since` on, earlier than `before`; both aware.
         larger, smaller: octets, more than and fewer than.
@@ -221,7 +223,9 @@ class Search:
     sender: str | None = None
     recipient: str | None = None
     header: tuple[str, str] | None = None
+    body: str | None = None
     text: str | None = None
+    uids: Collection[int] | None = None
     flags: AbstractSet[str] = frozenset()
     since: datetime | None = None
     before: datetime | None = None
@@ -232,6 +236,7 @@ class Search:
     none_of: tuple[Search, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "flags", frozenset(self.flags))
         for date in (self.since, self.before):
             if date is not None and date.tzinfo is None:
                 raise ValueError("since and before need a time zone")
