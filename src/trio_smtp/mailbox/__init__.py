@@ -12,6 +12,7 @@ from trio_smtp.mailbox.store import (
     Account,
     AccountExists,
     AddressTaken,
+    Changed,
     Credentials,
     Delivered,
     Delivery,
@@ -34,6 +35,8 @@ from trio_smtp.mailbox.store import (
     StoreError,
     StoreUnavailable,
     Target,
+    Watch,
+    What,
 )
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "Account",
     "AccountExists",
     "AddressTaken",
+    "Changed",
     "Credentials",
     "Delivered",
     "Delivery",
@@ -65,4 +69,6 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "Target",
+    "Watch",
+    "What",
 ]

@@ -7,11 +7,14 @@ A subclass says how a change becomes lasting and where bodies are, in five hooks
 - `_delivery`: the same for messages, whose bodies arrive in pieces;
 - `_read`: the octets of a body; may block;
 - `_run`: call a function that may block, without blocking others if the store lives in an event loop.
+
+Besides, it tells `watchers` of each operation when it is applied.
 """
 
 from __future__ import annotations
 
 import abc
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -37,7 +40,9 @@ from trio_smtp.mailbox.store import (
     MessageSummary,
     Search,
     Target,
+    Watch,
 )
+from trio_smtp.mailbox.watching import Watchers
 
 __all__ = ["IndexedStore", "now"]
 
@@ -48,7 +53,17 @@ _PAGE = 500  # messages looked at in one go
 
 
 class IndexedStore(MailStore, Generic[B]):
-    """`MailStore` on top of `Index[B]`; B says where the content of a message is."""
+    """`MailStore` on top of `Index[B]`; B says where the content of a message is.
+
+    Attributes:
+        watchers: those who want to be told of changes.
+    """
+
+    LOOK_EVERY = math.inf
+    """Seconds after which a watch asks `_look` for changes that were made elsewhere."""
+
+    def __init__(self) -> None:
+        self.watchers = Watchers()
 
     # --- what a subclass adds
 
@@ -223,6 +238,14 @@ class IndexedStore(MailStore, Generic[B]):
 
     def deliver(self, targets: Sequence[Target], *, partial: bool = False) -> Delivery:
         return self._delivery(targets, partial=partial, flags=frozenset(), date=None)
+
+    # --- the store itself
+
+    def watch(self, account: str) -> Watch:
+        return self.watchers.watch(account, lambda: self.get_account(account), self.LOOK_EVERY)
+
+    async def aclose(self) -> None:
+        self.watchers.close()
 
 
 def now() -> int:

@@ -27,6 +27,7 @@ class MemoryStore(IndexedStore[_Body]):
     """A `MailStore` that forgets."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._index = Index[_Body]()
 
     async def _look(self, look: Callable[[Index[_Body]], R]) -> R:
@@ -34,13 +35,17 @@ class MemoryStore(IndexedStore[_Body]):
 
     async def _commit(self, plan: Callable[[Index[_Body]], tuple[Operation[_Body], R]]) -> R:
         operation, result = plan(self._index)
-        self._index.apply(operation)
+        self._apply(operation)
         return result
+
+    def _apply(self, operation: Operation[_Body]) -> None:
+        self._index.apply(operation)
+        self.watchers.tell(operation)
 
     def _delivery(
         self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
     ) -> Delivery:
-        return _MemoryDelivery(self._index, targets, partial, flags, date)
+        return _MemoryDelivery(self._index, self._apply, targets, partial, flags, date)
 
     def _read(self, body: _Body, limit: int | None) -> bytes:
         prefix, content = body
@@ -49,20 +54,19 @@ class MemoryStore(IndexedStore[_Body]):
     async def _run(self, function: Callable[[], R]) -> R:
         return function()
 
-    async def aclose(self) -> None:
-        """Nothing to let go of."""
-
 
 class _MemoryDelivery(Delivery):
     def __init__(
         self,
         index: Index[_Body],
+        apply: Callable[[Operation[_Body]], None],
         targets: Sequence[Target],
         partial: bool,
         flags: frozenset[str],
         date: int | None,
     ) -> None:
         self._index = index
+        self._apply = apply
         self._targets = targets
         self._partial = partial
         self._flags = flags
@@ -87,7 +91,7 @@ class _MemoryDelivery(Delivery):
             flags=self._flags,
             partial=self._partial,
         )
-        self._index.apply(operation)
+        self._apply(operation)
         self._body = None
         return results
 

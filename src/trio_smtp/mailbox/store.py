@@ -39,6 +39,7 @@ __all__ = [
     "Account",
     "AccountExists",
     "AddressTaken",
+    "Changed",
     "Credentials",
     "Delivered",
     "Delivery",
@@ -61,12 +62,27 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "Target",
+    "Watch",
+    "What",
 ]
 
 INBOX = "INBOX"
 SEEN = r"\Seen"
 
 FlagMode = Literal["replace", "add", "remove"]
+
+What = Literal[
+    "message-added",
+    "message-removed",
+    "flags",
+    "mailbox-created",
+    "mailbox-renamed",
+    "mailbox-deleted",
+    "read-only",
+    "account",
+    "account-deleted",
+    "missed",
+]
 
 
 class StoreError(Exception):
@@ -198,6 +214,26 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """Something in an account that is watched is not what it was.
+
+    Attributes:
+        what: `message-added` by a delivery, an append, a copy or a move; `message-removed` by a deletion or a move;
+            `flags` of a message; `mailbox-created`, `-renamed`, `-deleted`; `read-only`, set or not any more;
+            `account`, its password or quota; `account-deleted`, after which nothing comes; `missed`: any number of
+            changes, so look again at all that matters.
+        mailbox: its name, for a renamed one the old name; "" where no mailbox is meant.
+        uid: of the message; 0 where none is meant.
+        new_name: of a renamed mailbox.
+    """
+
+    what: What
+    mailbox: str = ""
+    uid: int = 0
+    new_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """A condition on messages: all that is given must hold, so `Search()` holds for every message.
 
@@ -284,6 +320,34 @@ class Delivery(abc.ABC):
                 MailboxReadOnly, QuotaExceeded or its MessageTooBig); StoreUnavailable in either case. Nothing
                 is stored.
         """
+
+
+class Watch(abc.ABC):
+    """An async iterator over what changes in an account, which may also be used in `async with`.
+
+    It begins when it is made: nothing is lost before the first step. A change is told after it can be seen; what was
+    changed just before the watch began may be told too. It ends with the account, the store, or its `async with` block.
+
+    Raises:
+        NoSuchAccount: at the first step, or on entering the block.
+        StoreUnavailable: it cannot be seen now whether there are changes.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @abc.abstractmethod
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Watch no longer."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @abc.abstractmethod
+    async def __anext__(self) -> Changed:
+        """Wait for the next change."""
 
 
 class MailStore(abc.ABC):
@@ -467,8 +531,16 @@ class MailStore(abc.ABC):
     # --- the store itself
 
     @abc.abstractmethod
+    def watch(self, account: str) -> Watch:
+        """Watch an account: `async for changed in store.watch("ann")`.
+
+        Changes by other processes, where they may use the store, come within half a second. For a watcher that does
+        not keep up, many changes become one `missed`.
+        """
+
+    @abc.abstractmethod
     async def aclose(self) -> None:
-        """Let go of files, threads and connections; a second call does nothing."""
+        """Let go of files, threads and connections, and end watches; a second call does nothing."""
 
     async def __aenter__(self) -> Self:
         return self
