@@ -7,7 +7,8 @@ and a wrong flag are answered at once.
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial as bind
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -177,6 +178,27 @@ _PASSWORD = _flag(
 )
 
 
+# flag, field of Search (or what `messages` makes of it), value, what the help says
+_CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
+    ("--subject", "subject", str, "TEXT", "text in the subject, in any case as everywhere"),
+    ("--from", "sender", str, "TEXT", "text in From"),
+    ("--to", "recipient", str, "TEXT", "text in To, Cc or Bcc"),
+    ("--header", "header", values.header, "NAME=TEXT", "text in a header field; NAME alone: there is such a field"),
+    ("--body", "body", str, "TEXT", "text in the body"),
+    ("--text", "text", str, "TEXT", "text anywhere"),
+    ("--flag", "flag", values.flag, "FLAG", "a flag that it has: Seen, Flagged and the like, or a keyword"),
+    ("--no-flag", "no_flag", values.flag, "FLAG", "a flag that it does not have"),
+    ("--since", "since", values.date, "DATE", "it came then or later: 2026-11-23, or 2026-11-23T20:15:00Z"),
+    ("--before", "before", values.date, "DATE", "it came earlier"),
+    ("--larger", "larger", values.size, "SIZE", "more octets, or as 512K, 10M"),
+    ("--smaller", "smaller", values.size, "SIZE", "fewer octets"),
+)
+
+
+def _named(kind: str, read: Callable[[str], object], text: str) -> tuple[str, object]:
+    return kind, read(text)
+
+
 def _add_account(actions: _Commands) -> None:
     add = actions.add("add", "make an account, and a store if there is none", [_PASSWORD, _STORE, _JSON])
     add.set_defaults(command=("account", "add"))
@@ -223,6 +245,11 @@ def _add_mailbox(actions: _Commands) -> None:
         parser.set_defaults(command=("mailbox", function))
         for name in ["account", *names]:
             parser.add_argument(name, metavar=name.upper())
+    read_only = actions.add("read-only", "close a mailbox to every change, or open it again", [_STORE, _JSON])
+    read_only.set_defaults(command=("mailbox", "read_only"))
+    read_only.add_argument("account", metavar="ACCOUNT")
+    read_only.add_argument("name", metavar="NAME")
+    read_only.add_argument("state", choices=("on", "off"))
 
 
 def _add_mail(actions: _Commands) -> None:
@@ -237,9 +264,39 @@ def _add_mail(actions: _Commands) -> None:
     )
     delete = actions.add("delete", "delete messages for good", [_MAILBOX, _STORE, _JSON])
     delete.set_defaults(command=("mail", "delete"))
-    for parser in (show_all, show, delete):
+    search = actions.add("search", "list the messages that are wanted", [_MAILBOX, _STORE, _JSON])
+    search.set_defaults(command=("messages", "search"))
+    for flag, kind, read, metavar, what in _CONDITIONS:
+        search.add_argument(
+            flag, dest="conditions", action="append", type=bind(_named, kind, read), metavar=metavar, help=what
+        )
+    search.set_defaults(conditions=[])
+    search.add_argument("--any", dest="any_of", action="store_true", help="one of the conditions is enough")
+    flag_them = actions.add("flag", "change the flags of messages", [_MAILBOX, _STORE, _JSON])
+    flag_them.set_defaults(command=("messages", "flag"))
+    change = flag_them.add_mutually_exclusive_group(required=True)
+    for flag, mode, what in (
+        ("--add", "add", "a flag that they get besides those that they have"),
+        ("--remove", "remove", "a flag that they lose"),
+        ("--set", "replace", "the flags that they have from now on, '' for none"),
+    ):
+        change.add_argument(
+            flag,
+            dest="changes",
+            action="append",
+            type=bind(_named, mode, values.flag_or_none),
+            metavar="FLAG",
+            help=what,
+        )
+    copy = actions.add("copy", "copy messages into another mailbox", [_MAILBOX, _STORE, _JSON])
+    copy.set_defaults(command=("messages", "copy"))
+    move = actions.add("move", "move messages into another mailbox", [_MAILBOX, _STORE, _JSON])
+    move.set_defaults(command=("messages", "move"))
+    for parser in (copy, move):
+        parser.add_argument("--to", required=True, metavar="NAME", help="the mailbox that gets them")
+    for parser in (show_all, search, show, flag_them, copy, move, delete):
         parser.add_argument("account", metavar="ACCOUNT")
-    for parser in (show, delete):
+    for parser in (show, flag_them, copy, move, delete):
         parser.add_argument("uids", type=values.count, nargs="+", metavar="UID")
 
 
