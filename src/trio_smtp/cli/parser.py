@@ -195,6 +195,9 @@ _CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
 )
 
 
+_FORMS = ("mbox", "maildir", "eml")
+
+
 def _named(kind: str, read: Callable[[str], object], text: str) -> tuple[str, object]:
     return kind, read(text)
 
@@ -294,10 +297,31 @@ def _add_mail(actions: _Commands) -> None:
     move.set_defaults(command=("messages", "move"))
     for parser in (copy, move):
         parser.add_argument("--to", required=True, metavar="NAME", help="the mailbox that gets them")
-    for parser in (show_all, search, show, flag_them, copy, move, delete):
+    export = actions.add("export", "write messages to files: these, or all", [_MAILBOX, _STORE, _JSON])
+    export.set_defaults(command=("export", "export"))
+    export.add_argument(
+        "--format", dest="form", choices=_FORMS, default="mbox", help="mbox, a Maildir, or .eml files in a folder"
+    )
+    export.add_argument(
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="the file or folder, which must not be there (default: standard output, as mbox)",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace the mbox that is there")
+    import_ = actions.add(
+        "import", "store messages from files, but for those that are there", [_MAILBOX, _STORE, _JSON]
+    )
+    import_.set_defaults(command=("import_", "import_"))
+    import_.add_argument("--format", dest="form", choices=_FORMS, help="what it is (default: what it looks like)")
+    for parser in (show_all, search, show, flag_them, copy, move, delete, export, import_):
         parser.add_argument("account", metavar="ACCOUNT")
     for parser in (show, flag_them, copy, move, delete):
         parser.add_argument("uids", type=values.count, nargs="+", metavar="UID")
+    export.add_argument("uids", type=values.count, nargs="*", metavar="UID", help="default: all")
+    import_.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="mbox files, Maildirs, .eml files and folders of them, or -"
+    )
 
 
 # --- send
