@@ -4,7 +4,7 @@ A subclass says how a change becomes lasting and where bodies are, in five hooks
 
 - `_look`: look something up in the index, with everything in it that was committed before, by others too;
 - `_commit`: plan, record, apply, in one step that no other change and no look comes between;
-- `_delivery`: the same for messages, whose bodies arrive in pieces;
+- `_delivery`: the same for messages, whose bodies arrive in pieces (a `BufferedStore` has it, and wants `_place`);
 - `_read`: the octets of a body; may block;
 - `_run`: call a function that may block, without blocking others if the store lives in an event loop.
 
@@ -16,9 +16,11 @@ from __future__ import annotations
 import abc
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial as bind
+from io import BytesIO
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from trio_smtp.mailbox.headers import HEAD, summarise
@@ -39,12 +41,13 @@ from trio_smtp.mailbox.store import (
     MessageInfo,
     MessageSummary,
     Search,
+    StoreError,
     Target,
     Watch,
 )
 from trio_smtp.mailbox.watching import Watchers
 
-__all__ = ["IndexedStore", "now"]
+__all__ = ["BufferedStore", "IndexedStore", "now"]
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -246,6 +249,59 @@ class IndexedStore(MailStore, Generic[B]):
 
     async def aclose(self) -> None:
         self.watchers.close()
+
+
+class BufferedStore(IndexedStore[B]):
+    """An `IndexedStore` that gets each body in one piece; until the commit it collects in memory."""
+
+    @abc.abstractmethod
+    def _place(self, prefix: bytes, body: bytes) -> B:
+        """Where the content of a new message will be, which is prefix and body.
+
+        Called in the plan of a `_commit`, which then has to see to it that the content lasts.
+        """
+
+    def _delivery(
+        self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
+    ) -> Delivery:
+        async def commit(body: bytes) -> list[Delivered | StoreError]:
+            def plan(index: Index[B]) -> tuple[Operation[B], list[Delivered | StoreError]]:
+                return index.add_messages(
+                    targets,
+                    len(body),
+                    lambda target: self._place(target.prefix, body),
+                    date=now() if date is None else date,
+                    flags=flags,
+                    partial=partial,
+                )
+
+            return await self._commit(plan)
+
+        return _BufferedDelivery(commit)
+
+
+class _BufferedDelivery(Delivery):
+    def __init__(self, commit: Callable[[bytes], Awaitable[list[Delivered | StoreError]]]) -> None:
+        self._commit = commit
+        self._body: BytesIO | None = BytesIO()  # None when it has ended
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._body = None
+
+    async def write(self, chunk: bytes) -> None:
+        self._open().write(chunk)
+
+    async def commit(self) -> list[Delivered | StoreError]:
+        results = await self._commit(self._open().getvalue())  # no copy: BytesIO hands its buffer over
+        self._body = None
+        return results
+
+    def _open(self) -> BytesIO:
+        if self._body is None:
+            raise RuntimeError("this delivery has ended")
+        return self._body
 
 
 def now() -> int:

@@ -20,7 +20,7 @@ messages. The words are those of RFC 9051, and so are the promises, which every 
 
 All methods are async, raise a `StoreError` where they refuse, and may be called by many tasks at once. This
 module knows neither trio nor SMTP. A store of your own will want `names`, `headers` and `search`, which hold the
-rules in detail; one that keeps its index in memory is an `indexed.IndexedStore`.
+rules in detail; one that keeps its index in memory is an `indexed.BufferedStore`.
 """
 
 from __future__ import annotations

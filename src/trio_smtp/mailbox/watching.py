@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Watchers", "changes"]
 
-QUEUE = 1000  # changes that wait for one watcher; those beyond become one "missed"
+QUEUE = 250  # changes that wait for one watcher; those beyond become one "missed"
 
 
 def changes(operation: Operation[Any]) -> Iterator[tuple[str, Changed]]:

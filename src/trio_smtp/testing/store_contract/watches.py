@@ -112,7 +112,7 @@ class WatchContract:
     async def test_watcher_that_does_not_keep_up(self, store: MailStore) -> None:
         """What would wait without bounds becomes one `missed`, and what comes then is told again."""
         watch = store.watch("ann")
-        messages = 1500
+        messages = 400
         await store.create_mailbox("ann", "Many")
         async with trio.open_nursery() as nursery:
             for _ in range(messages):
