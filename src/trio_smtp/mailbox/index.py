@@ -14,8 +14,8 @@ A store that keeps a journal writes the operation down between the two. The `bod
 the store needs to find its content again; the index never looks at it.
 
 A plan that gives out a UID spends it, whether it is applied or not. So several deliveries can be planned
-before the first is applied, as a group commit does; what they will add to each account they tell each other
-in `promised`. Any other operation is planned against a state to which everything before it has been applied.
+before the first is applied, as a group commit does; inside `group` they leave each other room in the quotas.
+Any other operation may be planned on top of such deliveries, and is applied before the next plan.
 
 `dump` returns operations that make an equal index from an empty one: for a snapshot or a compacted journal.
 
@@ -27,7 +27,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
@@ -220,7 +221,7 @@ class _Owner(Generic[B]):
             raise NoSuchMailbox(f"{self.name!r} has no mailbox {name!r}")
         return box
 
-    def check_quota(self, size: int, promised: int = 0) -> None:
+    def check_quota(self, size: int, promised: int) -> None:
         """Whether a message of `size` octets fits beside what is there and what has been promised."""
         if self.quota is None:
             return
@@ -241,6 +242,19 @@ class Index(Generic[B]):
         self._addresses: dict[str, _Owner[B]] = {}  # by address_key
         self._uid_validity = 0  # the last one given
         self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination in use
+
+        self._in_group = False
+        self._promised: dict[str, int] = {}  # octets that the group will add, by account
+
+    @contextmanager
+    def group(self) -> Generator[None]:
+        """Inside the block, deliveries are planned before any of them is applied, and leave each other room."""
+        self._in_group = True
+        try:
+            yield
+        finally:
+            self._in_group = False
+            self._promised = {}
 
     # --- look-ups
 
@@ -350,7 +364,6 @@ class Index(Generic[B]):
         date: int,
         flags: frozenset[str] = frozenset(),
         partial: bool = False,
-        promised: dict[str, int] | None = None,
     ) -> tuple[AddMessages[B], list[Delivered | StoreError]]:
         """Plan a delivery or, with one target, an append.
 
@@ -358,7 +371,6 @@ class Index(Generic[B]):
             size: of the body that the targets share; a copy is longer by the length of its prefix.
             place: called once for each copy, in order: the `body` of the copy for this target.
             flags: checked by `check_flags` already.
-            promised: octets by account, of what was planned and is not applied yet; those of this plan are added.
 
         Returns:
             The operation, one message for each mailbox that takes one (with `partial` perhaps none); and the
@@ -366,7 +378,7 @@ class Index(Generic[B]):
         """
         homes: list[_Box[B] | StoreError] = []  # for each target
         copies: dict[_Box[B], Target] = {}
-        added = dict(promised or ())
+        added = self._promised.copy()
         for target in targets:
             try:
                 owner = self._owner(target.account)
@@ -382,8 +394,8 @@ class Index(Generic[B]):
                 if not partial:
                     raise
                 homes.append(refusal)
-        if promised is not None:
-            promised.update(added)
+        if self._in_group:
+            self._promised = added
         messages: list[NewMessage[B]] = []
         delivered: dict[_Box[B], Delivered] = {}
         for box, target in copies.items():
@@ -404,7 +416,7 @@ class Index(Generic[B]):
         if move:
             source.writable()
         else:
-            owner.check_quota(entry.size)
+            owner.check_quota(entry.size, self._promised.get(owner.name, 0))
         new_uid = target.spend_uid()
         return (
             CopyMessage(account, source.name, uid, target.name, new_uid, move),

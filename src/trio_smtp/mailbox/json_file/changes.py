@@ -23,14 +23,8 @@ class Change(abc.ABC, Generic[R]):
     """A change with a result."""
 
     @abc.abstractmethod
-    def prepare(
-        self, index: Index[Place], segment: int, offset: int, promised: dict[str, int]
-    ) -> tuple[Operation[Place], bytes, R]:
-        """Plan it: the operation, the line to write at this place (b"" for nothing), the result.
-
-        Args:
-            promised: what the group has planned before; see `Index.add_messages`.
-        """
+    def prepare(self, index: Index[Place], segment: int, offset: int) -> tuple[Operation[Place], bytes, R]:
+        """Plan it: the operation, the line to write at this place (b"" for nothing), the result."""
 
 
 class OperationChange(Change[R]):
@@ -39,9 +33,7 @@ class OperationChange(Change[R]):
     def __init__(self, plan: Callable[[Index[Place]], tuple[Operation[Place], R]]) -> None:
         self._plan = plan
 
-    def prepare(
-        self, index: Index[Place], segment: int, offset: int, promised: dict[str, int]
-    ) -> tuple[Operation[Place], bytes, R]:
+    def prepare(self, index: Index[Place], segment: int, offset: int) -> tuple[Operation[Place], bytes, R]:
         operation, result = self._plan(index)
         return operation, encode(operation), result
 
@@ -76,7 +68,7 @@ class NewMail(Change["list[Delivered | StoreError]"]):
         self._blob = blob
 
     def prepare(
-        self, index: Index[Place], segment: int, offset: int, promised: dict[str, int]
+        self, index: Index[Place], segment: int, offset: int
     ) -> tuple[Operation[Place], bytes, list[Delivered | StoreError]]:
         """See `Change`."""
         prefixes: list[bytes] = []
@@ -92,7 +84,6 @@ class NewMail(Change["list[Delivered | StoreError]"]):
             date=now() if self._date is None else self._date,
             flags=self._flags,
             partial=self._partial,
-            promised=promised,
         )
         if not operation.messages:
             return operation, b"", results

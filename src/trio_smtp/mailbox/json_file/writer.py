@@ -69,9 +69,9 @@ class _Commit(_Request, Generic[R]):
     def add_to(self, sleeping: Sleeping) -> None:
         sleeping.setdefault(self._token, []).append(self._task)
 
-    def prepare(self, database: Database, offset: int, promised: dict[str, int]) -> tuple[Operation[Place], bytes]:
+    def prepare(self, database: Database, offset: int) -> tuple[Operation[Place], bytes]:
         index, segment = database.replica.index, database.journal.segment
-        operation, line, self.result = self._change.prepare(index, segment, offset, promised)
+        operation, line, self.result = self._change.prepare(index, segment, offset)
         return operation, line
 
 
@@ -206,7 +206,8 @@ class Writer:
 
     def _commit_group(self, taken: list[_Request]) -> None:
         try:
-            planned = self._plan(taken)
+            with self._database.replica.index.group():
+                planned = self._plan(taken)
             lines = [line for _, line in planned if line]
             if lines:
                 self._database.journal.append(lines)
@@ -222,7 +223,6 @@ class Writer:
         """Take a group and prepare what is in it."""
         journal = self._database.journal
         planned: list[tuple[Operation[Place], bytes]] = []
-        promised: dict[str, int] = {}  # to the quotas, by the group
         octets = 0
         for request in self._take(taken):
             if journal.end >= SEGMENT_OCTETS:
@@ -230,7 +230,7 @@ class Writer:
             if not isinstance(request, _Commit):
                 break
             try:
-                operation, line = request.prepare(self._database, journal.end + octets, promised)
+                operation, line = request.prepare(self._database, journal.end + octets)
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who made the change
                 request.error = error
                 continue
