@@ -3,13 +3,14 @@ from __future__ import annotations
 import gc
 import weakref
 
+import pytest
 import trio
 import trio.testing
 
 from trio_smtp.mailbox.memory import MemoryStore
 from trio_smtp.mailbox.operations import CreateAccount, SpendUids, SpendUidValidities
-from trio_smtp.mailbox.store import INBOX, Changed
-from trio_smtp.mailbox.watching import changes
+from trio_smtp.mailbox.store import INBOX, Changed, StoreUnavailable
+from trio_smtp.mailbox.watching import Watchers, changes
 
 # What is told of each change is part of the contract, and tested there for every store.
 
@@ -51,6 +52,25 @@ def test_a_watch_outlives_the_run_of_trio_in_which_somebody_waited() -> None:
     trio.run(wait_in_vain)
     trio.run(store.append_message, "ann", INBOX, b"")
     assert trio.run(anext, watch) == Changed("message-added", INBOX, 2)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_look_that_fails(closed: bool, autojump_clock: trio.testing.MockClock) -> None:
+    """The watcher is told, unless the watch is over."""
+    watchers = Watchers()
+    looks: list[bool] = []
+
+    async def look() -> None:
+        looks.append(closed)
+        if len(looks) == 2:
+            if closed:
+                watchers.close()
+            raise StoreUnavailable
+
+    watch = watchers.watch("ann", look, seconds=1)
+    with pytest.raises(StopAsyncIteration if closed else StoreUnavailable):
+        await anext(watch)
+    assert len(looks) == 2
 
 
 async def test_a_watch_that_nobody_has_is_forgotten() -> None:

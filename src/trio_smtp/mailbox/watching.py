@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakSet
+from weakref import ref
 
 from trio_smtp.mailbox.operations import (
     AddMessages,
@@ -30,7 +30,7 @@ from trio_smtp.mailbox.operations import (
     SetQuota,
     SetReadOnly,
 )
-from trio_smtp.mailbox.store import Changed, NoSuchAccount, Watch
+from trio_smtp.mailbox.store import Changed, NoSuchAccount, StoreError, Watch
 
 if TYPE_CHECKING:
     import trio
@@ -75,7 +75,7 @@ class Watchers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watches = WeakSet[_Watch]()
+        self._watches: list[ref[_Watch]] = []  # and no WeakSet, which other threads can change while it is read
 
     def watch(self, account: str, look: Callable[[], Awaitable[object]], seconds: float) -> Watch:
         """Begin to watch an account.
@@ -86,29 +86,35 @@ class Watchers:
         """
         watch = _Watch(account, look, seconds, self._lock)
         with self._lock:
-            self._watches.add(watch)
+            self._watches.append(ref(watch))
         return watch
 
     def tell(self, operation: Operation[Any]) -> None:
         """Tell of an operation after it was applied."""
         if self._watches:
             with self._lock:
+                watches = self._living()
                 for account, changed in changes(operation):
-                    for watch in self._watches:
+                    for watch in watches:
                         if watch.account == account:
                             watch.put(changed)
 
     def tell_missed(self) -> None:
         """Tell all that it is not known what changed."""
         with self._lock:
-            for watch in self._watches:
+            for watch in self._living():
                 watch.put(Changed("missed"))
 
     def close(self) -> None:
         """End all watches."""
         with self._lock:
-            for watch in self._watches:
+            for watch in self._living():
                 watch.end()
+
+    def _living(self) -> list[_Watch]:
+        living = [watch for each in self._watches if (watch := each()) is not None]
+        self._watches = [ref(watch) for watch in living]
+        return living
 
 
 class _Watch(Watch):
@@ -153,8 +159,17 @@ class _Watch(Watch):
             with trio.move_on_after(self._seconds) as waiting:
                 await event.wait()
             if waiting.cancelled_caught:
-                with contextlib.suppress(NoSuchAccount):  # that it was deleted is in the queue by now
-                    await self._look()
+                await self._look_for_more()
+
+    async def _look_for_more(self) -> None:
+        try:
+            await self._look()
+        except NoSuchAccount:  # in the queue by now, unless that was missed too
+            with self._lock:
+                self.put(Changed("account-deleted"))
+        except StoreError:
+            if not self._ended:  # or it is closed
+                raise
 
     def put(self, changed: Changed) -> None:
         """Add a change."""

@@ -81,6 +81,16 @@ async def test_a_compaction_by_another_process(
         assert await next_change(watch, mock_clock) == Changed("message-added", INBOX, uid)
 
 
+async def test_the_end_of_an_account_that_was_missed(
+    store: JSONFileStore, other: JSONFileStore, mock_clock: trio.testing.MockClock
+) -> None:
+    async with store.watch("ann") as watch:
+        await other.delete_account("ann")
+        await other.compact()
+        assert await next_change(watch, mock_clock) == Changed("missed")
+        assert [changed async for changed in watch] == [Changed("account-deleted")]
+
+
 async def test_a_compaction_of_its_own(store: JSONFileStore) -> None:
     """Nothing is missed by it."""
     async with store.watch("ann") as watch:
