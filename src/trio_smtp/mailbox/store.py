@@ -333,8 +333,9 @@ class Watch(abc.ABC):
         StoreUnavailable: it cannot be seen now whether there are changes.
     """
 
+    @abc.abstractmethod
     async def __aenter__(self) -> Self:
-        return self
+        """Begin, if the account exists."""
 
     @abc.abstractmethod
     async def __aexit__(
