@@ -28,7 +28,9 @@ async def store() -> MemoryStore:
     store = MemoryStore()
     await store.create_account("ann", addresses=["ann@example.com"])
     await store.create_account("bob", addresses=["bob@example.com", "robert@example.org"])
-    await store.create_account("cid", addresses=["cid@example.net"], quota=100)
+    await store.create_account("cid", addresses=["cid@example.net"], quota=2000)
+    await store.create_mailbox("cid", "Old")
+    await store.append_message("cid", "Old", b"x" * 1000)
     return store
 
 
@@ -257,6 +259,52 @@ async def test_a_message_to_several_accounts(store: MemoryStore) -> None:
     assert await counts(store) == [1, 1, 0]
 
 
+# --- quotas
+
+
+FULL, NEVER = "452 4.2.2 Mailbox full", "552 5.2.2 Mailbox full"
+
+
+@pytest.mark.parametrize(
+    ("quota", "size", "reply"),
+    [
+        (1001, "", "250"),
+        (1000, "", FULL),
+        (10, "", FULL),
+        (0, "", NEVER),
+        (2000, " SIZE=1000", "250"),
+        (2000, " SIZE=1001", FULL),
+        (2000, " SIZE=2000", FULL),
+        (2000, " SIZE=2001", NEVER),
+        (1001, " SIZE=0", "250"),
+        (None, " SIZE=9999", "250"),
+    ],
+)
+async def test_quota_at_rcpt(store: MemoryStore, quota: int | None, size: str, reply: str) -> None:
+    """RFC 1870 §6.4. The other recipients are not refused with it."""
+    await store.set_quota("cid", quota)
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await client.send(f"MAIL FROM:<>{size}\r\nRCPT TO:<cid@example.net>\r\nRCPT TO:<bob@example.com>\r\n".encode())
+        await client.expect("250", reply, "250")
+
+
+async def test_a_declared_size_counts_for_its_own_transaction(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await client.send(b"MAIL FROM:<> SIZE=5000\r\nRSET\r\nMAIL FROM:<>\r\nRCPT TO:<cid@example.net>\r\n")
+        await client.expect("250", "250", "250", "250")
+
+
+@pytest.mark.parametrize(("size", "reply"), [(1000, FULL), (2000, NEVER)])
+async def test_quota_at_the_end_of_data(store: MemoryStore, size: int, reply: str) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        assert str(await send(client, "cid@example.net", content=b"x" * size)) == reply
+        assert (await send(client, "cid@example.net", content=b"x" * 500)).code == 250
+    assert await counts(store) == [0, 0, 1]
+
+
 async def test_one_mailbox_named_twice_gets_one_copy(store: MemoryStore) -> None:
     async with open_session(MailboxHandler.factory(store)) as client:
         await begin(client)
@@ -312,7 +360,7 @@ async def test_lmtp_partial_failure(any_store: MailStore) -> None:
         await store.set_read_only("closed", INBOX, True)
         await store.delete_account("gone")
         await client.send(CONTENT * 3 + b".\r\n")
-        full, closed, gone = "452 4.2.2", "450 4.2.0", "550 5.1.1"
+        full, closed, gone = "552 5.2.2", "450 4.2.0", "550 5.1.1"
         await client.expect("250", full, closed, gone, full, "250", "250", "250", gone)
         assert (await client.command("NOOP")).code == 250
     assert {

@@ -16,6 +16,7 @@ from trio_smtp.mailbox.store import (
     Delivered,
     MailboxReadOnly,
     MailStore,
+    MessageTooBig,
     NoSuchAccount,
     NoSuchMailbox,
     QuotaExceeded,
@@ -34,6 +35,7 @@ _REPLIES: Final[dict[type[StoreError], Reply]] = {
     NoSuchMailbox: replies.MAILBOX_UNKNOWN,
     MailboxReadOnly: replies.MAILBOX_BUSY,
     QuotaExceeded: replies.MAILBOX_FULL,
+    MessageTooBig: replies.MAILBOX_OVER_QUOTA,
 }
 """What a client hears of a store's refusal; of all others LOCAL_ERROR, so that it tries again."""
 
@@ -43,8 +45,13 @@ class MailboxHandler(Handler):
 
     Other recipients get 550 5.1.1. A message to several accounts is stored in all of them or in none; in LMTP each
     recipient gets its own reply. Return-Path, Delivered-To and Received lines are put in front, the rest is
-    byte-exact. Mail for the postmaster, with or without a domain of ours, finds somebody (RFC 5321 §4.5.1): the
-    account that has the address, else `postmaster`, else the first account.
+    byte-exact.
+
+    An account whose quota is used up, or has no room for the size that the client declared (RFC 1870 §6.4), refuses at
+    RCPT already: 452 4.2.2, or 552 5.2.2 where there will never be room. The same goes for the message itself.
+
+    Mail for the postmaster, with or without a domain of ours, finds somebody (RFC 5321 §4.5.1): the account that has
+    the address, else `postmaster`, else the first account.
 
     Args:
         store: where accounts and mail are.
@@ -55,6 +62,7 @@ class MailboxHandler(Handler):
         self._store = store
         self._postmaster = postmaster
         self._accounts: dict[Address, str] = {}  # whose the recipients are
+        self._size = 0  # that the client declared, or 0
 
     @classmethod
     def factory(cls, store: MailStore, *, postmaster: str | None = None) -> HandlerFactory:
@@ -63,6 +71,7 @@ class MailboxHandler(Handler):
 
     async def mail(self, event: MailFrom) -> Reply | None:
         self._accounts = {}
+        self._size = event.params.size or 0
         return None
 
     async def rcpt(self, event: RcptTo) -> Reply | None:
@@ -72,6 +81,12 @@ class MailboxHandler(Handler):
             return self._reply_to(error)
         if account is None:
             return replies.MAILBOX_UNKNOWN
+        if account.quota is not None:
+            octets = max(self._size, 1)
+            if octets > account.quota:
+                return replies.MAILBOX_OVER_QUOTA
+            if octets > account.quota - account.used:
+                return replies.MAILBOX_FULL
         self._accounts[event.recipient] = account.name
         return None
 

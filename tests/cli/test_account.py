@@ -78,9 +78,9 @@ def test_add_what_is_there(run: Run) -> None:
 def test_list_and_show_for_people(run: Run) -> None:
     run("account", "add", "a\u202eb", "--address", "b@example.com", "--description", "The \\ one")
     assert run("account", "list").lines == [
-        "NAME      USED  ADDRESSES         DESCRIPTION",
-        "demo         0  demo@example.com",
-        r"a\u202eb     0  b@example.com     The \\ one",
+        "NAME      USED  QUOTA  ADDRESSES         DESCRIPTION",
+        "demo         0  -      demo@example.com",
+        r"a\u202eb     0  -      b@example.com     The \\ one",
     ]
     assert run("account", "show", "demo").lines == [
         "name:         demo",
@@ -95,9 +95,21 @@ def test_list_and_show_for_people(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("demo")
-@pytest.mark.parametrize("action", ["show", "passwd", "check", "remove"])
+@pytest.mark.parametrize("action", ["show", "passwd", "check", "remove", "quota"])
 def test_unknown_account(run: Run, action: str) -> None:
-    run("account", action, "nobody").fails(1, "nobody", "account list")
+    run("account", action, "nobody", *["1K"][: action == "quota"]).fails(1, "nobody", "account list")
+
+
+def test_quota(run: Run, prepare: Prepare) -> None:
+    run("account", "add", "demo", "--address", "demo@example.com", "--quota", "2K")
+    prepare(deliver_one)
+    account = {**DEMO, "quota": 2048, "used": 18}
+    assert run("account", "list", "--json").records == [account]
+    assert run("account", "list").lines[1] == "demo    18   2048  demo@example.com"
+    assert run("account", "quota", "demo", "1M", "--json").records == [{**account, "quota": 1 << 20}]
+    assert run("account", "quota", "demo", "10").out == b"Account demo may hold 10 octets; it holds 18.\n"
+    assert run("account", "quota", "demo", "none").out == b"Account demo may hold as much as it gets; it holds 18.\n"
+    assert run("account", "show", "demo", "--json").records[0]["quota"] is None
 
 
 PASSWORDS = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.tools import Result
-from trio_smtp.cli import mail
+from trio_smtp.cli import messages
 from trio_smtp.mailbox.store import MailStore
 
 Run = Callable[..., Result]
@@ -20,7 +20,7 @@ DATE = datetime(2026, 11, 23, 20, 0, 1, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
-def messages(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
+def mailboxes(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
     async def fill(store: MailStore) -> None:
         await store.create_account("demo")
         await store.create_mailbox("demo", "Old")
@@ -66,7 +66,7 @@ def test_list_another_mailbox(run: Run) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_list_page_by_page(run: Run, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(mail, "_PAGE", size)
+    monkeypatch.setattr(messages, "_PAGE", size)
     assert [record["uid"] for record in listed(run)] == [1, 2, 3]
     lines = run("mail", "list", "demo").lines
     assert [line.split()[0] for line in lines] == ["UID", "1", "2", "3"]
@@ -110,7 +110,7 @@ def test_delete(run: Run) -> None:
 
 
 def test_delete_all_or_none(run: Run) -> None:
-    run("mail", "delete", "demo", "1", "4", "2").fails(1, "no message 4", "nothing was deleted")
+    run("mail", "delete", "demo", "1", "4", "2").fails(1, "no message 4", "nothing was done")
     assert [record["uid"] for record in listed(run)] == [1, 2, 3]
 
 

@@ -48,6 +48,16 @@ def test_create(run: Run) -> None:
     assert names(run) == ["INBOX", "../\u202eetc", "Lists", "Sent"]
 
 
+def test_read_only(run: Run) -> None:
+    assert run("mailbox", "read-only", "demo", "INBOX", "on").out == b"Mailbox INBOX of demo is read-only now.\n"
+    assert [each["read_only"] for each in run("mailbox", "list", "demo", "--json").records] == [True, True]
+    run("mail", "delete", "demo", "1").fails(1, "'INBOX' is read-only", "mailbox read-only")
+    assert run("mailbox", "read-only", "demo", "INBOX", "off").out == b"Mailbox INBOX of demo is writable now.\n"
+    reopened = run("mailbox", "read-only", "demo", "Lists", "off", "--json")
+    assert reopened.records == [{"name": "Lists", "read_only": False}]
+    assert run("mail", "delete", "demo", "1").code == 0
+
+
 def test_rename(run: Run) -> None:
     run("mailbox", "create", "demo", "Old")
     assert run("mailbox", "rename", "demo", "Old", "New") == (0, b"Mailbox Old of demo renamed to New.\n", "")

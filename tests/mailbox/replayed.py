@@ -33,6 +33,7 @@ class ReplayedStore(MemoryStore):
         self._index: LoggedIndex = LoggedIndex(log)
 
     async def aclose(self) -> None:
+        await super().aclose()
         self._file.write_bytes(pickle.dumps(self._index.log))
 
 
@@ -40,4 +41,5 @@ class CompactedStore(ReplayedStore):
     """The same from a dump of what the operations made."""
 
     async def aclose(self) -> None:
+        await MemoryStore.aclose(self)
         self._file.write_bytes(pickle.dumps(list(self._index.dump())))

@@ -20,6 +20,7 @@ from trio_smtp.mailbox.operations import (
     RenameMailbox,
     SetCredentials,
     SetFlags,
+    SetQuota,
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
@@ -63,6 +64,9 @@ HISTORY: Sequence[Operation[str]] = (
     DeleteMailbox("ann", "Gone"),
     SetCredentials("bob", None),
     KeepSecret("secret"),
+    SetQuota("ann", 1000),
+    SetQuota("bob", None),
+    SetQuota("bob", 200),
     SpendUids("bob", INBOX, 20),
     CreateAccount("carl", "", ("carl@x",), None, None, 5),
     DeleteAccount("carl"),
@@ -111,6 +115,7 @@ def test_dump_of_a_large_mailbox_comes_in_parts() -> None:
         CreateAccount("new", "", ("new@x", "ANN@x"), None, None, 9),
         DeleteAccount("new"),
         SetCredentials("new", None),
+        SetQuota("new", None),
         CreateMailbox("new", "Sent", 9),
         CreateMailbox("ann", "Old", 9),
         CreateMailbox("ann", INBOX, 9),
@@ -151,6 +156,29 @@ def test_deliveries_planned_before_any_is_applied_get_uids_of_their_own() -> Non
     [result] = index.add_messages([Target("ann")], 1, place, date=0)[1]
     assert isinstance(result, Delivered)
     assert result.uid == 4
+
+
+def test_deliveries_planned_before_any_is_applied_share_the_room() -> None:
+    index = replayed([CreateAccount("ann", "", (), None, 10, 1), HISTORY[1]])
+    index.apply(AddMessages([NewMessage("ann", INBOX, 1, frozenset(), 0, 4, "body")]))
+
+    def plan(size: int) -> None:
+        index.add_messages([Target("ann"), Target("bob")], size, place, date=0)
+
+    for _ in range(2):  # for the first could not be written
+        with index.group():
+            plan(2)
+            with pytest.raises(QuotaExceeded):
+                plan(5)
+            plan(1)
+            with pytest.raises(QuotaExceeded):
+                index.copy_message("ann", INBOX, 1, INBOX)
+            plan(3)
+            with pytest.raises(QuotaExceeded):
+                plan(1)
+    index.copy_message("ann", INBOX, 1, INBOX)
+    plan(6)
+    plan(6)
 
 
 def test_a_refused_plan_spends_nothing() -> None:

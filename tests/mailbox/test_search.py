@@ -43,6 +43,11 @@ def info(content: bytes = CONTENT, *flags: str) -> MessageInfo:
         (~Search(larger=1000), True, []),
         (Search(subject="HELLO", recipient="ann"), True, [HEAD]),
         (Search(subject="hello") & ~Search(recipient="ann"), False, [HEAD]),
+        (Search(uids={2}, text="body"), False, []),
+        (Search(uids=range(1, 2)), True, []),
+        (Search(body="body"), True, [None]),
+        (Search(body="hello"), False, [None]),
+        (Search(subject="other", body="body"), False, [HEAD]),
         (Search(text="hello"), True, [HEAD]),
         (Search(text="body"), True, [HEAD, None]),
         (Search(text="body") & Search(text="nowhere"), False, [HEAD, None]),
@@ -76,7 +81,27 @@ def test_text_across_the_pieces_in_which_it_is_read(needle: str) -> None:
     assert not matches(Search(text=needle), info(), Reader(b"-" * (2**20 + 2)))
 
 
+@pytest.mark.parametrize("end", ["\r\n\r\n", "\n\n", "\n\r\n", "\r\n\n"])
+def test_where_the_body_begins(end: str) -> None:
+    content = b"Subject: hello" + end.encode() + b"body"
+    assert not matches(Search(body="hello"), info(content), Reader(content))
+    assert matches(Search(body="body"), info(content), Reader(content))
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"", False), (b"hello", False), (b"\r\nhello", True)])
+def test_a_body_without_a_header_and_the_other_way_round(content: bytes, found: bool) -> None:
+    assert matches(Search(body="hello"), info(content), Reader(content)) is found
+
+
+def test_searches_are_values() -> None:
+    made = Search(subject="a", flags={SEEN}) | ~Search(uids=range(5))
+    same = Search(subject="a", flags=frozenset({SEEN})) | ~Search(uids=range(5))
+    assert made == same
+    assert len({made, same}) == 1
+
+
 def test_hostile_content() -> None:
     for content in (b"", b"\xff" * 5000, b"=?utf-8?b?A?=: x", b"(" * 5000, bytes(range(256))):
         assert not matches(Search(subject="x", text="x"), info(content), Reader(content))
+        assert not matches(Search(body="nowhere"), info(content), Reader(content))
         assert not matches(Search(text="nowhere"), info(content), Reader(content))

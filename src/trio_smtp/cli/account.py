@@ -15,7 +15,7 @@ from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.passwords import MAX_PASSWORD, hash_password, verify_password
 from trio_smtp.mailbox.store import Account, Credentials
 
-__all__ = ["add", "check", "list_all", "passwd", "remove", "show"]
+__all__ = ["add", "check", "list_all", "passwd", "quota", "remove", "show"]
 
 
 async def add(
@@ -23,6 +23,7 @@ async def add(
     name: str,
     addresses: Sequence[str],
     description: str,
+    quota: int | None,
     password_stdin: bool,
     store: StoreURL,
     as_json: bool,
@@ -30,7 +31,9 @@ async def add(
     """Make an account, and the store too if it is the first one. Nobody to ask, no password: it only gets mail then."""
     password = _new_password(password_stdin) if password_stdin or sys.stdin.isatty() else None
     async with opened(store, create=True) as mail_store:
-        account = await mail_store.create_account(name, description=description, addresses=addresses, password=password)
+        account = await mail_store.create_account(
+            name, description=description, addresses=addresses, password=password, quota=quota
+        )
     if as_json:
         say_json(_record(account))
     else:
@@ -41,7 +44,7 @@ async def list_all(*, store: StoreURL, as_json: bool) -> None:
     """List the accounts in the order in which they were made."""
     async with opened(store) as mail_store:
         accounts = await mail_store.list_accounts()
-    say_table(map(_record, accounts), ("name", "used", "addresses", "description"), as_json=as_json)
+    say_table(map(_record, accounts), ("name", "used", "quota", "addresses", "description"), as_json=as_json)
 
 
 async def show(*, name: str, store: StoreURL, as_json: bool) -> None:
@@ -59,6 +62,17 @@ async def show(*, name: str, store: StoreURL, as_json: bool) -> None:
         },
         as_json=as_json,
     )
+
+
+async def quota(*, name: str, octets: int | None, store: StoreURL, as_json: bool) -> None:
+    """Say how much an account may hold."""
+    async with opened(store) as mail_store:
+        account = await mail_store.set_quota(name, octets)
+    if as_json:
+        say_json(_record(account))
+    else:
+        limit = "as much as it gets" if octets is None else f"{octets} octets"
+        say(f"Account {escape(name)} may hold {limit}; it holds {account.used}.")
 
 
 async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Sequence
+from functools import partial as bind
 
-from trio_smtp.cli.errors import CommandError
-from trio_smtp.cli.output import Record, say, say_json, say_table
+from trio_smtp.cli.messages import check_uids, record, say_messages
+from trio_smtp.cli.output import Record, say, say_json
 from trio_smtp.cli.readable import readable
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -16,18 +17,11 @@ from trio_smtp.mailbox.store import Message, MessageSummary
 
 __all__ = ["delete", "list_all", "show"]
 
-_PAGE = 500  # messages read before the first of them is printed
-
 
 async def list_all(*, account: str, mailbox: str, store: StoreURL, as_json: bool) -> None:
     """List the messages of a mailbox, by UID ascending."""
-    columns = ("uid", "size", "date", "flags", "sender", "subject")
     async with opened(store) as mail_store:
-        page = await mail_store.list_messages(account, mailbox, limit=_PAGE)
-        say_table(map(_record, page), columns, as_json=as_json)
-        while len(page) == _PAGE:
-            page = await mail_store.list_messages(account, mailbox, after=page[-1].uid, limit=_PAGE)
-            say_table(map(_record, page), columns, as_json=as_json, titles=False)
+        await say_messages(bind(mail_store.list_messages, account, mailbox), as_json=as_json)
 
 
 async def show(*, account: str, uids: Sequence[int], mailbox: str, raw: bool, store: StoreURL, as_json: bool) -> None:
@@ -48,13 +42,8 @@ async def show(*, account: str, uids: Sequence[int], mailbox: str, raw: bool, st
 
 async def delete(*, account: str, uids: Sequence[int], mailbox: str, store: StoreURL, as_json: bool) -> None:
     """Delete messages for good: all of them, or none if one of them does not exist."""
-    uids = list(dict.fromkeys(uids))
     async with opened(store) as mail_store:
-        for uid in uids:
-            found = await mail_store.list_messages(account, mailbox, after=uid - 1, limit=1)
-            if [message.uid for message in found] != [uid]:
-                raise CommandError(f"there is no message {uid}, so nothing was deleted; trio-smtp mail list shows all")
-        for uid in uids:
+        for uid in await check_uids(mail_store, account, mailbox, uids):
             await mail_store.delete_message(account, mailbox, uid)
             if as_json:
                 say_json({"uid": uid})
@@ -62,20 +51,8 @@ async def delete(*, account: str, uids: Sequence[int], mailbox: str, store: Stor
                 say(f"Message {uid} deleted.")
 
 
-def _record(summary: MessageSummary) -> Record:
-    return {
-        "uid": summary.uid,
-        "size": summary.size,
-        "flags": sorted(summary.flags),
-        "date": f"{summary.internal_date:%Y-%m-%dT%H:%M:%SZ}",
-        "subject": summary.subject,
-        "sender": summary.sender,
-        "recipients": summary.recipients,
-    }
-
-
 def _record_with_content(message: Message) -> Record:
     info = message.info
     subject, sender, recipients = summarise(message.content)
     summary = MessageSummary(info.uid, info.flags, info.size, info.internal_date, subject, sender, recipients)
-    return {**_record(summary), "raw": base64.b64encode(message.content).decode("ascii")}
+    return {**record(summary), "raw": base64.b64encode(message.content).decode("ascii")}

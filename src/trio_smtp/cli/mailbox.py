@@ -9,7 +9,7 @@ from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.store import Mailbox
 
-__all__ = ["create", "delete", "list_all", "rename"]
+__all__ = ["create", "delete", "list_all", "read_only", "rename"]
 
 
 async def list_all(*, account: str, store: StoreURL, as_json: bool) -> None:
@@ -37,6 +37,16 @@ async def rename(*, account: str, name: str, new_name: str, store: StoreURL, as_
         say_json({"name": new_name})
     else:
         say(f"Mailbox {escape(name)} of {escape(account)} renamed to {escape(new_name)}.")
+
+
+async def read_only(*, account: str, name: str, state: str, store: StoreURL, as_json: bool) -> None:
+    """Close a mailbox to every change, or open it again."""
+    async with opened(store) as mail_store:
+        await mail_store.set_read_only(account, name, state == "on")
+    if as_json:
+        say_json({"name": name, "read_only": state == "on"})
+    else:
+        say(f"Mailbox {escape(name)} of {escape(account)} is {'read-only' if state == 'on' else 'writable'} now.")
 
 
 async def delete(*, account: str, name: str, yes: bool, store: StoreURL, as_json: bool) -> None:

@@ -7,7 +7,8 @@ and a wrong flag are answered at once.
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial as bind
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -199,11 +200,36 @@ _STORE = _flag(
 _JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object a line")
 _MAILBOX = _flag("--mailbox", default="INBOX", metavar="NAME", help="the mailbox (default: %(default)s)")
 _YES = _flag("--yes", action="store_true", help="delete the messages too, without asking")
+_QUOTA = "octets that it may hold, or as 512K, 10M, 2G"
 _PASSWORD = _flag(
     "--password-stdin",
     action="store_true",
     help="read the password from standard input; one newline at its end is dropped",
 )
+
+
+# flag, field of Search (or what `messages` makes of it), value, what the help says
+_CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
+    ("--subject", "subject", str, "TEXT", "text in the subject, in any case as everywhere"),
+    ("--from", "sender", str, "TEXT", "text in From"),
+    ("--to", "recipient", str, "TEXT", "text in To, Cc or Bcc"),
+    ("--header", "header", values.header, "NAME=TEXT", "text in a header field; NAME alone: there is such a field"),
+    ("--body", "body", str, "TEXT", "text in the body"),
+    ("--text", "text", str, "TEXT", "text anywhere"),
+    ("--flag", "flag", values.flag, "FLAG", "a flag that it has: Seen, Flagged and the like, or a keyword"),
+    ("--no-flag", "no_flag", values.flag, "FLAG", "a flag that it does not have"),
+    ("--since", "since", values.date, "DATE", "it came then or later: 2026-11-23, or 2026-11-23T20:15:00Z"),
+    ("--before", "before", values.date, "DATE", "it came earlier"),
+    ("--larger", "larger", values.size, "SIZE", "more octets, or as 512K, 10M"),
+    ("--smaller", "smaller", values.size, "SIZE", "fewer octets"),
+)
+
+
+_FORMS = ("mbox", "maildir", "eml")
+
+
+def _named(kind: str, read: Callable[[str], object], text: str) -> tuple[str, object]:
+    return kind, read(text)
 
 
 def _add_account(actions: _Commands) -> None:
@@ -219,6 +245,13 @@ def _add_account(actions: _Commands) -> None:
         help="an address whose mail it gets; may be given several times",
     )
     add.add_argument("--description", default="", type=values.description, metavar="TEXT", help="a note about it")
+
+    add.add_argument("--quota", type=values.size, metavar="SIZE", help=f"{_QUOTA} (default: no limit)")
+
+    quota = actions.add("quota", "say how much an account may hold", [_STORE, _JSON])
+    quota.set_defaults(command=("account", "quota"))
+    quota.add_argument("name", metavar="NAME")
+    quota.add_argument("octets", type=values.quota, metavar="SIZE|none", help=f"{_QUOTA}; or none, for no limit")
 
     show_all = actions.add("list", "list the accounts", [_STORE, _JSON])
     show_all.set_defaults(command=("account", "list_all"))
@@ -245,6 +278,11 @@ def _add_mailbox(actions: _Commands) -> None:
         parser.set_defaults(command=("mailbox", function))
         for name in ["account", *names]:
             parser.add_argument(name, metavar=name.upper())
+    read_only = actions.add("read-only", "close a mailbox to every change, or open it again", [_STORE, _JSON])
+    read_only.set_defaults(command=("mailbox", "read_only"))
+    read_only.add_argument("account", metavar="ACCOUNT")
+    read_only.add_argument("name", metavar="NAME")
+    read_only.add_argument("state", choices=("on", "off"))
 
 
 def _add_mail(actions: _Commands) -> None:
@@ -259,10 +297,61 @@ def _add_mail(actions: _Commands) -> None:
     )
     delete = actions.add("delete", "delete messages for good", [_MAILBOX, _STORE, _JSON])
     delete.set_defaults(command=("mail", "delete"))
-    for parser in (show_all, show, delete):
+    search = actions.add("search", "list the messages that are wanted", [_MAILBOX, _STORE, _JSON])
+    search.set_defaults(command=("messages", "search"))
+    for flag, kind, read, metavar, what in _CONDITIONS:
+        search.add_argument(
+            flag, dest="conditions", action="append", type=bind(_named, kind, read), metavar=metavar, help=what
+        )
+    search.set_defaults(conditions=[])
+    search.add_argument("--any", dest="any_of", action="store_true", help="one of the conditions is enough")
+    flag_them = actions.add("flag", "change the flags of messages", [_MAILBOX, _STORE, _JSON])
+    flag_them.set_defaults(command=("messages", "flag"))
+    change = flag_them.add_mutually_exclusive_group(required=True)
+    for flag, mode, what in (
+        ("--add", "add", "a flag that they get besides those that they have"),
+        ("--remove", "remove", "a flag that they lose"),
+        ("--set", "replace", "the flags that they have from now on, '' for none"),
+    ):
+        change.add_argument(
+            flag,
+            dest="changes",
+            action="append",
+            type=bind(_named, mode, values.flag_or_none),
+            metavar="FLAG",
+            help=what,
+        )
+    copy = actions.add("copy", "copy messages into another mailbox", [_MAILBOX, _STORE, _JSON])
+    copy.set_defaults(command=("messages", "copy"))
+    move = actions.add("move", "move messages into another mailbox", [_MAILBOX, _STORE, _JSON])
+    move.set_defaults(command=("messages", "move"))
+    for parser in (copy, move):
+        parser.add_argument("--to", required=True, metavar="NAME", help="the mailbox that gets them")
+    export = actions.add("export", "write messages to files: these, or all", [_MAILBOX, _STORE, _JSON])
+    export.set_defaults(command=("export", "export"))
+    export.add_argument(
+        "--format", dest="form", choices=_FORMS, default="mbox", help="mbox, a Maildir, or .eml files in a folder"
+    )
+    export.add_argument(
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="the file or folder, which must not be there (default: standard output, as mbox)",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace the mbox that is there")
+    import_ = actions.add(
+        "import", "store messages from files, but for those that are there", [_MAILBOX, _STORE, _JSON]
+    )
+    import_.set_defaults(command=("import_", "import_"))
+    import_.add_argument("--format", dest="form", choices=_FORMS, help="what it is (default: what it looks like)")
+    for parser in (show_all, search, show, flag_them, copy, move, delete, export, import_):
         parser.add_argument("account", metavar="ACCOUNT")
-    for parser in (show, delete):
+    for parser in (show, flag_them, copy, move, delete):
         parser.add_argument("uids", type=values.count, nargs="+", metavar="UID")
+    export.add_argument("uids", type=values.count, nargs="*", metavar="UID", help="default: all")
+    import_.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="mbox files, Maildirs, .eml files and folders of them, or -"
+    )
 
 
 # --- send

@@ -19,10 +19,13 @@ from trio_smtp.mailbox.store import (
     Delivery,
     InvalidName,
     MailboxExists,
+    MailboxReadOnly,
     MailStore,
+    MessageTooBig,
     NoSuchAccount,
     NoSuchMailbox,
     NoSuchMessage,
+    QuotaExceeded,
     StoreError,
     StoreUnavailable,
     Target,
@@ -37,6 +40,9 @@ _ADVICE: Final[dict[type[StoreError], str]] = {
     AddressTaken: "trio-smtp account list shows what is taken",
     NoSuchMailbox: "trio-smtp mailbox list ACCOUNT shows which there are",
     MailboxExists: "trio-smtp mailbox list ACCOUNT shows which there are",
+    MailboxReadOnly: "trio-smtp mailbox read-only ACCOUNT MAILBOX off opens it",
+    QuotaExceeded: "trio-smtp account quota NAME SIZE gives it more room",
+    MessageTooBig: "trio-smtp account quota NAME SIZE gives it more room",
     NoSuchMessage: "trio-smtp mail list ACCOUNT shows which there are",
 }
 

@@ -7,9 +7,26 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-__all__ = ["Endpoint", "account", "address", "count", "description", "endpoint", "line", "name", "seconds", "size"]
+__all__ = [
+    "Endpoint",
+    "account",
+    "address",
+    "count",
+    "date",
+    "description",
+    "endpoint",
+    "flag",
+    "flag_or_none",
+    "header",
+    "line",
+    "name",
+    "quota",
+    "seconds",
+    "size",
+]
 
 # `int` takes more than digits: signs, blanks, underscores, digits of other scripts.
 _COUNT = re.compile(r"[0-9]{1,18}")
@@ -44,6 +61,44 @@ def size(text: str) -> int:
     if not octets:
         raise ArgumentTypeError(f"{text!a} is no size such as 500000, 512K or 10M")
     return octets
+
+
+def quota(text: str) -> int | None:
+    """A size, or ``none``."""
+    return None if text == "none" else size(text)
+
+
+def date(text: str) -> datetime:
+    """A day, or a moment of it, in UTC unless it says otherwise."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!a} is no date such as 2026-11-23 or 2026-11-23T20:15:00Z") from error
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def flag(text: str) -> str:
+    """A flag. A system flag may lack its backslash, which shells eat."""
+    from trio_smtp.mailbox import names, store  # noqa: PLC0415  # as below
+
+    try:
+        [checked] = names.check_flags([names.SYSTEM_FLAGS.get(f"\\{text.lower()}", text)])
+    except store.InvalidFlag as error:
+        raise ArgumentTypeError(str(error)) from error
+    return checked
+
+
+def flag_or_none(text: str) -> str | None:
+    """A flag, or the empty text."""
+    return flag(text) if text else None
+
+
+def header(text: str) -> tuple[str, str]:
+    """``NAME=TEXT``: a header field, and what to find in it; ``NAME`` alone asks whether there is one."""
+    field, _, wanted = text.partition("=")
+    if not field:
+        raise ArgumentTypeError(f"{text!a} is not of the form NAME=TEXT, such as List-Id=announce")
+    return field, wanted
 
 
 def seconds(text: str) -> float:

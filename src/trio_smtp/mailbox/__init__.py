@@ -12,6 +12,7 @@ from trio_smtp.mailbox.store import (
     Account,
     AccountExists,
     AddressTaken,
+    Changed,
     Credentials,
     Delivered,
     Delivery,
@@ -25,6 +26,7 @@ from trio_smtp.mailbox.store import (
     Message,
     MessageInfo,
     MessageSummary,
+    MessageTooBig,
     NoSuchAccount,
     NoSuchMailbox,
     NoSuchMessage,
@@ -33,6 +35,8 @@ from trio_smtp.mailbox.store import (
     StoreError,
     StoreUnavailable,
     Target,
+    Watch,
+    What,
 )
 
 __all__ = [
@@ -41,6 +45,7 @@ __all__ = [
     "Account",
     "AccountExists",
     "AddressTaken",
+    "Changed",
     "Credentials",
     "Delivered",
     "Delivery",
@@ -55,6 +60,7 @@ __all__ = [
     "Message",
     "MessageInfo",
     "MessageSummary",
+    "MessageTooBig",
     "NoSuchAccount",
     "NoSuchMailbox",
     "NoSuchMessage",
@@ -63,4 +69,6 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "Target",
+    "Watch",
+    "What",
 ]

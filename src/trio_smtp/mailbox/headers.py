@@ -12,7 +12,7 @@ import binascii
 import re
 from collections.abc import Iterator
 
-__all__ = ["HEAD", "decode", "decode_octets", "fields", "summarise"]
+__all__ = ["HEAD", "body_start", "decode", "decode_octets", "fields", "summarise"]
 
 HEAD = 256 * 1024  # octets of a message that may hold its header
 _SHOWN = 1000  # characters of a field in a listing
@@ -48,6 +48,12 @@ def fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
         field = _FIELD.fullmatch(line)
         if field:
             yield field[1].lower(), field[2]
+
+
+def body_start(content: bytes) -> int:
+    """Where the body of a message begins: behind the first empty line, at the end if there is none."""
+    end = _END.search(content)
+    return end.end() if end else len(content)
 
 
 def decode(value: bytes) -> str:

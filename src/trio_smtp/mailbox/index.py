@@ -14,8 +14,8 @@ A store that keeps a journal writes the operation down between the two. The `bod
 the store needs to find its content again; the index never looks at it.
 
 A plan that gives out a UID spends it, whether it is applied or not. So several deliveries can be planned
-before the first is applied, as a group commit does (only the quota is then looked at without the others of
-the group). Any other operation is planned against a state to which everything before it has been applied.
+before the first is applied, as a group commit does; inside `group` they leave each other room in the quotas.
+Any other operation may be planned on top of such deliveries, and is applied before the next plan.
 
 `dump` returns operations that make an equal index from an empty one: for a snapshot or a compacted journal.
 
@@ -27,7 +27,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
@@ -55,6 +56,7 @@ from trio_smtp.mailbox.operations import (
     RenameMailbox,
     SetCredentials,
     SetFlags,
+    SetQuota,
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
@@ -73,6 +75,7 @@ from trio_smtp.mailbox.store import (
     MailboxExists,
     MailboxReadOnly,
     MessageInfo,
+    MessageTooBig,
     NoSuchAccount,
     NoSuchMailbox,
     NoSuchMessage,
@@ -110,6 +113,11 @@ def to_datetime(seconds: int) -> datetime:
 
 def _text(credentials: Credentials | None) -> str | None:
     return None if credentials is None else credentials.text
+
+
+def _check_new_quota(quota: int | None) -> None:
+    if quota is not None and quota < 0:
+        raise ValueError("a quota cannot be negative")
 
 
 # --- state
@@ -214,9 +222,14 @@ class _Owner(Generic[B]):
             raise NoSuchMailbox(f"{self.name!r} has no mailbox {name!r}")
         return box
 
-    def check_quota(self, more: int) -> None:
-        if self.quota is not None and self.used + more > self.quota:
-            raise QuotaExceeded(f"{self.name!r} may hold {self.quota} octets and holds {self.used}")
+    def check_quota(self, size: int, promised: int) -> None:
+        """Whether a message of `size` octets fits beside what is there and what has been promised."""
+        if self.quota is None:
+            return
+        if size > self.quota:
+            raise MessageTooBig(f"{self.name!r} may hold {self.quota} octets, and the message has {size}")
+        if self.used + promised + size > self.quota:
+            raise QuotaExceeded(f"{self.name!r} may hold {self.quota} octets and holds {self.used + promised}")
 
     def view(self) -> Account:
         return Account(self.name, self.description, self.addresses, self.quota, self.used)
@@ -231,6 +244,19 @@ class Index(Generic[B]):
         self._uid_validity = 0  # the last one given
         self._secret: str | None = None
         self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination in use
+
+        self._in_group = False
+        self._promised: dict[str, int] = {}  # octets that the group will add, by account
+
+    @contextmanager
+    def group(self) -> Generator[None]:
+        """Inside the block, deliveries are planned before any of them is applied, and leave each other room."""
+        self._in_group = True
+        try:
+            yield
+        finally:
+            self._in_group = False
+            self._promised = {}
 
     # --- look-ups
 
@@ -297,8 +323,7 @@ class Index(Generic[B]):
         check_name(name)
         check_description(description)
         spelled = {address_key(address): check_address(address) for address in addresses}
-        if quota is not None and quota < 0:
-            raise ValueError("a quota cannot be negative")
+        _check_new_quota(quota)
         self._check_new_account(name, spelled)
         account = Account(name, description, tuple(spelled.values()), quota)
         uid_validity = self._uid_validity + 1
@@ -318,6 +343,10 @@ class Index(Generic[B]):
     def keep_secret(self, secret: str) -> tuple[KeepSecret, str]:
         secret = self._secret or secret  # somebody may have been faster
         return KeepSecret(secret), secret
+
+    def set_quota(self, account: str, quota: int | None) -> tuple[SetQuota, Account]:
+        _check_new_quota(quota)
+        return SetQuota(account, quota), replace(self.account(account), quota=quota)
 
     def create_mailbox(self, account: str, name: str) -> tuple[CreateMailbox, Mailbox]:
         self._check_new_mailbox(self._owner(account), check_name(name))
@@ -358,21 +387,24 @@ class Index(Generic[B]):
         """
         homes: list[_Box[B] | StoreError] = []  # for each target
         copies: dict[_Box[B], Target] = {}
-        added: dict[str, int] = {}  # octets, by account
+        added = self._promised.copy()
         for target in targets:
             try:
                 owner = self._owner(target.account)
                 box = owner.box(target.mailbox).writable()
                 if box not in copies:
-                    octets = added.get(owner.name, 0) + len(target.prefix) + size
-                    owner.check_quota(octets)
-                    added[owner.name] = octets
+                    octets = len(target.prefix) + size
+                    before = added.get(owner.name, 0)
+                    owner.check_quota(octets, before)
+                    added[owner.name] = before + octets
                     copies[box] = target
                 homes.append(box)
             except StoreError as refusal:
                 if not partial:
                     raise
                 homes.append(refusal)
+        if self._in_group:
+            self._promised = added
         messages: list[NewMessage[B]] = []
         delivered: dict[_Box[B], Delivered] = {}
         for box, target in copies.items():
@@ -393,7 +425,7 @@ class Index(Generic[B]):
         if move:
             source.writable()
         else:
-            owner.check_quota(entry.size)
+            owner.check_quota(entry.size, self._promised.get(owner.name, 0))
         new_uid = target.spend_uid()
         return (
             CopyMessage(account, source.name, uid, target.name, new_uid, move),
@@ -465,6 +497,8 @@ class Index(Generic[B]):
             self._owner(operation.account).credentials = operation.credentials
         elif isinstance(operation, KeepSecret):
             self._secret = operation.secret
+        elif isinstance(operation, SetQuota):
+            self._owner(operation.account).quota = operation.quota
         elif isinstance(operation, CreateMailbox):
             owner = self._owner(operation.account)
             self._check_new_mailbox(owner, operation.name)

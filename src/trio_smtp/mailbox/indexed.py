@@ -4,19 +4,24 @@ A subclass says how a change becomes lasting and where bodies are, in five hooks
 
 - `_look`: look something up in the index, with everything in it that was committed before, by others too;
 - `_commit`: plan, record, apply, in one step that no other change and no look comes between;
-- `_delivery`: the same for messages, whose bodies arrive in pieces;
+- `_delivery`: the same for messages, whose bodies arrive in pieces (a `BufferedStore` has it, and wants `_place`);
 - `_read`: the octets of a body; may block;
 - `_run`: call a function that may block, without blocking others if the store lives in an event loop.
+
+Besides, it tells `watchers` of each operation when it is applied.
 """
 
 from __future__ import annotations
 
 import abc
+import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial as bind
+from io import BytesIO
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from trio_smtp.mailbox.headers import HEAD, summarise
@@ -37,10 +42,13 @@ from trio_smtp.mailbox.store import (
     MessageInfo,
     MessageSummary,
     Search,
+    StoreError,
     Target,
+    Watch,
 )
+from trio_smtp.mailbox.watching import Watchers
 
-__all__ = ["IndexedStore", "now"]
+__all__ = ["BufferedStore", "IndexedStore", "now"]
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -49,7 +57,17 @@ _PAGE = 500  # messages looked at in one go
 
 
 class IndexedStore(MailStore, Generic[B]):
-    """`MailStore` on top of `Index[B]`; B says where the content of a message is."""
+    """`MailStore` on top of `Index[B]`; B says where the content of a message is.
+
+    Attributes:
+        watchers: those who want to be told of changes.
+    """
+
+    LOOK_EVERY = math.inf
+    """Seconds after which a watch asks `_look` for changes that were made elsewhere."""
+
+    def __init__(self) -> None:
+        self.watchers = Watchers()
 
     # --- what a subclass adds
 
@@ -107,6 +125,9 @@ class IndexedStore(MailStore, Generic[B]):
     ) -> None:
         credentials = await self._credentials(password)
         await self._commit(lambda index: index.set_credentials(name, credentials, replacing))
+
+    async def set_quota(self, name: str, quota: int | None) -> Account:
+        return await self._commit(lambda index: index.set_quota(name, quota))
 
     async def get_credentials(self, name: str) -> Credentials | None:
         return await self._look(lambda index: index.credentials(name))
@@ -228,6 +249,67 @@ class IndexedStore(MailStore, Generic[B]):
 
     def deliver(self, targets: Sequence[Target], *, partial: bool = False) -> Delivery:
         return self._delivery(targets, partial=partial, flags=frozenset(), date=None)
+
+    # --- the store itself
+
+    def watch(self, account: str) -> Watch:
+        return self.watchers.watch(account, lambda: self.get_account(account), self.LOOK_EVERY)
+
+    async def aclose(self) -> None:
+        self.watchers.close()
+
+
+class BufferedStore(IndexedStore[B]):
+    """An `IndexedStore` that gets each body in one piece; until the commit it collects in memory."""
+
+    @abc.abstractmethod
+    def _place(self, prefix: bytes, body: bytes) -> B:
+        """Where the content of a new message will be, which is prefix and body.
+
+        Called in the plan of a `_commit`, which then has to see to it that the content lasts.
+        """
+
+    def _delivery(
+        self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
+    ) -> Delivery:
+        async def commit(body: bytes) -> list[Delivered | StoreError]:
+            def plan(index: Index[B]) -> tuple[Operation[B], list[Delivered | StoreError]]:
+                return index.add_messages(
+                    targets,
+                    len(body),
+                    lambda target: self._place(target.prefix, body),
+                    date=now() if date is None else date,
+                    flags=flags,
+                    partial=partial,
+                )
+
+            return await self._commit(plan)
+
+        return _BufferedDelivery(commit)
+
+
+class _BufferedDelivery(Delivery):
+    def __init__(self, commit: Callable[[bytes], Awaitable[list[Delivered | StoreError]]]) -> None:
+        self._commit = commit
+        self._body: BytesIO | None = BytesIO()  # None when it has ended
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._body = None
+
+    async def write(self, chunk: bytes) -> None:
+        self._open().write(chunk)
+
+    async def commit(self) -> list[Delivered | StoreError]:
+        results = await self._commit(self._open().getvalue())  # no copy: BytesIO hands its buffer over
+        self._body = None
+        return results
+
+    def _open(self) -> BytesIO:
+        if self._body is None:
+            raise RuntimeError("this delivery has ended")
+        return self._body
 
 
 def now() -> int:

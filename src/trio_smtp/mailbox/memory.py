@@ -6,15 +6,12 @@ hashing of a password hold them up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from io import BytesIO
-from types import TracebackType
+from collections.abc import Callable
 from typing import TypeVar
 
 from trio_smtp.mailbox.index import Index
-from trio_smtp.mailbox.indexed import IndexedStore, now
+from trio_smtp.mailbox.indexed import BufferedStore
 from trio_smtp.mailbox.operations import Operation
-from trio_smtp.mailbox.store import Delivered, Delivery, StoreError, Target
 
 __all__ = ["MemoryStore"]
 
@@ -23,10 +20,11 @@ R = TypeVar("R")
 _Body = tuple[bytes, bytes]  # prefix, and the body that all copies share
 
 
-class MemoryStore(IndexedStore[_Body]):
+class MemoryStore(BufferedStore[_Body]):
     """A `MailStore` that forgets."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._index = Index[_Body]()
 
     async def _look(self, look: Callable[[Index[_Body]], R]) -> R:
@@ -35,12 +33,11 @@ class MemoryStore(IndexedStore[_Body]):
     async def _commit(self, plan: Callable[[Index[_Body]], tuple[Operation[_Body], R]]) -> R:
         operation, result = plan(self._index)
         self._index.apply(operation)
+        self.watchers.tell(operation)
         return result
 
-    def _delivery(
-        self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
-    ) -> Delivery:
-        return _MemoryDelivery(self._index, targets, partial, flags, date)
+    def _place(self, prefix: bytes, body: bytes) -> _Body:
+        return prefix, body
 
     def _read(self, body: _Body, limit: int | None) -> bytes:
         prefix, content = body
@@ -48,50 +45,3 @@ class MemoryStore(IndexedStore[_Body]):
 
     async def _run(self, function: Callable[[], R]) -> R:
         return function()
-
-    async def aclose(self) -> None:
-        """Nothing to let go of."""
-
-
-class _MemoryDelivery(Delivery):
-    def __init__(
-        self,
-        index: Index[_Body],
-        targets: Sequence[Target],
-        partial: bool,
-        flags: frozenset[str],
-        date: int | None,
-    ) -> None:
-        self._index = index
-        self._targets = targets
-        self._partial = partial
-        self._flags = flags
-        self._date = date
-        self._body: BytesIO | None = BytesIO()  # None when committed
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._body = None
-
-    async def write(self, chunk: bytes) -> None:
-        self._open().write(chunk)
-
-    async def commit(self) -> list[Delivered | StoreError]:
-        body = self._open().getvalue()  # no copy: BytesIO hands its buffer over
-        operation, results = self._index.add_messages(
-            self._targets,
-            len(body),
-            lambda target: (target.prefix, body),
-            date=now() if self._date is None else self._date,
-            flags=self._flags,
-            partial=self._partial,
-        )
-        self._index.apply(operation)
-        self._body = None
-        return results
-
-    def _open(self) -> BytesIO:
-        if self._body is None:
-            raise RuntimeError("this delivery has ended")
-        return self._body

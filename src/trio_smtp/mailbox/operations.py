@@ -24,6 +24,7 @@ __all__ = [
     "RenameMailbox",
     "SetCredentials",
     "SetFlags",
+    "SetQuota",
     "SetReadOnly",
     "SpendUidValidities",
     "SpendUids",
@@ -64,6 +65,14 @@ class KeepSecret:
     """The secret of the store."""
 
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuota:
+    """Another limit, or none."""
+
+    account: str
+    quota: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +182,7 @@ Operation = (
     | DeleteAccount
     | SetCredentials
     | KeepSecret
+    | SetQuota
     | CreateMailbox
     | DeleteMailbox
     | RenameMailbox

@@ -49,22 +49,34 @@ class _Candidate:
         text = text.casefold()
         return any(name in names and text in value for name, value in self._fields)
 
+    def has_body(self, text: str | None) -> bool:
+        return text is None or self._find(text, headers.body_start(self._content))
+
     def has_text(self, text: str | None) -> bool:
         if text is None:
             return True
-        text = text.casefold()
+        folded = text.casefold()
+        return any(folded in value for _, value in self._fields) or self._find(text, 0)
+
+    def _find(self, text: str, start: int) -> bool:
+        """Whether the content has a text, from an offset on.
+
+        Whoever undoes transfer encodings will do it here: this is the one place where a body is read as text.
+        """
+        folded = text.casefold()
         # A character takes up to four octets, and every piece must hold a text that begins in the one before.
-        overlap = 4 * len(text)
-        return any(text in value for _, value in self._fields) or any(
-            text in self._content[start : start + _PIECE + overlap].decode(errors="replace").casefold()
-            for start in range(0, len(self._content), _PIECE)
+        overlap = 4 * len(folded)
+        return not folded or any(
+            folded in self._content[piece : piece + _PIECE + overlap].decode(errors="replace").casefold()
+            for piece in range(start, len(self._content), _PIECE)
         )
 
 
 def _holds(search: Search, message: _Candidate) -> bool:
     info = message.info
     return (
-        (search.larger is None or info.size > search.larger)
+        (search.uids is None or info.uid in search.uids)
+        and (search.larger is None or info.size > search.larger)
         and (search.smaller is None or info.size < search.smaller)
         and (search.since is None or info.internal_date >= search.since)
         and (search.before is None or info.internal_date < search.before)
@@ -76,6 +88,7 @@ def _holds(search: Search, message: _Candidate) -> bool:
         and all(_holds(each, message) for each in search.all_of)
         and (not search.any_of or any(_holds(each, message) for each in search.any_of))
         and not any(_holds(each, message) for each in search.none_of)
+        and message.has_body(search.body)
         and message.has_text(search.text)
     )
 

@@ -20,13 +20,13 @@ messages. The words are those of RFC 9051, and so are the promises, which every 
 
 All methods are async, raise a `StoreError` where they refuse, and may be called by many tasks at once. This
 module knows neither trio nor SMTP. A store of your own will want `names`, `headers` and `search`, which hold the
-rules in detail; one that keeps its index in memory is an `indexed.IndexedStore`.
+rules in detail; one that keeps its index in memory is an `indexed.BufferedStore`.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +39,7 @@ __all__ = [
     "Account",
     "AccountExists",
     "AddressTaken",
+    "Changed",
     "Credentials",
     "Delivered",
     "Delivery",
@@ -52,6 +53,7 @@ __all__ = [
     "Message",
     "MessageInfo",
     "MessageSummary",
+    "MessageTooBig",
     "NoSuchAccount",
     "NoSuchMailbox",
     "NoSuchMessage",
@@ -60,12 +62,27 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "Target",
+    "Watch",
+    "What",
 ]
 
 INBOX = "INBOX"
 SEEN = r"\Seen"
 
 FlagMode = Literal["replace", "add", "remove"]
+
+What = Literal[
+    "message-added",
+    "message-removed",
+    "flags",
+    "mailbox-created",
+    "mailbox-renamed",
+    "mailbox-deleted",
+    "read-only",
+    "account",
+    "account-deleted",
+    "missed",
+]
 
 
 class StoreError(Exception):
@@ -101,7 +118,11 @@ class NoSuchMessage(StoreError):
 
 
 class QuotaExceeded(StoreError):
-    """The account would hold more octets than its quota."""
+    """The account would hold more octets than its quota; when some of them have gone it may have room."""
+
+
+class MessageTooBig(QuotaExceeded):
+    """The message alone has more octets than the quota, so there will never be room for it."""
 
 
 class InvalidName(StoreError):
@@ -193,6 +214,26 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """Something in an account that is watched is not what it was.
+
+    Attributes:
+        what: `message-added` by a delivery, an append, a copy or a move; `message-removed` by a deletion or a move;
+            `flags` of a message; `mailbox-created`, `-renamed`, `-deleted`; `read-only`, set or not any more;
+            `account`, its password or quota; `account-deleted`, after which nothing comes; `missed`: any number of
+            changes, so look again at all that matters.
+        mailbox: its name, for a renamed one the old name; "" where no mailbox is meant.
+        uid: of the message; 0 where none is meant.
+        new_name: of a renamed mailbox.
+    """
+
+    what: What
+    mailbox: str = ""
+    uid: int = 0
+    new_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """A condition on messages: all that is given must hold, so `Search()` holds for every message.
 
@@ -202,7 +243,9 @@ class Search:
     Args:
         subject, sender, recipient: text in Subject; in From; in To, Cc or Bcc.
         header: (field name, text); the empty text asks only whether there is such a field.
-        text: text anywhere, header or body as it stands (transfer encodings of the body are not undone).
+        body: text behind the header, as it stands (transfer encodings are not undone).
+        text: text anywhere, in the header or the body.
+        uids: the message has one of these UIDs; a range will do.
         flags: all of these are set.
         since, before: internal date, from `since` on, earlier than `before`; both aware.
         larger, smaller: octets, more than and fewer than.
@@ -216,7 +259,9 @@ class Search:
     sender: str | None = None
     recipient: str | None = None
     header: tuple[str, str] | None = None
+    body: str | None = None
     text: str | None = None
+    uids: Collection[int] | None = None
     flags: AbstractSet[str] = frozenset()
     since: datetime | None = None
     before: datetime | None = None
@@ -227,6 +272,7 @@ class Search:
     none_of: tuple[Search, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "flags", frozenset(self.flags))
         for date in (self.since, self.before):
             if date is not None and date.tzinfo is None:
                 raise ValueError("since and before need a time zone")
@@ -271,8 +317,38 @@ class Delivery(abc.ABC):
 
         Raises:
             StoreError: with `partial=False`, the first refusal of a target (NoSuchAccount, NoSuchMailbox,
-                MailboxReadOnly, QuotaExceeded); StoreUnavailable in either case. Nothing is stored.
+                MailboxReadOnly, QuotaExceeded or its MessageTooBig); StoreUnavailable in either case. Nothing
+                is stored.
         """
+
+
+class Watch(abc.ABC):
+    """An async iterator over what changes in an account, which may also be used in `async with`.
+
+    It begins when it is made: nothing is lost before the first step. A change is told after it can be seen; what was
+    changed just before the watch began may be told too. It ends with the account, the store, or its `async with` block.
+
+    Raises:
+        NoSuchAccount: at the first step, or on entering the block.
+        StoreUnavailable: it cannot be seen now whether there are changes.
+    """
+
+    @abc.abstractmethod
+    async def __aenter__(self) -> Self:
+        """Begin, if the account exists."""
+
+    @abc.abstractmethod
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Watch no longer."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @abc.abstractmethod
+    async def __anext__(self) -> Changed:
+        """Wait for the next change."""
 
 
 class MailStore(abc.ABC):
@@ -324,6 +400,17 @@ class MailStore(abc.ABC):
     ) -> None:
         """As in `create_account`; None takes the password away. With `replacing`, only if these are the account's
         credentials still, else nothing happens. Raises NoSuchAccount, ValueError.
+        """
+
+    @abc.abstractmethod
+    async def set_quota(self, name: str, quota: int | None) -> Account:
+        """Give an account another limit, in octets, and return it as it is now.
+
+        One that holds more already keeps it, and takes nothing until it holds less.
+
+        Raises:
+            NoSuchAccount.
+            ValueError: a negative quota.
         """
 
     @abc.abstractmethod
@@ -405,7 +492,7 @@ class MailStore(abc.ABC):
         """Store a message as it is (RFC 9051 §6.3.12); without `internal_date` it came now.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox, MailboxReadOnly, QuotaExceeded, InvalidFlag.
+            NoSuchAccount, NoSuchMailbox, MailboxReadOnly, QuotaExceeded (MessageTooBig), InvalidFlag.
             ValueError: a date without time zone, or outside the years 1 to 9999 in UTC.
         """
 
@@ -451,8 +538,16 @@ class MailStore(abc.ABC):
     # --- the store itself
 
     @abc.abstractmethod
+    def watch(self, account: str) -> Watch:
+        """Watch an account: `async for changed in store.watch("ann")`.
+
+        Changes by other processes, where they may use the store, come within half a second. For a watcher that does
+        not keep up, many changes become one `missed`.
+        """
+
+    @abc.abstractmethod
     async def aclose(self) -> None:
-        """Let go of files, threads and connections; a second call does nothing."""
+        """Let go of files, threads and connections, and end watches; a second call does nothing."""
 
     async def __aenter__(self) -> Self:
         return self

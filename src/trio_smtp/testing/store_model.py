@@ -39,6 +39,7 @@ from trio_smtp.mailbox.store import (
     MailboxExists,
     MailboxReadOnly,
     MailStore,
+    MessageTooBig,
     NoSuchAccount,
     NoSuchMailbox,
     NoSuchMessage,
@@ -180,11 +181,13 @@ class StoreMachine(RuleBasedStateMachine):
         if box is not None and box.read_only:
             refusals.add(MailboxReadOnly)
 
-    def room(self, account: str, octets: int, refusals: Refusals) -> None:
-        """Too little room is a reason to refuse."""
+    def room(self, account: str, octets: int, refusals: Refusals, before: int = 0) -> None:
+        """Too little room for a message is a reason to refuse; the same delivery has taken `before` octets."""
         if account in self.accounts:
             quota = self.accounts[account].quota
-            if quota is not None and self.accounts[account].used + octets > quota:
+            if quota is not None and octets > quota:
+                refusals.add(MessageTooBig)
+            elif quota is not None and self.accounts[account].used + before + octets > quota:
                 refusals.add(QuotaExceeded)
 
     def attempt(self, refusals: Refusals, function: Callable[[], Awaitable[R]]) -> R | None:
@@ -240,6 +243,13 @@ class StoreMachine(RuleBasedStateMachine):
         refusals: Refusals = set() if name in self.accounts else {NoSuchAccount}
         self.attempt(refusals, lambda: self.store.delete_account(name))
         self.accounts.pop(name, None)
+
+    @rule(name=ACCOUNTS, quota=st.sampled_from([None, 0, 10, 30]))
+    def set_quota(self, name: str, quota: int | None) -> None:
+        """`MailStore.set_quota`."""
+        self.attempt(set() if name in self.accounts else {NoSuchAccount}, lambda: self.store.set_quota(name, quota))
+        if name in self.accounts:
+            self.accounts[name].quota = quota
 
     @rule(address=st.sampled_from(["Ann@x", "ann+tag@x", "ann+other@x", "bob+@X", "bob@y", "carl@x", "+@x", "ann"]))
     def find_account(self, address: str) -> None:
@@ -306,7 +316,7 @@ class StoreMachine(RuleBasedStateMachine):
             octets = len(target.prefix) + len(body)
             if place not in copies:
                 before = sum(copies[other] for other in copies if other[0] == target.account)
-                self.room(target.account, before + octets, refusals)
+                self.room(target.account, octets, refusals, before)
             if not refusals:
                 copies.setdefault(place, octets)
             reasons.append(refusals)

@@ -86,7 +86,7 @@ class Compaction:
         newer = segments[segments.index(self._live) :]
         database.journal.publish(replica.manifest._replace(segments=(self._number, *newer)))
         replica.manifest = database.journal.manifest
-        database.replica = replica
+        database.adopt(replica)
 
     def _move(self, operation: Operation[Place], output: _Output) -> Operation[Place]:
         """Write an operation, and first the content that it needs."""

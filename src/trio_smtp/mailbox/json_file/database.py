@@ -17,6 +17,7 @@ from trio_smtp.mailbox.json_file.records import decode_content
 from trio_smtp.mailbox.json_file.replica import Replica
 from trio_smtp.mailbox.json_file.snapshot import load_snapshot
 from trio_smtp.mailbox.store import StoreUnavailable
+from trio_smtp.mailbox.watching import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,7 @@ class Database:
             self.journal = Journal(self.root, self.segments)
             opened.callback(self.journal.close)
             self.replica = Replica(_NOTHING)
+            self._watchers = Watchers()  # none so far
             self._writing = False
             with self._lock.hold(exclusive=is_new) as writer_died:
                 if is_new and self._is_new(create):  # still
@@ -76,6 +78,16 @@ class Database:
     def close(self) -> None:
         """Let go of the files."""
         self._opened.close()
+
+    def watch(self, watchers: Watchers) -> None:
+        """Let these be told of changes from now on."""
+        self._watchers = watchers
+        self.replica.watcher = watchers.tell
+
+    def adopt(self, replica: Replica) -> None:
+        """Go on with another replica, which may have been made without anybody being told."""
+        replica.watcher = self.replica.watcher
+        self.replica = replica
 
     def is_current(self) -> bool:
         """Whether the replica has all that was committed; cheap, and needs no lock."""
@@ -104,13 +116,16 @@ class Database:
     def _catch_up(self, writer_died: bool) -> None:
         self.journal.load()
         replica = self.replica
-        if not self.journal.manifest.begins_with(replica.manifest):
+        is_another = not self.journal.manifest.begins_with(replica.manifest)
+        if is_another:
             replica = load_snapshot(self.root, self.journal) or self._from_the_beginning()
         damaged = sum(not replica.replay(*record) for record in self.journal.read_on(sync=writer_died))
         if damaged:
             replica.burn_uids(damaged)
         replica.manifest = self.journal.manifest
-        self.replica = replica
+        if is_another:
+            self.adopt(replica)
+            self._watchers.tell_missed()
 
     def _from_the_beginning(self) -> Replica:
         self.journal.seek(self.journal.manifest.segments[0], 0, 0)

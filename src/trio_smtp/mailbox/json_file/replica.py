@@ -18,6 +18,8 @@ from trio_smtp.mailbox.operations import AddMessages, DeleteAccount, DeleteMailb
 from trio_smtp.mailbox.store import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_smtp.mailbox.operations import Operation
 
 _log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Replica:
         dead: octets that a compaction would save, roughly: of content that was removed and of records that are
             history.
         unsaved: octets of the journal that the last snapshot does not cover.
+        watcher: is told of each operation that was applied.
         damage: what was found, the first thousand of them; it stays in its segment, which is never removed.
     """
 
@@ -49,6 +52,7 @@ class Replica:
         self.manifest = manifest
         self.index = Index[Place]()
         self.mutex = threading.Lock()
+        self.watcher: Callable[[Operation[Place]], None] = lambda _: None
         self.dead = 0
         self.unsaved = 0
         self.damage: list[Damage] = []
@@ -84,6 +88,7 @@ class Replica:
                 case _:
                     self.index.apply(operation)
                     self.dead += octets
+        self.watcher(operation)
 
     def live(self) -> int:
         """Octets of content that are not dead."""

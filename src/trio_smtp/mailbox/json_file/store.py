@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.json_file.changes import Change
     from trio_smtp.mailbox.operations import Operation
     from trio_smtp.mailbox.store import Message, MessageSummary, Search, StoreError, Target
+    from trio_smtp.mailbox.watching import Watchers
 
 R = TypeVar("R")
 
@@ -62,8 +63,9 @@ class _Engine(NamedTuple):
     housekeeper: Housekeeper
 
     @classmethod
-    def start(cls, path: str, create: bool) -> _Engine:
+    def start(cls, path: str, create: bool, watchers: Watchers) -> _Engine:
         database = Database(path, create=create)
+        database.watch(watchers)
         writer = Writer(database)
         return cls(database, writer, Housekeeper(database, writer))
 
@@ -88,7 +90,10 @@ class JSONFileStore(IndexedStore[Place]):
         RuntimeError: a store was used before a fork and is used after it.
     """
 
+    LOOK_EVERY = 0.2
+
     def __init__(self, path: str | os.PathLike[str], *, create: bool = True) -> None:
+        super().__init__()
         self._path = os.fspath(path)
         self._create = create
         self._engine: _Engine | None = None
@@ -119,6 +124,7 @@ class JSONFileStore(IndexedStore[Place]):
         if self._closed:
             return
         self._closed = True
+        await super().aclose()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING):
             async with self._opening:  # somebody may be at it
                 if self._engine is not None:
@@ -201,7 +207,9 @@ class JSONFileStore(IndexedStore[Place]):
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             if self._engine is None:
-                self._engine = await self._in_thread(bind(_Engine.start, self._path, self._create), self._looks)
+                self._engine = await self._in_thread(
+                    bind(_Engine.start, self._path, self._create, self.watchers), self._looks
+                )
                 self._pid = os.getpid()
             return self._engine
 

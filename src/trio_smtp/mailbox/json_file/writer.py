@@ -206,7 +206,8 @@ class Writer:
 
     def _commit_group(self, taken: list[_Request]) -> None:
         try:
-            planned = self._plan(taken)
+            with self._database.replica.index.group():
+                planned = self._plan(taken)
             lines = [line for _, line in planned if line]
             if lines:
                 self._database.journal.append(lines)

@@ -26,11 +26,12 @@ from trio_smtp.testing.store_contract.deliveries import DeliveryContract
 from trio_smtp.testing.store_contract.mailboxes import MailboxContract
 from trio_smtp.testing.store_contract.messages import MessageContract
 from trio_smtp.testing.store_contract.tools import CONTENTS, add, contents, deliver, mailbox_of, uids
+from trio_smtp.testing.store_contract.watches import WatchContract
 
 __all__ = ["PersistentStoreContract", "StoreContract"]
 
 
-class StoreContract(AccountContract, MailboxContract, MessageContract, DeliveryContract):
+class StoreContract(AccountContract, MailboxContract, MessageContract, DeliveryContract, WatchContract):
     """The rules for every store."""
 
     def open_store(self, folder: Path) -> AbstractAsyncContextManager[MailStore]:
@@ -79,6 +80,7 @@ class PersistentStoreContract(StoreContract):
             await store.set_flags("zoe", "Old", 1, [SEEN], "remove")
             await store.rename_mailbox("zoe", "Old", "Older")
             await store.set_read_only("zoe", "Older", True)
+            await store.set_quota("ann", 12345)
             before = await _everything(store)
         async with self.open_store(tmp_path) as store:
             assert await _everything(store) == before

@@ -16,6 +16,7 @@ from trio_smtp.mailbox.store import (
     Delivered,
     InvalidName,
     MailStore,
+    MessageTooBig,
     NoSuchAccount,
     QuotaExceeded,
     Search,
@@ -91,6 +92,7 @@ class AccountContract:
             store.delete_account("Ann"),
             store.get_account("Ann"),
             store.set_password("Ann", None),
+            store.set_quota("Ann", None),
             store.get_credentials("Ann"),
             store.create_mailbox("Ann", "Sent"),
             store.delete_mailbox("Ann", "Sent"),
@@ -254,6 +256,56 @@ class AccountContract:
         await store.copy_message("carl", INBOX, (await uids(store, "carl"))[0], "Sent")
         await store.delete_mailbox("carl", "Sent")
         assert await used(store, "carl") == 4
+
+    async def test_set_quota(self, store: MailStore) -> None:
+        """A quota can be given, changed and taken away; what an account holds beyond it stays."""
+        uid = await add(store, b"123456")
+        changed = await store.set_quota("ann", 5)
+        assert (changed.name, changed.quota, changed.used) == ("ann", 5, 6)
+        assert changed == await store.get_account("ann")
+        with pytest.raises(QuotaExceeded):
+            await add(store, b"1")
+        with pytest.raises(QuotaExceeded):
+            await add(store, b"")
+        assert await contents(store) == [b"123456"]
+        await store.set_quota("ann", 7)
+        await add(store, b"7")
+        await store.set_quota("ann", None)
+        await add(store, b"123456789")
+        await store.set_quota("ann", 1)
+        await store.delete_message("ann", INBOX, uid)
+        assert await used(store, "ann") == 10
+        with pytest.raises(ValueError, match="negative"):
+            await store.set_quota("ann", -1)
+        assert (await store.get_account("ann")).quota == 1
+
+    async def test_what_will_never_fit(self, store: MailStore) -> None:
+        """A message beyond the whole quota is told from one that has no room now."""
+        await store.create_account("carl", quota=10)
+        await add(store, b"123456", account="carl")
+        for size, error in ((5, QuotaExceeded), (10, QuotaExceeded), (11, MessageTooBig), (1000, MessageTooBig)):
+            with pytest.raises(QuotaExceeded) as refusal:
+                await add(store, b"x" * size, account="carl")
+            assert type(refusal.value) is error, size
+        refused = await deliver(store, [Target("carl", INBOX, b"12")], b"x" * 9, partial=True)
+        assert [type(each) for each in refused] == [MessageTooBig]
+
+    async def test_quota_of_many_at_once(self, store: MailStore) -> None:
+        """Deliveries that are stored together do not fill an account beyond its quota together."""
+        await store.create_account("carl", quota=10)
+        results: list[object] = []
+
+        async def one() -> None:
+            async with store.deliver([Target("carl"), Target("bob")], partial=True) as delivery:
+                await delivery.write(b"123")
+                results.append(type((await delivery.commit())[0]))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(one)
+        assert (results.count(Delivered), results.count(QuotaExceeded)) == (3, 17)
+        assert await used(store, "carl") == 9
+        assert len(await uids(store, "bob")) == 20
 
     async def test_quota_of_a_delivery(self, store: MailStore) -> None:
         """All copies of a delivery count together, with their prefixes."""

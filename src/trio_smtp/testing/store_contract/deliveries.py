@@ -10,6 +10,7 @@ from trio_smtp.mailbox.store import (
     Delivered,
     MailboxReadOnly,
     MailStore,
+    MessageTooBig,
     NoSuchAccount,
     NoSuchMailbox,
     QuotaExceeded,
@@ -25,6 +26,7 @@ REFUSALS: dict[type[StoreError], Target] = {
     NoSuchMailbox: Target("ann", "Missing"),
     MailboxReadOnly: Target("ann", "Closed"),
     QuotaExceeded: Target("full"),
+    MessageTooBig: Target("small"),
 }
 
 
@@ -32,7 +34,9 @@ async def make_refusing_targets(store: MailStore) -> None:
     """Make what `REFUSALS` names."""
     await store.create_mailbox("ann", "Closed")
     await store.set_read_only("ann", "Closed", True)
-    await store.create_account("full", quota=0)
+    await store.create_account("full", quota=10)
+    await store.append_message("full", INBOX, b"x" * 10)
+    await store.create_account("small", quota=0)
 
 
 class DeliveryContract:

@@ -1,0 +1,188 @@
+"""``trio-smtp mail export``: a mailbox as mbox, as Maildir, or as a folder of .eml files.
+
+One message is in memory at a time. What is written has another name until it is complete and on the disk: the file, or
+the folder, that was asked for is there as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Final
+
+from trio_smtp._escape import escape
+from trio_smtp.cli.errors import CommandError, UsageError, reason
+from trio_smtp.cli.messages import check_uids
+from trio_smtp.cli.output import say, say_json
+from trio_smtp.cli.progress import progress
+from trio_smtp.cli.settings import StoreURL
+from trio_smtp.cli.stores import opened
+from trio_smtp.mailbox.mbox import to_mbox
+from trio_smtp.mailbox.store import MailStore, Message, NoSuchMessage
+
+__all__ = ["MAILDIR_FLAGS", "export"]
+
+MAILDIR_FLAGS: Final = {"D": r"\Draft", "F": r"\Flagged", "R": r"\Answered", "S": r"\Seen", "T": r"\Deleted"}
+"""The letters behind ``:2,`` in the name of a file of a Maildir; it has none for keywords."""
+
+_PAGE = 500  # messages of which the UIDs are known
+
+_Add = Callable[[Message], None]
+
+
+async def export(
+    *,
+    account: str,
+    uids: Sequence[int],
+    form: str,
+    output: Path | None,
+    overwrite: bool,
+    mailbox: str,
+    store: StoreURL,
+    as_json: bool,
+) -> None:
+    """Write messages: these, or all."""
+    if output is None:
+        for flag, given in (
+            ("--format maildir or eml", form != "mbox"),
+            ("--json", as_json),
+            ("--overwrite", overwrite),
+        ):
+            if given:
+                raise UsageError(f"{flag} needs --output PATH; without it there is an mbox on standard output")
+    elif overwrite and form != "mbox":
+        raise UsageError("--overwrite replaces a file, not a folder: choose another --output, or remove it first")
+    async with opened(store) as mail_store:
+        uids = await check_uids(mail_store, account, mailbox, uids)
+        total = len(uids) or await mail_store.count_messages(account, mailbox)
+        messages = _messages(mail_store, account, mailbox, uids)
+        written = 0
+        with _writing(form, output, overwrite) as add, progress("Exporting") as advance:
+            async with aclosing(messages):
+                async for message in messages:
+                    add(message)
+                    written += 1
+                    advance(written / total)
+    if as_json:
+        say_json({"messages": written, "output": str(output)})
+    elif output is not None:
+        say(f"{written} message{'' if written == 1 else 's'} written to {escape(str(output))}.")
+
+
+async def _messages(mail_store: MailStore, account: str, mailbox: str, uids: Sequence[int]) -> AsyncGenerator[Message]:
+    for uid in uids:
+        yield await mail_store.get_message(account, mailbox, uid)
+    after = 0
+    while not uids:
+        page = await mail_store.list_messages(account, mailbox, after=after, limit=_PAGE)
+        for listed in page:
+            try:
+                message = await mail_store.get_message(account, mailbox, listed.uid)
+            except NoSuchMessage:  # somebody has deleted it meanwhile
+                continue
+            yield message
+        if len(page) < _PAGE:
+            return
+        after = page[-1].uid
+
+
+# --- the three forms
+
+
+@contextmanager
+def _writing(form: str, output: Path | None, overwrite: bool) -> Generator[_Add]:
+    """What adds a message to the output. CommandError if it cannot be written."""
+    if output is None:
+        yield lambda message: _print(_mbox(message))
+        return
+    try:
+        if output.exists() and not overwrite and not (form != "mbox" and _is_empty_folder(output)):
+            raise CommandError(f"{output} is there already; {'add --overwrite, or ' * (form == 'mbox')}choose another")
+        with _FORMS[form](output, overwrite) as add:
+            yield add
+    except OSError as error:
+        raise CommandError(f"cannot write {output}: {reason(error)}") from error
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _mbox(message: Message) -> bytes:
+    return to_mbox(message.content, message.info.internal_date, message.info.flags)
+
+
+def _print(octets: bytes) -> None:
+    sys.stdout.buffer.write(octets)
+
+
+@contextmanager
+def _mbox_file(path: Path, overwrite: bool) -> Generator[_Add]:
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+
+            def add(message: Message) -> None:
+                file.write(_mbox(message))
+
+            yield add
+            _sync(file)
+        if not overwrite:
+            path.touch(exist_ok=False)  # fails if somebody else was faster
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _folder(path: Path) -> Generator[Path]:
+    made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield made
+        made.rename(path)  # fails on what is not an empty folder
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _maildir(path: Path, _: bool) -> Generator[_Add]:
+    with _folder(path) as folder:
+        for name in ("cur", "new", "tmp"):
+            (folder / name).mkdir(mode=0o700)
+
+        def add(message: Message) -> None:
+            info = message.info
+            letters = "".join(letter for letter, flag in MAILDIR_FLAGS.items() if flag in info.flags)
+            name = f"{int(info.internal_date.timestamp())}.{info.uid:010}.trio-smtp:2,{letters}"
+            _write(folder / "cur" / name, message.content, info.internal_date)
+
+        yield add
+
+
+@contextmanager
+def _eml(path: Path, _: bool) -> Generator[_Add]:
+    with _folder(path) as folder:
+        yield lambda message: _write(
+            folder / f"{message.info.uid:010}.eml", message.content, message.info.internal_date
+        )
+
+
+_FORMS: Final = {"mbox": _mbox_file, "maildir": _maildir, "eml": _eml}
+
+
+def _write(path: Path, content: bytes, date: datetime) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        _sync(file)
+    os.utime(path, (date.timestamp(), date.timestamp()))
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,168 @@
+"""``trio-smtp mail import``: messages from mbox files, Maildirs and .eml files into a mailbox.
+
+Octets stay as they are. Doing it again adds nothing: for each message that the mailbox holds, one equal message is
+passed over (so two equal ones in a file stay two, and come in again as two into another mailbox).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from trio_smtp.cli.errors import CommandError, reason
+from trio_smtp.cli.export import MAILDIR_FLAGS
+from trio_smtp.cli.output import say, say_json
+from trio_smtp.cli.progress import progress
+from trio_smtp.cli.settings import StoreURL
+from trio_smtp.cli.stores import opened
+from trio_smtp.mailbox.mbox import read_mbox
+from trio_smtp.mailbox.store import MailStore, NoSuchMessage
+
+__all__ = ["import_"]
+
+_PAGE = 500  # messages of the mailbox of which the size is asked
+
+
+class _Found(NamedTuple):
+    """A message, where it was, and how much of all that is to be read has been read, from 0 to 1."""
+
+    content: bytes
+    date: datetime | None
+    flags: frozenset[str]
+    source: Path
+    share: float
+
+
+async def import_(
+    *,
+    account: str,
+    paths: Sequence[Path],
+    form: str | None,
+    mailbox: str,
+    store: StoreURL,
+    as_json: bool,
+) -> None:
+    """Store the messages of files and folders that the mailbox does not hold yet."""
+    imported = skipped = 0
+    async with opened(store) as mail_store:
+        known = await _Known.of(mail_store, account, mailbox)
+        with progress("Importing") as advance:
+            for found in _find(paths, form):
+                uid = None
+                if await known.holds(found.content):
+                    skipped += 1
+                else:
+                    imported += 1
+                    delivered = await mail_store.append_message(
+                        account, mailbox, found.content, flags=found.flags, internal_date=found.date
+                    )
+                    uid = delivered.uid
+                if as_json:
+                    say_json({"uid": uid, "size": len(found.content), "source": str(found.source)})
+                advance(found.share)
+    if not as_json:
+        say(f"{imported} message{'' if imported == 1 else 's'} imported, {skipped} there already.")
+
+
+class _Known:
+    """What a mailbox held before the import; its messages are read only where one of the same size comes."""
+
+    def __init__(self, mail_store: MailStore, account: str, mailbox: str) -> None:
+        self._place = mail_store, account, mailbox
+        self._uids = defaultdict[int, list[int]](list)  # by size; those that were not read yet
+        self._digests = Counter[bytes]()
+
+    @classmethod
+    async def of(cls, mail_store: MailStore, account: str, mailbox: str) -> _Known:
+        known = cls(mail_store, account, mailbox)
+        page = await mail_store.list_messages(account, mailbox, limit=_PAGE)
+        while page:
+            for message in page:
+                known._uids[message.size].append(message.uid)
+            page = await mail_store.list_messages(account, mailbox, after=page[-1].uid, limit=_PAGE)
+        return known
+
+    async def holds(self, content: bytes) -> bool:
+        """Whether there is an equal message, which then counts no more."""
+        mail_store, account, mailbox = self._place
+        for uid in self._uids.pop(len(content), ()):
+            try:
+                message = await mail_store.get_message(account, mailbox, uid)
+            except NoSuchMessage:  # somebody has deleted it meanwhile
+                continue
+            self._digests[sha256(message.content).digest()] += 1
+        digest = sha256(content).digest()
+        if not self._digests[digest]:
+            return False
+        self._digests[digest] -= 1
+        return True
+
+
+# --- what there is to import
+
+
+def _find(paths: Sequence[Path], form: str | None) -> Iterator[_Found]:
+    """All messages, in the order of the paths; in a folder by the names of its files."""
+    for number, path in enumerate(paths):
+        try:
+            for found in _find_in(path, form or _form(path)):
+                yield found._replace(share=(number + found.share) / len(paths))
+        except OSError as error:
+            raise CommandError(f"cannot read {path}: {reason(error)}") from error
+        except ValueError as error:
+            raise CommandError(f"{path} is no mbox: {error}") from error
+
+
+def _form(path: Path) -> str:
+    """What a path seems to be."""
+    if str(path) == "-":
+        return "mbox"
+    if path.is_dir():
+        return "maildir" if (path / "cur").is_dir() else "eml"
+    if path.suffix == ".eml":
+        return "eml"
+    with path.open("rb") as file:
+        return "mbox" if file.read(5) in (b"", b"From ") else "eml"
+
+
+def _find_in(path: Path, form: str) -> Iterator[_Found]:
+    if form == "mbox":
+        if str(path) == "-":
+            yield from _mbox(sys.stdin.buffer, path, 0)
+        else:
+            with path.open("rb") as file:
+                yield from _mbox(file, path, os.fstat(file.fileno()).st_size)
+    elif form == "maildir":
+        files = [*(path / "cur").iterdir(), *(path / "new").iterdir()]
+        yield from _files(sorted(files, key=lambda file: file.name))
+    elif str(path) == "-":
+        yield _Found(sys.stdin.buffer.read(), None, frozenset(), path, 1)
+    else:
+        yield from _files(sorted(path.glob("*.eml")) if path.is_dir() else [path])
+
+
+def _mbox(file: BinaryIO, path: Path, size: int) -> Iterator[_Found]:
+    for message in read_mbox(file):
+        share = file.tell() / size if size else 0
+        yield _Found(message.content, message.date, message.flags, path, share)
+
+
+def _files(files: Sequence[Path]) -> Iterator[_Found]:
+    for number, file in enumerate(files, 1):
+        if file.is_file():  # and no folder, and nothing that one waits for
+            letters = file.name.partition(":2,")[2]
+            flags = frozenset(MAILDIR_FLAGS[letter] for letter in letters if letter in MAILDIR_FLAGS)
+            yield _Found(file.read_bytes(), _date(file), flags, file, number / len(files))
+
+
+def _date(file: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
+    except ValueError:  # some file systems know years beyond 9999
+        return None

@@ -1,0 +1,121 @@
+"""``trio-smtp mail search|flag|copy|move``: find messages, and change what belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial as bind
+from typing import Any
+
+from trio_smtp._escape import escape
+from trio_smtp.cli.errors import CommandError, UsageError
+from trio_smtp.cli.output import Record, say, say_json, say_table
+from trio_smtp.cli.settings import StoreURL
+from trio_smtp.cli.stores import opened
+from trio_smtp.mailbox.store import FlagMode, MailStore, MessageSummary, Search
+
+__all__ = ["check_uids", "copy", "flag", "move", "record", "say_messages", "search"]
+
+_PAGE = 500  # messages found before the first of them is printed
+
+
+async def search(
+    *,
+    account: str,
+    conditions: Sequence[tuple[str, Any]],
+    any_of: bool,
+    mailbox: str,
+    store: StoreURL,
+    as_json: bool,
+) -> None:
+    """List the messages for which all conditions hold, or with `any_of` one of them, by UID ascending."""
+    if not conditions:
+        raise UsageError("search for what? trio-smtp mail search --help shows what can be asked for")
+    parts = tuple(_condition(kind, value) for kind, value in conditions)
+    wanted = Search(any_of=parts) if any_of else Search(all_of=parts)
+    async with opened(store) as mail_store:
+        await say_messages(bind(mail_store.find_messages, account, mailbox, wanted), as_json=as_json)
+
+
+async def say_messages(find: Callable[..., Awaitable[list[MessageSummary]]], *, as_json: bool) -> None:
+    """Print what a method of a store finds, which is called with `after` and `limit`."""
+    columns = ("uid", "size", "date", "flags", "sender", "subject")
+    page = await find(after=0, limit=_PAGE)
+    say_table(map(record, page), columns, as_json=as_json)
+    while len(page) == _PAGE:
+        page = await find(after=page[-1].uid, limit=_PAGE)
+        say_table(map(record, page), columns, as_json=as_json, titles=False)
+
+
+def _condition(kind: str, value: Any) -> Search:
+    if kind == "flag":
+        return Search(flags={value})
+    if kind == "no_flag":
+        return ~Search(flags={value})
+    return Search(**{kind: value})
+
+
+async def flag(
+    *,
+    account: str,
+    uids: Sequence[int],
+    changes: Sequence[tuple[FlagMode, str | None]],
+    mailbox: str,
+    store: StoreURL,
+    as_json: bool,
+) -> None:
+    """Change the flags of messages: of all of them, or of none if one of them does not exist."""
+    mode = changes[0][0]  # all are of one kind
+    flags = [name for _, name in changes if name is not None]
+    async with opened(store) as mail_store:
+        for uid in await check_uids(mail_store, account, mailbox, uids):
+            info = await mail_store.set_flags(account, mailbox, uid, flags, mode)
+            if as_json:
+                say_json({"uid": uid, "flags": sorted(info.flags)})
+            else:
+                say(f"Message {uid} has {' '.join(sorted(info.flags)) or 'no flags'}.")
+
+
+async def copy(*, account: str, uids: Sequence[int], to: str, mailbox: str, store: StoreURL, as_json: bool) -> None:
+    """Copy messages into another mailbox of the account."""
+    await _place("copied", account, uids, to, mailbox, store, as_json=as_json)
+
+
+async def move(*, account: str, uids: Sequence[int], to: str, mailbox: str, store: StoreURL, as_json: bool) -> None:
+    """Move messages into another mailbox of the account."""
+    await _place("moved", account, uids, to, mailbox, store, as_json=as_json)
+
+
+async def _place(
+    done: str, account: str, uids: Sequence[int], to: str, mailbox: str, store: StoreURL, *, as_json: bool
+) -> None:
+    async with opened(store) as mail_store:
+        place = mail_store.copy_message if done == "copied" else mail_store.move_message
+        for uid in await check_uids(mail_store, account, mailbox, uids):
+            placed = await place(account, mailbox, uid, to)
+            if as_json:
+                say_json({"uid": uid, "mailbox": placed.mailbox, "new_uid": placed.uid})
+            else:
+                say(f"Message {uid} {done} to {escape(placed.mailbox)}, where it is {placed.uid}.")
+
+
+async def check_uids(mail_store: MailStore, account: str, mailbox: str, uids: Iterable[int]) -> list[int]:
+    """The UIDs, each once; CommandError if one of them is of no message."""
+    uids = list(dict.fromkeys(uids))
+    for uid in uids:
+        found = await mail_store.list_messages(account, mailbox, after=uid - 1, limit=1)
+        if [message.uid for message in found] != [uid]:
+            raise CommandError(f"there is no message {uid}, so nothing was done; trio-smtp mail list shows all")
+    return uids
+
+
+def record(summary: MessageSummary) -> Record:
+    """What is printed of a message."""
+    return {
+        "uid": summary.uid,
+        "size": summary.size,
+        "flags": sorted(summary.flags),
+        "date": f"{summary.internal_date:%Y-%m-%dT%H:%M:%SZ}",
+        "subject": summary.subject,
+        "sender": summary.sender,
+        "recipients": summary.recipients,
+    }

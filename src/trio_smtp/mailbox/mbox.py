@@ -1,0 +1,102 @@
+r"""mbox: a whole mailbox in one file, which every mail program can read.
+
+A message begins with a line `From sender date` and ends before the next one (RFC 4155). In the message itself, a line
+that begins with `From `, after any number of `>`, gets one `>` more, which reading takes away again ("mboxrd"); nothing
+else is changed, line ends neither. So far that is what others write too. But a message need not end with a newline, and
+others disagree whether the empty line between messages belongs to one. So that everything comes back to the octet, we
+
+- end each message with one LF, whatever is before it: where a message ends with a newline, as mail does, this is the
+  usual empty line;
+- write `trio-smtp` as the sender, by which our own files are known, and behind the date the flags, which readers of
+  mbox pass over: `From trio-smtp Mon Nov 23 20:00:01 2026 \Seen $Junk`.
+
+From the files of others, an empty line at the end of a message is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from trio_smtp.mailbox.names import check_flags
+from trio_smtp.mailbox.store import InvalidFlag
+
+__all__ = ["MboxMessage", "read_mbox", "to_mbox"]
+
+_OURS = b"trio-smtp"
+_TO_QUOTE = re.compile(rb"^(?=>*From )", re.MULTILINE)  # ^ is the beginning, and behind each LF
+_QUOTED = re.compile(rb">+From ")
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_FROM = re.compile(  # the time zone, before or behind the year, is only passed over
+    rb"From (?P<sender>.*?)(?<= )[A-Z][a-z]{2} +(?P<month>[A-Z][a-z]{2}) +(?P<day>[0-9]{1,2})"
+    rb" +(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?"
+    rb" +(?:[A-Z+-][A-Z0-9+-]* +)?(?P<year>[0-9]{1,4})\b(?P<flags>[^\r\n]*)"
+)
+_EMPTY_LINE = re.compile(rb"(?<=\n)\r?\n\Z|\A\r?\n\Z")
+
+
+class MboxMessage(NamedTuple):
+    """A message as it is in an mbox; `date` is None if that cannot be read, `flags` only we write."""
+
+    content: bytes
+    date: datetime | None
+    flags: frozenset[str]
+
+
+def to_mbox(content: bytes, date: datetime, flags: Iterable[str]) -> bytes:
+    """A message as it stands in an mbox.
+
+    Args:
+        date: when it came, with a time zone.
+        flags: as a store has them.
+    """
+    words = [time.asctime(date.astimezone(UTC).timetuple()), *sorted(flags)]
+    return b"From %s %s\n%s\n" % (_OURS, " ".join(words).encode("ascii"), _TO_QUOTE.sub(b">", content))
+
+
+def read_mbox(lines: Iterable[bytes]) -> Iterator[MboxMessage]:
+    """The messages of an mbox, each as soon as its last line was read.
+
+    Args:
+        lines: with their ends, which are LFs: a binary file.
+
+    Raises:
+        ValueError: this is no mbox; it says so before the first message.
+    """
+    first: re.Match[bytes] | None = None
+    body: list[bytes] = []
+    for line in lines:
+        begins = _FROM.match(line) if line.startswith(b"From ") else None
+        if begins is not None:
+            if first is not None:
+                yield _message(first, body)
+            first, body = begins, []
+        elif first is not None:
+            body.append(line[1:] if _QUOTED.match(line) else line)
+        elif line.strip():
+            raise ValueError("it does not begin with a From line")
+    if first is not None:
+        yield _message(first, body)
+
+
+def _message(first: re.Match[bytes], body: list[bytes]) -> MboxMessage:
+    content = b"".join(body)
+    if first["sender"] != _OURS + b" ":
+        return MboxMessage(_EMPTY_LINE.sub(b"", content), _date(first), frozenset())
+    try:
+        flags = check_flags(first["flags"].decode(errors="replace").split())
+    except InvalidFlag:
+        flags = frozenset()
+    return MboxMessage(content.removesuffix(b"\n"), _date(first), flags)
+
+
+def _date(first: re.Match[bytes]) -> datetime | None:
+    try:
+        month = _MONTHS.index(first["month"].decode()) + 1
+        day, hour, minute, second = (int(first[part] or 0) for part in ("day", "hour", "minute", "second"))
+        return datetime(int(first["year"]), month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None

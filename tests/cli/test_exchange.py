@@ -1,0 +1,283 @@
+"""Export and import: what comes out goes in again, to the octet, and once."""
+
+from __future__ import annotations
+
+import base64
+import io
+import mailbox
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.tools import Result
+from trio_smtp.cli import export, import_, progress
+from trio_smtp.mailbox.json_file import JSONFileStore
+from trio_smtp.mailbox.mbox import to_mbox
+from trio_smtp.mailbox.store import MailStore, NoSuchMessage
+from trio_smtp.testing.store_contract.tools import CONTENTS
+
+Run = Callable[..., Result]
+Prepare = Callable[[Callable[[MailStore], Awaitable[object]]], None]
+
+DATE = datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
+ALL = [*(content for name, content in CONTENTS.items() if name != "large"), CONTENTS["usual"]]  # one twice
+FLAGS = ["\\Seen", "\\Draft"]
+FORMS = ["mbox", "maildir", "eml"]
+
+
+@pytest.fixture(autouse=True)
+def mailboxes(prepare: Prepare) -> None:
+    async def fill(store: MailStore) -> None:
+        for account in ("demo", "other"):
+            await store.create_account(account)
+        for content in ALL:
+            await store.append_message("demo", "INBOX", content, flags=FLAGS, internal_date=DATE)
+
+    prepare(fill)
+
+
+def held(run: Run, account: str) -> list[tuple[bytes, str, list[str]]]:
+    """The messages of an account, in any order."""
+    uids = [str(each["uid"]) for each in run("mail", "list", account, "--json").records]
+    records: list[dict[str, Any]] = run("mail", "show", account, *uids, "--json").records if uids else []
+    return sorted((base64.b64decode(each["raw"]), each["date"], each["flags"]) for each in records)
+
+
+def kept(form: str, held: list[tuple[bytes, str, list[str]]]) -> list[tuple[bytes, str, list[str]]]:
+    """What a form keeps of them: .eml files have no flags."""
+    return sorted((content, date, [] if form == "eml" else flags) for content, date, flags in held)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_there_and_back(run: Run, form: str) -> None:
+    before = held(run, "demo")
+    assert len(before) == len(ALL)
+    assert run("mail", "export", "demo", "--format", form, "--output", "out").lines == ["12 messages written to out."]
+    assert run("mail", "import", "other", "out").lines == ["12 messages imported, 0 there already."]
+    assert held(run, "other") == kept(form, before)
+    assert run("mail", "import", "other", "out").lines == ["0 messages imported, 12 there already."]
+    assert run("mail", "import", "demo", "out", "out").lines == ["12 messages imported, 12 there already."]
+    assert held(run, "other") == kept(form, before)
+
+
+def test_through_a_pipe(run: Run) -> None:
+    exported = run("mail", "export", "demo")
+    assert exported.out == b"".join(to_mbox(content, DATE, FLAGS) for content in ALL)
+    assert exported.err == ""
+    assert run("mail", "import", "other", "-", stdin=exported.out).out.startswith(b"12 messages imported")
+    assert held(run, "other") == held(run, "demo")
+
+
+def test_some_of_them(run: Run) -> None:
+    result = run("mail", "export", "demo", "2", "1", "2", "--output", "out.mbox", "--json")
+    assert result.records == [{"messages": 2, "output": "out.mbox"}]
+    imported = run("mail", "import", "other", "out.mbox", "--json").records
+    usual = len(CONTENTS["usual"])
+    assert imported == [
+        {"uid": 1, "size": usual, "source": "out.mbox"},
+        {"uid": 2, "size": 0, "source": "out.mbox"},
+    ]
+    again = run("mail", "import", "other", "out.mbox", "--json").records
+    assert [each["uid"] for each in again] == [None, None]
+    run("mail", "export", "demo", "1", "99").fails(1, "no message 99")
+
+
+@pytest.mark.parametrize("size", [1, 11, 12, 13])
+def test_page_by_page(run: Run, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    for module in (export, import_):
+        monkeypatch.setattr(module, "_PAGE", size)
+    assert run("mail", "export", "demo", "--output", "out").code == 0
+    assert run("mail", "import", "demo", "out").lines == ["0 messages imported, 12 there already."]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_empty_mailbox(run: Run, folder: Path, form: str) -> None:
+    assert run("mail", "export", "other", "--format", form, "--output", "out").lines == ["0 messages written to out."]
+    assert (folder / "out").exists()
+    assert run("mail", "import", "other", "out").lines == ["0 messages imported, 0 there already."]
+
+
+def test_the_standard_library_reads_it(run: Run, folder: Path) -> None:
+    run("mail", "export", "demo", "--output", "mbox")
+    run("mail", "export", "demo", "--format", "maildir", "--output", "maildir")
+    mbox = mailbox.mbox(folder / "mbox", create=False)
+    maildir = mailbox.Maildir(folder / "maildir", create=False)
+    try:
+        assert len(mbox) == len(maildir) == 12
+        assert [message["subject"] for message in mbox].count("hello") == 3
+        assert {message.get_flags() for message in maildir} == {"DS"}
+        assert {int(message.get_date()) for message in maildir} == {int(DATE.timestamp())}
+    finally:
+        mbox.close()
+        maildir.close()
+
+
+def test_modes(run: Run, folder: Path) -> None:
+    run("mail", "export", "demo", "--output", "mbox")
+    run("mail", "export", "demo", "--format", "eml", "--output", "eml")
+    assert [(folder / name).stat().st_mode & 0o777 for name in ("mbox", "eml")] == [0o600, 0o700]
+
+
+# --- what is there already
+
+
+def test_nothing_is_overwritten_unless_asked_for(run: Run, folder: Path) -> None:
+    (folder / "out").write_text("precious")
+    for form in FORMS:
+        run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "out is there already")
+    assert (folder / "out").read_text() == "precious"
+    assert run("mail", "export", "demo", "1", "--output", "out", "--overwrite").code == 0
+    assert (folder / "out").read_bytes() == to_mbox(b"", DATE, FLAGS)
+    assert sorted(path.name for path in folder.iterdir()) == ["mail", "out"]
+
+
+@pytest.mark.parametrize("form", ["maildir", "eml"])
+def test_folders(run: Run, folder: Path, form: str) -> None:
+    (folder / "out").mkdir()
+    assert run("mail", "export", "demo", "--format", form, "--output", "out").code == 0
+    run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "out is there already")
+    run("mail", "export", "demo", "--format", form, "--output", "x", "--overwrite").fails(2, "--overwrite")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_fault_leaves_nothing(run: Run, folder: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def sync(file: object) -> None:
+        calls.append(file)
+        if form == "mbox" or len(calls) == 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "_sync", sync)
+    run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "cannot write out: no space left")
+    assert [path.name for path in folder.iterdir()] == ["mail"]
+
+
+def test_somebody_who_was_faster(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "_sync", lambda file: (folder / "out").write_text("precious"))
+    run("mail", "export", "demo", "--output", "out").fails(1, "cannot write out: file exists")
+    assert (folder / "out").read_text() == "precious"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_folder_that_is_missing(run: Run, form: str) -> None:
+    run("mail", "export", "demo", "--format", form, "--output", "no/out").fails(1, "cannot write no/out: no such file")
+
+
+def test_a_message_that_is_deleted_meanwhile(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("mail", "export", "demo", "--output", "out")
+    get_message = JSONFileStore.get_message
+
+    async def missing(self: JSONFileStore, account: str, mailbox: str, uid: int) -> object:
+        if uid == 2:
+            raise NoSuchMessage
+        return await get_message(self, account, mailbox, uid)
+
+    monkeypatch.setattr(JSONFileStore, "get_message", missing)
+    assert run("mail", "export", "demo", "--output", "fewer").lines == ["11 messages written to fewer."]
+    assert run("mail", "import", "demo", "out").lines == ["1 message imported, 11 there already."]
+
+
+# --- what others have written
+
+
+def test_files_of_others(run: Run, folder: Path) -> None:
+    (folder / "inbox").write_bytes(
+        b"From x Tue Nov  3 04:05:06 2026\nSubject: 1\n\nx\n\nFrom y Tue Nov 99 1:00:00 1\n2"
+    )
+    (folder / "a.eml").write_bytes(b"From here to there")
+    (folder / "raw").write_bytes(b"Subject: raw\n\n")
+    for name in ("cur", "new", "tmp"):
+        (folder / "box" / name).mkdir(parents=True)
+    (folder / "box" / "cur" / "1:2,FSXa").write_bytes(b"cur")
+    (folder / "box" / "new" / "2").write_bytes(b"new")
+    (folder / "box" / "tmp" / "3").write_bytes(b"tmp")
+    (folder / "box" / "cur" / "folder").mkdir()
+    (folder / "eml").mkdir()
+    (folder / "eml" / "b.eml").write_bytes(b"b")
+    (folder / "eml" / "notes.txt").write_bytes(b"txt")
+    os.utime(folder / "raw", (0, 0))
+    result = run("mail", "import", "other", "inbox", "a.eml", "raw", "box", "eml")
+    assert result.lines == ["7 messages imported, 0 there already."]
+    by_content = {content: (date, flags) for content, date, flags in held(run, "other")}
+    assert by_content.keys() == {
+        b"Subject: 1\n\nx\n", b"2", b"From here to there", b"Subject: raw\n\n", b"cur", b"new", b"b"
+    }  # fmt: skip
+    assert by_content[b"Subject: 1\n\nx\n"] == ("2026-11-03T04:05:06Z", [])
+    assert by_content[b"Subject: raw\n\n"] == ("1970-01-01T00:00:00Z", [])
+    assert by_content[b"cur"][1] == ["\\Flagged", "\\Seen"]
+
+
+def test_a_form_that_is_named(run: Run, folder: Path) -> None:
+    (folder / "x").write_bytes(to_mbox(b"x", DATE, []))
+    assert run("mail", "import", "other", "x", "--format", "eml").code == 0
+    assert run("mail", "import", "other", "-", "--format", "eml", stdin=b"stdin").code == 0
+    assert {content for content, *_ in held(run, "other")} == {to_mbox(b"x", DATE, []), b"stdin"}
+
+
+def test_a_date_that_is_none(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def fromtimestamp(cls, timestamp: float, tz: object = None) -> Clock:
+            raise ValueError("year 10000 is out of range")
+
+    monkeypatch.setattr(import_, "datetime", Clock)
+    (folder / "a.eml").write_bytes(b"a")
+    assert run("mail", "import", "other", "a.eml").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        (["missing"], "cannot read missing: no such file"),
+        (["text", "--format", "mbox"], "text is no mbox: it does not begin with a From line"),
+        (["text", "--format", "maildir"], "cannot read text: not a directory"),
+    ],
+)
+def test_what_cannot_be_imported(run: Run, folder: Path, arguments: list[str], fragment: str) -> None:
+    (folder / "text").write_text("text")
+    run("mail", "import", "other", *arguments).fails(1, fragment)
+
+
+def test_no_room(run: Run) -> None:
+    run("mail", "export", "demo", "--output", "out")
+    run("account", "quota", "other", "1K")
+    run("mail", "import", "other", "out").fails(1, "may hold 1024 octets", "account quota")
+    run("account", "quota", "other", "none")
+    assert run("mail", "import", "other", "out").code == 0
+    assert held(run, "other") == held(run, "demo")
+
+
+# --- the bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 0.0, 0.05, 1.0, 1.0, 2.0, 2.0])
+    monkeypatch.setattr("trio_smtp.cli.progress.time.monotonic", lambda: next(now))
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress.progress("Exporting") as advance:
+        for share in (0.0, 0.1, 0.5, 1.5):
+            advance(share)
+    assert terminal.getvalue().split("\r") == [
+        "",
+        f"Exporting [{' ' * 30}]   0%",
+        f"Exporting [{'#' * 15}{' ' * 15}]  50%",
+        f"Exporting [{'#' * 30}] 100%",
+        "\x1b[K",
+    ]
+
+
+def test_no_bar_without_a_terminal(run: Run) -> None:
+    assert run("mail", "export", "demo", "--output", "out").err == ""
+    assert run("mail", "import", "other", "out").err == ""
