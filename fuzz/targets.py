@@ -7,9 +7,10 @@ from typing import Final
 
 from fuzz.addresses import addresses
 from fuzz.connection import connection, connection_words
+from fuzz.mime import mime
 from fuzz.parameters import parameters
 from fuzz.readers import readers
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (addresses, parameters, readers, connection, connection_words)
+    target.__name__: target for target in (addresses, parameters, readers, connection, connection_words, mime)
 }

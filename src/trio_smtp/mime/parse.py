@@ -82,7 +82,9 @@ class _Header:
 
     def addresses(self, name: bytes) -> tuple[MailAddress, ...]:
         """The addresses of a field; those of several are taken together where they are recipients (RFC 5322 §4.5.3)."""
-        values = self._values.get(name, []) if name in {b"to", b"cc", b"bcc"} else [self._first(name)]
+        values = self._values.get(name, [])
+        if name not in {b"to", b"cc", b"bcc"}:
+            values = [self._first(name)][: len(values)]
         found: list[MailAddress] = []
         for value in values:
             self._check(name, value)

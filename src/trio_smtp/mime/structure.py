@@ -158,9 +158,9 @@ class Builder:
         if empty := _EMPTY_LINE.match(source, start, end):
             return header, empty.end()
         most = min(end, start + self._header_left)
-        gap = _END_OF_HEADER.search(source, start, most)
+        gap = _END_OF_HEADER.search(source, start, min(end, most + 4))  # the empty line is not counted
         last, body = gap.span() if gap else (most, most)
-        self._header_left -= last - start
+        self._header_left = max(0, self._header_left - (last - start))
         header.fields, others = read_fields(source[start:last])
         if not header.fields and others:
             header.wrong.append("it has no header")
@@ -203,7 +203,7 @@ class Builder:
     def _may_look_into(self, header: _Header, depth: int) -> bool:
         if depth < self._limits.depth and self._parts_left:
             return True
-        header.wrong.append(f"what is in it is left out: {self._limits.depth} levels, or {self._limits.parts} parts")
+        header.wrong.append("what is in it was not looked at: the message has too many parts or levels")
         return False
 
 
