@@ -14,7 +14,7 @@ From: Ann <ann@example.com>\r
 To: demo@example.com\r
 Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r
 """
-SHOWN = ["From: Ann <ann@example.com>", "To: demo@example.com", "Subject: Grüße", ""]
+SHOWN = ["From: Ann <ann@example.com>", "To: demo@example.com", "Subject: Grüße"]
 
 TWO_PARTS = b"""MIME-Version: 1.0\r
 Content-Type: multipart/mixed; boundary=x\r
@@ -58,25 +58,25 @@ GIF\r
 """
 
 BODIES = [
-    ("plain", b"\r\nHello,\r\nworld\r\n", ["Hello,", "world"]),
-    ("empty", b"\r\n", [""]),
-    ("lone line feeds", b"\nHello,\nworld", ["Hello,", "world"]),
-    ("what a terminal acts on", b"\r\n\x1b[2J\x07\r\nC:\\x\ty\r\n", [r"\x1b[2J\x07", r"C:\\x    y"]),
-    ("base64", b"Content-Transfer-Encoding: base64\r\n\r\nSGVsbG8=\r\n", ["Hello"]),
-    ("charset", b"Content-Type: text/plain; charset=iso-8859-1\r\n\r\ncaf\xe9\r\n", ["café"]),
+    ("plain", b"\r\nHello,\r\nworld\r\n", ["", "Hello,", "world"]),
+    ("empty", b"\r\n", []),
+    ("lone line feeds", b"\nHello,\nworld", ["", "Hello,", "world"]),
+    ("what a terminal acts on", b"\r\n\x1b[2J\x07\r\nC:\\x\ty\r\n", ["", r"\x1b[2J\x07", r"C:\\x    y"]),
+    ("base64", b"Content-Transfer-Encoding: base64\r\n\r\nSGVsbG8=\r\n", ["", "Hello"]),
+    ("charset", b"Content-Type: text/plain; charset=iso-8859-1\r\n\r\ncaf\xe9\r\n", ["", "café"]),
     (
         "a codec that is no charset",
         b"Content-Type: text/plain; charset=punycode\r\n\r\nab-c\r\n",
-        ["ab-c", "", "Note: part 1: the charset 'punycode' is unknown"],
+        ["", "ab-c", "", "Note: part 1: the charset 'punycode' is unknown"],
     ),
-    ("parts", TWO_PARTS, ["café", "", "Attachments:", "  1. p.png (image/png, 3 octets, part 2)"]),
-    ("HTML alone", b"Content-Type: text/html\r\n\r\n<p>Hello &amp; you</p>\r\n", ["Hello & you"]),
-    ("HTML and a footer", SIGNED, ["Hello you", "--", "the list"]),
-    ("a picture", RELATED, ["", "", "Attachments:", "  1. attachment-1.gif in the text (image/gif, 3 octets, part 2)"]),
+    ("parts", TWO_PARTS, ["", "café", "", "Attachments:", "  1. p.png (image/png, 3 octets, part 2)"]),
+    ("HTML alone", b"Content-Type: text/html\r\n\r\n<p>Hello &amp; you</p>\r\n", ["", "Hello & you"]),
+    ("HTML and a footer", SIGNED, ["", "Hello you", "--", "the list"]),
+    ("a picture", RELATED, ["", "Attachments:", "  1. attachment-1.gif in the text (image/gif, 3 octets, part 2)"]),
     (
         "no text",
         b"Content-Type: a/b\r\n\r\n\x1b",
-        ["", "", "Attachments:", "  1. attachment-1.bin (a/b, 1 octets, part 1)"],
+        ["", "Attachments:", "  1. attachment-1.bin (a/b, 1 octets, part 1)"],
     ),
 ]
 
@@ -87,15 +87,13 @@ def message(content: bytes) -> Message:
 
 @pytest.mark.parametrize(("body", "lines"), [case[1:] for case in BODIES], ids=[case[0] for case in BODIES])
 def test_readable(body: bytes, lines: list[str]) -> None:
-    assert list(readable(message(HEAD + body))) == SHOWN + lines
+    assert list(readable(message(HEAD + body))) == [*SHOWN, *lines]
 
 
 def test_colours() -> None:
     content = b"Subject: \x1b[1m\r\nContent-Type: a/b\r\nContent-Transfer-Encoding: x\r\n\r\n"
     assert list(readable(message(content), coloured=True)) == [
         "\x1b[1mSubject:\x1b[m \\x1b[1m",
-        "",
-        "",
         "",
         "\x1b[1mAttachments:\x1b[m",
         "  1. attachment-1.bin (a/b, 0 octets, part 1)",

@@ -31,9 +31,10 @@ def readable(message: Message, *, coloured: bool = False) -> Iterator[str]:
         if name in _SHOWN:
             yield f"{bold}{name.decode('ascii').title()}:{plain} {escape(decode(value))}"
     parsed = message.parsed
-    yield ""
-    for line in _text(parsed).rstrip().split("\n"):
-        yield escape(line.expandtabs())
+    if text := _text(parsed).rstrip():
+        yield ""
+        for line in text.split("\n"):
+            yield escape(line.expandtabs())
     if parsed.attachments:
         yield ""
         yield f"{bold}Attachments:{plain}"

@@ -78,7 +78,7 @@ class _Entry:
 
     @property
     def in_route(self) -> bool:
-        return self.target is self.bracket and "".join(self.bracket[:1]).startswith("@")
+        return self.target is self.bracket and "".join(self.target[:1]).startswith("@")
 
     def read(self) -> MailAddress | None:
         """The address, if there is one."""

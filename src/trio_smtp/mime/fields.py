@@ -76,7 +76,7 @@ def _decode_run(run: re.Match[str]) -> str:
     """Neighbours in one charset are decoded as one: some senders cut a word in the middle of a character."""
     words = [(word, _octets(word)) for word in _ENCODED_WORD.finditer(run[0])]
     text = []
-    for charset, group in groupby(words, key=lambda pair: pair[1] is not None and pair[0][1].lower()):
+    for charset, group in groupby(words, key=lambda pair: None if pair[1] is None else pair[0][1].lower()):
         neighbours = list(group)
         decoded = decode_octets(b"".join(octets or b"" for _, octets in neighbours), charset) if charset else None
         text.append("".join(word[0] for word, _ in neighbours) if decoded is None else decoded)
