@@ -143,9 +143,16 @@ def with_files(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], Non
 def test_show_what_was_found_as_json(run: Run) -> None:
     [record] = run("mail", "show", "demo", "4", "--json").records
     leaf: dict[str, object] = {"charset": None, "disposition": "", "filename": "", "content_id": "", "parts": []}
-    inner = {**leaf, "path": "4.1", "type": "text/plain", "size": 5}
+    inner = {**leaf, "path": "4.1", "content_type": "text/plain", "size": 5}
     first, second = (
-        {**leaf, "path": path, "type": "text/plain", "size": 3, "disposition": "attachment", "filename": filename}
+        {
+            **leaf,
+            "path": path,
+            "content_type": "text/plain",
+            "size": 3,
+            "disposition": "attachment",
+            "filename": filename,
+        }
         for path, filename in (("2", "../../report.pdf"), ("3", "report.pdf"))
     )
     assert record["parsed"] == {
@@ -163,7 +170,14 @@ def test_show_what_was_found_as_json(run: Run) -> None:
         "text": "Look",
         "html": None,
         "attachments": [
-            {"filename": name, "type": content_type, "size": size, "part": part, "inline": False, "content_id": ""}
+            {
+                "filename": name,
+                "content_type": content_type,
+                "size": size,
+                "part": part,
+                "inline": False,
+                "content_id": "",
+            }
             for name, content_type, size, part in (
                 ("report.pdf", "text/plain", 3, "2"),
                 ("report-1.pdf", "text/plain", 3, "3"),
@@ -173,13 +187,13 @@ def test_show_what_was_found_as_json(run: Run) -> None:
         "tree": {
             **leaf,
             "path": "TEXT",
-            "type": "multipart/mixed",
+            "content_type": "multipart/mixed",
             "size": len(WITH_FILES.partition(b"\r\n\r\n")[2]),
             "parts": [
-                {**leaf, "path": "1", "type": "text/plain", "size": 4},
+                {**leaf, "path": "1", "content_type": "text/plain", "size": 4},
                 first,
                 second,
-                {**leaf, "path": "4", "type": "message/rfc822", "size": 23, "parts": [inner]},
+                {**leaf, "path": "4", "content_type": "message/rfc822", "size": 23, "parts": [inner]},
             ],
         },
         "defects": [],

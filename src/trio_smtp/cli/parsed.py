@@ -42,7 +42,7 @@ def _addresses(addresses: Iterable[MailAddress]) -> list[Mapping[str, str]]:
 def _attachment(attachment: Attachment) -> Mapping[str, object]:
     return {
         "filename": attachment.filename,
-        "type": attachment.content_type,
+        "content_type": attachment.content_type,
         "size": attachment.size,
         "part": attachment.part.path,
         "inline": attachment.inline,
@@ -53,7 +53,7 @@ def _attachment(attachment: Attachment) -> Mapping[str, object]:
 def _part(part: Part) -> Mapping[str, object]:
     return {
         "path": part.path,
-        "type": part.content_type,
+        "content_type": part.content_type,
         "charset": part.charset,
         "size": part.size,
         "disposition": part.disposition,

@@ -28,7 +28,7 @@ _TEXTS: Final = frozenset({"text/plain", "text/html"})
 def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
     """Read a message. This never raises: what is wrong with the message is in the `defects` of the result.
 
-    It takes time in proportion to the message, about a second for 32 MiB at worst, so let a thread do it:
+    It takes time in proportion to the message, some seconds for 32 MiB at worst, so let a thread do it:
     ``await trio.to_thread.run_sync(trio_smtp.mime.parse, content)``.
 
     Args:
