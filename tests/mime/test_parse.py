@@ -231,6 +231,12 @@ def test_an_attachment() -> None:
     assert (attachment.content, attachment.size, attachment.inline) == (b"GIF", 3, True)
 
 
+def test_what_is_told_of_a_part_is_one_line() -> None:
+    header = "Content-Disposition: a\0b; filename*=''c%0Ad\r\nContent-ID: <e\x1bf>\r\n"
+    part = parse(typed('text/plain; charset="\x85x\x1by"', "", header)).tree
+    assert (part.disposition, part.filename, part.content_id, part.charset) == ("a b", "c d", "e f", "x")
+
+
 def test_results_are_values() -> None:
     content = body("multipart/mixed", PLAIN, PNG)
     parsed = parse(content)

@@ -31,7 +31,7 @@ _EMPTY_LINE = re.compile(rb"\r?\n")
 _END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 _REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _TYPE = re.compile(r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}/[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}")  # RFC 2045 §5.1
-_CHARSET = re.compile(r"[^\s()\"']+")
+_CHARSET = re.compile(r"[^\s()\"'\x00-\x1f\x7f-\x9f]+")
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global"})  # RFC 6532 §3.7
 
 
@@ -76,7 +76,8 @@ class _Header:
         elif declared:
             self.content_type = "text/plain"
             self.wrong.append(f"its type {shown(declared)} is none; it is taken for plain text")
-        self.disposition, disposed = read_parameters(values.get(b"content-disposition", b""))
+        disposition, disposed = read_parameters(values.get(b"content-disposition", b""))
+        self.disposition = one_line(disposition)
         self.filename = one_line(disposed.get("filename") or self.parameters.get("name", ""))
         self.encoding = read_parameters(values.get(b"content-transfer-encoding", b""))[0]
         self.content_id = one_line(to_text(values.get(b"content-id", b""))).removeprefix("<").removesuffix(">")
