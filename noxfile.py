@@ -18,7 +18,7 @@ import nox
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = ".".join(platform.python_version_tuple()[:2])
 VERSIONS = sorted({*nox.project.python_versions(PYPROJECT), RUNNING}, key=lambda v: int(v.split(".")[1]))
-FULLY_COVERED = "*/trio_smtp/protocol/*,*/trio_smtp/mailbox/*"
+FULLY_COVERED = "*/trio_smtp/protocol/*,*/trio_smtp/mailbox/*,*/trio_smtp/mime/*"
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"

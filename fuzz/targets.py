@@ -7,6 +7,7 @@ from typing import Final
 
 from fuzz.addresses import addresses
 from fuzz.connection import connection, connection_words
+from fuzz.mime import mime
 from fuzz.parameters import parameters
 from fuzz.proxy import proxy
 from fuzz.readers import readers
@@ -14,5 +15,5 @@ from fuzz.sasl import sasl, sasl_words
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     target.__name__: target
-    for target in (addresses, parameters, readers, proxy, connection, connection_words, sasl, sasl_words)
+    for target in (addresses, parameters, readers, proxy, connection, connection_words, sasl, sasl_words, mime)
 }

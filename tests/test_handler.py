@@ -171,14 +171,16 @@ async def test_the_hooks_of_the_base_class_say_yes_but_to_the_message() -> None:
 
 def test_mail_is_parsed_on_demand_and_once() -> None:
     it = mail(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nHello\r\n")
-    assert it.message["Subject"] == "Grüße"
-    assert it.message.get_content() == "Hello\r\n"
-    assert it.message is it.message
+    assert it.parsed.subject == "Grüße"
+    assert it.parsed.text == "Hello\n"
+    assert it.parsed is it.parsed
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"no header\r\n", b"To: " + b"(" * 500 + b"\r\n\r\n"])
-def test_mail_that_cannot_be_parsed_is_still_there(content: bytes) -> None:
-    assert mail(content).content == content
+def test_bad_mail_is_parsed_too(content: bytes) -> None:
+    it = mail(content)
+    assert it.parsed.subject == ""
+    assert it.content == content
 
 
 def test_the_content_is_not_in_the_representation() -> None:

@@ -1,7 +1,7 @@
 """trio-smtp: take mail, with structured concurrency.
 
-The public names, loaded when they are first used, so that `trio_smtp.protocol` and `trio_smtp.mailbox` can be imported
-without trio.
+The public names, loaded when they are first used, so that `trio_smtp.protocol`, `trio_smtp.mime` and
+`trio_smtp.mailbox` can be imported without trio.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox import MemoryStore as MemoryStore
     from trio_smtp.mailbox.json_file import JSONFileStore as JSONFileStore
     from trio_smtp.mailbox_handler import MailboxHandler as MailboxHandler
+    from trio_smtp.mime import Attachment as Attachment
+    from trio_smtp.mime import MailAddress as MailAddress
+    from trio_smtp.mime import ParsedMessage as ParsedMessage
+    from trio_smtp.mime import Part as Part
     from trio_smtp.policy import Content as Content
     from trio_smtp.policy import FaultDelay as FaultDelay
     from trio_smtp.policy import HeaderLimits as HeaderLimits
@@ -61,6 +65,7 @@ _HOMES: Final = {
     "trio_smtp.mailbox": "MailStore MemoryStore",
     "trio_smtp.mailbox.json_file": "JSONFileStore",
     "trio_smtp.mailbox_handler": "MailboxHandler",
+    "trio_smtp.mime": "Attachment MailAddress ParsedMessage Part",
     "trio_smtp.policy": "Content FaultDelay HeaderLimits Policy Rate RateLimits default_policies",
     "trio_smtp.protocol": (
         "AbortReason Address Config Envelope Hello Limits MailFrom MailParameters RcptParameters RcptTo Reply"

@@ -10,15 +10,13 @@ when the class is defined; and a handler without `message` refuses all mail.
 
 from __future__ import annotations
 
-import email
-import email.message
-import email.policy
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 from trio_smtp._hooks import check_hooks
+from trio_smtp.mime import ParsedMessage, parse
 from trio_smtp.protocol import (
     AbortReason,
     Address,
@@ -209,10 +207,9 @@ class Mail:
     session: Session = field(repr=False)
 
     @cached_property
-    def message(self) -> email.message.EmailMessage:
-        """The parsed form, by the standard library's `email`, made when it is first asked for.
+    def parsed(self) -> ParsedMessage:
+        """What people see of it: subject, addresses, texts, attachments; found when it is first asked for.
 
-        `content` stays the truth: parsing and writing again does not give the same bytes, and hostile mail can make the
-        parser or a later look at a header raise any exception.
+        It never raises, whatever the message is (`trio_smtp.mime.parse`); `content` stays the truth.
         """
-        return email.message_from_bytes(self.content, policy=email.policy.default)
+        return parse(self.content)

@@ -1,21 +1,51 @@
 from __future__ import annotations
 
 import base64
+import errno
+import io
+import os
+import stat
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.cli.tools import Result
-from trio_smtp.cli import messages
+from trio_smtp.cli import attachments, messages
 from trio_smtp.mailbox.store import MailStore
 
 Run = Callable[..., Result]
 
 HOSTILE = b"Subject: \x1b[2J\xe2\x80\xae\r\nFrom: =?utf-8?q?=1B=5D0;x=07?= <a@example.com>\r\n\r\n\x1b[31m\r\n"
 EVERY_OCTET = bytes(range(256)) * 2
-CONTENTS = [b"From: ann@example.com\r\nTo: bob\r\nSubject: One\r\n\r\nFirst\r\n", HOSTILE, EVERY_OCTET]
+CONTENTS = [b"From: ann@example.com\r\nTo: bob@example.com\r\nSubject: One\r\n\r\nFirst\r\n", HOSTILE, EVERY_OCTET]
+WITH_FILES = b"""Subject: Files\r
+Content-Type: multipart/mixed; boundary=x\r
+\r
+--x\r
+\r
+Look\r
+--x\r
+Content-Disposition: attachment; filename="../../report.pdf"\r
+Content-Transfer-Encoding: base64\r
+\r
+AAEC\r
+--x\r
+Content-Disposition: attachment; filename="report.pdf"\r
+\r
+two\r
+--x\r
+Content-Type: message/rfc822\r
+\r
+Subject: inner\r
+\r
+Inner\r
+--x--\r
+"""
 DATE = datetime(2026, 11, 23, 20, 0, 1, tzinfo=UTC)
 
 
@@ -45,7 +75,7 @@ def test_list_as_json(run: Run) -> None:
         "date": "2026-11-23T20:00:01Z",
         "subject": "One",
         "sender": "ann@example.com",
-        "recipients": "bob",
+        "recipients": "bob@example.com",
     }
     assert (hostile["subject"], hostile["flags"]) == ("\x1b[2J\u202e", ["$Junk", "\\Seen"])
     assert (octets["uid"], octets["size"]) == (3, 512)
@@ -54,7 +84,7 @@ def test_list_as_json(run: Run) -> None:
 def test_list_for_people(run: Run) -> None:
     assert run("mail", "list", "demo").lines[:3] == [
         "UID  SIZE  DATE                  FLAGS        SENDER                        SUBJECT",
-        "  1    55  2026-11-23T20:00:01Z               ann@example.com               One",
+        "  1    67  2026-11-23T20:00:01Z               ann@example.com               One",
         r"  2    75  2026-11-23T20:00:01Z  $Junk \Seen  \x1b]0;x\x07 <a@example.com>  \x1b[2J\u202e",
     ]
 
@@ -80,13 +110,15 @@ def test_show_raw(run: Run) -> None:
 def test_show_as_json(run: Run) -> None:
     records = run("mail", "show", "demo", "1", "2", "3", "--json").records
     assert [base64.b64decode(record.pop("raw"), validate=True) for record in records] == CONTENTS
+    assert records[0].pop("parsed")["text"] == "First\n"
+    assert [record.pop("parsed")["subject"] for record in records[1:]] == ["[2J\u202e", ""]
     assert records == listed(run)
 
 
 def test_show_for_people(run: Run) -> None:
     assert run("mail", "show", "demo", "1", "2").lines == [
         "From: ann@example.com",
-        "To: bob",
+        "To: bob@example.com",
         "Subject: One",
         "",
         "First",
@@ -100,6 +132,166 @@ def test_show_for_people(run: Run) -> None:
 
 def test_show_of_another_mailbox(run: Run) -> None:
     assert run("mail", "show", "demo", "1", "--mailbox", "Old", "--raw").out == b"Subject: Old\r\n\r\n"
+
+
+@pytest.fixture
+def with_files(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
+    prepare(lambda store: store.append_message("demo", "INBOX", WITH_FILES, internal_date=DATE))
+
+
+@pytest.mark.usefixtures("with_files")
+def test_show_what_was_found_as_json(run: Run) -> None:
+    [record] = run("mail", "show", "demo", "4", "--json").records
+    leaf: dict[str, object] = {"charset": None, "disposition": "", "filename": "", "content_id": "", "parts": []}
+    inner = {**leaf, "path": "4.1", "content_type": "text/plain", "size": 5}
+    first, second = (
+        {
+            **leaf,
+            "path": path,
+            "content_type": "text/plain",
+            "size": 3,
+            "disposition": "attachment",
+            "filename": filename,
+        }
+        for path, filename in (("2", "../../report.pdf"), ("3", "report.pdf"))
+    )
+    assert record["parsed"] == {
+        "subject": "Files",
+        "from": [],
+        "sender": None,
+        "reply_to": [],
+        "to": [],
+        "cc": [],
+        "bcc": [],
+        "date": None,
+        "message_id": "",
+        "in_reply_to": [],
+        "references": [],
+        "text": "Look",
+        "html": None,
+        "attachments": [
+            {
+                "filename": name,
+                "content_type": content_type,
+                "size": size,
+                "part": part,
+                "inline": False,
+                "content_id": "",
+            }
+            for name, content_type, size, part in (
+                ("report.pdf", "text/plain", 3, "2"),
+                ("report-1.pdf", "text/plain", 3, "3"),
+                ("attachment-3.eml", "message/rfc822", 23, "4"),
+            )
+        ],
+        "tree": {
+            **leaf,
+            "path": "TEXT",
+            "content_type": "multipart/mixed",
+            "size": len(WITH_FILES.partition(b"\r\n\r\n")[2]),
+            "parts": [
+                {**leaf, "path": "1", "content_type": "text/plain", "size": 4},
+                first,
+                second,
+                {**leaf, "path": "4", "content_type": "message/rfc822", "size": 23, "parts": [inner]},
+            ],
+        },
+        "defects": [],
+    }
+
+
+@pytest.mark.usefixtures("with_files")
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("1", b"Look"),
+        ("2", b"\0\1\2"),
+        ("4", b"Subject: inner\r\n\r\nInner"),
+        ("4.1", b"Inner"),
+        ("text", WITH_FILES.partition(b"\r\n\r\n")[2]),
+    ],
+)
+def test_show_one_part(run: Run, path: str, content: bytes) -> None:
+    assert run("mail", "show", "demo", "4", "--part", path) == (0, content, "")
+
+
+@pytest.mark.usefixtures("with_files")
+def test_show_a_part_that_is_not_there(run: Run) -> None:
+    run("mail", "show", "demo", "4", "--part", "5\x1b").fails(1, r"no part 5\x1b", "TEXT, 1, 2, 3, 4, 4.1")
+
+
+@pytest.mark.usefixtures("with_files")
+def test_save_attachments(run: Run, folder: Path) -> None:
+    (folder / "files").mkdir()
+    (folder / "files" / "report.pdf").symlink_to(folder / "elsewhere")
+    (folder / "files" / "report-1.pdf").write_bytes(b"mine")
+    assert run("mail", "show", "demo", "1", "4", "--save-attachments", "files").lines == [
+        "files/report-2.pdf",
+        "files/report-1-1.pdf",
+        "files/attachment-3.eml",
+    ]
+    assert {path.name: path.read_bytes() for path in (folder / "files").iterdir() if not path.is_symlink()} == {
+        "report-1.pdf": b"mine",
+        "report-2.pdf": b"\0\1\2",
+        "report-1-1.pdf": b"two",
+        "attachment-3.eml": b"Subject: inner\r\n\r\nInner",
+    }
+    assert not (folder / "elsewhere").exists()
+
+
+@pytest.mark.usefixtures("with_files")
+def test_saved_attachments_are_private(run: Run, folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert run("mail", "show", "demo", "4", "--save-attachments", "new").code == 0
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (folder / "new", folder / "new" / "report.pdf")] == [
+        0o700,
+        0o600,
+    ]
+
+
+@pytest.mark.usefixtures("with_files")
+@pytest.mark.parametrize(("where", "why"), [("missing/new", "no such file"), ("a-file", "file exists")])
+def test_where_attachments_cannot_be_saved(run: Run, folder: Path, where: str, why: str) -> None:
+    (folder / "a-file").touch()
+    run("mail", "show", "demo", "4", "--save-attachments", where).fails(1, "cannot save attachments in", why)
+
+
+@pytest.mark.usefixtures("with_files")
+def test_a_full_disk_leaves_no_half_attachment(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, octets: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fdopen(descriptor: int, mode: str) -> Full:
+        os.close(descriptor)
+        return Full()
+
+    monkeypatch.setattr(attachments, "os", SimpleNamespace(**{**vars(os), "fdopen": fdopen}))
+    run("mail", "show", "demo", "4", "--save-attachments", "new").fails(1, "cannot write in new", "no space")
+    assert list((folder / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment", "coloured"),
+    [
+        (True, {}, True),
+        (True, {"NO_COLOR": ""}, True),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (False, {}, False),
+    ],
+)
+def test_colours_are_for_terminals(
+    run: Run, monkeypatch: pytest.MonkeyPatch, terminal: bool, environment: dict[str, str], coloured: bool
+) -> None:
+    for name, value in {"TERM": "xterm", "NO_COLOR": "", **environment}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert (b"\x1b[" in run("mail", "show", "demo", "1").out) is coloured
+    assert b"\x1b" not in run("mail", "show", "demo", "2", "--json").out
 
 
 def test_delete(run: Run) -> None:

@@ -295,7 +295,7 @@ async def test_the_function_gets_a_mail() -> None:
     assert [str(recipient) for recipient in mail.recipients] == ["bob@example.com", "postmaster"]
     assert (mail.options.size, mail.options.body) == (10, "8BITMIME")
     assert mail.content == CONTENT
-    assert mail.message["Subject"] == "hello"
+    assert mail.parsed.subject == "hello"
     assert mail.session.hello is not None
     assert mail.session.hello.domain == "client.example"
 

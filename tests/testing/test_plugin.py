@@ -24,7 +24,7 @@ def test_welcome(smtp_server):
     send(smtp_server.host, smtp_server.port)
     [mail] = smtp_server.messages
     assert str(mail.recipients[0]) == "ann@example.com"
-    assert mail.message["Subject"] == "Welcome"
+    assert mail.parsed.subject == "Welcome"
 
 def test_each_test_has_its_own(smtp_server):
     assert smtp_server.messages == []
@@ -61,10 +61,10 @@ def test_several_clients_and_messages() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(mail.message["Subject"] for mail in server.messages) == sorted(
+        assert sorted(mail.parsed.subject for mail in server.messages) == sorted(
             f"Number {number}" for number in range(4) for _ in range(3)
         )
-        assert server.messages[0].message.get_content() == "Grüße\r\n"
+        assert server.messages[0].parsed.text == "Grüße\n"
 
 
 def test_any_login_is_good() -> None:

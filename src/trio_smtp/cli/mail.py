@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial as bind
+from pathlib import Path
 
+from trio_smtp._escape import escape
+from trio_smtp.cli.attachments import save
+from trio_smtp.cli.errors import CommandError
 from trio_smtp.cli.messages import check_uids, record, say_messages
-from trio_smtp.cli.output import Record, say, say_json
+from trio_smtp.cli.output import is_coloured, printable, say, say_json
+from trio_smtp.cli.parsed import parsed_record
 from trio_smtp.cli.readable import readable
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -24,19 +29,34 @@ async def list_all(*, account: str, mailbox: str, store: StoreURL, as_json: bool
         await say_messages(bind(mail_store.list_messages, account, mailbox), as_json=as_json)
 
 
-async def show(*, account: str, uids: Sequence[int], mailbox: str, raw: bool, store: StoreURL, as_json: bool) -> None:
-    """Print messages: for people, as JSON, or byte for byte."""
+async def show(
+    *,
+    account: str,
+    uids: Sequence[int],
+    mailbox: str,
+    raw: bool,
+    part: str | None,
+    folder: Path | None,
+    store: StoreURL,
+    as_json: bool,
+) -> None:
+    """Print messages: for people, as JSON, byte for byte, or one part of each; or save what is attached to them."""
     async with opened(store) as mail_store:
         for at, uid in enumerate(uids):
             message = await mail_store.get_message(account, mailbox, uid)
             if raw:
                 sys.stdout.buffer.write(message.content)
+            elif part is not None:
+                sys.stdout.buffer.write(_content_of(message, part))
+            elif folder is not None:
+                for path in save(message.parsed.attachments, folder):
+                    say(printable(str(path)))
             elif as_json:
                 say_json(_record_with_content(message))
             else:
                 if at:
                     say()
-                for line in readable(message.content):
+                for line in readable(message, coloured=is_coloured()):
                     say(line)
 
 
@@ -51,8 +71,17 @@ async def delete(*, account: str, uids: Sequence[int], mailbox: str, store: Stor
                 say(f"Message {uid} deleted.")
 
 
-def _record_with_content(message: Message) -> Record:
+def _content_of(message: Message, path: str) -> bytes:
+    part = message.parsed.part(path)
+    if part is None:
+        paths = ", ".join(part.path for part in message.parsed.tree.walk())
+        raise CommandError(f"message {message.info.uid} has no part {escape(path)}; it has {paths}")
+    return part.content
+
+
+def _record_with_content(message: Message) -> Mapping[str, object]:
     info = message.info
     subject, sender, recipients = summarise(message.content)
     summary = MessageSummary(info.uid, info.flags, info.size, info.internal_date, subject, sender, recipients)
-    return {**record(summary), "raw": base64.b64encode(message.content).decode("ascii")}
+    raw = base64.b64encode(message.content).decode("ascii")
+    return {**record(summary), "raw": raw, "parsed": parsed_record(message.parsed)}

@@ -7,13 +7,14 @@ is safe as it stands.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from trio_smtp._escape import escape
 
-__all__ = ["Record", "printable", "say", "say_json", "say_record", "say_table", "warn"]
+__all__ = ["Record", "is_coloured", "printable", "say", "say_json", "say_record", "say_table", "warn"]
 
 Value: TypeAlias = str | int | bool | Sequence[str] | None
 Record: TypeAlias = Mapping[str, Value]
@@ -26,6 +27,11 @@ def say(line: str = "") -> None:
     sys.stdout.write(line + "\n")
 
 
+def is_coloured() -> bool:
+    """Whether colours may be printed: on a terminal that has them, unless NO_COLOR asks for none."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def warn(sentence: str) -> None:
     """Print an error."""
     sys.stderr.write(f"trio-smtp: {printable(sentence)}\n")
@@ -36,7 +42,7 @@ def printable(line: str) -> str:
     return "".join(char if char.isprintable() else escape(char) for char in line)
 
 
-def say_json(record: Record) -> None:
+def say_json(record: Mapping[str, object]) -> None:
     """Print a record as one line of JSON."""
     say(json.dumps(record).replace("\x7f", r"\u007f"))  # the one control character that JSON leaves as it is
 

@@ -292,8 +292,19 @@ def _add_mail(actions: _Commands) -> None:
     show.set_defaults(command=("mail", "show"))
     form = show.add_mutually_exclusive_group()
     form.add_argument("--raw", action="store_true", help="print them byte for byte")
+    form.add_argument("--part", metavar="PATH", help="write the decoded content of one part, such as 1.2")
     form.add_argument(
-        "--json", dest="as_json", action="store_true", help="print one JSON object a line, content in base64"
+        "--save-attachments",
+        dest="folder",
+        type=Path,
+        metavar="DIRECTORY",
+        help="write what is attached to new files there, under safe names, and print their paths",
+    )
+    form.add_argument(
+        "--json",
+        dest="as_json",
+        action="store_true",
+        help="print one JSON object a line: the content in base64, and what was found in it",
     )
     delete = actions.add("delete", "delete messages for good", [_MAILBOX, _STORE, _JSON])
     delete.set_defaults(command=("mail", "delete"))

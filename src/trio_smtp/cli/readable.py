@@ -1,61 +1,56 @@
-"""A message for people: the fields that they read, and the text.
+"""A message for people: the fields that they read, the text, what is attached, and what was wrong with it.
 
-The mail is hostile, so every line is escaped, and a message that the standard library's parser cannot take (it raises
-exceptions of all kinds) is shown as it stands.
+The mail is hostile, so every line is escaped; colours come from here alone.
 """
 
 from __future__ import annotations
 
-import email
-import re
 from collections.abc import Iterator
-from email.message import Message
 from typing import Final
 
 from trio_smtp._escape import escape
-from trio_smtp.mailbox.headers import decode, decode_octets, fields
+from trio_smtp.cli.html_text import html_to_text
+from trio_smtp.mailbox.store import Message
+from trio_smtp.mime import Attachment, ParsedMessage
+from trio_smtp.mime.fields import decode, fields
 
 __all__ = ["readable"]
 
 _SHOWN: Final = frozenset({b"from", b"to", b"cc", b"reply-to", b"date", b"subject"})
-_BODY = re.compile(rb"(?:\A|\r?\n)\r?\n(.*)", re.DOTALL)
+_BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[m"
 
 
-def readable(content: bytes) -> Iterator[str]:
-    """The lines to show for a message, each safe for a terminal."""
-    for name, value in fields(content):
+def readable(message: Message, *, coloured: bool = False) -> Iterator[str]:
+    """The lines to show for a message, each safe for a terminal.
+
+    Args:
+        coloured: whether titles and notes are set off by the escape sequences of ECMA-48.
+    """
+    bold, yellow, plain = (_BOLD, _YELLOW, _PLAIN) if coloured else ("", "", "")
+    for name, value in fields(message.content):
         if name in _SHOWN:
-            yield f"{name.decode('ascii').title()}: {escape(decode(value))}"
-    for text in _texts(content):
+            yield f"{bold}{name.decode('ascii').title()}:{plain} {escape(decode(value))}"
+    parsed = message.parsed
+    if text := _text(parsed).rstrip():
         yield ""
-        for line in text.rstrip().split("\n"):
-            yield escape(line.removesuffix("\r").expandtabs())
+        for line in text.split("\n"):
+            yield escape(line.expandtabs())
+    if parsed.attachments:
+        yield ""
+        yield f"{bold}Attachments:{plain}"
+        for number, attachment in enumerate(parsed.attachments, 1):
+            yield f"{number:>3}. {escape(_line(attachment))}"
+    if parsed.defects:
+        yield ""
+        for defect in parsed.defects:
+            yield f"{yellow}Note:{plain} {escape(defect)}"
 
 
-def _texts(content: bytes) -> list[str]:
-    """Its plain texts (without any, its other texts), and a line for each part that is none."""
-    try:
-        parts = [part for part in email.message_from_bytes(content).walk() if not part.is_multipart()]
-        kinds = [part.get_content_type() for part in parts]
-        shown = "text/plain" if "text/plain" in kinds else "text/html"
-        return [_text(part) if kind == shown else _mention(part) for part, kind in zip(parts, kinds, strict=True)]
-    except Exception:  # noqa: BLE001  # RecursionError, IndexError, LookupError, whatever hostile mail brings about
-        body = _BODY.search(content)
-        return [body[1].decode("utf-8", "replace")] if body else []
+def _text(parsed: ParsedMessage) -> str:
+    return html_to_text(parsed.html or "") if parsed.text is None else parsed.text
 
 
-def _text(part: Message) -> str:
-    octets = _octets(part)
-    text = decode_octets(octets, part.get_content_charset("utf-8"))
-    return octets.decode("utf-8", "replace") if text is None else text
-
-
-def _mention(part: Message) -> str:
-    name = part.get_filename()
-    return f"[{part.get_content_type()}{f' {name}' if name else ''}, {len(_octets(part))} octets]"
-
-
-def _octets(part: Message) -> bytes:
-    octets = part.get_payload(decode=True)
-    assert isinstance(octets, bytes)  # what a part that is not multipart gives
-    return octets
+def _line(attachment: Attachment) -> str:
+    part = attachment.part
+    place = " in the text" if attachment.inline else ""
+    return f"{attachment.filename}{place} ({part.content_type}, {part.size} octets, part {part.path})"

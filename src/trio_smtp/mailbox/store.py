@@ -19,8 +19,9 @@ messages. The words are those of RFC 9051, and so are the promises, which every 
 - Dates are aware, in UTC, and kept to the second. Sizes are octets of the content.
 
 All methods are async, raise a `StoreError` where they refuse, and may be called by many tasks at once. This
-module knows neither trio nor SMTP. A store of your own will want `names`, `headers` and `search`, which hold the
-rules in detail; one that keeps its index in memory is an `indexed.BufferedStore`.
+module knows neither trio nor SMTP, and of MIME only how a message is asked what is in it. A store of your own
+will want `names`, `headers` and `search`, which hold the rules in detail; one that keeps its index in memory is
+an `indexed.BufferedStore`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Literal, Self
+
+from trio_smtp.mime import ParsedMessage, parse
 
 __all__ = [
     "INBOX",
@@ -186,12 +190,17 @@ class MessageSummary(MessageInfo):
     recipients: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Message:
     """A message as it was stored, byte for byte."""
 
     info: MessageInfo
     content: bytes
+
+    @cached_property
+    def parsed(self) -> ParsedMessage:
+        """What people see of it, found when it is first asked for (`trio_smtp.mime.parse`); never raises."""
+        return parse(self.content)
 
 
 @dataclass(frozen=True, slots=True)

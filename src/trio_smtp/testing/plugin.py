@@ -10,7 +10,7 @@ and in a test::
         register("ann@example.com", mail_host=smtp_server.host, mail_port=smtp_server.port)
         [mail] = smtp_server.messages
         assert str(mail.recipients[0]) == "ann@example.com"
-        assert mail.message["Subject"] == "Welcome"
+        assert mail.parsed.subject == "Welcome"
 
 It is not loaded by itself, for trio-smtp is installed in more places than those that test with it.
 """

@@ -1,0 +1,63 @@
+"""Target: MIME. Whatever the message is, it is read, within the limits, and what comes out is what callers rely on."""
+
+from __future__ import annotations
+
+import re
+
+from trio_smtp.mime import MimeLimits, ParsedMessage, parse
+
+SMALL = MimeLimits(octets=300, header=100, parts=4, depth=3, addresses=3, text=20)
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+TYPE = re.compile(r"[^\s/]+/[^\s/]+")
+
+
+def mime(data: bytes) -> None:
+    """One octet that says whether the limits are small ones, then the message."""
+    limits = SMALL if data[:1] < b"\x80" else MimeLimits()
+    content = data[1:]
+    parsed = parse(content, limits)
+    assert parsed == parse(content, limits)
+    check(parsed, content, limits)
+
+
+def check(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:
+    """What holds for every message."""
+    check_tree(parsed, content, limits)
+    check_names(parsed)
+    addresses = [*parsed.from_, *parsed.reply_to, *parsed.to, *parsed.cc, *parsed.bcc]
+    addresses += [parsed.sender] if parsed.sender else []
+    assert len(addresses) <= limits.addresses
+    assert all(each.name or each.address for each in addresses)
+    lines = [parsed.subject, parsed.message_id, *parsed.in_reply_to, *parsed.references]
+    lines += [text for each in addresses for text in (each.name, each.address)]
+    assert not [line for line in lines if CONTROL.search(line)]
+    texts = [parsed.text or "", parsed.html or ""]
+    assert len(texts[0]) <= limits.text + limits.parts  # a line feed between two
+    for text in [*lines, *texts]:
+        text.encode()
+    assert parsed.date is None or parsed.date.tzinfo is not None
+    assert len(parsed.defects) == len(set(parsed.defects)) <= 100
+    assert all(defect.isascii() and defect.isprintable() and len(defect) < 300 for defect in parsed.defects)
+
+
+def check_tree(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:
+    parts = list(parsed.tree.walk())
+    assert len(parts) <= limits.parts
+    assert sum(part.size for part in parts if not part.children) <= min(len(content), limits.octets)
+    for part in parts:
+        assert len(part.content) == part.size
+        assert TYPE.fullmatch(part.content_type)
+        assert part.path.count(".") <= limits.depth
+        assert parsed.part(part.path) is part
+        assert not CONTROL.search(part.filename + part.content_id + part.disposition + (part.charset or ""))
+
+
+def check_names(parsed: ParsedMessage) -> None:
+    names = [attachment.filename for attachment in parsed.attachments]
+    assert len({name.casefold() for name in names}) == len(names)
+    for name in names:
+        assert name.isprintable()
+        assert 0 < len(name.encode()) <= 255
+        assert not set('/\\<>:"|?*') & set(name), name
+        assert name[0] not in ".-~ ", name
+        assert name[-1] not in ". ", name

@@ -1,0 +1,59 @@
+"""Attachments as files, in a folder where anybody may have put anything before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trio_smtp.cli.errors import CommandError, reason
+from trio_smtp.mime import Attachment
+from trio_smtp.mime.filenames import numbered
+
+__all__ = ["save"]
+
+
+def save(attachments: Sequence[Attachment], folder: Path) -> Iterator[Path]:
+    """Write attachments to new files, and say where each one is.
+
+    A file that is there already is never touched, nor is a link followed: the new one gets a number. Mail is private,
+    so only the owner may read what is made here (0600, and 0700 for the folder where it is missing).
+
+    Raises:
+        CommandError: the folder cannot be used, or the disk is full; what was begun is removed again.
+    """
+    try:
+        folder.mkdir(0o700, exist_ok=True)
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CommandError(f"cannot save attachments in {folder}: {reason(error)}; name another folder") from error
+    try:
+        for attachment in attachments:
+            yield folder / _write(attachment, inside)
+    except OSError as error:
+        raise CommandError(f"cannot write in {folder}: {reason(error)}; name another folder") from error
+    finally:
+        os.close(inside)
+
+
+def _write(attachment: Attachment, inside: int) -> str:
+    """Write one attachment to a new file in the folder of the descriptor `inside`, and return its name."""
+    name, descriptor = _new_file(attachment.filename, inside)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(attachment.content)
+    except OSError:
+        os.unlink(name, dir_fd=inside)
+        raise
+    return name
+
+
+def _new_file(filename: str, inside: int) -> tuple[str, int]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    name, number = filename, 0
+    while True:
+        try:
+            return name, os.open(name, flags, 0o600, dir_fd=inside)
+        except FileExistsError:
+            number += 1
+            name = numbered(filename, number)

@@ -1,0 +1,46 @@
+"""HTML mail as plain text for a terminal: what stands between the tags, in linear time. No layout is attempted.
+
+The parser of the standard library takes quadratic time for what is never closed in some of the Pythons that we support.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+__all__ = ["html_to_text"]
+
+_SPECIAL = re.compile(r"<!(--)|<(script|style|head|title|pre)\b[^<>]*>", re.IGNORECASE)
+_CLOSING = {"--": re.compile("-->")} | {
+    name: re.compile(rf"</{name}\b[^<>]*>?", re.IGNORECASE) for name in ("script", "style", "head", "title", "pre")
+}
+_TAG = re.compile(r"</?([a-z][a-z0-9]*)\b[^<>]*>|<[!?/][^<>]*>", re.IGNORECASE)
+_BREAKS = {  # a line feed, or \v where a new line is enough
+    **dict.fromkeys(("br", "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"), "\n"),
+    **dict.fromkeys(("div", "tr", "li", "ul", "ol", "dt", "dd", "table", "hr", "body"), "\v"),
+    "td": " ",
+    "th": " ",
+}
+_REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a-fA-F])|[A-Za-z][A-Za-z0-9]{1,31});?")
+
+
+def html_to_text(markup: str) -> str:
+    """The text in a piece of HTML; paragraphs are apart, other blocks begin new lines."""
+    text = _TAG.sub(lambda tag: _BREAKS.get((tag[1] or "").lower(), ""), "".join(_shown(markup)))
+    paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join("\n".join(lines) for lines in paragraphs)).strip("\n")
+    return _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
+
+
+def _shown(markup: str) -> Iterator[str]:
+    """What is not comment, script or style, each blank one space, the lines of ``<pre>`` as they are."""
+    at = 0
+    while special := _SPECIAL.search(markup, at):
+        yield re.sub(r"\s+", " ", markup[at : special.start()])
+        name = (special[1] or special[2]).lower()
+        closing = _CLOSING[name].search(markup, special.end())
+        end, at = closing.span() if closing else (len(markup), len(markup))
+        if name == "pre":
+            yield "\v" + markup[special.end() : end].replace("\v", " ") + "\v"
+    yield re.sub(r"\s+", " ", markup[at:])

@@ -1,0 +1,114 @@
+"""Address fields (RFC 5322 §3.4) as people write them: in one pass, by tokens, with the forms of §4.4 as well.
+
+What separates addresses is found before encoded words are decoded, so that no decoded comma or bracket makes
+an address of what was a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+
+from trio_smtp.mime.fields import decode_words, one_line, to_text
+from trio_smtp.mime.values import MailAddress
+
+__all__ = ["read_addresses"]
+
+_TOKEN = re.compile(
+    r'\s+|"(?:[^"\\]|\\.)*(?:"|\\?\Z)|\[[^\[\]]*\]?|[<>,;:(]'
+    r'|=\?[^?\s]*\?[bBqQ]\?[^?\s]*\?=|[^\s"\[<>,;:(]+',  # any text is a row of these
+    re.DOTALL,
+)
+_IN_COMMENT = re.compile(r"\\.|[()]", re.DOTALL)
+_ROUTE = re.compile(r"\A@[^:]*:")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def read_addresses(value: bytes) -> Iterator[MailAddress | None]:
+    """The mailboxes of an address field in their order, None where there is an empty one or the name of a group."""
+    entry = _Entry()
+    for token in _tokens(to_text(value)):
+        kind = token[0]
+        if kind == "(":
+            entry.comment = token
+        elif kind == "<":
+            if entry.bracket is not None:  # a comma is missing
+                yield entry.read()
+                entry = _Entry()
+            entry.bracket = entry.target = []
+        elif kind == ">":
+            entry.target = []  # what follows is no part of it
+        elif kind in ",;" and not entry.in_route:
+            yield entry.read()
+            entry = _Entry()
+        elif kind == ":" and entry.bracket is None:  # so far it was the name of a group
+            yield None
+            entry = _Entry()
+        else:
+            entry.target.append(token)
+    yield entry.read()
+
+
+def _tokens(text: str) -> Iterator[str]:
+    at = 0
+    while token := _TOKEN.match(text, at):
+        at = _end_of_comment(text, at) if token[0] == "(" else token.end()
+        yield text[token.start() : at]
+
+
+def _end_of_comment(text: str, start: int) -> int:
+    """Where the comment that begins at `start` is over, at the latest the end of the text."""
+    depth = 0
+    for mark in _IN_COMMENT.finditer(text, start):
+        depth += {"(": 1, ")": -1}.get(mark[0], 0)
+        if depth == 0:
+            return mark.end()
+    return len(text)
+
+
+class _Entry:
+    """What stands between two commas, in tokens."""
+
+    def __init__(self) -> None:
+        self.phrase = list[str]()
+        self.bracket: list[str] | None = None  # what stands in angle brackets
+        self.target = self.phrase  # where the next token goes
+        self.comment = ""
+
+    @property
+    def in_route(self) -> bool:
+        return self.target is self.bracket and "".join(self.target[:1]).startswith("@")
+
+    def read(self) -> MailAddress | None:
+        """The address, if there is one."""
+        if self.bracket is None:
+            name, address = self._bare()
+        else:
+            name = "".join(map(_meaning, self.phrase))
+            address = _ROUTE.sub("", "".join(token for token in self.bracket if not token.isspace()))
+        name = _shown(name) or _shown(_ESCAPED.sub(r"\1", self.comment[1:].removesuffix(")")))
+        address = one_line(address)
+        return MailAddress(name, address) if name or address else None
+
+    def _bare(self) -> tuple[str, str]:
+        """Name and address without brackets: the last word with an "@" is the address, or else the only word."""
+        words = [list(tokens) for is_blank, tokens in groupby(self.phrase, str.isspace) if not is_blank]
+        at = next((at for at, word in reversed([*enumerate(words)]) if _is_address(word)), None)
+        if at is None and len(words) == 1 and not words[0][0].startswith('"'):
+            at = 0
+        address = "" if at is None else "".join(words.pop(at))
+        return " ".join("".join(map(_meaning, word)) for word in words), address
+
+
+def _is_address(word: list[str]) -> bool:
+    return word != ["@"] and any("@" in token for token in word if not token.startswith('"'))
+
+
+def _meaning(token: str) -> str:
+    """What a token of a name stands for."""
+    return _ESCAPED.sub(r"\1", token[1:].removesuffix('"')) if token.startswith('"') else token
+
+
+def _shown(text: str) -> str:
+    return one_line(decode_words(" ".join(text.split())))

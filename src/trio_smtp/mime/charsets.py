@@ -1,0 +1,77 @@
+"""Octets of mail as text: the charsets that mail uses, and no other codec.
+
+A charset is a name that a stranger wrote. Python would take it for a codec, of which it has some that are no charsets
+(``idna``, ``unicode_escape``, ``rot13``, ``zlib``), and remembers every unknown name for ever. So a name is looked up
+only if it is on the list here. What a charset does not have becomes U+FFFD.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["decode_octets", "decode_text"]
+
+_CHARSET = re.compile(
+    r"utf-?8|utf-7|utf-16(?:be|le)?|(?:us-)?ascii|iso-?8859-(?:[1-9]|1[013-6])|latin-?1|windows-125[0-8]"
+    r"|cp(?:125[0-8]|437|850|866|874|932|949|950)|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr)"
+    r"|iso-2022-(?:jp|kr)|ks_c_5601-1987|tis-620",
+    re.IGNORECASE | re.ASCII,
+)
+
+# Senders say the name of a charset and mean the larger one that their system has.
+_LARGER: Final = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc-kr": "cp949",
+    "ks_c_5601-1987": "cp949",
+    "iso-8859-1": "cp1252",
+    "iso8859-1": "cp1252",
+    "latin-1": "cp1252",
+    "latin1": "cp1252",
+}
+
+
+def decode_octets(octets: bytes, charset: str) -> str | None:
+    """Octets in a charset of mail as text, with U+FFFD for what it does not have; None if it is no such charset."""
+    codec = _codec(charset)
+    return None if codec is None else _replace(octets, codec)
+
+
+def decode_text(octets: bytes, charset: str | None) -> tuple[str, str | None]:
+    """The text of a body, with line feeds as line ends and without a byte order mark, and what was wrong with it.
+
+    Args:
+        charset: as the part says. Where that is missing or unknown, 8-bit octets are read as UTF-8 if they are, else as
+            windows-1252.
+    """
+    codec = _codec(charset or "ascii")
+    wrong = None if codec or charset is None else f"the charset {charset[:40]!a} is unknown"
+    if codec is None or codec in {"ascii", "us-ascii"}:
+        codec, guessed = _guess(octets)
+        wrong = wrong or guessed
+    text = _replace(octets, codec)
+    if "\ufffd" in text:
+        wrong = wrong or f"it holds octets that {codec} does not have"
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), wrong
+
+
+def _codec(charset: str) -> str | None:
+    charset = charset.lower()
+    return _LARGER.get(charset, charset) if _CHARSET.fullmatch(charset) else None
+
+
+def _guess(octets: bytes) -> tuple[str, str | None]:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return "cp1252", "it holds 8-bit octets and does not say of which charset; they were read as windows-1252"
+    if octets.isascii():
+        return "ascii", None
+    return "utf-8", "it holds 8-bit octets and does not say of which charset; they were read as UTF-8"
+
+
+def _replace(octets: bytes, codec: str) -> str:
+    text = octets.decode(codec, "replace")
+    return text.encode(errors="replace").decode() if codec == "utf-7" else text  # it can spell half a surrogate pair

@@ -1,0 +1,100 @@
+"""Names of files that are safe to make, from names that a stranger wrote.
+
+A name is one component of a path on every usual system: no folder, nothing hidden, no option of a command, no device of
+Windows, nothing that makes a terminal or a reader see another name than there is (RFC 2183 §5).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+__all__ = ["FileNames", "numbered"]
+
+_LONGEST: Final = 200  # octets of UTF-8; file systems take 255
+_LONGEST_SUFFIX: Final = 20
+_NOT_EVERYWHERE = re.compile('[<>:"|?*\u2044\u2215\u29f8\uff0f\uff3c]')  # on Windows; what looks like a slash
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?:\s*\..*)?", re.IGNORECASE | re.DOTALL)
+
+_SUFFIXES: Final = {
+    "application/json": ".json",
+    "application/ms-tnef": ".dat",
+    "application/pdf": ".pdf",
+    "application/pgp-signature": ".asc",
+    "application/pkcs7-signature": ".p7s",
+    "application/x-pkcs7-signature": ".p7s",
+    "application/zip": ".zip",
+    "image/gif": ".gif",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/svg+xml": ".svg",
+    "image/webp": ".webp",
+    "message/delivery-status": ".txt",
+    "message/rfc822": ".eml",
+    "text/calendar": ".ics",
+    "text/csv": ".csv",
+    "text/html": ".html",
+    "text/plain": ".txt",
+    "text/rfc822-headers": ".txt",
+    "text/vcard": ".vcf",
+}
+
+
+class FileNames:
+    """Gives the attachments of one message their names, each a different one even where letters have no case."""
+
+    def __init__(self) -> None:
+        self._taken = set[str]()
+        self._next: dict[str, int] = {}
+        self._given = 0
+
+    def give(self, name: str, content_type: str) -> str:
+        """A safe name.
+
+        Args:
+            name: as the sender wrote it; where nothing of it can be kept, it becomes ``attachment-1.pdf``, by the type.
+        """
+        self._given += 1
+        name = _safe(name) or f"attachment-{self._given}{_SUFFIXES.get(content_type, '.bin')}"
+        unique, key = name, _key(name)
+        number = self._next.get(key, 1)
+        while _key(unique) in self._taken:
+            unique = numbered(name, number)
+            number += 1
+        self._next[key] = number
+        self._taken.add(_key(unique))
+        return unique
+
+
+def numbered(name: str, number: int) -> str:
+    """The name with a number before its suffix: ``photo-1.jpg``."""
+    stem, suffix = _split(name)
+    return f"{stem}-{number}{suffix}"
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def _safe(name: str) -> str:
+    name = re.split(r"[/\\]", name.rstrip("/\\ "))[-1]
+    name = "".join(character for character in " ".join(name.split()) if character.isprintable())
+    name = unicodedata.normalize("NFC", name)
+    name = _NOT_EVERYWHERE.sub("_", name).lstrip(".-~ ").rstrip(". ")
+    if _DEVICE.fullmatch(name):
+        name = "_" + name
+    stem, suffix = _split(name)
+    return _cut(stem, _LONGEST - len(suffix.encode())).rstrip(". ") + suffix
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Stem and suffix; what is long or holds a blank is none."""
+    stem, dot, suffix = name.rpartition(".")
+    if not stem or len(suffix.encode()) > _LONGEST_SUFFIX or " " in suffix:
+        return name, ""
+    return stem, dot + suffix
+
+
+def _cut(text: str, octets: int) -> str:
+    return text.encode()[:octets].decode(errors="ignore")

@@ -1,0 +1,63 @@
+"""The values of Content-Type and Content-Disposition: a word and its parameters (RFC 2045 §5.1, RFC 2183 §2).
+
+Long and non-ASCII values come in the pieces of RFC 2231, or, as many senders do it against the rules, in encoded
+words; unquoted values may hold blanks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from urllib.parse import unquote_to_bytes
+
+from trio_smtp.mime.charsets import decode_octets
+from trio_smtp.mime.fields import decode_words, to_text
+
+__all__ = ["read_parameters"]
+
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*(?:"|\\?\Z)|[^;]*)', re.DOTALL)
+_ESCAPED = re.compile(r'\\(["\\])')  # other backslashes are those of Windows
+_PIECE = re.compile(r"(.+?)(?:\*([0-9]{1,5}))?(\*)?", re.DOTALL)  # RFC 2231 §3, §4
+_FOLD = re.compile(r"\r?\n[ \t]?")
+
+
+def read_parameters(value: bytes) -> tuple[str, dict[str, str]]:
+    """The word in lower case and the parameters by their names in lower case; the first of a name counts."""
+    text = _FOLD.sub(" ", to_text(value))
+    word = text.partition(";")[0].partition("(")[0].strip().lower()
+    plain: dict[str, str] = {}
+    pieces: defaultdict[str, dict[int, tuple[str, bool]]] = defaultdict(dict)
+    for match in _PARAMETER.finditer(text):
+        piece = _PIECE.fullmatch(match[1].lower())
+        assert piece is not None  # a name has at least one character
+        name, number, extended = piece.groups()
+        content = _unquote(match[2])
+        if number is None and extended is None:
+            plain.setdefault(name, decode_words(content))
+        else:
+            pieces[name].setdefault(int(number or 0), (content, extended is not None))
+    return word, plain | {name: _join(of_name) for name, of_name in pieces.items() if 0 in of_name}
+
+
+def _unquote(text: str) -> str:
+    text = text.strip()
+    return _ESCAPED.sub(r"\1", text[1:].removesuffix('"')) if text.startswith('"') else text
+
+
+def _join(pieces: dict[int, tuple[str, bool]]) -> str:
+    """The pieces from the first one on, as far as their numbers go without a gap."""
+    first, has_charset = pieces[0]
+    charset = "utf-8"
+    if has_charset and first.count("'") >= 2:
+        charset, _, first = first.split("'", 2)
+    octets = []
+    for number in range(len(pieces)):
+        if number not in pieces:
+            break
+        text, extended = pieces[number]
+        if number == 0:
+            text = first
+        octets.append(unquote_to_bytes(text) if extended else text.encode())
+    content = b"".join(octets)
+    decoded = decode_octets(content, charset)
+    return to_text(content) if decoded is None else decoded

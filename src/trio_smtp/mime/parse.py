@@ -1,0 +1,220 @@
+"""From the octets of a message to what people see of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from html import escape
+from itertools import chain, islice
+from typing import Final
+
+from trio_smtp.mime.addresses import read_addresses
+from trio_smtp.mime.charsets import decode_text
+from trio_smtp.mime.fields import decode, one_line, to_text
+from trio_smtp.mime.filenames import FileNames
+from trio_smtp.mime.structure import Builder, Defects, Field, shown
+from trio_smtp.mime.values import Attachment, MailAddress, MimeLimits, ParsedMessage, Part
+
+__all__ = ["parse"]
+
+_DEFAULT: Final = MimeLimits()
+_LONGEST_DATE: Final = 200  # characters
+_ID = re.compile(r"<([^<>]*)>")
+_TEXTS: Final = frozenset({"text/plain", "text/html"})
+
+
+def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
+    """Read a message. This never raises: what is wrong with the message is in the `defects` of the result.
+
+    It takes time in proportion to the message, some seconds for 32 MiB at worst, so let a thread do it:
+    ``await trio.to_thread.run_sync(trio_smtp.mime.parse, content)``.
+
+    Args:
+        content: the message, byte for byte as it came.
+        limits: how much of it is looked at.
+    """
+    defects = Defects()
+    if len(content) > limits.octets:
+        defects.add(f"the message is longer than {limits.octets} octets; the rest is left out")
+    fields, tree = Builder(limits, defects).message(content, min(len(content), limits.octets))
+    header = _Header(fields, limits, defects)
+    selection = _Selection(tree)
+    sender = header.addresses(b"sender")
+    return ParsedMessage(
+        subject=header.line(b"subject"),
+        from_=header.addresses(b"from"),
+        sender=sender[0] if sender else None,
+        reply_to=header.addresses(b"reply-to"),
+        to=header.addresses(b"to"),
+        cc=header.addresses(b"cc"),
+        bcc=header.addresses(b"bcc"),
+        date=header.date(),
+        message_id="".join(header.ids(b"message-id")[:1]),
+        in_reply_to=header.ids(b"in-reply-to"),
+        references=header.ids(b"references"),
+        text=_plain(selection.plain, _TextReader(limits, defects)),
+        html=_rich(selection.rich, _TextReader(limits, defects)),
+        attachments=tuple(selection.attachments()),
+        tree=tree,
+        defects=defects.all(),
+    )
+
+
+class _Header:
+    """The fields of the message itself."""
+
+    def __init__(self, fields: list[Field], limits: MimeLimits, defects: Defects) -> None:
+        self._values: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            self._values.setdefault(name, []).append(value)
+        self._limits = limits
+        self._addresses_left = limits.addresses
+        self._defects = defects
+
+    def line(self, name: bytes) -> str:
+        """The value of a field for people, on one line."""
+        text = decode(self._first(name))
+        if "=?" in text and "?=" in text:
+            self._wrong(name, "it holds an encoded word that cannot be decoded")
+        return one_line(text)
+
+    def addresses(self, name: bytes) -> tuple[MailAddress, ...]:
+        """The addresses of a field; those of several are taken together where they are recipients (RFC 5322 §4.5.3)."""
+        values = self._values.get(name, [])
+        if name not in {b"to", b"cc", b"bcc"}:
+            values = [self._first(name)][: len(values)]
+        found: list[MailAddress] = []
+        for value in values:
+            self._check(name, value)
+        for address in chain.from_iterable(map(read_addresses, values)):
+            if not self._addresses_left:
+                self._wrong(name, f"more than {self._limits.addresses} addresses; the others are left out")
+                break
+            self._addresses_left -= 1
+            if address:
+                found.append(address)
+        if any("@" not in each.address for each in found):
+            self._wrong(name, "a name without an address")
+        return tuple(found)
+
+    def ids(self, name: bytes) -> tuple[str, ...]:
+        """The message IDs in a field, as far as the limit goes; a text without brackets is one (RFC 5322 §3.6.4)."""
+        text = one_line(to_text(self._first(name)))
+        found = islice(_ID.finditer(text), self._limits.addresses)
+        return tuple("".join(each[1].split()) for each in found) or tuple(filter(None, [text]))
+
+    def date(self) -> datetime | None:
+        """Date, if it is one."""
+        text = to_text(self._first(b"date")).strip()
+        if not text:
+            return None
+        try:
+            date = parsedate_to_datetime(text[:_LONGEST_DATE])
+            date = date if date.tzinfo else date.replace(tzinfo=UTC)  # "-0000" is UTC, but not where the sender is
+            date.astimezone(UTC)  # is it one that can be compared?
+        except (ValueError, TypeError, IndexError, OverflowError):
+            self._wrong(b"date", f"{shown(text)} is no date")
+            return None
+        return date
+
+    def _first(self, name: bytes) -> bytes:
+        values = self._values.get(name, [b""])
+        if len(values) > 1:
+            self._wrong(name, "there is more than one; the first one counts")
+        self._check(name, values[0])
+        return values[0]
+
+    def _check(self, name: bytes, value: bytes) -> None:
+        if not value.isascii():
+            try:
+                value.decode()
+            except UnicodeDecodeError:
+                self._wrong(name, "neither ASCII nor UTF-8; it was read as Latin-1")
+
+    def _wrong(self, name: bytes, sentence: str) -> None:
+        self._defects.add(f"{name.decode('ascii').title()}: {sentence}")
+
+
+class _Selection:
+    """Which parts are the text of the message, and which are attached (as RFC 8621 §4.1.4 sees it).
+
+    `plain` are the parts to read where there is a choice for plain text, `rich` those where HTML is preferred.
+    """
+
+    def __init__(self, tree: Part) -> None:
+        self._attached: list[tuple[Part, bool]] = []
+        self.plain, self.rich = self._texts(tree, is_first=True, is_related=False)
+
+    def attachments(self) -> Iterator[Attachment]:
+        """The attachments in their order."""
+        names = FileNames()
+        for part, is_related in self._attached:
+            yield Attachment(
+                filename=names.give(part.filename, part.content_type),
+                inline=part.disposition == "inline" or (is_related and part.content_id != ""),
+                part=part,
+            )
+
+    def _texts(self, part: Part, *, is_first: bool, is_related: bool) -> tuple[list[Part], list[Part]]:
+        if part.content_type.startswith("multipart/") and part.children:
+            return self._texts_of_several(part)
+        # A text with the name of a file is one, unless the message begins with it.
+        is_named = part.filename != "" and not is_first
+        if part.content_type in _TEXTS and part.disposition in {"", "inline"} and not is_named and not is_related:
+            return [part], [part]
+        self._attached.append((part, is_related))
+        return [], []
+
+    def _texts_of_several(self, part: Part) -> tuple[list[Part], list[Part]]:
+        related = part.content_type == "multipart/related"
+        found = [
+            self._texts(child, is_first=at == 0, is_related=related and at > 0)
+            for at, child in enumerate(part.children)
+        ]
+        plain = [plain for plain, _ in found]
+        rich = [rich for _, rich in found]
+        if part.content_type == "multipart/alternative":
+            plain = _those_with("text/plain", plain)
+            rich = _those_with("text/html", rich)
+        return [*chain(*plain)], [*chain(*rich)]
+
+
+def _those_with(content_type: str, versions: list[list[Part]]) -> list[list[Part]]:
+    """The alternatives that hold a part of this type, all if there are none."""
+    return [parts for parts in versions if any(part.content_type == content_type for part in parts)] or versions
+
+
+def _plain(parts: list[Part], reader: _TextReader) -> str | None:
+    """The parts as plain text, None if one of them is none."""
+    if not parts or any(part.content_type != "text/plain" for part in parts):
+        return None
+    texts = [reader.read(part) for part in parts]
+    return "".join(text if text.endswith("\n") else f"{text}\n" for text in texts[:-1]) + texts[-1]
+
+
+def _rich(parts: list[Part], reader: _TextReader) -> str | None:
+    """The parts as HTML, None if none of them is."""
+    if all(part.content_type != "text/html" for part in parts):
+        return None
+    texts = [(part.content_type, reader.read(part)) for part in parts]
+    return "\n".join(f"<pre>{escape(text)}</pre>" if kind == "text/plain" else text for kind, text in texts)
+
+
+class _TextReader:
+    """Decodes texts, up to a limit for all of them together."""
+
+    def __init__(self, limits: MimeLimits, defects: Defects) -> None:
+        self._limit = self._left = limits.text
+        self._defects = defects
+
+    def read(self, part: Part) -> str:
+        octets = part.source[part.start : min(part.end, part.start + self._left)]
+        text, wrong = decode_text(octets, part.charset)
+        if len(octets) < part.size:
+            wrong = f"the text is longer than {self._limit} octets; the rest is left out"
+        if wrong:
+            self._defects.add(f"part {part.path}: {wrong}")
+        self._left -= len(octets)
+        return text

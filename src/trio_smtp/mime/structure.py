@@ -1,0 +1,227 @@
+"""The tree of a message: headers and bodies, told apart by empty lines and boundaries (RFC 2046 §5.1).
+
+Each part is found by searching a range of the message for the boundary of what contains it, the outermost first, so a
+part cannot reach beyond its parent, and the work is that of one search for each level: the octets times the depth, at
+worst. Nothing is copied until it is decoded.
+
+Why not the parser of the standard library: it reads line by line, compares each line with every boundary that is open
+(150 levels make it 500 times slower), makes an object for every part before anybody can count them, and recurses as
+deep as the mail says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from trio_smtp.mime.fields import one_line, read_fields, to_text
+from trio_smtp.mime.parameters import read_parameters
+from trio_smtp.mime.transfer import IDENTITY, decode_content
+from trio_smtp.mime.values import MimeLimits, Part
+
+__all__ = ["Builder", "Defects", "Field", "shown"]
+
+Field = tuple[bytes, bytes]
+"""Name in lower case, value."""
+
+_MOST_DEFECTS: Final = 100
+_EMPTY_LINE = re.compile(rb"\r?\n")
+_END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
+_REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
+_TYPE = re.compile(r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}/[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}")  # RFC 2045 §5.1
+_CHARSET = re.compile(r"[^\s()\"'\x00-\x1f\x7f-\x9f]+")
+_MESSAGES: Final = frozenset({"message/rfc822", "message/global"})  # RFC 6532 §3.7
+
+
+class Defects:
+    """What was wrong: each thing once, and no more than a reader can take in."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, None] = {}
+
+    def add(self, sentence: str) -> None:
+        """Note a sentence of printable ASCII."""
+        if len(self._found) < _MOST_DEFECTS:
+            self._found[sentence] = None
+
+    def all(self) -> tuple[str, ...]:
+        """The sentences in the order in which they were found."""
+        return tuple(self._found)
+
+
+@dataclass(slots=True)
+class _Header:
+    """What the header of a part says about its body, and what was wrong with the header."""
+
+    fields: list[Field]
+    content_type: str
+    parameters: dict[str, str] = field(default_factory=dict)
+    disposition: str = ""
+    filename: str = ""
+    encoding: str = ""
+    content_id: str = ""
+    wrong: list[str] = field(default_factory=list)
+
+    def read(self) -> None:
+        """Take over what the fields say; of several the first one counts."""
+        values: dict[bytes, bytes] = {}
+        for name, value in self.fields:
+            if name.startswith(b"content-") and values.setdefault(name, value) != value:
+                self.wrong.append(f"it has more than one {name.decode('ascii').title()}, which differ")
+        declared, self.parameters = read_parameters(values.get(b"content-type", b""))
+        if _TYPE.fullmatch(declared):
+            self.content_type = declared
+        elif declared:
+            self.content_type = "text/plain"
+            self.wrong.append(f"its type {shown(declared)} is none; it is taken for plain text")
+        disposition, disposed = read_parameters(values.get(b"content-disposition", b""))
+        self.disposition = one_line(disposition)
+        self.filename = one_line(disposed.get("filename") or self.parameters.get("name", ""))
+        self.encoding = read_parameters(values.get(b"content-transfer-encoding", b""))[0]
+        self.content_id = one_line(to_text(values.get(b"content-id", b""))).removeprefix("<").removesuffix(">")
+
+
+class Builder:
+    """Makes the tree of one message."""
+
+    def __init__(self, limits: MimeLimits, defects: Defects) -> None:
+        self._limits = limits
+        self._defects = defects
+        self._header_left = limits.header
+        self._parts_left = limits.parts
+
+    def message(self, source: bytes, end: int) -> tuple[list[Field], Part]:
+        """The header fields of a message that stands in `source` up to `end`, and the tree of its body."""
+        return self._part(source, 0, end, 1, "1", message="")
+
+    def _part(
+        self,
+        source: bytes,
+        start: int,
+        end: int,
+        depth: int,
+        path: str,
+        *,
+        default: str = "text/plain",
+        message: str | None = None,
+    ) -> tuple[list[Field], Part]:
+        """The header fields of the part from `start` to `end`, and its tree.
+
+        Args:
+            path: its number.
+            default: its type if it does not say.
+            message: if it is a whole message: what the numbers of the parts in that begin with.
+        """
+        self._parts_left -= 1
+        header, start = self._header(source, start, end, default)
+        ranges: list[tuple[int, int]] = []
+        if header.content_type.startswith("multipart/"):
+            ranges = self._split(header, source, start, end, depth)
+        elif header.encoding not in IDENTITY:
+            source, wrong = decode_content(source[start:end], header.encoding)
+            start, end = 0, len(source)
+            header.wrong += [wrong] if wrong else []
+
+        inner = f"{path}."
+        if ranges and message is not None:
+            path, inner = f"{message}TEXT", message
+        children: list[Part] = []
+        if header.content_type in _MESSAGES and self._may_look_into(header, depth):
+            children.append(self._part(source, start, end, depth + 1, f"{inner}1", message=inner)[1])
+        default = "message/rfc822" if header.content_type == "multipart/digest" else "text/plain"  # RFC 2046 §5.1.5
+        for number, (first, last) in enumerate(ranges, 1):
+            if not self._parts_left:
+                header.wrong.append(f"the message has more than {self._limits.parts} parts; the others are left out")
+                break
+            children.append(self._part(source, first, last, depth + 1, f"{inner}{number}", default=default)[1])
+
+        for wrong in header.wrong:
+            self._defects.add(f"part {path}: {wrong}")
+        charset = _CHARSET.search(header.parameters.get("charset", ""))
+        return header.fields, Part(
+            path=path,
+            content_type=header.content_type,
+            charset=charset[0] if charset else None,
+            disposition=header.disposition,
+            filename=header.filename,
+            content_id=header.content_id,
+            children=tuple(children),
+            source=source,
+            start=start,
+            end=end,
+        )
+
+    def _header(self, source: bytes, start: int, end: int, default: str) -> tuple[_Header, int]:
+        """The header of the part from `start` to `end`, and where its body begins."""
+        header = _Header([], default)
+        if empty := _EMPTY_LINE.match(source, start, end):
+            return header, empty.end()
+        most = min(end, start + self._header_left)
+        gap = _END_OF_HEADER.search(source, start, min(end, most + 4))  # the empty line is not counted
+        last, body = gap.span() if gap else (most, most)
+        self._header_left = max(0, self._header_left - (last - start))
+        header.fields, others = read_fields(source[start:last])
+        if not header.fields and others:
+            header.wrong.append("it has no header")
+            return header, start
+        if not gap and most < end:
+            header.wrong.append(f"the headers are longer than {self._limits.header} octets; the rest is taken for text")
+        if others:
+            header.wrong.append("its header has lines that are no fields")
+        header.read()
+        return header, body
+
+    def _split(self, header: _Header, source: bytes, start: int, end: int, depth: int) -> list[tuple[int, int]]:
+        """Where the parts of a multipart are; without any it becomes plain text, so that nothing is lost."""
+        if header.encoding not in IDENTITY:
+            header.wrong.append(f"a multipart cannot be encoded as {shown(header.encoding)}")
+        if not self._may_look_into(header, depth):
+            return []
+        boundary = header.parameters.get("boundary", "").rstrip().encode()
+        if not boundary:
+            header.wrong.append("it is a multipart without a boundary; it is taken for plain text")
+            header.content_type = "text/plain"
+            return []
+        ranges: list[tuple[int, int]] = []
+        begin = None  # where the part that is being read does
+        for before, after, is_last in _delimiters(source, start, end, b"--" + boundary):
+            if begin is not None:
+                ranges.append((begin, max(begin, before)))
+            begin = None if is_last else after
+            if is_last or len(ranges) > self._parts_left:
+                break
+        else:
+            if begin is not None:
+                header.wrong.append("its last boundary is missing")
+                ranges.append((begin, end))
+        if not ranges:
+            header.wrong.append("its boundary does not occur; it is taken for plain text")
+            header.content_type = "text/plain"
+        return ranges
+
+    def _may_look_into(self, header: _Header, depth: int) -> bool:
+        if depth < self._limits.depth and self._parts_left:
+            return True
+        header.wrong.append("what is in it was not looked at: the message has too many parts or levels")
+        return False
+
+
+def _delimiters(source: bytes, start: int, end: int, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
+    """The delimiter lines in a range: where the line break before one begins, where one ends, and if it is the last.
+
+    The line break belongs to the delimiter (RFC 2046 §5.1.1).
+    """
+    at = source.find(delimiter, start, end)
+    while at >= 0:
+        rest = _REST_OF_DELIMITER.match(source, at + len(delimiter), end)
+        if rest and (at == start or source[at - 1] == ord("\n")):
+            before = at - (0 if at == start else 2 if source[at - 2 : at] == b"\r\n" else 1)
+            yield before, rest.end(), rest[1] is not None
+        at = source.find(delimiter, rest.end() if rest else at + len(delimiter), end)
+
+
+def shown(value: str) -> str:
+    """What a stranger wrote, for a sentence about it: ASCII, and not much of it."""
+    return ascii(value[:40])

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_smtp.cli.html_text import html_to_text
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("", ""),
+        ("plain", "plain"),
+        ("a\r\n  b\t c", "a b c"),
+        ("<p>One</p><p>Two</p>", "One\n\nTwo"),
+        ("<div>One</div><div>Two</div>", "One\nTwo"),
+        ("<div><div>One</div></div>\n<div>Two</div>", "One\nTwo"),
+        ("One<br>Two<BR/>Three<br />", "One\nTwo\nThree"),
+        ("<ul><li>One</li><li>Two</li></ul>", "One\nTwo"),
+        ("<table><tr><td>1</td><td>2</td></tr><tr><td>3</td></tr></table>", "1  2\n3"),
+        ("<b>bo</b>ld", "bold"),
+        ("<a href='http://example.com/?a>b'>x</a>", "b'>x"),
+        ("<head><title>T</title></head><body>x</body>", "x"),
+        ("a<script>if (1<2) alert('</b>')</script>b", "ab"),
+        ("a<STYLE type=x>p > a {}</STYLE>b", "ab"),
+        ("a<!-- <p> --> b<!DOCTYPE html>c<?php ?>d", "a bcd"),
+        ("<header>a</header>", "a"),
+        ("x<pre>a\n  b</pre>y", "x\na\n\nb\ny".replace("\n\n", "\n")),
+        ("&lt;b&gt; &amp;amp; &eacute;&#233;&#xE9; &nosuch; & &;", "<b> &amp; ééé &nosuch; & &;"),
+        (f"&#{'9' * 5000};", f"&#{'9' * 5000};"),
+        ("a < b > c <3", "a < b > c <3"),
+        ("unclosed <b", "unclosed <b"),
+        ("unclosed <!-- comment", "unclosed"),
+        ("unclosed <script> x", "unclosed"),
+        ("unclosed <pre> x\ny", "unclosed\nx\ny"),
+    ],
+)
+def test_html_to_text(markup: str, text: str) -> None:
+    assert html_to_text(markup) == text
+
+
+@pytest.mark.parametrize("piece", ["<", "<!--", "<pre>", "<script>", "<div>", "</", "&", "&#", "<a", "<br>", "</p>"])
+def test_much_of_what_is_never_closed(piece: str) -> None:
+    assert len(html_to_text(piece * 30_000)) <= len(piece) * 30_000
+
+
+@given(st.lists(st.sampled_from(["<", ">", "!--", "-->", "pre", "/", "script", "p", "\n", "&", "#", "3", ";", "x"])))
+def test_anything(pieces: list[str]) -> None:
+    assert html_to_text("".join(pieces)).strip("\n") == html_to_text("".join(pieces))

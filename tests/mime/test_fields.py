@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.mime.charsets import CHARSETS
+from trio_smtp.mime.fields import HEAD, decode, fields, one_line, read_fields
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"", []),
+        (b"\r\n", []),
+        (b"\nSubject: body", []),
+        (b"\r\nSubject: body", []),
+        (b"Subject: a", [(b"subject", b" a")]),
+        (b"Subject: a\r\nTo:b\r\n\r\nCc: body", [(b"subject", b" a"), (b"to", b"b")]),
+        (b"Subject: a\nTo:b\n\nCc: body", [(b"subject", b" a"), (b"to", b"b")]),
+        (b"Subject: a\r\n b\r\n\tc\r\nTo: d", [(b"subject", b" a\r\n b\r\n\tc"), (b"to", b" d")]),
+        (b"Subject: a\r\n \r\nTo: d", [(b"subject", b" a\r\n "), (b"to", b" d")]),
+        (b"SUBJECT \t: a", [(b"subject", b" a")]),
+        (b"X:\r\nY: b", [(b"x", b""), (b"y", b" b")]),
+        (b"no field\r\nSubject: a", [(b"subject", b" a")]),
+        (b"From me at 12:00\r\nSubject: a", [(b"subject", b" a")]),
+        (b": a\r\n:\r\nS\xc3\xbc: b\r\nSubject: a", [(b"subject", b" a")]),
+        (b" continues nothing\r\nSubject: a", [(b"subject", b" a")]),
+        (b"A: b\r\n\rC: d\r\n\r\nbody", [(b"a", b" b")]),
+        (b"Subject: a\0\xff\r\x01", [(b"subject", b" a\0\xff\r\x01")]),
+    ],
+)
+def test_fields(head: bytes, expected: list[tuple[bytes, bytes]]) -> None:
+    assert list(fields(head)) == expected
+
+
+def test_fields_of_the_head_only() -> None:
+    assert list(fields(b"A: " + b"x" * HEAD + b"\r\nB: y")) == [(b"a", b" " + b"x" * (HEAD - 3))]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"", ""),
+        (b" plain ", "plain"),
+        (b"a\r\n b\n\tc  d", "a b c d"),
+        (b"a\xa0b\xc2\xa0", "a\xa0bÂ\xa0"),  # not UTF-8, so it is Latin-1
+        ("grüße \u2028".encode(), "grüße \u2028"),
+        (b"=?utf-8?q?gr=C3=BC=C3=9Fe_an?= alle", "grüße an alle"),
+        (b"=?UTF-8?B?Z3LDvMOfZQ==?=", "grüße"),
+        (b"=?utf-8?b?Z3LDvMOfZQ?=", "grüße"),
+        (b"=?iso-8859-1*de?q?gr=FC?=", "grü"),
+        (b"=?us-ascii?q?two words?=", "two words"),
+        (b"=?utf-8?q?a?= =?utf-8?q?b?=\r\n =?utf-8?q?c?= d", "abc d"),
+        (b"=?utf-8?q?a?=b=?utf-8?q?c?=", "abc"),
+        (b"=?utf-8?q?=FF?=", "\ufffd"),
+        (b"=?utf-8?q??=", ""),
+        (b"=?iso-2022-jp?b?GyRCRnxLXBsoQg==?=", "日本"),
+        # what cannot be decoded is shown as it stands
+        (b"=?utf-8?b?A?=", "=?utf-8?b?A?="),
+        (b"=?utf-8?x?a?=", "=?utf-8?x?a?="),
+        (b"=?unheard-of?q?a?=", "=?unheard-of?q?a?="),
+        (b"=?rot13?q?a?=", "=?rot13?q?a?="),
+        (b"=?unicode_escape?q?=5Cq?=", "=?unicode_escape?q?=5Cq?="),
+        (b"=?idna?q?xn--?=", "=?idna?q?xn--?="),
+        (b"=?utf-8?q?a", "=?utf-8?q?a"),
+        (b"=? ?= =??q??=", "=? ?==??q??="),
+    ],
+)
+def test_decode(value: bytes, text: str) -> None:
+    assert decode(value) == text
+
+
+@pytest.mark.parametrize("charset", CHARSETS)
+def test_charset_is_known(charset: str) -> None:
+    octets = "abc".encode(charset).hex("=").upper()
+    assert decode(f"=?{charset}?q?={octets}?=".encode()) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("header", "others"),
+    [(b"", 0), (b"A: b", 0), (b"A: b\r\n", 0), (b"junk\r\nA: b\r\nmore junk", 2)],
+)
+def test_lines_that_are_no_fields_are_counted(header: bytes, others: int) -> None:
+    assert read_fields(header)[1] == others
+
+
+def test_one_line() -> None:
+    assert one_line(" a\r\n\0b\x85\u2028c ") == "a b c"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"=?" * 50_000, b"=?utf-8?q?" * 10_000, b"?= " * 30_000, b"?=" + b" " * 90_000, b"=?utf-8?q?a?=" * 10_000],
+    ids=range(5),
+)
+def test_values_that_break_parsers(value: bytes) -> None:
+    assert len(decode(value)) <= len(value)
+
+
+PIECES = st.sampled_from(
+    [b"Subject", b"From", b":", b" ", b"\t", b"\r\n", b"\n", b"\r", b"=?utf-8?q?", b"=?big5?b?", b"=?x?B?", b"?=", b"=",
+     b"\xff", b"\0", b"a", b"4pyT", b"*de"]
+)  # fmt: skip
+
+
+@given(st.lists(st.one_of(PIECES, st.binary(max_size=4))).map(b"".join))
+def test_nothing_raises(head: bytes) -> None:
+    for name, value in fields(head):
+        assert name == name.lower()
+        assert isinstance(decode(value), str)

@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import base64
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from trio_smtp.mime import MailAddress, MimeLimits, ParsedMessage, parse
+
+EAST = timezone(timedelta(minutes=90))
+
+
+def body(content_type: str, *parts: bytes) -> bytes:
+    """A multipart with the boundary x."""
+    return f"Content-Type: {content_type}; boundary=x\r\n\r\n".encode() + delimited(*parts)
+
+
+def delimited(*parts: bytes) -> bytes:
+    return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
+
+
+def paths(parsed: ParsedMessage) -> list[str]:
+    return [part.path for part in parsed.tree.walk()]
+
+
+# --- header fields
+
+
+@pytest.mark.parametrize(
+    ("field", "date", "defects"),
+    [
+        ("", None, 0),
+        ("Date:", None, 0),
+        ("Date: Mon, 23 Nov 2026 12:00:00 +0130", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),
+        ("Date: 23 Nov 2026 12:00 GMT (noon)", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
+        ("Date: Mon, 23 Nov 2026\r\n 12:00:00 -0000", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
+        ("Date: Mon, 23 Nov 26 12:00:00", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
+        ("Date: today", None, 1),
+        ("Date: Mon, 32 Nov 2026 12:00:00 +0000", None, 1),
+        ("Date: Mon, 23 Nov 2026 12:00:00 +999999999", None, 1),
+        ("Date: Fri, 31 Dec 9999 23:00:00 -0900", None, 1),
+        ("Date: Mon, ² Nov 2026 12:00:00 +0000", None, 1),
+        ("Date: " + "9" * 5000, None, 1),
+        ("Date: ,", None, 1),
+    ],
+)
+def test_date(field: str, date: datetime | None, defects: int) -> None:
+    parsed = parse(f"{field}\r\n\r\n".encode())
+    assert parsed.date == date
+    assert date is None or parsed.date is None or parsed.date.utcoffset() == date.utcoffset()
+    assert len(parsed.defects) == defects
+
+
+@pytest.mark.parametrize(
+    ("field", "message_id"),
+    [
+        ("", ""),
+        ("Message-ID: <a@b>", "a@b"),
+        ("Message-ID:\r\n <a\r\n b@c> (x)", "ab@c"),
+        ("Message-ID: bare@id", "bare@id"),
+        ("Message-ID: " + "<" * 3000, "<" * 3000),
+    ],
+)
+def test_message_id(field: str, message_id: str) -> None:
+    assert parse(f"{field}\r\n\r\n".encode()).message_id == message_id
+
+
+def test_references_are_limited() -> None:
+    parsed = parse(b"References: " + b"<a@b> " * 20, MimeLimits(addresses=3))
+    assert parsed.references == ("a@b",) * 3
+
+
+def test_recipients_of_several_fields_are_taken_together() -> None:
+    parsed = parse(b"To: a@x\r\nTo: b@x\r\nCc: c@x\r\nFrom: d@x\r\nFrom: e@x\r\nSender: f@x, g@x\r\n\r\n")
+    assert list(map(str, parsed.to + parsed.cc)) == ["a@x", "b@x", "c@x"]
+    assert (parsed.from_, parsed.sender) == ((MailAddress("", "d@x"),), MailAddress("", "f@x"))
+    assert parsed.defects == ("From: there is more than one; the first one counts",)
+
+
+def test_addresses_are_limited_together() -> None:
+    parsed = parse(b"From: a@x\r\nTo: b@x, c@x\r\nCc: d@x", MimeLimits(addresses=2))
+    assert list(map(str, parsed.from_ + parsed.to + parsed.cc)) == ["a@x", "b@x"]
+    assert parsed.defects == (
+        "To: more than 2 addresses; the others are left out",
+        "Cc: more than 2 addresses; the others are left out",
+    )
+
+
+def test_the_subject_is_one_line() -> None:
+    parsed = parse(b"Subject: =?utf-8?q?a=0D=0ABcc:_b?=\r\n\r\n")
+    assert parsed.subject == "a Bcc: b"
+
+
+# --- structure
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\r\nx", ["1"]),
+        (body("multipart/mixed", b"\r\na", b"\r\nb"), ["TEXT", "1", "2"]),
+        (body("multipart/mixed", b"Content-Type: message/rfc822\r\n\r\n\r\nx"), ["TEXT", "1", "1.1"]),
+        (b"Content-Type: message/rfc822\r\n\r\n\r\nx", ["1", "1.1"]),
+        (b"Content-Type: message/rfc822\r\n\r\n" + body("multipart/mixed", b"\r\na"), ["1", "1.TEXT", "1.1"]),
+        (b"Content-Type: message/global\r\n\r\n\r\nx", ["1", "1.1"]),
+        (body("multipart/digest", b"\r\nSubject: x\r\n\r\nx"), ["TEXT", "1", "1.1"]),
+        (body("multipart/digest", b"Content-Type: text/plain\r\n\r\nx"), ["TEXT", "1"]),
+    ],
+)
+def test_section_numbers(content: bytes, expected: list[str]) -> None:
+    parsed = parse(content)
+    assert paths(parsed) == expected
+    assert parsed.part("9.9") is None
+    assert parsed.part(expected[-1].lower()) is not None
+
+
+@pytest.mark.parametrize(
+    ("after", "contents"),
+    [
+        (b"--x\r\n\r\na\r\n--x--\r\n", [b"a"]),
+        (b"--x\n\na\n--x--\n", [b"a"]),
+        (b"preamble\r\n--x \t\r\n\r\na\r\n--x--\t\r\nepilogue\r\n--x\r\n\r\nb", [b"a"]),
+        (b"--x\r\n\r\na\r\n\r\n--x--", [b"a\r\n"]),
+        (b"--x\r\n\r\n--xy\r\n --x\r\na--x\r\n--x--", [b"--xy\r\n --x\r\na--x"]),
+        (b"--x\r\n--x\r\n--x--", [b"", b""]),
+        (b"--x\r\n\r\na\n\r\n--x--", [b"a\n"]),
+        (b"--x\r\n\r\na\r--x\r\n\r\n--x--", [b"a\r--x\r\n"]),
+        (b"--x\r\n\r\na", [b"a"]),
+        (b"--x", [b""]),
+        (b"--x--", []),
+        (b"", []),
+    ],
+)
+def test_boundaries(after: bytes, contents: list[bytes]) -> None:
+    parsed = parse(b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + after)
+    assert [part.content for part in parsed.tree.children] == contents
+    assert parsed.tree.content == after
+    assert bool(parsed.defects) is (not contents or b"--x--" not in after)
+
+
+def test_a_part_does_not_reach_beyond_its_parent() -> None:
+    inner = b"Content-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\na"
+    parsed = parse(body("multipart/mixed", inner, b"\r\nb"))
+    assert [(part.path, part.content) for part in parsed.tree.walk() if not part.children] == [
+        ("1.1", b"a"),
+        ("2", b"b"),
+    ]
+    assert parsed.defects == ("part 1: its last boundary is missing",)
+
+
+def test_an_encoded_message_is_read() -> None:
+    inner = base64.encodebytes(body("multipart/mixed", b"\r\nHello"))
+    content = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: BASE64\r\n\r\n" + inner
+    parsed = parse(content)
+    assert paths(parsed) == ["1", "1.TEXT", "1.1"]
+    part = parsed.part("1.1")
+    assert part is not None
+    assert part.content == b"Hello"
+
+
+# --- texts and attachments
+
+
+def typed(content_type: str, content: str = "", more: str = "") -> bytes:
+    return f"Content-Type: {content_type}\r\n{more}\r\n{content}".encode()
+
+
+PLAIN, HTML, PNG = typed("text/plain", "plain"), typed("text/html", "html"), typed("image/png", "png")
+ATTACHED = "Content-Disposition: attachment\r\n"
+NAMED = "Content-Disposition: inline; filename=a.txt\r\n"
+WITH_ID = "Content-ID: <1>\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "html", "attached"),
+    [
+        (PLAIN, "plain", None, []),
+        (HTML, None, "html", []),
+        (PNG, None, None, ["1"]),
+        (typed("text/plain", "x", ATTACHED), None, None, ["1"]),
+        (typed("text/plain", "x", "Content-Disposition: whatever\r\n"), None, None, ["1"]),
+        (typed("text/plain", "x", NAMED), "x", None, []),
+        (body("multipart/mixed", PLAIN, typed("text/plain", "x", NAMED)), "plain", None, ["2"]),
+        (body("multipart/mixed", PLAIN, PNG, PLAIN), "plain\nplain", None, ["2"]),
+        (body("multipart/mixed", HTML, PLAIN), None, "html\n<pre>plain</pre>", []),
+        (body("multipart/mixed", HTML, typed("text/plain", "<&>")), None, "html\n<pre>&lt;&amp;&gt;</pre>", []),
+        (body("multipart/alternative", PLAIN, HTML), "plain", "html", []),
+        (body("multipart/alternative", HTML, PLAIN), "plain", "html", []),
+        (body("multipart/alternative", PLAIN, PLAIN), "plain\nplain", None, []),
+        (body("multipart/alternative", HTML, PNG), None, "html", ["2"]),
+        (body("multipart/alternative", PLAIN, typed("text/calendar"), HTML), "plain", "html", ["2"]),
+        (body("multipart/related", HTML, PNG), None, "html", ["2"]),
+        (body("multipart/related", HTML, typed("text/plain")), None, "html", ["2"]),
+        (body("multipart/unheard-of", PLAIN, PNG), "plain", None, ["2"]),
+        (typed("message/rfc822", "\r\ninner"), None, None, ["1"]),
+    ],
+)
+def test_text_and_attachments(content: bytes, text: str | None, html: str | None, attached: list[str]) -> None:
+    parsed = parse(content)
+    assert (parsed.text, parsed.html) == (text, html)
+    assert [attachment.part.path for attachment in parsed.attachments] == attached
+    assert parsed.defects == ()
+
+
+@pytest.mark.parametrize(
+    ("subtype", "more", "inline"),
+    [
+        ("related", WITH_ID, True),
+        ("related", WITH_ID + ATTACHED, True),
+        ("related", "", False),
+        ("mixed", WITH_ID, False),
+        ("mixed", "Content-Disposition: INLINE\r\n", True),
+        ("mixed", ATTACHED, False),
+    ],
+)
+def test_inline(subtype: str, more: str, inline: bool) -> None:
+    parsed = parse(body(f"multipart/{subtype}", HTML, typed("image/png", "png", more)))
+    [attachment] = parsed.attachments
+    assert attachment.inline is inline
+    assert parsed.inline_images == ((attachment,) if inline else ())
+
+
+def test_an_attachment() -> None:
+    header = (
+        "Content-Transfer-Encoding: base64\r\nContent-ID: <id@x>\r\nContent-Disposition: inline; filename=a/b.gif\r\n"
+    )
+    [attachment] = parse(typed("Image/GIF", "R0lG", header)).attachments
+    assert (attachment.filename, attachment.part.filename) == ("b.gif", "a/b.gif")
+    assert (attachment.content_type, attachment.content_id) == ("image/gif", "id@x")
+    assert (attachment.content, attachment.size, attachment.inline) == (b"GIF", 3, True)
+
+
+def test_what_is_told_of_a_part_is_one_line() -> None:
+    header = "Content-Disposition: a\0b; filename*=''c%0Ad\r\nContent-ID: <e\x1bf>\r\n"
+    part = parse(typed('text/plain; charset="\x85x\x1by"', "", header)).tree
+    assert (part.disposition, part.filename, part.content_id, part.charset) == ("a b", "c d", "e f", "x")
+
+
+def test_results_are_values() -> None:
+    content = body("multipart/mixed", PLAIN, PNG)
+    parsed = parse(content)
+    assert parsed == parse(content) == pickle.loads(pickle.dumps(parsed))
+    assert len({parsed, parse(content)}) == 1
+    assert "plain" not in repr(parsed.tree).replace("text/plain", "")
+
+
+# --- what is wrong
+
+
+@pytest.mark.parametrize(
+    ("content", "defect"),
+    [
+        (b"Subject: x\r\nno field\r\n\r\n", "part 1: its header has lines that are no fields"),
+        (b"no field\r\n\r\n", "part 1: it has no header"),
+        (b"Content-Type: text\r\n\r\n", "part 1: its type 'text' is none; it is taken for plain text"),
+        (b"Content-Type: \xff/\x1b\r\n\r\n", r"part 1: its type '\xff/\x1b' is none; it is taken for plain text"),
+        (
+            b"Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\n",
+            "part 1: it has more than one Content-Type, which differ",
+        ),
+        (
+            b"Content-Type: multipart/mixed\r\n\r\n",
+            "part 1: it is a multipart without a boundary; it is taken for plain text",
+        ),
+        (
+            b"Content-Type: multipart/mixed; boundary=x\r\n\r\n",
+            "part 1: its boundary does not occur; it is taken for plain text",
+        ),
+        (b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n", "part TEXT: its last boundary is missing"),
+        (
+            body("multipart/mixed; a=b\r\nContent-Transfer-Encoding: base64\r\nX: y", b"\r\n"),
+            "part 1: it is a multipart without a boundary; it is taken for plain text",
+        ),
+        (
+            b"Content-Transfer-Encoding: base64\r\n" + body("multipart/mixed", b"\r\n"),
+            "part TEXT: a multipart cannot be encoded as 'base64'",
+        ),
+        (b"Content-Transfer-Encoding: x\r\n\r\n", "part 1: the transfer encoding 'x' is unknown"),
+        (b"Content-Type: text/plain; charset=rot13\r\n\r\nx", "part 1: the charset 'rot13' is unknown"),
+        (b"Subject: \xff\r\n\r\n", "Subject: neither ASCII nor UTF-8; it was read as Latin-1"),
+        (b"Cc: \xff@x\r\n\r\n", "Cc: neither ASCII nor UTF-8; it was read as Latin-1"),
+        (b"Subject: =?rot13?q?x?=\r\n\r\n", "Subject: it holds an encoded word that cannot be decoded"),
+        (b"Subject: x\r\nSubject: x\r\n\r\n", "Subject: there is more than one; the first one counts"),
+        (b"To: somebody\r\n\r\n", "To: a name without an address"),
+    ],
+)
+def test_defects(content: bytes, defect: str) -> None:
+    assert defect in parse(content).defects
+
+
+def test_the_same_field_twice_is_harmless() -> None:
+    assert parse(b"Content-Type: a/b\r\nContent-Type: a/b\r\n\r\n").defects == ()
+
+
+def test_defects_are_limited() -> None:
+    assert len(parse(body("multipart/mixed", *[b"Content-Transfer-Encoding: x\r\n\r\n"] * 200)).defects) == 100
+
+
+# --- limits
+
+
+@pytest.mark.parametrize("limits", [{"octets": 0}, {"parts": -1}, {"text": 0}, {"depth": 101}])
+def test_limits_that_make_no_sense(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"at (least|most)"):
+        MimeLimits(**limits)
+
+
+def test_limit_of_octets() -> None:
+    parsed = parse(b"\r\n0123456789", MimeLimits(octets=6))
+    assert (parsed.text, parsed.tree.size) == ("0123", 4)
+    assert parsed.defects == ("the message is longer than 6 octets; the rest is left out",)
+
+
+def test_limit_of_the_header() -> None:
+    parsed = parse(b"Subject: 0123456789\r\n\r\nbody", MimeLimits(header=14))
+    assert (parsed.subject, parsed.text) == ("01234", "56789\n\nbody")
+    assert parsed.defects == ("part 1: the headers are longer than 14 octets; the rest is taken for text",)
+
+
+def test_the_limit_of_the_header_is_for_all_parts() -> None:
+    content = body("multipart/mixed", b"X: y\r\n\r\na", b"X: y\r\n\r\nb")
+    header = content.index(b"\r\n\r\n")
+    parsed = parse(content, MimeLimits(header=header + 4))
+    assert [part.content for part in parsed.tree.children] == [b"a", b"X: y\r\n\r\nb"]
+    assert len(parsed.defects) == 1
+
+
+def test_limit_of_parts() -> None:
+    content = body(
+        "multipart/mixed", b"\r\na", body("multipart/mixed", b"\r\nb", b"\r\nc").replace(b"x", b"y"), b"\r\nd"
+    )
+    assert paths(parse(content)) == ["TEXT", "1", "2", "2.1", "2.2", "3"]
+    parsed = parse(content, MimeLimits(parts=4))
+    assert paths(parsed) == ["TEXT", "1", "2", "2.1"]
+    assert parsed.defects == (
+        "part 2: the message has more than 4 parts; the others are left out",
+        "part TEXT: the message has more than 4 parts; the others are left out",
+    )
+    assert paths(parse(content, MimeLimits(parts=3))) == ["TEXT", "1", "2"]
+
+
+@pytest.mark.parametrize("content_type", ["multipart/mixed; boundary=x", "message/rfc822"])
+def test_limit_of_depth(content_type: str) -> None:
+    content = f"Content-Type: {content_type}\r\n\r\n--x\r\n\r\nSubject: x\r\n\r\n".encode()
+    parsed = parse(content, MimeLimits(depth=1))
+    assert paths(parsed) == ["1"]
+    assert [attachment.part for attachment in parsed.attachments] == [parsed.tree]
+    assert parsed.defects == ("part 1: what is in it was not looked at: the message has too many parts or levels",)
+
+
+def test_limit_of_text() -> None:
+    parsed = parse(body("multipart/mixed", b"\r\n0123", b"\r\n4567", b"\r\n89"), MimeLimits(text=6))
+    assert parsed.text == "0123\n45\n"
+    assert [part.size for part in parsed.tree.children] == [4, 4, 2]
+    assert parsed.defects == (
+        "part 2: the text is longer than 6 octets; the rest is left out",
+        "part 3: the text is longer than 6 octets; the rest is left out",
+    )
+
+
+# --- what takes other parsers minutes, or makes them raise
+
+
+def nested(depth: int) -> bytes:
+    return b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
+
+
+HOSTILE = {
+    "nested multiparts": nested(10_000),
+    "nested multiparts and many lines": nested(30) + b"\r\n" + b"x\r\n" * 50_000,
+    "nested messages": b"Content-Type: message/rfc822\r\n\r\n" * 10_000,
+    "boundaries": b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + b"--x\r\n" * 100_000,
+    "what is hardly a boundary": b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + b"--x \ty\r\n" * 50_000,
+    "one line of base64": b"Content-Transfer-Encoding: base64\r\n\r\n" + b"A" * 4_000_001,
+    "stray equal signs": b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"= " * 100_000,
+    "comments": b"To: " + b"(" * 50_000,
+    "quotes": b"To: " + b'"\\"' * 50_000,
+    "brackets": b"To: " + b"<" * 100_000 + b"[" * 30_000,
+    "groups": b"To: " + b"a:" * 100_000,
+    "addresses": b"To: " + b"a@b, " * 20_000,
+    "fields": b"To: a@b\r\n" * 50_000,
+    "message IDs": b"References: " + b"<" * 100_000,
+    "pieces of a name": b"Content-Disposition: x" + b"".join(b"; filename*%d*=x" % n for n in range(10_000)),
+    "parameters": b"Content-Type: a/b" + b'; a="' * 20_000 + b"; " * 50_000,
+    "encoded words": b"Subject: " + b"=?utf-8?q?a?= " * 15_000 + b"=?utf-8?q?" * 10_000,
+    "folding": b"Subject: " + b"\r\n " * 150_000,
+    "names": body("multipart/mixed", *[b"Content-Disposition: attachment; filename=a\r\n\r\n"] * 1000),
+    "a long name": b"Content-Disposition: attachment; filename=" + b"a." * 100_000,
+    "no charset": b"\r\n" + b"\x81" * 50_000,
+    "line feeds": b"a\n" * 100_000,
+    "NUL": b"\0" * 50_000 + b"\r\n\r\n" + b"\0" * 50_000,
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_messages(content: bytes) -> None:
+    parsed = parse(content)
+    assert len(paths(parsed)) <= 1000
+    assert len(parsed.to) <= 1000
+    assert len(parsed.defects) <= 100

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_smtp.mime.transfer import decode_content
+
+CUT = "its base64 is cut short"
+MORE = "there is more after the end of its base64"
+JUNK = "it holds characters that are no base64"
+STRAY = "its quoted-printable has a stray '='"
+
+
+@pytest.mark.parametrize(
+    ("octets", "encoding", "content", "wrong"),
+    [
+        (b"a=3D\r\n", "", b"a=3D\r\n", None),
+        (b"a=3D\0", "7bit", b"a=3D\0", None),
+        (b"\xff", "8bit", b"\xff", None),
+        (b"\xff", "binary", b"\xff", None),
+        (b"", "base64", b"", None),
+        (b"SGVs\r\nbG8=\r\n", "base64", b"Hello", None),
+        (b"SGVsbG8", "base64", b"Hello", CUT),
+        (b"SGVsbA=", "base64", b"Hell", CUT),
+        (b"SGVsb", "base64", b"Hel", CUT),
+        (b"S", "base64", b"", CUT),
+        (b"SGVsbG8=\r\nSGVs", "base64", b"Hello", MORE),
+        (b"SGVsbG8===", "base64", b"Hello", None),
+        (b"SG*Vs\0bG8=", "base64", b"Hello", JUNK),
+        (b"====", "base64", b"", None),
+        (b"a=3D=\r\nb=\nc =20\r\n", "quoted-printable", b"a=bc  \r\n", None),
+        (b"=3d=C3=A4", "quoted-printable", "=ä".encode(), None),
+        (b"100% =", "quoted-printable", b"100% ", None),
+        (b"a=b =zz", "quoted-printable", b"a=b =zz", STRAY),
+        (b"begin 644 a\n", "x-uuencode", b"begin 644 a\n", "the transfer encoding 'x-uuencode' is unknown"),
+    ],
+)
+def test_decode_content(octets: bytes, encoding: str, content: bytes, wrong: str | None) -> None:
+    assert decode_content(octets, encoding) == (content, wrong)
+
+
+@given(st.binary(max_size=100))
+def test_what_was_encoded(content: bytes) -> None:
+    assert decode_content(base64.encodebytes(content), "base64") == (content, None)
+
+
+@given(st.binary(max_size=40), st.sampled_from(["base64", "quoted-printable"]))
+def test_any_octets(octets: bytes, encoding: str) -> None:
+    assert len(decode_content(octets, encoding)[0]) <= len(octets)
