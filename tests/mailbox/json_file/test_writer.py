@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import fcntl
 import logging
 import os
 import threading
@@ -391,10 +392,39 @@ async def test_closing_while_nothing_helps(path: Path, system: System) -> None:
 
 
 async def test_a_lock_that_cannot_be_had(store: JSONFileStore, system: System) -> None:
-    system.fail("flock", errno.ENOLCK)
+    failures = [errno.ENOLCK]
+
+    def fail_once(call: Callable[[], Any], fd: int, operation: int) -> Any:
+        if failures and operation != fcntl.LOCK_UN:  # which the change before may still have to do
+            raise OSError(failures.pop(), "made to fail")
+        return call()
+
+    system.hooks["flock"] = fail_once
     with pytest.raises(StoreUnavailable, match="made to fail"):
         await deliver(store)
     assert await deliver(store) == 1
+
+
+async def test_a_fault_behind_one_group_does_not_hurt_the_next(
+    store: JSONFileStore, gate: Gate, system: System, path: Path
+) -> None:
+    """The mark that a writer is at work cannot be taken off, while somebody waits already."""
+    failures = [errno.EIO]
+
+    def fail_once(call: Callable[[], Any], *args: Any) -> Any:
+        if failures and args[1:2] == (b"-",):
+            raise OSError(failures.pop(), "made to fail")
+        return call()
+
+    system.default = fail_once
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert not failures
+    assert len(await kept(path)) == 2
 
 
 async def test_a_segment_that_cannot_be_begun(

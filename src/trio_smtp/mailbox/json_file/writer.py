@@ -169,17 +169,20 @@ class Writer:
     def _work(self) -> None:
         while self._wait():
             taken: list[_Request] = []
+            committed = False
             try:
                 with self._database.exclusive():
                     self._commit_group(taken)
+                    committed = True
                     with contextlib.suppress(OSError):
                         self._database.journal.mend()
                     _wake(taken)
                     taken.clear()
                     if self._mend():
                         self.after_group()
-            except (OSError, StoreUnavailable) as error:  # not even the lock could be had
-                self._refuse_waiting(error)
+            except (OSError, StoreUnavailable) as error:
+                if not committed:  # not even the lock could be had; what fails later is no fault of those who wait now
+                    self._refuse_waiting(error)
             except Exception as error:  # noqa: BLE001 - a bug must leave nobody waiting
                 _log.exception("the writer of the mail store failed")
                 self._database.forget()
