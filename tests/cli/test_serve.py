@@ -303,7 +303,7 @@ def test_data_timeout(folder: Path) -> None:
 )
 def test_timeouts(flags: dict[str, Any], command: float, data: float, drain: float) -> None:
     settings = ServeSettings(**flags)
-    options = server_options(settings.listen[0], settings, Config(), None, StoreAuthenticator(MemoryStore()))
+    options = server_options(settings.listen[0], settings, Config(), None, StoreAuthenticator(MemoryStore()), ())
     assert options.get("timeouts") == Timeouts(command=command, data=data, drain=drain)
 
 

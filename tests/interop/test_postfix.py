@@ -17,13 +17,15 @@ from tests.interop.postfix import Postfix, require_postfix, running
 from trio_smtp import JSONFileStore
 
 BIG = HEADER + b"\r\n" + b"0123456789\r\n" * 100_000
-QUOTAS = {"ann": None, "bob": None, "full": 100}
+QUOTAS = {"ann": None, "bob": None, "full": 1_000_000}
 
 
 async def make_accounts(folder: Path) -> None:
     async with JSONFileStore(folder / "mail") as store:
         for name, quota in QUOTAS.items():
             await store.create_account(name, addresses=[f"{name}@example.com"], quota=quota)
+        await store.create_mailbox("full", "Archive")
+        await store.append_message("full", "Archive", b"x" * 1_000_000)
 
 
 async def messages(folder: Path) -> dict[str, list[bytes]]:

@@ -6,7 +6,7 @@ and a wrong flag are answered at once.
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from functools import partial as bind
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 from trio_smtp import __version__
 from trio_smtp.cli import values
-from trio_smtp.cli.listen import parse_listen
 from trio_smtp.cli.output import printable
-from trio_smtp.cli.settings import DEFAULT_STORE, ServeSettings, parse_json_store, parse_store
+from trio_smtp.cli.serve_flags import add_serve_flags
+from trio_smtp.cli.settings import DEFAULT_STORE, parse_json_store
 
 __all__ = ["build_parser"]
 
@@ -30,7 +30,9 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"trio-smtp {__version__}")
     commands = _Commands(parser, "COMMAND")
-    _add_serve(commands)
+    serve = commands.add("serve", "take mail for the accounts of a store, until Ctrl-C or SIGTERM")
+    serve.set_defaults(command=("serve", "serve"))
+    add_serve_flags(serve)
     _add_account(commands.group("account", "who gets mail, and who may log in"))
     _add_mailbox(commands.group("mailbox", "the mailboxes of an account"))
     _add_mail(commands.group("mail", "the messages in a mailbox"))
@@ -60,124 +62,6 @@ class _Commands:
 
     def group(self, name: str, what: str) -> _Commands:
         return _Commands(self.add(name, what), "ACTION")
-
-
-# --- serve
-
-
-def _add_serve(commands: _Commands) -> None:
-    parser = commands.add("serve", "take mail for the accounts of a store, until Ctrl-C or SIGTERM")
-    parser.set_defaults(command=("serve", "serve"))
-    default = ServeSettings
-
-    def add(flag: str, *, what: str, **options: Any) -> None:
-        parser.add_argument(flag, help=what, default=SUPPRESS, **options)  # the defaults are those of the settings
-
-    add(
-        "--listen",
-        action="append",
-        type=parse_listen,
-        metavar="URL",
-        what="where to take mail: smtp://HOST:PORT, smtps://, submission:// and submissions:// (both with login), "
-        "lmtp://, lmtp+unix:///PATH; port 0 is any free one; with ?proxy=NETWORK,... behind it from the proxies there "
-        "alone, by the PROXY protocol; may be given several times "
-        f"(default: {default.listen[0]})",
-    )
-    add(
-        "--store",
-        type=parse_store,
-        metavar="URL",
-        what="where to keep it: json:DIRECTORY, memory: (until the server stops) or null: (nowhere) "
-        f"(default: {DEFAULT_STORE})",
-    )
-    add(
-        "--account",
-        dest="accounts",
-        action="append",
-        type=values.account,
-        metavar="NAME=ADDRESS",
-        what="make this account if it is missing; may be given several times",
-    )
-    add(
-        "--postmaster",
-        type=values.line,
-        metavar="NAME",
-        what="the account that gets the postmaster's mail if no address says so (default: the first account)",
-    )
-    add(
-        "--any-sender",
-        action="store_true",
-        what="let those who log in send from any address (default: only from those of their account)",
-    )
-    add("--hostname", metavar="NAME", what="the name in the greeting (default: that of this machine)")
-    add(
-        "--tls-cert",
-        action="append",
-        type=Path,
-        metavar="FILE",
-        what="the certificate and those that lead to its root, in PEM form, read again when it changes and on SIGHUP; "
-        "may be given several times: a client sees the one with the name it asks for, or else the first",
-    )
-    add(
-        "--tls-key",
-        action="append",
-        type=Path,
-        metavar="FILE",
-        what="its key, if it is not in the same file; as often as --tls-cert",
-    )
-    add(
-        "--tls",
-        choices=["self-signed"],
-        what="self-signed: make a certificate, keep it with the mail, and print its fingerprint",
-    )
-    add(
-        "--tls-client-ca",
-        type=Path,
-        metavar="FILE",
-        what="the authority whose certificates clients may log in with (EXTERNAL), in PEM form",
-    )
-    add(
-        "--max-message-size",
-        type=values.size,
-        metavar="SIZE",
-        what=f"octets, or as 512K, 10M (default: {default.max_message_size >> 20}M)",
-    )
-    add(
-        "--max-recipients",
-        type=values.count,
-        metavar="N",
-        what=f"recipients of one message (default: {default.max_recipients})",
-    )
-    add(
-        "--max-connections",
-        type=values.count,
-        metavar="N",
-        what=f"connections to one listener at a time (default: {default.max_connections})",
-    )
-    add(
-        "--max-connections-per-peer",
-        type=values.count,
-        metavar="N",
-        what="the same from one address, this machine's own included (default: 50, its own not counted)",
-    )
-    add(
-        "--command-timeout",
-        type=values.seconds,
-        metavar="SECONDS",
-        what=f"how long to wait for a command, or for data (default: {default.command_timeout})",
-    )
-    add(
-        "--data-timeout",
-        type=values.seconds,
-        metavar="SECONDS",
-        what="how long to wait for data of a message (default: the same, but at most 180)",
-    )
-    add(
-        "--drain-timeout",
-        type=values.seconds,
-        metavar="SECONDS",
-        what=f"how long open connections may go on when the server stops (default: {default.drain_timeout})",
-    )
 
 
 # --- account, mailbox, mail

@@ -24,6 +24,7 @@ import trio
 from trio_smtp._escape import escape
 from trio_smtp.cli.banner import banner
 from trio_smtp.cli.errors import CommandError, UsageError, reason
+from trio_smtp.cli.limits import limits, policies, timeouts
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.output import say
@@ -34,13 +35,13 @@ from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.mailbox.names import address_key
 from trio_smtp.mailbox.store import Account, MailStore
 from trio_smtp.mailbox_handler import MailboxHandler
-from trio_smtp.protocol import Config, Limits
+from trio_smtp.policy import Policy
+from trio_smtp.protocol import Config
 from trio_smtp.server import (
     Certificates,
     Server,
     ServerOptions,
     StoreAuthenticator,
-    Timeouts,
     bind_sockets,
     serve_sockets,
 )
@@ -76,12 +77,13 @@ async def serve(**flags: Any) -> None:
                 store, postmaster=settings.postmaster, any_sender=settings.any_sender
             )
             authenticator = StoreAuthenticator(store)
+            policy = policies(settings)
             servers = [
                 partial(
                     serve_sockets,
                     with_login if spec.scheme.login else for_anyone,
                     sockets,
-                    **server_options(spec, settings, config, tls.get(spec.scheme), authenticator),
+                    **server_options(spec, settings, config, tls.get(spec.scheme), authenticator, policy),
                 )
                 for spec, sockets in listeners
             ]
@@ -115,16 +117,15 @@ def server_options(
     config: Config,
     certificates: Certificates | None,
     authenticator: StoreAuthenticator,
+    policy: Sequence[Policy],
 ) -> ServerOptions:
     """What a listener is started with."""
     scheme = spec.scheme
     return {
         "config": dataclasses.replace(config, lmtp=scheme.lmtp, auth_required=scheme.login),
-        "timeouts": Timeouts(
-            command=settings.command_timeout,
-            data=settings.data_timeout or min(Timeouts().data, settings.command_timeout),
-            drain=settings.drain_timeout,
-        ),
+        "timeouts": timeouts(settings),
+        "policy": policy,
+        "early_talkers": settings.early_talkers,
         "ssl_context": certificates,
         "implicit_tls": scheme.tls == "implicit",
         "authenticator": authenticator if scheme.login else None,
@@ -135,9 +136,8 @@ def server_options(
 
 
 def _config(settings: ServeSettings) -> Config:
-    limits = Limits(message_size=settings.max_message_size, recipients=settings.max_recipients)
     try:
-        return Config(hostname=settings.hostname or socket.gethostname(), limits=limits)
+        return Config(hostname=settings.hostname or socket.gethostname(), limits=limits(settings))
     except ValueError as error:
         raise UsageError(f"{error}; name this machine with --hostname") from error
 

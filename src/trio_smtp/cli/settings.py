@@ -50,6 +50,9 @@ def parse_json_store(url: str) -> StoreURL:
 KeyPair: TypeAlias = tuple[Path, Path | None]
 """The files of a certificate and its key, None where they are one."""
 
+RateValue: TypeAlias = tuple[int, float] | Literal["default"] | None
+"""How often in how many seconds; None for no limit."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
@@ -73,12 +76,32 @@ class ServeSettings:
     max_recipients: int = 1000
     max_connections: int = 1000
     max_connections_per_peer: int | None = None
+    max_errors: int = 20
+    max_junk_commands: int = 100
+    max_login_failures: int = 3
+    max_received: int = 50
+    max_header_fields: int = 1000
+    max_header_size: int = 128 << 10
     command_timeout: float = 300
     data_timeout: float | None = None
     drain_timeout: float = 30
+    handshake_timeout: float = 30
+    session_time: float = 24 * 3600
+    minimum_rate: int = 500
+    fault_delay: float = 0.5
+    connection_rate: RateValue = "default"
+    message_rate: RateValue = "default"
+    recipient_rate: RateValue = "default"
+    login_failure_rate: RateValue = "default"
+    account_message_rate: RateValue = "default"
+    account_recipient_rate: RateValue = "default"
+    account_login_failure_rate: RateValue = "default"
+    early_talkers: Literal["refuse", "allow"] = "refuse"
 
     def __post_init__(self) -> None:
         self._check_tls()
+        if self.max_header_size > 1 << 20:
+            raise UsageError("--max-header-size is at most 1M")
         if self.any_sender and not any(spec.scheme.login for spec in self.listen):
             raise UsageError("--any-sender has no effect without a listener submission:// or submissions://")
         owners: dict[str, str] = {}

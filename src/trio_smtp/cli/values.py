@@ -16,6 +16,7 @@ __all__ = [
     "address",
     "count",
     "date",
+    "delay",
     "description",
     "endpoint",
     "flag",
@@ -24,6 +25,7 @@ __all__ = [
     "line",
     "name",
     "quota",
+    "rate",
     "seconds",
     "size",
 ]
@@ -33,6 +35,9 @@ _COUNT = re.compile(r"[0-9]{1,18}")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _SIZE = re.compile(r"([0-9]{1,15})([KMG]?)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+_RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,6})([smhd])")
+_SPANS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 _ENDPOINT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([\w-]{1,63}(?:\.[\w-]{1,63})*)):([0-9]{1,5})", re.ASCII)
 
@@ -106,6 +111,24 @@ def seconds(text: str) -> float:
     if not _SECONDS.fullmatch(text) or not float(text):
         raise ArgumentTypeError(f"{text!a} is no number of seconds such as 30 or 0.5")
     return float(text)
+
+
+def delay(text: str) -> float:
+    """A time span, 0 included."""
+    if not _SECONDS.fullmatch(text):
+        raise ArgumentTypeError(f"{text!a} is no number of seconds such as 2 or 0.5")
+    return float(text)
+
+
+def rate(text: str) -> tuple[int, float] | None:
+    """How often in how many seconds: ``100/60s``, ``1000/10m``, ``20/1h``, ``500/1d``; None for ``off``."""
+    if text == "off":
+        return None
+    match = _RATE.fullmatch(text)
+    times, seconds = (int(match[1]), int(match[2]) * _SPANS[match[3]]) if match else (0, 0)
+    if not times or not seconds:
+        raise ArgumentTypeError(f"{text!a} is no rate such as 100/60s, 1000/10m or 20/1h, nor off")
+    return times, float(seconds)
 
 
 def endpoint(text: str) -> Endpoint:

@@ -76,6 +76,16 @@ class RateLimits(Policy):
     ) -> None:
         self._clock = clock
         self._most_delay = most_delay
+        self.rates: Final = {
+            "connections": connections,
+            "messages": messages,
+            "recipients": recipients,
+            "login_failures": login_failures,
+            "account_messages": account_messages,
+            "account_recipients": account_recipients,
+            "account_login_failures": account_login_failures,
+        }
+        """What is in force, by the names of the arguments."""
         self._connections = _Limit("connection-rate", connections, max_keys, _TOO_MANY_CONNECTIONS)
         self._messages = _Limit("message-rate", messages, max_keys, _TOO_MUCH_MAIL)
         self._recipients = _Limit("recipient-rate", recipients, max_keys, _TOO_MUCH_MAIL)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import fcntl
 import logging
 import os
 import threading

@@ -1,0 +1,50 @@
+"""What ``trio-smtp serve`` lets clients do: settings become limits, timeouts and policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trio_smtp.cli.serve_flags import RATES
+from trio_smtp.cli.settings import RateValue, ServeSettings
+from trio_smtp.policy import FaultDelay, HeaderLimits, Policy, Rate, RateLimits
+from trio_smtp.protocol import Limits
+from trio_smtp.server import Timeouts
+
+__all__ = ["limits", "policies", "timeouts"]
+
+
+def limits(settings: ServeSettings) -> Limits:
+    """Bounds on what one connection may ask for."""
+    return Limits(
+        message_size=settings.max_message_size,
+        recipients=settings.max_recipients,
+        errors=settings.max_errors,
+        junk_commands=settings.max_junk_commands,
+        auth_failures=settings.max_login_failures,
+    )
+
+
+def timeouts(settings: ServeSettings) -> Timeouts:
+    """How long the server waits for what."""
+    return Timeouts(
+        handshake=settings.handshake_timeout,
+        command=settings.command_timeout,
+        data=settings.data_timeout or min(Timeouts().data, settings.command_timeout),
+        minimum_rate=settings.minimum_rate,
+        session=settings.session_time,
+        drain=settings.drain_timeout,
+    )
+
+
+def policies(settings: ServeSettings) -> list[Policy]:
+    """The policies that are in force for all listeners together."""
+    rates: dict[str, Any] = {}
+    for flag, (argument, _, _) in RATES.items():
+        value: RateValue = getattr(settings, flag.removeprefix("--").replace("-", "_"))
+        if value != "default":
+            rates[argument] = None if value is None else Rate(*value, everyone=True)
+    return [
+        RateLimits(**rates),
+        FaultDelay(settings.fault_delay),
+        HeaderLimits(received=settings.max_received, fields=settings.max_header_fields, size=settings.max_header_size),
+    ]

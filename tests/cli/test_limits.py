@@ -1,0 +1,79 @@
+"""What the flags of a server become: limits, timeouts and policies."""
+
+from __future__ import annotations
+
+import inspect
+import smtplib
+from pathlib import Path
+
+import pytest
+
+from tests.cli.tools import Serving
+from trio_smtp.cli import values
+from trio_smtp.cli.limits import limits, policies, timeouts
+from trio_smtp.cli.parser import build_parser
+from trio_smtp.cli.serve_flags import RATES
+from trio_smtp.cli.settings import ServeSettings
+from trio_smtp.policy import Rate, RateLimits
+from trio_smtp.protocol import Limits
+from trio_smtp.server import Timeouts
+
+
+def settings(*flags: str) -> ServeSettings:
+    found = vars(build_parser().parse_args(["serve", *flags]))
+    del found["command"]
+    return ServeSettings(**found)
+
+
+def rate_limits(*flags: str) -> dict[str, Rate | None]:
+    """The rates in force, by the argument of `RateLimits`."""
+    policy = policies(settings(*flags))[0]
+    assert isinstance(policy, RateLimits)
+    return policy.rates
+
+
+def test_without_flags_the_program_has_the_defaults_of_the_library() -> None:
+    assert limits(settings()) == Limits()
+    assert timeouts(settings()) == Timeouts()
+    assert rate_limits() == RateLimits().rates
+
+
+def test_every_rate_has_a_flag_that_tells_its_default() -> None:
+    defaults = {
+        name: argument.default
+        for name, argument in inspect.signature(RateLimits).parameters.items()
+        if isinstance(argument.default, Rate)
+    }
+    told = {argument: values.rate(usual) for argument, _, usual in RATES.values()}
+    assert {name: (rate.count, rate.seconds) for name, rate in defaults.items()} == told
+
+
+@pytest.mark.parametrize("flag", RATES)
+def test_a_rate_that_is_named_holds_for_everyone(flag: str) -> None:
+    argument = RATES[flag][0]
+    usual = RateLimits().rates
+    assert rate_limits(flag, "7/2m") == {**usual, argument: Rate(7, 120, everyone=True)}
+    assert rate_limits(flag, "off") == {**usual, argument: None}
+
+
+def test_bounds_and_times() -> None:
+    bounds = "--max-errors=1 --max-junk-commands=2 --max-login-failures=4 --max-message-size=5 --max-recipients=6"
+    assert limits(settings(*bounds.split())) == Limits(
+        errors=1, junk_commands=2, auth_failures=4, message_size=5, recipients=6
+    )
+    times = "--handshake-timeout=7 --session-time=8 --minimum-rate=9 --command-timeout=10 --drain-timeout=11"
+    assert timeouts(settings(*times.split())) == Timeouts(
+        handshake=7, session=8, minimum_rate=9, command=10, data=10, drain=11
+    )
+
+
+def test_a_server_with_limits(tmp_path: Path) -> None:
+    """Of this machine too, where a flag names them."""
+    flags = ["--account=demo=demo@example.com", "--message-rate=1/1h", "--max-received=1", "--fault-delay=0"]
+    with Serving("--listen=smtp://127.0.0.1:0", *flags, folder=tmp_path) as server:
+        with smtplib.SMTP(*server.endpoints[0]) as client:
+            with pytest.raises(smtplib.SMTPDataError, match="Mail loop"):
+                client.sendmail("a@example.com", "demo@example.com", "Received: a\r\n" * 2 + "\r\nx")
+            with pytest.raises(smtplib.SMTPSenderRefused, match="Too much mail"):
+                client.sendmail("a@example.com", "demo@example.com", "\r\nx")
+        assert server.stop() == 0
