@@ -43,7 +43,7 @@ class Clock:
         self._body_credit = 0.0  # by how many seconds the message that is coming is ahead of the minimum rate
         self.phase = Phase.PEER
         self.scope = trio.CancelScope(shield=True)
-        self.waits_for = "command"
+        self.waits_for = "command-timeout"
         """What of the peer is waited for: the name of the rule that strikes when it does not come."""
 
     def start(self) -> None:

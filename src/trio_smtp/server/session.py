@@ -64,8 +64,8 @@ _COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
 _BODY_READ: Final = 64 * 1024
 _EVENTS_IN_A_ROW: Final = 50  # then the others have their turn
 _EVENT_HOOKS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
-_FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
-_BUDGETS: Final = {
+FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
+BUDGETS: Final = {
     CloseReason.ERRORS: "errors",
     CloseReason.JUNK: "junk-commands",
     CloseReason.AUTH_FAILURES: "login-failures",
@@ -248,8 +248,8 @@ class ServerSession:
                 if type(event) is TransactionAborted:
                     with trio.move_on_after(seconds):
                         await self._reset(event.reason)
-            if event.reason in _BUDGETS:
-                self._log.strike(_BUDGETS[event.reason])
+            if event.reason in BUDGETS:
+                self._log.strike(BUDGETS[event.reason])
             # Who has just been silent, or has said goodbye, is sending nothing that has to be waited for.
             linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not self._idle
             if "close" in self._hooks:
@@ -438,8 +438,8 @@ class ServerSession:
         self._log.message(envelope, body.size, verdicts)
 
     async def _reset(self, reason: AbortReason) -> None:
-        if reason in _FAULTY:
-            self._log.strike(_FAULTY[reason])
+        if reason in FAULTY:
+            self._log.strike(FAULTY[reason])
             self._log.broken_off(reason)
         if "reset" in self._hooks:
             await self._call(self._handler.reset, reason)

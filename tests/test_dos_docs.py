@@ -1,0 +1,78 @@
+"""The table of attacks names rules, flags and arguments that there are, and all of them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trio_smtp
+from trio_smtp.cli.parser import build_parser
+from trio_smtp.cli.serve_flags import RATES
+from trio_smtp.server import ServerOptions, session
+
+PAGE = Path(__file__).parent.parent / "docs" / "dos-mitigations.md"
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.read_text().splitlines()
+    if re.match(r"\| (?!attack )", line)
+]
+CALL = re.compile(r"(\w+)\(([\w=, ]+)\)")
+COUNTERS = {"strike", "_turn_away", "_count_refusal", "_Limit"}  # what is called with the name of a rule
+VALUES = {**dict.fromkeys(RATES, "5/10s"), "--early-talkers": "allow"}
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def texts(node: ast.AST) -> Iterator[str]:
+    """The strings in an expression, those alone that it may come to."""
+    for part in [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]:
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+
+
+def rules() -> Iterator[str]:
+    """What the server counts."""
+    yield from session.BUDGETS.values()
+    yield from session.FAULTY.values()
+    package = Path(trio_smtp.__file__).parent
+    for path in [*(package / "server").glob("*.py"), *(package / "policy").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                given = node.args if name in COUNTERS else []
+                for value in [*given, *(keyword.value for keyword in node.keywords if keyword.arg == "rule")]:
+                    yield from texts(value)
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") == "waits_for":
+                yield from texts(node.value)
+
+
+def test_every_rule_has_a_row_and_every_row_a_rule() -> None:
+    assert sorted({rule for row in ROWS for rule in code(row[2])}) == sorted({*rules()} - {""})
+
+
+def test_every_flag_exists() -> None:
+    """And every rate that has a flag has a row."""
+    flags = {flag.split()[0] for row in ROWS for flag in code(row[3])}
+    for flag in flags - {"--listen"}:
+        build_parser().parse_args(["serve", f"{flag}={VALUES.get(flag, '5')}"])
+    assert {*RATES} <= flags
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_every_argument_exists(row: list[str]) -> None:
+    for text in code(row[4]):
+        call = CALL.fullmatch(text)
+        if call is not None:
+            made: Any = getattr(trio_smtp, call[1])
+            for argument in call[2].split(", "):
+                assert argument.removesuffix("=") in inspect.signature(made).parameters, text
+        elif text.endswith("="):
+            assert text.removesuffix("=") in ServerOptions.__optional_keys__
