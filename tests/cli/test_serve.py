@@ -16,9 +16,11 @@ import pytest
 import trustme
 
 from tests.cli.tools import Result, Serving
-from trio_smtp.cli.serve import server_options
+from trio_smtp.cli.listen import parse_listen
+from trio_smtp.cli.serve import greylist_policies, server_options
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.mailbox import MemoryStore
+from trio_smtp.policy import Greylist
 from trio_smtp.protocol import Config
 from trio_smtp.server import StoreAuthenticator, Timeouts
 
@@ -305,6 +307,30 @@ def test_timeouts(flags: dict[str, Any], command: float, data: float, drain: flo
     settings = ServeSettings(**flags)
     options = server_options(settings.listen[0], settings, Config(), None, StoreAuthenticator(MemoryStore()))
     assert options.get("timeouts") == Timeouts(command=command, data=data, drain=drain)
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps", "submission", "submissions", "lmtp"])
+def test_who_is_greylisted(scheme: str) -> None:
+    listen = [parse_listen("smtp://localhost:0"), parse_listen(f"{scheme}://localhost:0")]
+    for greylist, expected in ((None, False), (60.0, scheme in {"smtp", "smtps"})):
+        settings = ServeSettings(listen=listen, tls="self-signed", greylist=greylist)
+        assert [type(each) for each in greylist_policies(listen[1], settings, MemoryStore())] == [Greylist] * expected
+
+
+def test_greylist(folder: Path) -> None:
+    """A stranger, announced by a proxy, is asked to come again; somebody on this machine is not."""
+    flags = ("--listen", "smtp://127.0.0.1:0?proxy=127.0.0.1", "--greylist", *DEMO)
+    with Serving(*FREE, *flags, folder=folder) as server:
+        direct, proxied = server.endpoints
+        with smtplib.SMTP(*direct) as client:
+            send(client)
+        with socket.create_connection(proxied, timeout=20) as stranger, stranger.makefile("rb") as replies:
+            stranger.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 50000 25\r\n")
+            for line, code in (b"", 220), (b"HELO x\r\n", 250), (b"MAIL FROM:<>\r\n", 250):
+                stranger.sendall(line)
+                assert int(replies.readline()[:3]) == code
+            stranger.sendall(b"RCPT TO:<demo@example.com>\r\n")
+            assert replies.readline().startswith(b"451 4.7.1 ")
 
 
 def test_postmaster(run: Run, folder: Path) -> None:

@@ -57,6 +57,8 @@ WRONG = [
     ("more keys than certificates", "serve --tls-cert a --tls-key b --tls-key c", "--tls-key"),
     ("certificate for nothing", "serve --listen lmtp://localhost:0 --tls-cert cert.pem", "--tls-cert"),
     ("senders of nobody", "serve --any-sender", "--any-sender"),
+    ("greylisting of nobody", "serve --greylist --listen lmtp://localhost:0", "--greylist has no effect"),
+    ("greylisting for no time", "serve --greylist 0", "'0'"),
     ("self-signed for nothing", "serve --listen lmtp://localhost:0 --tls self-signed", "--tls has no effect"),
     ("certificate of another kind", "serve --tls letsencrypt", "'letsencrypt'"),
     ("two kinds of certificates", "serve --tls self-signed --tls-cert cert.pem", "--tls-cert"),

@@ -109,6 +109,15 @@ def _add_serve(commands: _Commands) -> None:
         action="store_true",
         what="let those who log in send from any address (default: only from those of their account)",
     )
+    add(
+        "--greylist",
+        nargs="?",
+        const=300.0,
+        type=values.seconds,
+        metavar="SECONDS",
+        what="refuse the first mail from somebody unknown until it is tried again, so many seconds later or more "
+        "(default: no; 300 where no number is given)",
+    )
     add("--hostname", metavar="NAME", what="the name in the greeting (default: that of this machine)")
     add(
         "--tls-cert",

@@ -34,6 +34,7 @@ from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.mailbox.names import address_key
 from trio_smtp.mailbox.store import Account, MailStore
 from trio_smtp.mailbox_handler import MailboxHandler
+from trio_smtp.policy import Greylist, Policy, default_policies
 from trio_smtp.protocol import Config, Limits
 from trio_smtp.server import (
     Certificates,
@@ -46,7 +47,7 @@ from trio_smtp.server import (
 )
 from trio_smtp.submission import SubmissionHandler
 
-__all__ = ["serve", "server_options"]
+__all__ = ["greylist_policies", "serve", "server_options"]
 
 log = logging.getLogger("trio_smtp")
 
@@ -81,7 +82,8 @@ async def serve(**flags: Any) -> None:
                     serve_sockets,
                     with_login if spec.scheme.login else for_anyone,
                     sockets,
-                    **server_options(spec, settings, config, tls.get(spec.scheme), authenticator),
+                    **server_options(spec, settings, config, tls.get(spec.scheme), authenticator)
+                    | {"policy": [*default_policies(), *greylist_policies(spec, settings, store)]},
                 )
                 for spec, sockets in listeners
             ]
@@ -132,6 +134,13 @@ def server_options(
         "max_connections": settings.max_connections,
         "max_connections_per_peer": settings.max_connections_per_peer,
     }
+
+
+def greylist_policies(spec: ListenSpec, settings: ServeSettings, store: MailStore) -> list[Policy]:
+    """The policy of ``--greylist``, if it was given and strangers come to this listener."""
+    if settings.greylist is None or not spec.scheme.greylists:
+        return []
+    return [Greylist(store, delay=settings.greylist)]
 
 
 def _config(settings: ServeSettings) -> Config:
