@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from trio_smtp.mime import Part as Part
     from trio_smtp.policy import Content as Content
     from trio_smtp.policy import FaultDelay as FaultDelay
+    from trio_smtp.policy import Greylist as Greylist
     from trio_smtp.policy import HeaderLimits as HeaderLimits
     from trio_smtp.policy import Policy as Policy
     from trio_smtp.policy import Rate as Rate
@@ -66,7 +67,7 @@ _HOMES: Final = {
     "trio_smtp.mailbox.json_file": "JSONFileStore",
     "trio_smtp.mailbox_handler": "MailboxHandler",
     "trio_smtp.mime": "Attachment MailAddress ParsedMessage Part",
-    "trio_smtp.policy": "Content FaultDelay HeaderLimits Policy Rate RateLimits default_policies",
+    "trio_smtp.policy": "Content FaultDelay Greylist HeaderLimits Policy Rate RateLimits default_policies",
     "trio_smtp.protocol": (
         "AbortReason Address Config Envelope Hello Limits MailFrom MailParameters RcptParameters RcptTo Reply"
     ),

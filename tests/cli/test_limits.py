@@ -10,11 +10,13 @@ import pytest
 
 from tests.cli.tools import Serving
 from trio_smtp.cli import values
-from trio_smtp.cli.limits import limits, policies, timeouts
+from trio_smtp.cli.limits import limits, policies_by_listener, rate_limits, timeouts
+from trio_smtp.cli.listen import parse_listen
 from trio_smtp.cli.parser import build_parser
 from trio_smtp.cli.serve_flags import RATES
 from trio_smtp.cli.settings import ServeSettings
-from trio_smtp.policy import Rate, RateLimits
+from trio_smtp.mailbox import MemoryStore
+from trio_smtp.policy import Greylist, Rate, RateLimits
 from trio_smtp.protocol import Limits
 from trio_smtp.server import Timeouts
 
@@ -25,17 +27,15 @@ def settings(*flags: str) -> ServeSettings:
     return ServeSettings(**found)
 
 
-def rate_limits(*flags: str) -> dict[str, Rate | None]:
+def rates(*flags: str) -> dict[str, Rate | None]:
     """The rates in force, by the argument of `RateLimits`."""
-    policy = policies(settings(*flags))[0]
-    assert isinstance(policy, RateLimits)
-    return policy.rates
+    return rate_limits(settings(*flags)).rates
 
 
 def test_without_flags_the_program_has_the_defaults_of_the_library() -> None:
     assert limits(settings()) == Limits()
     assert timeouts(settings()) == Timeouts()
-    assert rate_limits() == RateLimits().rates
+    assert rates() == RateLimits().rates
 
 
 def test_every_rate_has_a_flag_that_tells_its_default() -> None:
@@ -52,8 +52,8 @@ def test_every_rate_has_a_flag_that_tells_its_default() -> None:
 def test_a_rate_that_is_named_holds_for_everyone(flag: str) -> None:
     argument = RATES[flag][0]
     usual = RateLimits().rates
-    assert rate_limits(flag, "7/2m") == {**usual, argument: Rate(7, 120, everyone=True)}
-    assert rate_limits(flag, "off") == {**usual, argument: None}
+    assert rates(flag, "7/2m") == {**usual, argument: Rate(7, 120, everyone=True)}
+    assert rates(flag, "off") == {**usual, argument: None}
 
 
 def test_bounds_and_times() -> None:
@@ -65,6 +65,20 @@ def test_bounds_and_times() -> None:
     assert timeouts(settings(*times.split())) == Timeouts(
         handshake=7, session=8, minimum_rate=9, command=10, data=10, drain=11
     )
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps", "submission", "submissions", "lmtp"])
+def test_who_is_greylisted(scheme: str) -> None:
+    listen = [parse_listen("smtp://localhost:0"), parse_listen(f"{scheme}://localhost:0")]
+    for greylist, expected in ((None, False), (60.0, scheme in {"smtp", "smtps"})):
+        named = ServeSettings(listen=listen, tls="self-signed", greylist=greylist)
+        policies = policies_by_listener(named, MemoryStore())(listen[1])
+        assert [type(each) for each in policies[3:]] == [Greylist] * expected
+
+
+def test_all_listeners_share_their_limits() -> None:
+    find = policies_by_listener(settings(), MemoryStore())
+    assert find(parse_listen("smtp://localhost:0")) == find(parse_listen("submission://localhost:0"))
 
 
 def test_a_server_with_limits(tmp_path: Path) -> None:

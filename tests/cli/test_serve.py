@@ -307,6 +307,13 @@ def test_timeouts(flags: dict[str, Any], command: float, data: float, drain: flo
     assert options.get("timeouts") == Timeouts(command=command, data=data, drain=drain)
 
 
+def test_greylist(folder: Path) -> None:
+    with Serving(*FREE, "--greylist", *DEMO, folder=folder) as server, smtplib.SMTP(*server.endpoints[0]) as client:
+        client.ehlo_or_helo_if_needed()
+        assert client.mail("ann@example.com")[0] == 250
+        assert client.rcpt("demo@example.com")[0] == 451
+
+
 def test_postmaster(run: Run, folder: Path) -> None:
     flags = ("--account", "ann=ann@example.com", "--postmaster", "ann")
     with Serving(*FREE, *DEMO, *flags, folder=folder) as server:

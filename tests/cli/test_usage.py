@@ -62,6 +62,8 @@ WRONG = [
     ("delay that is none", "serve --fault-delay -1", "--fault-delay"),
     ("headers too big to be seen", "serve --max-header-size 2M", "--max-header-size"),
     ("senders of nobody", "serve --any-sender", "--any-sender"),
+    ("greylisting of nobody", "serve --greylist --listen lmtp://localhost:0", "--greylist has no effect"),
+    ("greylisting for no time", "serve --greylist 0", "'0'"),
     ("self-signed for nothing", "serve --listen lmtp://localhost:0 --tls self-signed", "--tls has no effect"),
     ("certificate of another kind", "serve --tls letsencrypt", "'letsencrypt'"),
     ("two kinds of certificates", "serve --tls self-signed --tls-cert cert.pem", "--tls-cert"),

@@ -88,8 +88,7 @@ def test_delivery(kind: str, tmp_path: Path) -> None:
     assert re.match(
         rb"Return-Path: <ann@example\.com>\r\nDelivered-To: bob@example\.com\r\n"
         rb"Received: from postfix\.example \(%b\)\r\n\tby \S+ \(trio-smtp\) with LMTP id \w+\r\n"
-        rb"\tfor <bob@example\.com>;\r\n"
-        % (rb"\[127\.0\.0\.1\]" if kind == "TCP" else b"local"),
+        rb"\tfor <bob@example\.com>;\r\n" % (rb"\[127\.0\.0\.1\]" if kind == "TCP" else b"local"),
         stored["bob"][0],
     )
     [bounce] = stored["ann"]

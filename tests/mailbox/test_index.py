@@ -14,6 +14,7 @@ from trio_smtp.mailbox.operations import (
     DeleteAccount,
     DeleteMailbox,
     DeleteMessage,
+    KeepNote,
     KeepSecret,
     NewMessage,
     Operation,
@@ -25,14 +26,23 @@ from trio_smtp.mailbox.operations import (
     SpendUids,
     SpendUidValidities,
 )
-from trio_smtp.mailbox.store import INBOX, SEEN, Credentials, Delivered, QuotaExceeded, StoreError, Target
+from trio_smtp.mailbox.store import (
+    INBOX,
+    SEEN,
+    Credentials,
+    Delivered,
+    QuotaExceeded,
+    StoreError,
+    StoreUnavailable,
+    Target,
+)
 
 # What the plans refuse is tested through the stores; here is what a store with a journal relies on besides.
 
 
 def contents(index: Index[str]) -> list[object]:
     """All that an index tells."""
-    told: list[object] = [index.secret()]
+    told: list[object] = [index.secret(), [index.note(key, 10) for key in ("key", "other", "gone")]]
     for account in index.accounts():
         told += [account, index.credentials(account.name)]
         for mailbox in index.mailboxes(account.name):
@@ -64,6 +74,10 @@ HISTORY: Sequence[Operation[str]] = (
     DeleteMailbox("ann", "Gone"),
     SetCredentials("bob", None),
     KeepSecret("secret"),
+    KeepNote("key", "text", 30, 10),
+    KeepNote("gone", "text", 11, 10),
+    KeepNote("other", "text", 20, 12),
+    KeepNote("key", "another", 15, 13),
     SetQuota("ann", 1000),
     SetQuota("bob", None),
     SetQuota("bob", 200),
@@ -179,6 +193,20 @@ def test_deliveries_planned_before_any_is_applied_share_the_room() -> None:
     index.copy_message("ann", INBOX, 1, INBOX)
     plan(6)
     plan(6)
+
+
+def test_notes_planned_before_any_is_applied_share_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_smtp.mailbox.notes.MAX_NOTES", 3)
+    index = replayed([KeepNote("a", "", 100, 0)])
+    for _ in range(2):  # for the first could not be written
+        with index.group():
+            index.keep_note("b", "", 100, 0)
+            index.keep_note("c", "", 100, 0)
+            with pytest.raises(StoreUnavailable):
+                index.keep_note("d", "", 100, 0)
+            index.keep_note("a", "", 100, 0)
+    index.keep_note("d", "", 100, 0)
+    index.keep_note("e", "", 100, 0)
 
 
 def test_a_refused_plan_spends_nothing() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.serve_flags import RATES
 from trio_smtp.cli.settings import RateValue, ServeSettings
-from trio_smtp.policy import FaultDelay, HeaderLimits, Policy, Rate, RateLimits
+from trio_smtp.mailbox.store import MailStore
+from trio_smtp.policy import FaultDelay, Greylist, HeaderLimits, Policy, Rate, RateLimits
 from trio_smtp.protocol import Limits
 from trio_smtp.server import Timeouts
 
-__all__ = ["limits", "policies", "timeouts"]
+__all__ = ["limits", "policies_by_listener", "rate_limits", "timeouts"]
 
 
 def limits(settings: ServeSettings) -> Limits:
@@ -36,15 +39,24 @@ def timeouts(settings: ServeSettings) -> Timeouts:
     )
 
 
-def policies(settings: ServeSettings) -> list[Policy]:
-    """The policies that are in force for all listeners together."""
+def policies_by_listener(settings: ServeSettings, store: MailStore) -> Callable[[ListenSpec], list[Policy]]:
+    """What says which policies are in force at a listener. Their limits hold for all listeners together."""
+    everywhere: list[Policy] = [
+        rate_limits(settings),
+        FaultDelay(settings.fault_delay),
+        HeaderLimits(received=settings.max_received, fields=settings.max_header_fields, size=settings.max_header_size),
+    ]
+    for_strangers = list[Policy]()
+    if settings.greylist is not None:
+        for_strangers.append(Greylist(store, delay=settings.greylist, everyone=True))
+    return lambda spec: everywhere + for_strangers if spec.scheme.greylists else everywhere
+
+
+def rate_limits(settings: ServeSettings) -> RateLimits:
+    """The rates. One that a flag names holds for this machine too."""
     rates: dict[str, Any] = {}
     for flag, (argument, _, _) in RATES.items():
         value: RateValue = getattr(settings, flag.removeprefix("--").replace("-", "_"))
         if value != "default":
             rates[argument] = None if value is None else Rate(*value, everyone=True)
-    return [
-        RateLimits(**rates),
-        FaultDelay(settings.fault_delay),
-        HeaderLimits(received=settings.max_received, fields=settings.max_header_fields, size=settings.max_header_size),
-    ]
+    return RateLimits(**rates)

@@ -34,6 +34,11 @@ class Scheme:
     login: bool = False
     lmtp: bool = False
 
+    @property
+    def greylists(self) -> bool:
+        """Whether strangers come here."""
+        return not (self.login or self.lmtp)
+
 
 SCHEMES: Final = {
     scheme.name: scheme

@@ -24,7 +24,7 @@ import trio
 from trio_smtp._escape import escape
 from trio_smtp.cli.banner import banner
 from trio_smtp.cli.errors import CommandError, UsageError, reason
-from trio_smtp.cli.limits import limits, policies, timeouts
+from trio_smtp.cli.limits import limits, policies_by_listener, timeouts
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.output import say
@@ -77,13 +77,13 @@ async def serve(**flags: Any) -> None:
                 store, postmaster=settings.postmaster, any_sender=settings.any_sender
             )
             authenticator = StoreAuthenticator(store)
-            policy = policies(settings)
+            policy = policies_by_listener(settings, store)
             servers = [
                 partial(
                     serve_sockets,
                     with_login if spec.scheme.login else for_anyone,
                     sockets,
-                    **server_options(spec, settings, config, tls.get(spec.scheme), authenticator, policy),
+                    **server_options(spec, settings, config, tls.get(spec.scheme), authenticator, policy(spec)),
                 )
                 for spec, sockets in listeners
             ]

@@ -235,3 +235,12 @@ def _add_policy_flags(add: _Add) -> None:
         choices=["refuse", "allow"],
         what="what becomes of clients that talk before the greeting (default: refuse)",
     )
+    add(
+        "--greylist",
+        nargs="?",
+        const=300.0,
+        type=values.seconds,
+        metavar="SECONDS",
+        what="refuse the first mail from somebody unknown until it is tried again, so many seconds later or more, "
+        "on smtp:// and smtps:// (default: no; 300 where no number is given)",
+    )

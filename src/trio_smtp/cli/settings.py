@@ -72,6 +72,7 @@ class ServeSettings:
     tls_cert: Sequence[Path] = ()
     tls_key: Sequence[Path] = ()
     tls_client_ca: Path | None = None
+    greylist: float | None = None
     max_message_size: int = 32 << 20
     max_recipients: int = 1000
     max_connections: int = 1000
@@ -104,6 +105,8 @@ class ServeSettings:
             raise UsageError("--max-header-size is at most 1M")
         if self.any_sender and not any(spec.scheme.login for spec in self.listen):
             raise UsageError("--any-sender has no effect without a listener submission:// or submissions://")
+        if self.greylist is not None and not any(spec.scheme.greylists for spec in self.listen):
+            raise UsageError("--greylist has no effect without a listener smtp:// or smtps://")
         owners: dict[str, str] = {}
         for name, address in self.accounts:
             if owners.setdefault(address.lower(), name) != name:

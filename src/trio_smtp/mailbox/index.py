@@ -15,7 +15,8 @@ the store needs to find its content again; the index never looks at it.
 
 A plan that gives out a UID spends it, whether it is applied or not. So several deliveries can be planned
 before the first is applied, as a group commit does; inside `group` they leave each other room in the quotas.
-Any other operation may be planned on top of such deliveries, and is applied before the next plan.
+Notes, which touch nothing else, can be planned among them. Any other operation may be planned on top of such
+deliveries, and is applied before the next plan.
 
 `dump` returns operations that make an equal index from an empty one: for a snapshot or a compacted journal.
 
@@ -40,8 +41,10 @@ from trio_smtp.mailbox.names import (
     check_address,
     check_description,
     check_name,
+    check_note,
     mailbox_key,
 )
+from trio_smtp.mailbox.notes import Notes
 from trio_smtp.mailbox.operations import (
     AddMessages,
     CopyMessage,
@@ -50,6 +53,7 @@ from trio_smtp.mailbox.operations import (
     DeleteAccount,
     DeleteMailbox,
     DeleteMessage,
+    KeepNote,
     KeepSecret,
     NewMessage,
     Operation,
@@ -81,6 +85,7 @@ from trio_smtp.mailbox.store import (
     NoSuchMessage,
     QuotaExceeded,
     StoreError,
+    StoreUnavailable,
     Target,
 )
 
@@ -243,20 +248,23 @@ class Index(Generic[B]):
         self._addresses: dict[str, _Owner[B]] = {}  # by address_key
         self._uid_validity = 0  # the last one given
         self._secret: str | None = None
+        self._notes = Notes()
         self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination in use
 
         self._in_group = False
         self._promised: dict[str, int] = {}  # octets that the group will add, by account
+        self._promised_notes = 0
 
     @contextmanager
     def group(self) -> Generator[None]:
-        """Inside the block, deliveries are planned before any of them is applied, and leave each other room."""
+        """Inside the block, deliveries and notes leave each other room, though none of them is applied yet."""
         self._in_group = True
         try:
             yield
         finally:
             self._in_group = False
             self._promised = {}
+            self._promised_notes = 0
 
     # --- look-ups
 
@@ -279,6 +287,9 @@ class Index(Generic[B]):
 
     def secret(self) -> str | None:
         return self._secret
+
+    def note(self, key: str, now: int) -> str | None:
+        return self._notes.get(key, now)
 
     def mailboxes(self, account: str) -> list[Mailbox]:
         inbox, *others = self._owner(account).boxes.values()
@@ -343,6 +354,13 @@ class Index(Generic[B]):
     def keep_secret(self, secret: str) -> tuple[KeepSecret, str]:
         secret = self._secret or secret  # somebody may have been faster
         return KeepSecret(secret), secret
+
+    def keep_note(self, key: str, text: str, expires: int, date: int) -> tuple[KeepNote, None]:
+        check_note(key, text, expires)
+        if not self._notes.has_room(key, date, self._promised_notes):
+            raise StoreUnavailable("there are as many notes as a store keeps")
+        self._promised_notes += self._in_group
+        return KeepNote(key, text, expires, date), None
 
     def set_quota(self, account: str, quota: int | None) -> tuple[SetQuota, Account]:
         _check_new_quota(quota)
@@ -497,6 +515,8 @@ class Index(Generic[B]):
             self._owner(operation.account).credentials = operation.credentials
         elif isinstance(operation, KeepSecret):
             self._secret = operation.secret
+        elif isinstance(operation, KeepNote):
+            self._notes.keep(operation)
         elif isinstance(operation, SetQuota):
             self._owner(operation.account).quota = operation.quota
         elif isinstance(operation, CreateMailbox):
@@ -577,3 +597,4 @@ class Index(Generic[B]):
         yield SpendUidValidities(self._uid_validity)
         if self._secret is not None:
             yield KeepSecret(self._secret)
+        yield from self._notes.dump()

@@ -139,6 +139,12 @@ class IndexedStore(MailStore, Generic[B]):
             secret = await self._commit(lambda index: index.keep_secret(new))
         return secret.encode()
 
+    async def get_note(self, key: str) -> str | None:
+        return await self._look(lambda index: index.note(key, now()))
+
+    async def put_note(self, key: str, text: str, *, expires: int) -> None:
+        await self._commit(lambda index: index.keep_note(key, text, expires, now()))
+
     async def _credentials(self, password: str | Credentials | None) -> Credentials | None:
         if isinstance(password, str):
             return await self._run(bind(hash_password, password))
@@ -313,5 +319,5 @@ class _BufferedDelivery(Delivery):
 
 
 def now() -> int:
-    """The internal date of a message that comes now, as the index keeps it."""
+    """The time as the index keeps it, in whole seconds since 1970."""
     return int(time.time())

@@ -20,6 +20,7 @@ __all__ = [
     "check_description",
     "check_flags",
     "check_name",
+    "check_note",
     "mailbox_key",
 ]
 
@@ -29,6 +30,7 @@ SYSTEM_FLAGS = {flag.lower(): flag for flag in (r"\Seen", r"\Answered", r"\Flagg
 MAX_NAME = 255  # octets of UTF-8; room for any address (RFC 5321 §4.5.3.1) used as a name
 MAX_ADDRESS = 320  # octets: local part 64, "@", domain 255 (RFC 5321 §4.5.3.1)
 MAX_DESCRIPTION = 1000  # octets of UTF-8
+MAX_NOTE = 255  # octets of UTF-8
 MAX_FLAGS = 100
 
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
@@ -53,6 +55,14 @@ def check_address(address: str) -> str:
 def check_description(description: str) -> str:
     """Return the description of an account that is about to be made, or raise InvalidName."""
     return _check_text(description, MAX_DESCRIPTION)
+
+
+def check_note(key: str, text: str, expires: int) -> None:
+    """Check a note that is about to be kept. Raises InvalidName, ValueError."""
+    check_name(key)
+    _check_text(text, MAX_NOTE)
+    if not 0 <= expires < 2**63:
+        raise ValueError("a note expires at a time in seconds since 1970")
 
 
 def _check_text(text: str, octets: int) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "DeleteAccount",
     "DeleteMailbox",
     "DeleteMessage",
+    "KeepNote",
     "KeepSecret",
     "NewMessage",
     "Operation",
@@ -65,6 +66,16 @@ class KeepSecret:
     """The secret of the store."""
 
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepNote:
+    """A note under its key until `expires`; it was put there at `date`."""
+
+    key: str
+    text: str
+    expires: int
+    date: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +193,7 @@ Operation = (
     | DeleteAccount
     | SetCredentials
     | KeepSecret
+    | KeepNote
     | SetQuota
     | CreateMailbox
     | DeleteMailbox

@@ -432,6 +432,29 @@ class MailStore(abc.ABC):
         same for everybody who uses the store. Who shows something derived from them (RFC 5802 §9) never shows them.
         """
 
+    # --- notes
+
+    @abc.abstractmethod
+    async def get_note(self, key: str) -> str | None:
+        """What `put_note` has kept under this key, None if nothing or if its time has come."""
+
+    @abc.abstractmethod
+    async def put_note(self, key: str, text: str, *, expires: int) -> None:
+        """Keep a small text for a while, in the place of what was under this key. Policies remember by notes.
+
+        A store may keep a limited number, 100,000 or more, and drops none before its time to make room.
+
+        Args:
+            key: a name as that of a mailbox; begin it with what the note is about, so that others choose other keys.
+            text: at most 255 octets of UTF-8 without control characters.
+            expires: from when on it is gone, in seconds since 1970; a time that is past makes room.
+
+        Raises:
+            InvalidName: a key or text that cannot be used.
+            ValueError: a negative time, or one of more than 63 bits.
+            StoreUnavailable: there is no room for a note under a new key.
+        """
+
     # --- mailboxes
 
     @abc.abstractmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from trio_smtp.policy.base import Content, Policy
 from trio_smtp.policy.faults import FaultDelay
+from trio_smtp.policy.greylist import Greylist
 from trio_smtp.policy.headers import HeaderLimits
 from trio_smtp.policy.peers import is_loopback, peer_network
 from trio_smtp.policy.rates import Rate, RateLimits
@@ -16,6 +17,7 @@ from trio_smtp.policy.windows import SlidingWindow
 __all__ = [
     "Content",
     "FaultDelay",
+    "Greylist",
     "HeaderLimits",
     "Policy",
     "Rate",

@@ -61,6 +61,8 @@ ADDRESSES = st.lists(st.sampled_from(["ann@x", "ANN@X", "ann+tag@x", "bob@x", "b
 MAILBOXES = st.sampled_from([INBOX, "Sent", "inbox", "Sent", "sent", "../x"])
 MESSAGES = st.integers(0, 20)  # which of those that there are: see `pick`
 CONTENTS = st.binary(max_size=20)
+NOTES = st.sampled_from(["a", "b", "A"])
+LATER = 2**40  # a time that does not come
 FLAGS = st.lists(st.sampled_from([SEEN, r"\Flagged", "one", "two"]), max_size=3)
 TARGETS = st.lists(st.builds(Target, ACCOUNTS, MAILBOXES, st.binary(max_size=5)), max_size=3)
 
@@ -106,6 +108,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.accounts: dict[str, _Account] = {}
+        self.notes: dict[str, str] = {}
         self.last_uid_validity = 0
         self._resources = ExitStack()
 
@@ -410,6 +413,18 @@ class StoreMachine(RuleBasedStateMachine):
         if not refusals:
             del self.accounts[account].mailboxes[_kept(mailbox)].messages[uid]
 
+    @rule(
+        key=NOTES,
+        text=st.sampled_from(["", "one", "ü"]),
+        expires=st.sampled_from([LATER, LATER + 1, 0]),
+    )
+    def put_note(self, key: str, text: str, expires: int) -> None:
+        """`MailStore.put_note`."""
+        self.attempt(set(), lambda: self.store.put_note(key, text, expires=expires))
+        self.notes.pop(key, None)
+        if expires:
+            self.notes[key] = text
+
     # --- the whole
 
     @invariant()
@@ -419,6 +434,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.portal.run(self._compare)
 
     async def _compare(self) -> None:
+        for key in ("a", "b", "A"):
+            assert await self.store.get_note(key) == self.notes.get(key)
         accounts = await self.store.list_accounts()
         assert [account.name for account in accounts] == list(self.accounts)
         for account in accounts:

@@ -24,7 +24,7 @@ LARGE = bytes(range(256)) * 1200
 
 async def everything(store: JSONFileStore) -> list[object]:
     """All that a store tells, the contents too."""
-    told: list[object] = []
+    told: list[object] = [await store.get_note("key")]
     for account in await store.list_accounts():
         told += [account, await store.get_credentials(account.name)]
         for mailbox in await store.list_mailboxes(account.name):
@@ -73,6 +73,7 @@ async def store(path: Path) -> AsyncIterator[JSONFileStore]:
         await store.delete_message("bob", INBOX, 2)
         await store.create_mailbox("ann", "Gone")
         await store.delete_mailbox("ann", "Gone")
+        await store.put_note("key", "text", expires=2**40)
         yield store
 
 

@@ -133,6 +133,25 @@ async def test_a_group_ends_with_the_first_other_change(store: JSONFileStore, ga
     assert len(await kept(path)) == 3
 
 
+async def test_notes_go_with_a_group(store: JSONFileStore, gate: Gate, path: Path) -> None:
+    async def note(text: str) -> None:
+        await store.put_note("key", text, expires=2**40)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        for name in ("a", "b"):
+            nursery.start_soon(note, name)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(deliver, store, name.encode())
+            await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert gate.calls == 2
+    assert len(await kept(path)) == 3
+    async with JSONFileStore(path) as again:
+        assert await again.get_note("key") == "b"
+
+
 async def test_the_octets_of_a_group_are_bounded(
     store: JSONFileStore, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,8 @@
 
 Tasks leave their changes in a queue and wait. The thread takes the lock of the store, then all that waits, and
 makes it lasting with one sync: a group. While it syncs, the next group gathers; who comes alone waits for one sync
-and no longer. A group ends with the first change that is no delivery, for what follows is planned on top of that
-(see `trio_smtp.mailbox.index`).
+and no longer. A group ends with the first change that is neither a delivery nor a note, for what follows is planned on
+top of that (see `trio_smtp.mailbox.index`).
 
 A change in the queue is withdrawn when its task is cancelled, for example because a commit took too long. Once
 taken it is waited for, so that its outcome is always known.
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from trio_smtp.mailbox.json_file import files
-from trio_smtp.mailbox.operations import AddMessages
+from trio_smtp.mailbox.operations import AddMessages, KeepNote
 from trio_smtp.mailbox.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Writer:
                 continue
             planned.append((operation, line))
             octets += len(line)
-            if octets >= GROUP_OCTETS or not isinstance(operation, AddMessages):
+            if octets >= GROUP_OCTETS or not isinstance(operation, AddMessages | KeepNote):
                 break
         return planned
 

@@ -25,13 +25,14 @@ from trio_smtp.testing.store_contract.accounts import AccountContract
 from trio_smtp.testing.store_contract.deliveries import DeliveryContract
 from trio_smtp.testing.store_contract.mailboxes import MailboxContract
 from trio_smtp.testing.store_contract.messages import MessageContract
+from trio_smtp.testing.store_contract.notes import NoteContract
 from trio_smtp.testing.store_contract.tools import CONTENTS, add, contents, deliver, mailbox_of, uids
 from trio_smtp.testing.store_contract.watches import WatchContract
 
 __all__ = ["PersistentStoreContract", "StoreContract"]
 
 
-class StoreContract(AccountContract, MailboxContract, MessageContract, DeliveryContract, WatchContract):
+class StoreContract(AccountContract, MailboxContract, MessageContract, DeliveryContract, NoteContract, WatchContract):
     """The rules for every store."""
 
     def open_store(self, folder: Path) -> AbstractAsyncContextManager[MailStore]:
@@ -81,6 +82,9 @@ class PersistentStoreContract(StoreContract):
             await store.rename_mailbox("zoe", "Old", "Older")
             await store.set_read_only("zoe", "Older", True)
             await store.set_quota("ann", 12345)
+            await store.put_note("key", "text ü", expires=2**40)
+            await store.put_note("gone", "text", expires=2**40)
+            await store.put_note("gone", "text", expires=0)
             before = await _everything(store)
         async with self.open_store(tmp_path) as store:
             assert await _everything(store) == before
@@ -114,7 +118,7 @@ class PersistentStoreContract(StoreContract):
 
 async def _everything(store: MailStore) -> list[object]:
     """All that the store tells."""
-    told: list[object] = [await store.get_secret()]
+    told: list[object] = [await store.get_secret(), await store.get_note("key"), await store.get_note("gone")]
     for account in await store.list_accounts():
         told += [account, await store.get_credentials(account.name)]
         for mailbox in await store.list_mailboxes(account.name):
