@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,9 +15,9 @@ from trio_smtp.handler import Body, Handler, Mail, Refuse, Session
 from trio_smtp.policy import Content, Policy
 from trio_smtp.policy.base import HOOKS
 from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
-from trio_smtp.server import open_server
+from trio_smtp.server import AnyHandler, Server, open_server
 from trio_smtp.server.policies import PolicyHooks, resolve_policies
-from trio_smtp.testing.client import open_session
+from trio_smtp.testing.client import ScriptedClient, open_session
 
 PLAIN = b"AUTH PLAIN " + base64.b64encode(b"\0ann\0secret") + b"\r\n"
 
@@ -68,7 +68,7 @@ async def nobody(username: str, password: str) -> str | None:
 
 
 @asynccontextmanager
-async def serving(handler: Any, *policy: Policy, **options: Any) -> Any:
+async def serving(handler: AnyHandler, *policy: Policy, **options: Any) -> AsyncIterator[tuple[Server, ScriptedClient]]:
     """A server on TCP and a client that is connected to it."""
     async with open_server(handler, policy=policy, **options) as server, connected(server) as client:
         yield server, client
