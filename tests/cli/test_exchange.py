@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import mailbox
 import os
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.tools import Result
+from tests.cli.tools import Result, Terminal
 from trio_smtp.cli import export, import_, progress
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.mbox import to_mbox
@@ -254,11 +253,6 @@ def test_no_room(run: Run) -> None:
 
 
 # --- the bar
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import smtplib
@@ -32,6 +33,13 @@ class Result(NamedTuple):
         assert self.err.removesuffix("\n").isprintable(), self.err
         for fragment in fragments:
             assert fragment in self.err
+
+
+class Terminal(io.StringIO):
+    """What is printed to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 class Serving:

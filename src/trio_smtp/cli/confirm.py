@@ -7,7 +7,7 @@ import sys
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError
 
-__all__ = ["confirm"]
+__all__ = ["ask", "confirm"]
 
 
 def confirm(holder: str, messages: int, *, yes: bool) -> None:
@@ -17,12 +17,21 @@ def confirm(holder: str, messages: int, *, yes: bool) -> None:
         CommandError: the answer is no.
         UsageError: there is nobody to ask.
     """
-    if yes or not messages:
-        return
-    holds = f"{escape(holder)} holds {messages} message{'s' if messages > 1 else ''}"
+    if messages and not yes:
+        holds = f"{escape(holder)} holds {messages} message{'s' if messages > 1 else ''}"
+        ask(holds, "delete them", refusal="nothing was deleted")
+
+
+def ask(fact: str, deed: str, *, refusal: str) -> None:
+    """Return if the answer is yes, to a question that `fact` and `deed` make.
+
+    Raises:
+        CommandError: the answer is no; `refusal` is what it says then.
+        UsageError: there is nobody to ask.
+    """
     if not sys.stdin.isatty():
-        raise UsageError(f"{holds}; add --yes to delete them")
-    sys.stderr.write(f"{holds[:1].upper()}{holds[1:]}. Delete them? [y/N] ")
+        raise UsageError(f"{fact}; add --yes to {deed}")
+    sys.stderr.write(f"{fact[:1].upper()}{fact[1:]}. {deed[:1].upper()}{deed[1:]}? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CommandError("nothing was deleted")
+        raise CommandError(refusal)

@@ -36,6 +36,7 @@ def build_parser() -> ArgumentParser:
     _add_account(commands.group("account", "who gets mail, and who may log in"))
     _add_mailbox(commands.group("mailbox", "the mailboxes of an account"))
     _add_mail(commands.group("mail", "the messages in a mailbox"))
+    _add_store(commands.group("store", "look after a store: its files, and what is damaged in them"))
     _add_send(commands)
     return parser
 
@@ -84,6 +85,8 @@ _STORE = _flag(
 _JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object a line")
 _MAILBOX = _flag("--mailbox", default="INBOX", metavar="NAME", help="the mailbox (default: %(default)s)")
 _YES = _flag("--yes", action="store_true", help="delete the messages too, without asking")
+_REPAIR = _flag("--yes", action="store_true", help="repair without asking")
+_OUTPUT = _flag("--output", type=Path, metavar="DIRECTORY", help="copy the files to this directory, which is made")
 _QUOTA = "octets that it may hold, or as 512K, 10M, 2G"
 _PASSWORD = _flag(
     "--password-stdin",
@@ -247,6 +250,21 @@ def _add_mail(actions: _Commands) -> None:
     import_.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="mbox files, Maildirs, .eml files and folders of them, or -"
     )
+
+
+# --- store
+
+
+def _add_store(actions: _Commands) -> None:
+    for action, what, flags in (
+        ("info", "say how much is in a store", []),
+        ("check", "read every record and every message, and say what is damaged", []),
+        ("repair", "let a store go on without what is damaged, which goes to quarantine", [_REPAIR]),
+        ("quarantine", "list what went to quarantine, or copy it", [_OUTPUT]),
+        ("compact", "free the space of what was deleted", []),
+    ):
+        parser = actions.add(action, what, [*flags, _STORE, _JSON])
+        parser.set_defaults(command=("store", action))
 
 
 # --- send

@@ -31,7 +31,7 @@ from trio_smtp.mailbox.store import (
     Target,
 )
 
-__all__ = ["NullStore", "opened"]
+__all__ = ["NullStore", "opened", "unusable"]
 
 # What to do about a refusal; the store's own text says what happened.
 _ADVICE: Final[dict[type[StoreError], str]] = {
@@ -59,16 +59,21 @@ async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailS
             try:
                 store = await stack.enter_async_context(_make(url, create=create))
             except StoreUnavailable as error:
-                begin = "" if create else "begin one with trio-smtp account add, or "
-                raise CommandError(
-                    f"cannot use the store {url}: {_why(error)}; {begin}name another one with --store json:DIRECTORY"
-                ) from error
+                raise unusable(url, error, create=create) from error
             yield store
     except InvalidName as error:
         raise UsageError(str(error)) from error
     except StoreError as error:
         advice = _ADVICE.get(type(error))
         raise CommandError(f"{_why(error)}; {advice}" if advice else _why(error)) from error
+
+
+def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
+    """What to say of a store that cannot be opened."""
+    begin = "" if create else "begin one with trio-smtp account add, or "
+    return CommandError(
+        f"cannot use the store {url}: {_why(error)}; {begin}name another one with --store json:DIRECTORY"
+    )
 
 
 def _make(url: StoreURL, *, create: bool) -> MailStore:
@@ -79,8 +84,8 @@ def _make(url: StoreURL, *, create: bool) -> MailStore:
     return JSONFileStore(url.path, create=create)
 
 
-def _why(error: StoreError) -> str:
-    cause = error.__cause__
+def _why(error: StoreError | OSError) -> str:
+    cause = error if isinstance(error, OSError) else error.__cause__
     return reason(cause) if isinstance(cause, OSError) else str(error)
 
 

@@ -100,6 +100,8 @@ def test_damage_is_bounded(replica: Replica, caplog: pytest.LogCaptureFixture) -
     for offset in range(1100):
         replica.replay(1, offset, b"garbage\n")
     assert len(replica.damage) == len(caplog.records) == 1000
+    replica.report(Damage(8, 5, 1, "another segment, which must not be removed"))
+    assert replica.damage[1000:] == [Damage(8, 5, 1, "another segment, which must not be removed")]
 
 
 def test_uids_that_are_burnt(replica: Replica) -> None:

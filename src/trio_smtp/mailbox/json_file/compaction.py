@@ -7,7 +7,8 @@
 3. Under the lock, `count`: in the manifest, the new segment takes the place of the old ones. What has happened since
    step 1 is in the segments behind it and is done on top of it, deletions too.
 
-A message whose record is damaged is left out; the segment with the record is kept (see `housekeeping`).
+A message whose record is damaged or gone is left out; the segment with the record is kept (see `housekeeping`). A
+thorough compaction, which is a repair, reads the blobs too and leaves out the messages that miss theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.journal import Journal, Manifest, segment_name
 from trio_smtp.mailbox.json_file.records import encode, encode_mark, parse, to_content
-from trio_smtp.mailbox.json_file.replica import Damage, Replica
+from trio_smtp.mailbox.json_file.replica import Damage, Replica, why
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.operations import AddMessages
 from trio_smtp.mailbox.store import StoreUnavailable
@@ -40,17 +41,32 @@ class Compaction:
     Args:
         before: taken when the live segment had just begun, with the number in front of its own left free.
         stopping: asked now and then; when it says yes, `write` gives up.
+        advance: called with the share of the messages that `write` is through with, from 0 to 1.
+        thorough: read the blobs too.
     """
 
-    def __init__(self, database: Database, before: Snapshot, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        before: Snapshot,
+        stopping: Callable[[], bool],
+        *,
+        advance: Callable[[float], object],
+        thorough: bool,
+    ) -> None:
         self._database = database
         self._before = before
         self._stopping = stopping
+        self._advance = advance
+        self._thorough = thorough
+        self._done = 0  # messages
+        self._total = sum(len(each.messages) for each in before.operations if isinstance(each, AddMessages))
         self._live = before.position.segment
         self._number = self._live - 1
         self._replica = Replica(Manifest(before.manifest.store, (self._number, self._live)))
         self._replica.damage = before.damage
-        self._moved: dict[tuple[int, int], tuple[int, int]] = {}  # old segment and offset: new offset and length
+        # old segment and offset: new offset and length, None for what is damaged
+        self._moved: dict[tuple[int, int], tuple[int, int] | None] = {}
 
     def write(self) -> None:
         """Step 2. Raises OSError; StoreUnavailable when it gave up."""
@@ -100,21 +116,33 @@ class Compaction:
         """Write the content of a message, unless that was done for another one; False if it is damaged."""
         if self._stopping():
             raise StoreUnavailable("the store is being closed")
+        self._done += 1
+        self._advance(self._done / self._total)
         place = message.body
-        moved = self._moved.get((place.segment, place.offset))
+        record = place.segment, place.offset
+        if record not in self._moved:
+            self._moved[record] = self._copy_content(place, output)
+        moved = self._moved[record]
         if moved is None:
-            line = self._database.journal.line(place.segment, place.offset, place.length)
-            try:
-                parse(line)
-            except RecordError as error:
-                self._replica.report(Damage(place.segment, place.offset, place.length, str(error)))
-                if place.blob is not None:
-                    self._database.quarantine(self._database.blobs, place.blob)
-                return False
-            line = to_content(line)
-            moved = self._moved[place.segment, place.offset] = output.add(line), len(line)
+            return False
         message.body = place._replace(segment=self._number, offset=moved[0], length=moved[1])
         return True
+
+    def _copy_content(self, place: Place, output: _Output) -> tuple[int, int] | None:
+        """Write the content, and return its offset and length; None if it is damaged."""
+        try:
+            line = self._database.journal.line(place.segment, place.offset, place.length)
+            parse(line)
+            if self._thorough:
+                self._database.read(place, None)
+        except (FileNotFoundError, RecordError) as error:
+            self._replica.report(Damage(place.segment, place.offset, place.length, why(error)))
+            if place.blob is not None:
+                with contextlib.suppress(FileNotFoundError):  # it is what is missing, or there since the last attempt
+                    self._database.quarantine(self._database.blobs, place.blob)
+            return None
+        line = to_content(line)
+        return output.add(line), len(line)
 
 
 class _Output:

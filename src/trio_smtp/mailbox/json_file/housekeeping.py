@@ -4,14 +4,14 @@ One process does any of this at a time, and holds an flock on the directory of t
 thread of its own, it is done when much has died or come since the last time; what dead processes left is removed
 with the first change that a process makes.
 
-A segment with damage is not removed but goes to `quarantine/`.
+A segment with damage is not removed but goes to `quarantine/`. A repair is a compaction that looks at everything.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from trio_smtp.mailbox.json_file import files
@@ -22,9 +22,10 @@ from trio_smtp.mailbox.json_file.snapshot import Snapshot
 from trio_smtp.mailbox.store import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from trio_smtp.mailbox.json_file.database import Database
+    from trio_smtp.mailbox.json_file.replica import Damage
     from trio_smtp.mailbox.json_file.writer import Writer
 
 DUE = 64 * 1024 * 1024  # octets, come or dead, after which there is something to do
@@ -46,14 +47,22 @@ class Housekeeper:
         self._stopping = False
         writer.after_group = self._after_group
 
-    def compact(self) -> None:
-        """Compact now; wait for another process that does it. Raises OSError, StoreUnavailable."""
-        with self._busy:
-            try:
-                files.lock(self._database.segments.fd, exclusive=True)
-                self._compact()
-            finally:
-                files.unlock(self._database.segments.fd)
+    def compact(self, advance: Callable[[float], object] = lambda _: None) -> None:
+        """Compact now; wait for another process that does it. Raises OSError, StoreUnavailable.
+
+        Args:
+            advance: called with the share that is done, from 0 to 1.
+        """
+        with self._alone():
+            self._compact(advance)
+
+    def repair(self, damage: Iterable[Damage], advance: Callable[[float], object]) -> None:
+        """Go on without what cannot be read, and quarantine it with what `damage` names. Otherwise like `compact`."""
+        with self._alone():
+            self._writer.run(lambda: self._report(damage))
+            self._compact(advance, thorough=True)
+            self._writer.run(self._forget_quarantined)
+            self._save()
 
     def close(self) -> None:
         """Stop what is under way, and leave a snapshot if that is worth while."""
@@ -64,6 +73,15 @@ class Housekeeper:
             pass  # a compaction that somebody asked for has stopped too
         if self._database.replica.unsaved >= SAVE_ON_CLOSE:
             self._try(self._save)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._busy:
+            try:
+                files.lock(self._database.segments.fd, exclusive=True)
+                yield
+            finally:
+                files.unlock(self._database.segments.fd)
 
     # --- when
 
@@ -98,7 +116,7 @@ class Housekeeper:
 
     def _tidy(self) -> None:
         if self._writer.run(self._is_wasteful):
-            self._compact()
+            self._compact(lambda _: None)
         else:
             self._save()
             self._writer.run(self._sweep)
@@ -131,8 +149,9 @@ class Housekeeper:
 
     # --- compaction
 
-    def _compact(self) -> None:
-        compaction = Compaction(self._database, self._writer.run(self._seal), lambda: self._stopping)
+    def _compact(self, advance: Callable[[float], object], *, thorough: bool = False) -> None:
+        before = self._writer.run(self._seal)
+        compaction = Compaction(self._database, before, lambda: self._stopping, advance=advance, thorough=thorough)
         compaction.write()
         self._writer.run(lambda: self._finish(compaction))
 
@@ -143,3 +162,11 @@ class Housekeeper:
     def _finish(self, compaction: Compaction) -> None:
         compaction.count()
         self._sweep()
+
+    def _report(self, damage: Iterable[Damage]) -> None:
+        for each in damage:
+            self._database.replica.report(each)
+
+    def _forget_quarantined(self) -> None:
+        replica = self._database.replica
+        replica.damage = [each for each in replica.damage if each.segment in replica.manifest.segments]

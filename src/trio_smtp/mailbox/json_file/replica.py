@@ -36,6 +36,11 @@ class Damage(NamedTuple):
     reason: str
 
 
+def why(error: FileNotFoundError | RecordError) -> str:
+    """What is wrong with a place that cannot be read."""
+    return f"{error.filename} is missing" if isinstance(error, FileNotFoundError) else str(error)
+
+
 class Replica:
     """An index, and what else follows from the journal.
 
@@ -45,7 +50,8 @@ class Replica:
             history.
         unsaved: octets of the journal that the last snapshot does not cover.
         watcher: is told of each operation that was applied.
-        damage: what was found, the first thousand of them; it stays in its segment, which is never removed.
+        damage: what was found, the first thousand of them and the first of each segment; it stays in its
+            segment, which is never removed.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -113,7 +119,8 @@ class Replica:
 
     def report(self, damage: Damage) -> None:
         """Remember damage and log it, once."""
-        if len(self.damage) < _MAX_DAMAGE and damage not in self.damage:
+        is_first = all(damage.segment != each.segment for each in self.damage)
+        if is_first or (len(self.damage) < _MAX_DAMAGE and damage not in self.damage):
             self.damage.append(damage)
             _log.error(
                 "damage in %s at %d, %d octets: %s",

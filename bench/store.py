@@ -1,0 +1,214 @@
+"""Measures whether a large store costs more than a small one: ``python -m bench.store``, or ``nox -s bench -- store``.
+
+A store with 1,000 accounts is filled with 100,000 messages of 4 KB, half of them in one INBOX, and another with 100.
+
+1. *Opening*, in a process of its own: the seconds until the accounts are listed (limit: 3) and the most memory that was
+   resident (limit: 150 MiB); with the snapshot that closing leaves, which is what a server meets, and for comparison
+   without one.
+2. *What an operation costs*: to deliver a message, to list the last 50, to fetch one and to delete one, in either store
+   in turns, the median over so many tries. The limit is a ratio of 1.5, which leaves room for the noise of a disk.
+3. *Compaction in the background*: a tenth of the messages is deleted, and while the store is compacted a task sleeps a
+   millisecond again and again: how late it wakes up (the most; limit: 20 ms), beside how late it does when nothing
+   happens.
+
+With ``--check`` the exit code is 1 if a limit is not kept. ``--messages`` and ``--tries`` make it smaller or larger.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import trio
+
+from trio_smtp.mailbox.json_file import JSONFileStore
+from trio_smtp.mailbox.json_file.snapshot import SNAPSHOT
+from trio_smtp.mailbox.store import INBOX
+
+ACCOUNTS, FEW = 1000, 100
+AT_ONCE = 64  # deliveries while a store is filled
+CONTENT = (b"From: ann@example.com\r\nTo: bob@example.com\r\nSubject: measured\r\n\r\n" + b"x" * 70 + b"\r\n").ljust(
+    4096, b"y"
+)
+LAST = 50
+LIMIT_OPEN, LIMIT_MEMORY, LIMIT_RATIO, LIMIT_PAUSE = 3.0, 150.0, 1.5, 0.020  # seconds, MiB, -, seconds
+
+OPEN = f"""
+import json, pathlib, re, sys, time, trio
+from trio_smtp.mailbox.json_file import JSONFileStore
+async def main():
+    start = time.perf_counter()
+    store = JSONFileStore(sys.argv[1], create=False)
+    assert len(await store.list_accounts()) == {ACCOUNTS}
+    seconds = time.perf_counter() - start
+    peak = int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
+    print(json.dumps([seconds, peak]))
+trio.run(main)
+"""
+
+
+def owner(number: int) -> str:
+    """Who gets the message with this number: the first account every second one, the others take turns."""
+    return f"user{number % ACCOUNTS if number % 2 else 0}"
+
+
+async def fill(path: Path, messages: int) -> None:
+    async with JSONFileStore(path) as store:
+        for number in range(ACCOUNTS):
+            await store.create_account(f"user{number}", addresses=[f"user{number}@example.com"])
+        numbers = iter(range(messages))
+
+        async def deliver() -> None:
+            for number in numbers:
+                await store.append_message(owner(number), INBOX, CONTENT)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(AT_ONCE):
+                nursery.start_soon(deliver)
+
+
+def measure_opening(path: Path, what: str) -> tuple[float, float]:
+    output = subprocess.run([sys.executable, "-c", OPEN, str(path)], check=True, capture_output=True).stdout
+    seconds, peak = json.loads(output)
+    print(f"  {what:<22}{seconds:.2f} s, {peak:.0f} MiB")
+    return seconds, peak
+
+
+def check_opening(path: Path) -> Iterator[str]:
+    seconds, peak = measure_opening(path, "open")
+    if seconds > LIMIT_OPEN:
+        yield f"opening takes {seconds:.2f} s, the limit is {LIMIT_OPEN:.0f}"
+    if peak > LIMIT_MEMORY:
+        yield f"opening takes {peak:.0f} MiB, the limit is {LIMIT_MEMORY:.0f}"
+    (path / SNAPSHOT).rename(path / "set-aside")
+    measure_opening(path, "open without snapshot")
+    (path / "set-aside").rename(path / SNAPSHOT)
+
+
+class Measured:
+    """A store, and the operations on its largest mailbox that are measured."""
+
+    def __init__(self, store: JSONFileStore) -> None:
+        self._store = store
+        self._uid = 0
+
+    async def deliver(self) -> None:
+        self._uid = (await self._store.append_message(owner(0), INBOX, CONTENT)).uid
+
+    async def list_last(self) -> None:
+        after = self._uid - LAST
+        assert await self._store.list_messages(owner(0), INBOX, after=after, limit=LAST)
+
+    async def fetch(self) -> None:
+        await self._store.get_message(owner(0), INBOX, self._uid)
+
+    async def delete(self) -> None:
+        await self._store.delete_message(owner(0), INBOX, self._uid)
+
+
+async def timed(function: Callable[[], Awaitable[object]]) -> float:
+    start = time.perf_counter()
+    await function()
+    return time.perf_counter() - start
+
+
+async def check_operations(small_path: Path, large_path: Path, tries: int) -> list[str]:
+    broken: list[str] = []
+    async with JSONFileStore(small_path) as small_store, JSONFileStore(large_path) as large_store:
+        small, large = Measured(small_store), Measured(large_store)
+        times: dict[str, tuple[list[float], list[float]]] = {
+            what: ([], []) for what in ("deliver", "list_last", "fetch", "delete")
+        }
+        for number in range(tries + 10):
+            for what, (of_small, of_large) in times.items():
+                for store, spent in [(small, of_small), (large, of_large)][:: 1 if number % 2 else -1]:
+                    seconds = await timed(getattr(store, what))
+                    if number >= 10:  # warm by now
+                        spent.append(seconds)
+    for what, (of_small, of_large) in times.items():
+        few, many = statistics.median(of_small), statistics.median(of_large)
+        name = what.replace("_", " ")
+        print(f"  {name:<22}{few * 1e3:.2f} ms, {many * 1e3:.2f} ms: ratio {many / few:.2f}")
+        if many / few > LIMIT_RATIO:
+            broken.append(f"{name}: {many / few:.2f} times the cost in a large store, the limit is {LIMIT_RATIO}")
+    return broken
+
+
+class Pauses:
+    """How late a task wakes up that sleeps for a millisecond."""
+
+    def __init__(self) -> None:
+        self.late: list[float] = []
+
+    async def watch(self) -> None:
+        while True:
+            start = time.perf_counter()
+            await trio.sleep(0.001)
+            self.late.append(time.perf_counter() - start - 0.001)
+
+    def take(self) -> tuple[float, float]:
+        """The 99th percentile and the most since the last time."""
+        late, self.late = sorted(self.late), []
+        return late[len(late) * 99 // 100], late[-1]
+
+
+async def check_compaction(path: Path, messages: int) -> list[str]:
+    async with JSONFileStore(path) as store, trio.open_nursery() as nursery:
+        for number, summary in enumerate(await store.list_messages(owner(0), INBOX)):
+            if number >= messages // 10:
+                break
+            await store.delete_message(owner(0), INBOX, summary.uid)
+        gc.collect()
+        pauses = Pauses()
+        nursery.start_soon(pauses.watch)
+        await trio.sleep(2)
+        idle, idle_most = pauses.take()
+        start = time.perf_counter()
+        await store.compact()
+        seconds = time.perf_counter() - start
+        p99, most = pauses.take()
+        nursery.cancel_scope.cancel()
+    print(
+        f"  {'compaction':<22}{seconds:.1f} s; the loop is late by {p99 * 1e3:.1f} ms (p99), {most * 1e3:.1f} (most);"
+    )
+    print(f"  {'':<22}when nothing happens by {idle * 1e3:.1f} ms, {idle_most * 1e3:.1f}")
+    if most > LIMIT_PAUSE:
+        return [f"compaction: the loop is late by {most * 1e3:.1f} ms, the limit is {LIMIT_PAUSE * 1e3:.0f}"]
+    return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.store", description="Measure large stores.")
+    parser.add_argument("--messages", type=int, default=100_000, help="in the large store (default: %(default)s)")
+    parser.add_argument("--tries", type=int, default=200, help="of each operation (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="fail when a limit is not kept")
+    arguments = parser.parse_args()
+
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {arguments.messages} messages against {FEW}")
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = Path(folder, "small"), Path(folder, "large")
+        trio.run(fill, small, FEW)
+        start = time.perf_counter()
+        trio.run(fill, large, arguments.messages)
+        print(f"  {'fill':<22}{time.perf_counter() - start:.1f} s, {AT_ONCE} deliveries at once")
+        broken = list(check_opening(large))
+        broken += trio.run(check_operations, small, large, arguments.tries)
+        broken += trio.run(check_compaction, large, arguments.messages)
+    if broken:
+        print("", *broken, sep="\n")
+    if arguments.check and broken:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""Looking after a store: what it holds, whether all of it can be read, and what becomes of what cannot.
+
+Everything here works beside a running server, and blocks: a task calls it in a thread. A check holds the lock of the
+housekeepers, so that nothing is removed while it reads; it changes nothing, and mail is taken and read meanwhile.
+
+Two readings tell what is damaged. That of the journal, record by record, finds what nobody needs any more, too; that
+of the messages goes the way that a client's goes. A message whose record was lost before it was ever read is in no
+index, so only the first one finds it.
+
+All functions raise StoreUnavailable where there is no store that can be used, and OSError.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from trio_smtp.mailbox.json_file import files
+from trio_smtp.mailbox.json_file.database import Database
+from trio_smtp.mailbox.json_file.housekeeping import Housekeeper
+from trio_smtp.mailbox.json_file.journal import MANIFEST, Journal, segment_name, segment_number
+from trio_smtp.mailbox.json_file.records import decode, parse
+from trio_smtp.mailbox.json_file.replica import Damage, why
+from trio_smtp.mailbox.json_file.snapshot import SNAPSHOT
+from trio_smtp.mailbox.json_file.values import RecordError
+from trio_smtp.mailbox.json_file.writer import Writer
+from trio_smtp.mailbox.operations import AddMessages
+from trio_smtp.mailbox.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from trio_smtp.mailbox.json_file.records import Place
+    from trio_smtp.mailbox.operations import NewMessage
+
+    Advance = Callable[[float], object]
+    """Called with the share that is done, from 0 to 1."""
+
+_QUARANTINE = "quarantine"
+_CHUNK = 1024 * 1024  # octets
+
+
+class StoreInfo(NamedTuple):
+    """What a store holds, in numbers.
+
+    Attributes:
+        live: octets of the messages.
+        dead: octets that a compaction would free, roughly.
+        segments: files of the journal.
+        blobs: large bodies in files of their own.
+        octets: of all these files.
+        snapshot: octets of the snapshot, 0 if there is none.
+        damage: places of the journal that are known to be damaged; `check_store` looks for more.
+        quarantined: files in quarantine.
+    """
+
+    accounts: int
+    mailboxes: int
+    messages: int
+    live: int
+    dead: int
+    segments: int
+    blobs: int
+    octets: int
+    snapshot: int
+    damage: int
+    quarantined: int
+
+
+class Fault(NamedTuple):
+    """What cannot be read.
+
+    Attributes:
+        file: relative to the directory of the store.
+        offset: where the record begins in it.
+        octets: how long the record is.
+        messages: account, mailbox and UID of each message that cannot be read because of it.
+    """
+
+    file: str
+    offset: int
+    octets: int
+    reason: str
+    messages: list[tuple[str, str, int]]
+
+
+class Checked(NamedTuple):
+    """What a check has seen.
+
+    Attributes:
+        unneeded: blobs that no message needs any more; no damage, a compaction removes them.
+    """
+
+    records: int
+    messages: int
+    unneeded: int
+    faults: list[Fault]
+
+
+class Quarantined(NamedTuple):
+    """A file in quarantine: a segment of the journal with a damaged record in it, or the body of one message."""
+
+    name: str
+    octets: int
+
+
+def get_info(path: str | os.PathLike[str]) -> StoreInfo:
+    """Count what is in a store."""
+    with closing(Database(os.fspath(path), create=False)) as database:
+        replica = database.replica
+        accounts = replica.index.accounts()
+        mailboxes = [box for account in accounts for box in replica.index.mailboxes(account.name)]
+        snapshot = _size(database.root, SNAPSHOT)
+        return StoreInfo(
+            accounts=len(accounts),
+            mailboxes=len(mailboxes),
+            messages=sum(box.messages for box in mailboxes),
+            live=replica.live(),
+            dead=replica.dead,
+            segments=len(replica.manifest.segments),
+            blobs=len(database.blobs.names()),
+            octets=_octets(database),
+            snapshot=snapshot,
+            damage=sum(damage.segment in replica.manifest.segments for damage in replica.damage),
+            quarantined=len(list_quarantine(path)),
+        )
+
+
+def compact_store(path: str | os.PathLike[str], advance: Advance = lambda _: None) -> tuple[int, int]:
+    """Free the space of what was deleted; returns the octets of the files before and afterwards."""
+    with _housekeeping(path) as (database, housekeeper):
+        before = _octets(database)
+        housekeeper.compact(advance)
+        return before, _octets(database)
+
+
+def check_store(path: str | os.PathLike[str], advance: Advance = lambda _: None) -> Checked:
+    """Read every record and every body."""
+    with closing(Database(os.fspath(path), create=False)) as database:
+        files.lock(database.segments.fd, exclusive=True)  # until it is closed
+        return _Check(database, advance).run()
+
+
+def repair_store(
+    path: str | os.PathLike[str], faults: Iterable[Fault], advance: Advance = lambda _: None
+) -> list[Quarantined]:
+    """Let a store go on without what cannot be read, and return the files that went to quarantine.
+
+    A message that cannot be read is in no mailbox afterwards, and its UID is not used again. The damaged file is kept
+    as it is. A crash leaves the store as it was or as it shall be; another repair does the rest.
+
+    Args:
+        faults: what `check_store` has found.
+    """
+    before = list_quarantine(path)
+    damage = [
+        Damage(segment, fault.offset, fault.octets, fault.reason)
+        for fault in faults
+        if (segment := segment_number(Path(fault.file).name)) is not None
+    ]
+    with _housekeeping(path) as (_, housekeeper):
+        housekeeper.repair(damage, advance)
+    return [each for each in list_quarantine(path) if each not in before]
+
+
+def list_quarantine(path: str | os.PathLike[str]) -> list[Quarantined]:
+    """The files in quarantine; the store may be beyond use otherwise."""
+    with _quarantine(path) as folder:
+        return [] if folder is None else [Quarantined(name, folder.stat(name).st_size) for name in folder.names()]
+
+
+def export_quarantine(path: str | os.PathLike[str], output: Path) -> list[Quarantined]:
+    """Copy the files in quarantine to a directory, which is made. They stay where they are.
+
+    Raises:
+        FileExistsError: `output` is there already.
+    """
+    listed = list_quarantine(path)
+    with _quarantine(path) as folder:
+        output.mkdir(mode=0o700)
+        if folder is not None:
+            with closing(files.Directory.at(os.fspath(output), create=False)) as copies:
+                for name, _ in listed:
+                    copies.publish(name, _pieces(folder, name))
+    return listed
+
+
+# --- parts
+
+
+@contextmanager
+def _housekeeping(path: str | os.PathLike[str]) -> Iterator[tuple[Database, Housekeeper]]:
+    with ExitStack() as opened:
+        database = opened.enter_context(closing(Database(os.fspath(path), create=False)))
+        writer = opened.enter_context(closing(Writer(database)))
+        yield database, opened.enter_context(closing(Housekeeper(database, writer)))
+
+
+@contextmanager
+def _quarantine(path: str | os.PathLike[str]) -> Iterator[files.Directory | None]:
+    with closing(files.Directory.at(os.fspath(path), create=False)) as root:
+        names = root.names()
+        if MANIFEST not in names:
+            raise StoreUnavailable("there is no store")
+        if _QUARANTINE not in names:
+            yield None
+            return
+        with closing(root.directory(_QUARANTINE)) as folder:
+            yield folder
+
+
+def _pieces(folder: files.Directory, name: str) -> Iterator[bytes]:
+    with folder.opened(name) as fd:
+        offset = 0
+        while piece := files.read_at(fd, offset, _CHUNK):
+            yield piece
+            offset += len(piece)
+
+
+def _octets(database: Database) -> int:
+    folders = (database.segments, database.blobs)
+    return sum(_size(folder, name) for folder in folders for name in folder.names()) + _size(database.root, SNAPSHOT)
+
+
+def _size(folder: files.Directory, name: str) -> int:
+    with suppress(FileNotFoundError):  # somebody has removed it meanwhile, or it was never there
+        return folder.stat(name).st_size
+    return 0
+
+
+class _Check:
+    """One check, under the lock of the housekeepers."""
+
+    def __init__(self, database: Database, advance: Advance) -> None:
+        self._database = database
+        self._advance = advance
+        self._done, self._total = 0, 1  # octets
+        self._records = 0
+        self._faults: dict[tuple[str, int], Fault] = {}
+
+    def run(self) -> Checked:
+        database = self._database
+        blobs = list(self._unheld_blobs())  # before the refresh: the record of one that was released is there then
+        database.refresh()
+        messages = [
+            message
+            for operation in database.replica.index.dump()
+            if isinstance(operation, AddMessages)
+            for message in operation.messages
+        ]
+        segments = database.replica.manifest.segments
+        self._total += sum(_size(database.segments, segment_name(number)) for number in segments)
+        self._total += sum(message.size for message in messages)
+        self._read_snapshot()
+        self._read_journal()
+        good = self._read_messages(messages)
+        for damage in database.replica.damage:
+            # What was found long ago counts, unless a message is read from there by now: its blob may have come back.
+            if damage.segment in segments and (damage.segment, damage.offset) not in good:
+                self._add(*damage)
+        needed = {message.body.blob for message in messages}
+        return Checked(
+            self._records, len(messages), sum(name not in needed for name in blobs), sorted(self._faults.values())
+        )
+
+    def _unheld_blobs(self) -> Iterator[str]:
+        for name in self._database.blobs.names():
+            with suppress(FileNotFoundError), self._database.blobs.opened(name) as fd:
+                if files.try_lock(fd):  # nobody is writing it
+                    yield name
+
+    def _read_snapshot(self) -> None:
+        with suppress(FileNotFoundError), self._database.root.opened(SNAPSHOT) as fd:
+            for offset, line in files.lines(fd, 0, files.size(fd)):
+                try:
+                    parse(line)
+                except RecordError as error:
+                    self._faults[SNAPSHOT, offset] = Fault(SNAPSHOT, offset, len(line), str(error), [])
+
+    def _read_journal(self) -> None:
+        """Read the records up to where the index is, for behind that somebody may be writing."""
+        database = self._database
+        live, end = database.journal.segment, database.journal.end
+        with closing(Journal(database.root, database.segments)) as journal:
+            journal.manifest = database.replica.manifest
+            journal.seek(journal.manifest.segments[0], 0, 0)
+            try:
+                for segment, offset, line in journal.read_on(sync=False):
+                    if segment == live and offset >= end:
+                        break
+                    self._records += 1
+                    self._advance_by(len(line))
+                    try:
+                        decode(line, segment, offset)
+                    except RecordError as error:
+                        self._add(segment, offset, len(line), str(error))
+            except FileNotFoundError as error:  # a segment; the messages tell what was in it
+                self._add(segment_number(str(error.filename)) or live, 0, 0, why(error))
+
+    def _read_messages(self, messages: Iterable[NewMessage[Place]]) -> set[tuple[int, int]]:
+        """Read each content once, and return the places of those that are whole."""
+        good = set[tuple[int, int]]()
+        for message in messages:
+            self._advance_by(message.size)
+            place = message.body
+            at = place.segment, place.offset
+            fault = self._faults.get((_file(place.segment), place.offset))
+            if fault is None and at not in good:
+                try:
+                    self._database.read(place, None)
+                    good.add(at)
+                except (FileNotFoundError, RecordError) as error:
+                    fault = self._add(place.segment, place.offset, place.length, why(error))
+            if fault is not None:
+                fault.messages.append((message.account, message.mailbox, message.uid))
+        return good
+
+    def _add(self, segment: int, offset: int, octets: int, reason: str) -> Fault:
+        file = _file(segment)
+        return self._faults.setdefault((file, offset), Fault(file, offset, octets, reason, []))
+
+    def _advance_by(self, octets: int) -> None:
+        self._done += octets
+        self._advance(self._done / self._total)
+
+
+def _file(segment: int) -> str:
+    return f"journal/{segment_name(segment)}"

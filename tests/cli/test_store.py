@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.tools import Result, Terminal
+from trio_smtp.mailbox.store import MailStore
+
+Run = Callable[..., Result]
+
+SEGMENT = "journal/000001.jsonl"
+LOST = "damage in 1 place, and 1 message that cannot be read"
+
+
+@pytest.fixture(autouse=True)
+def account(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
+    async def fill(store: MailStore) -> None:
+        await store.create_account("demo")
+        await store.create_mailbox("demo", "\u202eLists")
+        await store.append_message("demo", "INBOX", b"1")
+        await store.append_message("demo", "\u202eLists", b"2" * 300_000)
+
+    prepare(fill)
+
+
+@pytest.fixture
+def damage(folder: Path) -> Path:
+    """The file of a body, which was changed."""
+    [blob] = (folder / "mail/blobs").iterdir()
+    blob.write_bytes(b"3" * 300_000)
+    return blob
+
+
+def test_info(run: Run) -> None:
+    [info] = run("store", "info", "--json").records
+    assert (info["path"], info["format"], info["messages"], info["blobs"]) == ("mail", "json", 2, 1)
+    lines = run("store", "info").lines
+    assert lines[0] == "path:         mail"
+    assert [line.partition(":")[0] for line in lines] == list(info)
+
+
+@pytest.mark.parametrize("action", ["info", "check", "repair", "quarantine", "compact"])
+def test_no_store(run: Run, folder: Path, action: str) -> None:
+    run("store", action, "--store", "json:none").fails(1, "cannot use the store json:none: no such file or directory")
+    assert not (folder / "none").exists()
+    (folder / "empty").mkdir(mode=0o700)
+    run("store", action, "--store", "json:empty").fails(1, "json:empty: there is no store")
+
+
+def test_check(run: Run, folder: Path) -> None:
+    assert run("store", "check") == (0, b"5 records and 2 messages read.\n", "")
+    (folder / "mail/blobs/left-over").touch()
+    assert run("store", "check").lines == ["5 records and 2 messages read; 1 blob to be removed."]
+    assert run("store", "check", "--json").records == [{"records": 5, "messages": 2, "unneeded": 1, "faults": []}]
+
+
+def test_check_finds_damage(run: Run, damage: Path) -> None:
+    code, out, err = run("store", "check")
+    first, last = out.decode().splitlines()
+    assert first.startswith(f"{SEGMENT} at ")
+    assert first.endswith(rf" octets: blob {damage.name} is damaged (demo \u202eLists 1)")
+    assert last == "5 records and 2 messages read."
+    assert (code, err) == (1, f"trio-smtp: {LOST}; trio-smtp store repair goes on without\n")
+    code, out, _ = result = run("store", "check", "--json")
+    [fault] = result.records[0]["faults"]
+    assert code == 1
+    assert (fault["file"], fault["messages"]) == (
+        SEGMENT,
+        [{"account": "demo", "mailbox": "\u202eLists", "uid": 1}],
+    )
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"YES\n", 0), (b"n\n", 1), (b"", 1)])
+def test_repair_asks(run: Run, damage: Path, answer: bytes, code: int) -> None:
+    result = run("store", "repair", stdin=answer, terminal=True)
+    assert result.code == code
+    assert result.err.startswith("D" + LOST[1:] + ". Go on without, and keep the damaged files in quarantine? [y/N] ")
+    assert damage.exists() is (code == 1)
+    assert result.err.endswith("nothing changed\n") is (code == 1)
+
+
+def test_repair_has_nobody_to_ask(run: Run, damage: Path) -> None:
+    code, out, err = run("store", "repair")
+    assert (code, out.count(b"\n")) == (2, 1)
+    assert err == f"trio-smtp: {LOST}; add --yes to go on without, and keep the damaged files in quarantine\n"
+    assert damage.exists()
+
+
+def test_repair(run: Run, damage: Path, folder: Path) -> None:
+    assert run("store", "repair", "--yes").lines[1:] == ["Repaired; 2 files went to quarantine."]
+    assert run("store", "repair") == (0, b"Nothing is damaged.\n", "")
+    assert run("store", "check").code == 0
+    assert [each["messages"] for each in run("mailbox", "list", "demo", "--json").records] == [1, 0]
+
+    listed = run("store", "quarantine", "--json").records
+    assert {"name": damage.name, "octets": 300_000} in listed
+    assert run("store", "quarantine").lines[0] == "OCTETS  NAME"
+    assert run("store", "quarantine", "--output", "copies").lines == ["2 files copied to copies."]
+    assert (folder / "copies" / damage.name).read_bytes() == b"3" * 300_000
+    run("store", "quarantine", "--output", "copies").fails(1, "cannot copy to copies: file exists", "--output")
+    assert run("store", "quarantine", "--output", "more", "--json").records == listed
+
+
+def test_repair_as_json(run: Run, damage: Path) -> None:
+    [repaired] = run("store", "repair", "--yes", "--json").records
+    assert len(repaired["faults"]) == 1
+    assert repaired["quarantined"] == ["000001.jsonl", damage.name]
+    assert run("store", "repair", "--json").records == [{"faults": [], "quarantined": []}]
+
+
+def test_compact(run: Run) -> None:
+    [first] = run("store", "compact", "--json").records
+    assert first["before"] > 300_000
+    assert run("mail", "delete", "demo", "1", "--mailbox", "\u202eLists").code == 0
+    [second] = run("store", "compact", "--json").records
+    assert second["after"] < 300_000
+    assert run("store", "compact").lines[0].startswith(f"{second['after']} octets before, ")
+
+
+@pytest.mark.parametrize(("action", "what"), [("check", "Checking"), ("compact", "Compacting")])
+def test_progress(run: Run, monkeypatch: pytest.MonkeyPatch, action: str, what: str) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    assert run("store", action).code == 0
+    assert terminal.getvalue().startswith(f"\r{what} [")
