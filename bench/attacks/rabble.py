@@ -1,7 +1,7 @@
 """Clients that nobody wants, until they are killed: ``python -m bench.attacks.rabble PORT``.
 
-Ten send commands without waiting, ten send one large message after the other, ten try passwords. A line is printed
-when all of them have begun.
+Ten send commands, and very small messages, without waiting, ten send one large message after the other, ten try
+passwords. A line is printed when all of them have begun.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from base64 import b64encode
 from bench.attacks.measure import MAIL, MIB, RCPT, Client
 
 OF_EACH = 10
-BURST = (MAIL + RCPT + b"NOOP\r\n" * 50 + b"RSET\r\n") * 20
+BURST = (MAIL + RCPT + b"BDAT 1 LAST\r\nx" + b"NOOP\r\n" * 40) * 20  # as much as costs it no delay
 PIECE = (b"x" * 70 + b"\r\n") * 1000
 PASSWORDS = 3  # then the server has had enough of a connection
 

@@ -1,9 +1,9 @@
 """trio-smtp for the scenarios of `bench.attack` that the program cannot show: ``trio_smtp_target MODE``.
 
-``logins`` drops mail and checks passwords as the program does, but without TLS and without a budget for errors;
-``mixed`` offers STARTTLS, takes no password, and keeps every message in a file until it has come in; ``holding`` has
-every message in memory for a while; ``raising`` raises in the hook that the client names. Every line of its input is
-answered with one of JSON: how much of everything there is.
+``logins`` drops mail and checks passwords as the program does, but without TLS; ``mixed`` offers STARTTLS, takes no
+password, and keeps every message in a file until it has come in; ``holding`` has every message in memory for a while;
+``raising`` raises in the hook that the client names. Every line of its input is answered with one of JSON: how much of
+everything there is.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ from trio_smtp.cli.self_signed import self_signed
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.server import AnyHandler, ServerOptions
-
-MANY = 1_000_000_000
-PATIENT = trio_smtp.Limits(errors=MANY, junk_commands=MANY)
 
 
 async def hold(_mail: trio_smtp.Mail) -> None:
@@ -84,7 +81,7 @@ class Raising(trio_smtp.Handler):
 
 
 async def configured(mode: str, stack: AsyncExitStack) -> tuple[AnyHandler, ServerOptions]:
-    in_clear = trio_smtp.Config(auth_requires_tls=False, limits=PATIENT)
+    in_clear = trio_smtp.Config(auth_requires_tls=False)
     if mode == "logins":
         store = await stack.enter_async_context(opened(StoreURL("null")))
         await store.create_account("bob", addresses=[RECIPIENT.decode()], password="correct horse battery staple")

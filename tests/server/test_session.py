@@ -110,8 +110,8 @@ async def test_one_send_over_tcp_too() -> None:
 # --- fairness
 
 
-async def test_after_fifty_commands_others_have_their_turn() -> None:
-    """A burst comes in one read; between any two steps of another task about fifty of its commands are served."""
+async def test_after_ten_commands_others_have_their_turn() -> None:
+    """Between any two steps of another task, which may be two turns apart, about ten commands a turn are served."""
     served = 0
     seen: list[int] = []
 
@@ -130,7 +130,7 @@ async def test_after_fifty_commands_others_have_their_turn() -> None:
         await client.send(MAIL + b"RCPT TO:<b@c>\r\n" * 400)
         await client.expect(*["250"] * 401)
     steps = [later - earlier for earlier, later in zip(seen, [*seen[1:], served], strict=True)]
-    assert 45 < max(steps) < 55
+    assert 8 < max(steps) < 25
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,9 @@ async def test_after_fifty_commands_others_have_their_turn() -> None:
         (TRANSACTION + DATA) * 100,
         (TRANSACTION + b"BDAT 1 LAST\r\nx") * 150,
         TRANSACTION + b"BDAT 1\r\nx" * 1000 + b"BDAT 0 LAST\r\n",
+        b"NOOP\r\n" * 2400,
     ],
-    ids=["recipients", "messages", "chunked-messages", "chunks"],
+    ids=["recipients", "messages", "chunked-messages", "chunks", "without-an-event"],
 )
 async def test_a_flood_does_not_keep_a_witness_waiting(burst: bytes) -> None:
     """While one client's burst of a thousand commands is served, the others get at least a dozen turns."""
@@ -158,7 +159,7 @@ async def test_a_flood_does_not_keep_a_witness_waiting(burst: bytes) -> None:
             async for _ in body:
                 pass
 
-    async with open_session(Reading, config=Config(limits=Limits(recipients=1000))) as client:
+    async with open_session(Reading, config=Config(limits=Limits(recipients=1000, junk_commands=10_000))) as client:
         await begin(client)
         await client.send(burst)
         async with trio.open_nursery() as nursery:

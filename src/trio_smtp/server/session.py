@@ -60,9 +60,9 @@ __all__ = ["ServerSession"]
 
 _T = TypeVar("_T")
 
-_COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
+_COMMAND_READ: Final = 1024  # octets: so many are one turn, for the core answers a NOOP without an event
 _BODY_READ: Final = 64 * 1024
-_EVENTS_IN_A_ROW: Final = 50  # then the others have their turn
+_EVENTS_IN_A_ROW: Final = 10  # then the others have their turn: ten floods must not keep them waiting for 20 ms
 _EVENT_HOOKS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
 _FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
 _BUDGETS: Final = {
@@ -294,9 +294,8 @@ class ServerSession:
         return self._events > _EVENTS_IN_A_ROW
 
     async def give_way(self) -> None:
-        """Let others go on."""
+        """Let others go on. What is pending waits until the client is read from, so that a burst has one answer."""
         self._events = 0
-        await self._flush()
         receiving = self.connection.receiving_message
         self._clock.wait_for_peer(trio.current_time(), receiving=receiving, replied=True)
         await trio.lowlevel.checkpoint()
