@@ -17,6 +17,7 @@ from bench.process import running
 
 SMTP, SMTPS = "smtp://127.0.0.1:0", "smtps://127.0.0.1:0"
 NOOPS = 1000
+NOOPS_IN_THE_RABBLE = 300
 JUNK = 40  # commands between two messages: so many are answered without delay
 
 
@@ -52,7 +53,7 @@ def rabble() -> Iterator[Measure]:
         good.greeted()
         with _rabble(server.port):
             times = []
-            for number in range(NOOPS):
+            for number in range(NOOPS_IN_THE_RABBLE):
                 if number % JUNK == 0 and not good.deliver(b"x"):
                     sys.exit("the message of a good client was refused")
                 time.sleep(0.003)

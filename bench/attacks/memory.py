@@ -95,21 +95,21 @@ def _failed_login(client: Client) -> None:
 
 SESSIONS: tuple[Callable[[Client], None], ...] = (_normal, _reset, _half_closed, _cut_off, _bad_tls, _failed_login)
 AT_ONCE = 8
+COUNT, WARM_UP = 50_000, 5_000
 
 
 def many_sessions() -> Iterator[Measure]:
     """50,000 sessions of six kinds: normal, reset, half-closed, cut off in DATA, bad TLS, a failed login."""
-    count, warm_up = 50_000, 5_000
     with tempfile.TemporaryDirectory() as folder:
         environment = {"TMPDIR": folder}
         with running("bench.servers.trio_smtp_target", "mixed", environment=environment, quiet=True) as server:
-            _sessions(server, warm_up)
+            _sessions(server, WARM_UP)
             before, resident, descriptors = _settled(server), server.resident(), server.descriptors()
             files = len(list(Path(folder).iterdir()))
-            _sessions(server, count)
+            _sessions(server, COUNT)
             after = _settled(server)
-            yield Measure("memory of each", (server.resident() - resident) * MIB / count, 20, "octets")
-            yield Measure("sessions that are missing", count - after["connections"] + before["connections"], 0, "")
+            yield Measure("memory of each", (server.resident() - resident) * MIB / COUNT, 20, "octets")
+            yield Measure("sessions that are missing", COUNT - after["connections"] + before["connections"], 0, "")
             yield Measure("tasks left", after["tasks"] - before["tasks"], 0, "")
             yield Measure("descriptors left", server.descriptors() - descriptors, 0, "")
             yield Measure("temporary files left", len(list(Path(folder).iterdir())) - files, 0, "")
