@@ -106,7 +106,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run a benchmark by its name in bench/; ``run``, the server beside others, if none is named."""
-    install(session, "bench", project=".[auth]")
+    install(session, "bench", project=".[auth,tls]")
     program, *options = (
         session.posargs if session.posargs[:1] and session.posargs[0].isalpha() else ["run", *session.posargs]
     )

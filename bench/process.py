@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -26,28 +31,87 @@ class Server:
         fields = self._proc.joinpath("stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
+    def resident(self) -> float:
+        """The memory that is resident now, in MiB."""
+        return self._status("VmRSS")
+
     def peak(self) -> float:
-        """The most memory that was resident at any time, in MiB."""
-        match = re.search(r"VmHWM:\s+(\d+) kB", self._proc.joinpath("status").read_text())
-        assert match is not None
-        return int(match[1]) / 1024
+        """The most memory that was resident at any time, or since `forget_peak`, in MiB."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Let `peak` begin anew, at what is resident now."""
+        self._proc.joinpath("clear_refs").write_text("5")
+
+    def descriptors(self) -> int:
+        """How many are open."""
+        return len(list(self._proc.joinpath("fd").iterdir()))
+
+    def ask(self) -> dict[str, Any]:
+        """What a server says that answers every line of its standard input with one of JSON."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        return self._process.wait(60)
 
     def finish(self) -> str:
         """End its standard input, and return what it says then, for servers that measure something themselves."""
         return self._process.communicate()[0]
 
+    def _status(self, field: str) -> float:
+        match = re.search(rf"{field}:\s+(\d+) kB", self._proc.joinpath("status").read_text())
+        assert match is not None
+        return int(match[1]) / 1024
+
 
 @contextmanager
-def running(module: str, *arguments: str) -> Iterator[Server]:
-    """Start a server module, which prints its port on a line; it is killed at the end of the block."""
+def running(
+    module: str,
+    *arguments: str,
+    descriptors: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    quiet: bool = False,
+) -> Iterator[Server]:
+    """Start a server module; it is killed at the end of the block.
+
+    Args:
+        module: it prints its port on a line, alone or after a colon.
+        *arguments: of its command line.
+        descriptors: how many it may have open, if not as many as this process.
+        environment: variables that it has besides those of this process.
+        quiet: what it logs is dropped.
+    """
     command = [sys.executable, "-m", module, *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    limit = (
+        None if descriptors is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    )
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quiet else None,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        preexec_fn=limit,  # noqa: PLW1509 - this process has no other thread while it starts one with a limit
+    )
     assert process.stdout is not None
     try:
-        port = process.stdout.readline()
-        if not port:
+        for line in process.stdout:
+            if match := re.search(r"(?:^|:)(\d+)$", line):
+                break
+        else:
             sys.exit(f"{module} did not start")
-        yield Server(process, int(port))
+        yield Server(process, int(match[1]))
     finally:
         process.kill()
         process.communicate()

@@ -41,12 +41,24 @@ class SlidingWindow:
         current, previous = self._at(key, int(span))
         return current + previous * (1 - part / self._seconds)
 
+    def take(self, key: Hashable, now: float, most: float) -> bool:
+        """Count one more, unless that makes more than `most`; whether it was counted."""
+        span, part = divmod(now, self._seconds)
+        current, previous = self._at(key, int(span))
+        if current + previous * (1 - part / self._seconds) + 1 > most:
+            return False
+        self._keep(key, (int(span), current + 1, previous))
+        return True
+
     def add(self, key: Hashable, now: float, amount: int = 1) -> None:
         """Count what `key` does at `now`, in seconds of a clock that does not go back."""
         span = int(now // self._seconds)
         current, previous = self._at(key, span)
+        self._keep(key, (span, current + amount, previous))
+
+    def _keep(self, key: Hashable, counts_of_key: tuple[int, int, int]) -> None:
         counts = self._counts
-        counts[key] = (span, current + amount, previous)
+        counts[key] = counts_of_key
         counts.move_to_end(key)
         if len(counts) > self._max_keys:
             counts.popitem(last=False)

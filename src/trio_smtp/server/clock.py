@@ -1,19 +1,25 @@
 """The clock of a session: one cancel scope whose deadline is moved from phase to phase, as seldom as possible.
 
 A new scope for each read or hook would cost five times as much as moving a deadline, and moving one costs 2 us, so it
-is left alone where it is right to within 1 % of the timeout.
+is left alone where it is right to within 1 % of the timeout; and for a hook it is not moved before the hook really
+waits, which most of them never do.
 """
 
 from __future__ import annotations
 
 import enum
 import math
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any, TypeVar
 
 import trio
 
 from trio_smtp.server.timeouts import Timeouts
 
 __all__ = ["Clock", "Phase"]
+
+_T = TypeVar("_T")
 
 
 class Phase(enum.Enum):
@@ -34,12 +40,22 @@ class Clock:
         timeouts: how long it waits for what.
     """
 
-    __slots__ = ("_body_credit", "_command_runs", "_ends_at", "_timeouts", "phase", "scope", "waits_for")
+    __slots__ = (
+        "_body_credit",
+        "_command_runs",
+        "_ends_at",
+        "_hook_seconds",
+        "_timeouts",
+        "phase",
+        "scope",
+        "waits_for",
+    )
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._ends_at = math.inf
         self._command_runs = False  # the deadline is that of the next command
+        self._hook_seconds: float | None = None  # that a hook has from when it first waits on
         self._body_credit = 0.0  # by how many seconds the message that is coming is ahead of the minimum rate
         self.phase = Phase.PEER
         self.scope = trio.CancelScope(shield=True)
@@ -97,16 +113,45 @@ class Clock:
         return phase
 
     def start_hook(self, seconds: float | None = None) -> None:
-        """A hook runs now, for so many seconds at most, `Timeouts.hook` by default."""
-        seconds = self._timeouts.hook if seconds is None else seconds
+        """A hook runs now, for so many seconds at most, `Timeouts.hook` by default. To be run by `run`."""
         self.phase = Phase.HOOK
         self._command_runs = False
-        self._expire_at(trio.current_time() + seconds, seconds)
+        self._hook_seconds = self._timeouts.hook if seconds is None else seconds
 
     def start_commit(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""
         self.start_hook(self._timeouts.commit)
         self.phase = Phase.COMMIT
+
+    def pause_hook(self) -> float:
+        """The peer is waited for now; returns the seconds that the hook has left."""
+        self.phase = Phase.PEER
+        left, self._hook_seconds = self._hook_seconds, None
+        return self.scope.deadline - trio.current_time() if left is None else left
+
+    def end_hook(self) -> None:
+        """The hook is over."""
+        self.phase = Phase.PEER
+        self._hook_seconds = None
+
+    @types.coroutine
+    def run(self, hook: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
+        """What a hook returns or raises. Its deadline is set when it waits, before that is told to trio."""
+        try:
+            trap = hook.send(None)
+            while True:
+                if self._hook_seconds is not None:
+                    seconds, self._hook_seconds = self._hook_seconds, None
+                    self._expire_at(trio.current_time() + seconds, seconds)
+                try:
+                    value = yield trap
+                except BaseException as error:  # noqa: BLE001 - handed on
+                    trap = hook.throw(error)
+                else:
+                    trap = hook.send(value)
+        except StopIteration as result:
+            answer: _T = result.value
+            return answer
 
     def hurry(self, seconds: float) -> None:
         """Whatever is waited for has so many seconds left, or less."""

@@ -15,8 +15,8 @@ Rules:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -62,7 +62,7 @@ _T = TypeVar("_T")
 
 _COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
 _BODY_READ: Final = 64 * 1024
-_EVENTS_IN_A_ROW: Final = 50  # then the others have their turn
+_EVENTS_IN_A_ROW: Final = 20  # then the others have their turn: ten floods must not keep them waiting for 20 ms
 _EVENT_HOOKS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
 FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
 BUDGETS: Final = {
@@ -294,9 +294,8 @@ class ServerSession:
         return self._events > _EVENTS_IN_A_ROW
 
     async def give_way(self) -> None:
-        """Let others go on."""
+        """Let others go on. What is pending waits until the client is read from, so that a burst has one answer."""
         self._events = 0
-        await self._flush()
         receiving = self.connection.receiving_message
         self._clock.wait_for_peer(trio.current_time(), receiving=receiving, replied=True)
         await trio.lowlevel.checkpoint()
@@ -304,8 +303,7 @@ class ServerSession:
     async def outside_hook(self, step: Callable[[], Awaitable[None]]) -> None:
         """Go on with the dialogue while a hook waits for its message; the clock of the hook stands still."""
         clock = self._clock
-        left = clock.scope.deadline - trio.current_time()
-        clock.phase = Phase.PEER
+        left = clock.pause_hook()
         try:
             await step()
         finally:
@@ -389,7 +387,7 @@ class ServerSession:
         else:
             await self._answer("mail", self._handler.mail, event)
 
-    async def _answer(self, name: str, hook: Callable[[_T], Awaitable[Reply | None]], event: _T) -> None:
+    async def _answer(self, name: str, hook: Callable[[_T], Coroutine[Any, Any, Reply | None]], event: _T) -> None:
         reply: Reply | None = None
         if policies := getattr(self._policies, name):
             reply = await self._call(self._consult_all, policies, event)
@@ -411,7 +409,8 @@ class ServerSession:
         screened = ScreenedBody(body, self, session, envelope, self._policies, self.settings.memory)
         self._clock.start_hook()
         try:
-            verdicts = as_verdicts(await self._handler.message(envelope, screened), envelope, session.lmtp)
+            answer = await self._clock.run(self._handler.message(envelope, screened))
+            verdicts = as_verdicts(answer, envelope, session.lmtp)
         except Exception as raised:  # noqa: BLE001 - a fault of the hook is the client's 451
             error = bare(raised)
             if body.aborted is None or not isinstance(error, MessageAborted):
@@ -420,7 +419,7 @@ class ServerSession:
             await screened.aclose()
         if screened.refusal is not None:
             verdicts = [screened.refusal.reply] * len(envelope.recipients)
-        self._clock.phase = Phase.PEER
+        self._clock.end_hook()
         if body.aborted is not None:
             await self._reset(body.aborted)
             return
@@ -468,16 +467,16 @@ class ServerSession:
         refusal = replies.BAD_CREDENTIALS
         self._clock.start_hook()
         try:
-            answer = await login.step(response)
+            answer = await self._clock.run(login.step(response))
             outcome = answer if isinstance(answer, Challenge) else as_identity(answer)
             if outcome is None:
-                await self._consult_all(self._policies.login_failed, login.username)
+                await self._clock.run(self._consult_all(self._policies.login_failed, login.username))
         except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
             error = bare(raised)
             refusal = self._reply_to(error)
             if not isinstance(error, Refuse):
                 refusal = replies.AUTH_UNAVAILABLE
-        self._clock.phase = Phase.PEER
+        self._clock.end_hook()
         if isinstance(outcome, Challenge):
             self.connection.challenge(outcome.data)
             return
@@ -493,14 +492,14 @@ class ServerSession:
 
     # Hooks ----------------------------------------------------------------------------------------------------------
 
-    async def _call(self, hook: Callable[..., Awaitable[Reply | None]], *arguments: object) -> Reply | None:
+    async def _call(self, hook: Callable[..., Coroutine[Any, Any, Reply | None]], *arguments: object) -> Reply | None:
         """What a hook answers; its refusal, and 451 for a fault."""
         self._clock.start_hook()
         try:
-            answer = as_reply(await hook(*arguments))
+            answer = as_reply(await self._clock.run(hook(*arguments)))
         except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
             answer = self._reply_to(bare(error))
-        self._clock.phase = Phase.PEER
+        self._clock.end_hook()
         return answer
 
     async def consult(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
@@ -508,12 +507,20 @@ class ServerSession:
         try:
             return await question(*arguments)
         except Refuse as refusal:
-            self._log.strike(refusal.rule or type(getattr(question, "__self__", question)).__name__)
+            self._count(question, refusal)
             raise
 
     async def _consult_all(self, policies: Sequence[Callable[..., Awaitable[None]]], *arguments: object) -> None:
+        session = self._info
         for policy in policies:
-            await self.consult(policy, self._info, *arguments)
+            try:
+                await policy(session, *arguments)
+            except Refuse as refusal:
+                self._count(policy, refusal)
+                raise
+
+    def _count(self, policy: object, refusal: Refuse) -> None:
+        self._log.strike(refusal.rule or type(getattr(policy, "__self__", policy)).__name__)
 
     async def _before_login(self, username: str) -> None:
         await self._consult_all(self._policies.login, username)
