@@ -145,7 +145,7 @@ class Clock:
                     self._expire_at(trio.current_time() + seconds, seconds)
                 try:
                     value = yield trap
-                except BaseException as error:  # noqa: BLE001 - handed on
+                except BaseException as error:  # noqa: ASYNC103, BLE001 - it is thrown into the hook
                     trap = hook.throw(error)
                 else:
                     trap = hook.send(value)
