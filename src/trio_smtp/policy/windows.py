@@ -50,11 +50,11 @@ class SlidingWindow:
         self._keep(key, (int(span), current + 1, previous))
         return True
 
-    def add(self, key: Hashable, now: float, amount: int = 1) -> None:
+    def add(self, key: Hashable, now: float) -> None:
         """Count what `key` does at `now`, in seconds of a clock that does not go back."""
         span = int(now // self._seconds)
         current, previous = self._at(key, span)
-        self._keep(key, (span, current + amount, previous))
+        self._keep(key, (span, current + 1, previous))
 
     def _keep(self, key: Hashable, counts_of_key: tuple[int, int, int]) -> None:
         counts = self._counts
