@@ -92,6 +92,8 @@ def parse_path(data: bytes, start: int, *, null_allowed: bool) -> tuple[Address 
         local_part = QUOTED_PAIR.sub(rb"\1", quoted)
     if length > _LOCAL_PART_LIMIT or end - start > _PATH_LIMIT:
         raise GrammarError("path_too_long")
+    if data.isascii():  # then the grammar has let no control character through, and nothing else to look for
+        return Address(local_part.decode(), domain.decode()), end
     if route is not None:
         decode(route, "path_syntax")  # accepted and ignored (RFC 5321 §4.1.1.3, appendix C), but no less checked
     return Address(decode(local_part, "path_syntax"), decode(domain, "path_syntax")), end

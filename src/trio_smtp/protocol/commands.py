@@ -67,7 +67,7 @@ def parse_hello(verb: bytes, argument: bytes) -> Hello:
 
 def parse_mail(argument: bytes, unlocked: frozenset[bytes]) -> MailFrom:
     """``FROM:<path> [parameters]`` (RFC 5321 §4.1.1.2)."""
-    if argument[:5].upper() != b"FROM:":
+    if not argument.startswith(b"FROM:") and argument[:5].upper() != b"FROM:":
         raise CommandError(replies.SYNTAX_MAIL)
     try:
         sender, end = parse_path(argument, 5, null_allowed=True)
@@ -76,14 +76,14 @@ def parse_mail(argument: bytes, unlocked: frozenset[bytes]) -> MailFrom:
             params = parse_mail_parameters(argument, end, unlocked)
     except GrammarError as error:
         raise CommandError(_MAIL_FAULTS[error.kind]) from None
-    if not argument.isascii() and not params.smtputf8 and sender is not None and not sender.is_ascii:
+    if not params.smtputf8 and not argument.isascii() and sender is not None and not sender.is_ascii:
         raise CommandError(replies.NEED_SMTPUTF8)  # RFC 6531 §3.5
     return MailFrom(sender, params)
 
 
 def parse_rcpt(argument: bytes, unlocked: frozenset[bytes], *, smtputf8: bool) -> RcptTo:
     """``TO:<path> [parameters]`` (RFC 5321 §4.1.1.3)."""
-    if argument[:3].upper() != b"TO:":
+    if not argument.startswith(b"TO:") and argument[:3].upper() != b"TO:":
         raise CommandError(replies.SYNTAX_RCPT)
     try:
         recipient, end = parse_path(argument, 3, null_allowed=False)
@@ -93,7 +93,7 @@ def parse_rcpt(argument: bytes, unlocked: frozenset[bytes], *, smtputf8: bool) -
     except GrammarError as error:
         raise CommandError(_RCPT_FAULTS[error.kind]) from None
     assert recipient is not None  # <> is none
-    if not argument.isascii() and not smtputf8 and not recipient.is_ascii:
+    if not smtputf8 and not argument.isascii() and not recipient.is_ascii:
         raise CommandError(replies.NEED_SMTPUTF8)
     return RcptTo(recipient, params)
 

@@ -34,6 +34,9 @@ from trio_smtp.protocol.states import State, Trigger
 
 __all__ = ["SMTPConnection"]
 
+_MAIL, _RCPT, _DATA = Trigger.MAIL, Trigger.RCPT, Trigger.DATA  # see machine.py
+_DEAF: Final = frozenset({State.TLS, State.CLOSED})
+
 
 class SMTPConnection(Dialogue):
     """One connection, seen from the server: bytes in, events and replies out (RFC 5321, RFC 2033 for LMTP).
@@ -99,7 +102,7 @@ class SMTPConnection(Dialogue):
         Raises:
             LocalProtocolError: if the greeting was sent before, or the reply is neither 220 nor negative.
         """
-        if self._state is not State.CONNECTED:
+        if self._mode.state is not State.CONNECTED:
             raise LocalProtocolError("the greeting was sent before")
         if reply is not None and reply.positive and reply.code != 220:
             raise LocalProtocolError(f"not a greeting: {reply!r}")
@@ -115,7 +118,7 @@ class SMTPConnection(Dialogue):
         """Store what was received; ``b""`` is the end of input. Nothing is parsed before `next_event` is called."""
         if not data:
             self._eof = True
-        elif self._eof or self._state is State.TLS or self._state is State.CLOSED:
+        elif self._eof or self._mode.state in _DEAF:
             return  # after the end; or in clear where TLS comes next, of which it may become no part (RFC 3207 §5)
         elif self._position == len(self._buffer):
             self._buffer = data
@@ -134,7 +137,8 @@ class SMTPConnection(Dialogue):
                 return self._queue.pop(0)
             if self._waiting is not None:
                 return PAUSED
-            event = self._read(self) if self._reader is None else self._read_body(self._reader)
+            reader = self._reader
+            event = self._mode.read(self) if reader is None else self._read_body(reader)
             if event is not None:
                 return event
 
@@ -181,7 +185,7 @@ class SMTPConnection(Dialogue):
             raise LocalProtocolError(f"reject() with the positive reply {reply!r}")
         event = self._waiting
         if event is None:
-            if self._state is not State.DATA and self._state is not State.BDAT:
+            if self._mode.state is not State.DATA and self._mode.state is not State.BDAT:
                 raise LocalProtocolError("no event waits for a verdict")
             if self._queue:  # a fault behind the chunk that is being refused, of which nobody has heard yet
                 self._queue.clear()
@@ -235,7 +239,7 @@ class SMTPConnection(Dialogue):
         Raises:
             LocalProtocolError: if STARTTLS was not accepted just before.
         """
-        if self._state is not State.TLS:
+        if self._mode.state is not State.TLS:
             raise LocalProtocolError("tls_established() follows an accepted StartTLS only")
         self.tls_active = True
         self.authenticated = False
@@ -244,8 +248,8 @@ class SMTPConnection(Dialogue):
 
     def close(self, reply: Reply = replies.CLOSING) -> None:
         """End the connection on the server's own account, in any state: the reply, then `ConnectionClosed`."""
-        if self._state is not State.CLOSED:
-            if self._state is State.CONNECTED:
+        if self._mode.state is not State.CLOSED:
+            if self._mode.state is State.CONNECTED:
                 reply = reply.without_enhanced_code()  # it is the greeting
             self._out.append(reply.wire)
             self._end_connection(CloseReason.CLOSING)
@@ -269,10 +273,10 @@ class SMTPConnection(Dialogue):
         self._advance(Trigger.HELLO)
 
     def _accept_mail(self, event: MailFrom, reply: Reply | None) -> None:
-        self.envelope = Envelope(event.sender, event.params)
+        self.envelope = Envelope(event.sender, event.params, [], [])
         self._due = 0 if self._config.lmtp else 1
         self._out.append((reply or replies.SENDER_OK).wire)
-        self._advance(Trigger.MAIL)
+        self._mode = self._mode.after[_MAIL]
 
     def _accept_rcpt(self, event: RcptTo, reply: Reply | None) -> None:
         assert self.envelope is not None
@@ -281,7 +285,7 @@ class SMTPConnection(Dialogue):
         if self._config.lmtp:
             self._due += 1
         self._out.append((reply or replies.RECIPIENT_OK).wire)
-        self._advance(Trigger.RCPT)
+        self._mode = self._mode.after[_RCPT]
 
     def _accept_start(self, event: MessageStart, reply: None) -> None:
         self._size = 0
@@ -291,7 +295,7 @@ class SMTPConnection(Dialogue):
         else:
             self._reader = DotReader(check_newlines=self._config.bare_newline == "reject")
             self._out.append(replies.START_INPUT.wire)
-            self._advance(Trigger.DATA)
+            self._mode = self._mode.after[_DATA]
 
     def _accept_starttls(self, event: StartTLS, reply: None) -> None:
         self._out.append(replies.STARTTLS_READY.wire)

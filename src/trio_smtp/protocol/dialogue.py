@@ -32,10 +32,11 @@ from trio_smtp.protocol.events import (
     NoEvent,
     StartTLS,
 )
-from trio_smtp.protocol.machine import Machine
+from trio_smtp.protocol.grammar import COMMAND
+from trio_smtp.protocol.machine import Machine, Mode
 from trio_smtp.protocol.readers import ChunkReader, DotReader, LineReader
 from trio_smtp.protocol.replies import Reply
-from trio_smtp.protocol.states import COMMANDS, VERBS, State, Trigger
+from trio_smtp.protocol.states import COMMANDS, TRANSITIONS, VERBS, State, Trigger
 
 __all__ = ["Dialogue"]
 
@@ -62,17 +63,14 @@ class Dialogue(Machine):
         "_eof",
         "_line_reader",
         "_mail_keywords",
-        "_modes",
         "_position",
         "_rcpt_keywords",
-        "_read",
-        "_row",
         "_tls_available",
         "auth_mechanisms",
     )
 
     def __init__(self, config: Config, tls_active: bool, tls_available: bool, mechanisms: tuple[str, ...]) -> None:
-        super().__init__(config, tls_active)
+        super().__init__(config, tls_active, _LMTP if config.lmtp else _SMTP)
         self._tls_available = tls_available
         self.auth_mechanisms = mechanisms
         """The SASL mechanisms to offer from the next EHLO on; may be set, for what TLS makes possible."""
@@ -83,38 +81,42 @@ class Dialogue(Machine):
         self._eof = False
         self._line_reader = LineReader()
         self._chunk = (0, True)  # the BDAT command that is being served: octets, LAST
-        self._modes = _LMTP if config.lmtp else _SMTP
-        self._enter(State.CONNECTED)
-
-    def _enter(self, state: State) -> None:
-        self._state = state
-        self._row, self._read = self._modes[state]
 
     # Reading: each function takes one step and returns an event, the reason why there is none, or None to go on ------
 
     def _read_command(self) -> Event | NoEvent | None:
+        buffer, position = self._buffer, self._position
+        command = COMMAND.match(buffer, position)
+        if command is None or self._line_reader.skipping or command.end() - position > self._limits.command_line:
+            return self._read_no_command()
+        self._position = command.end()
+        verb, argument = command.groups(b"")
+        actions = self._mode.actions
+        action = actions.get(verb)
+        if action is None:
+            verb = verb.upper()
+            action = actions.get(verb, Dialogue._on_other)
+        try:
+            self._waiting = action(self, verb, argument)
+        except CommandError as error:
+            self._refuse(error.reply)
+        return self._waiting
+
+    def _read_no_command(self) -> NoEvent | None:
+        """What comes next is a part of a line, or a line that cannot be a command."""
         if self._buffer.startswith(_TLS_HANDSHAKE, self._position) and not self._line_reader.skipping:
             self._not_smtp()
             return None
         line, self._position = self._line_reader.next_line(self._buffer, self._position, self._limits.command_line)
         if line is None:
             return self._need_data()
-        if b"\n" in line or b"\r" in line:
-            too_long = line is LineReader.TOO_LONG
-            self._refuse(replies.LINE_TOO_LONG if too_long else replies.BARE_NEWLINE_IN_COMMAND)
-            return None
-        verb, _, argument = line.partition(b" ")
-        if argument.endswith(b" "):
-            argument = argument.rstrip(b" ")  # RFC 5321 §4.1.1: tolerate trailing white space
-        action = self._row.get(verb)
-        if action is None:
-            verb = verb.upper()
-            action = self._row.get(verb, Dialogue._on_other)
-        try:
-            self._waiting = action(self, verb, argument)
-        except CommandError as error:
-            self._refuse(error.reply)
-        return self._waiting
+        if line is LineReader.TOO_LONG:
+            self._refuse(replies.LINE_TOO_LONG)
+        elif b"\n" in line or b"\r" in line:
+            self._refuse(replies.BARE_NEWLINE_IN_COMMAND)
+        else:
+            self._refuse(replies.UNKNOWN_COMMAND)
+        return None
 
     def _read_body(self, reader: DotReader | ChunkReader) -> Event | NoEvent | None:
         limit = self._limits.message_size
@@ -154,7 +156,7 @@ class Dialogue(Machine):
             else:
                 self._out.append(replies.CHUNK_OK.wire)
             return self._waiting
-        if self._state not in _BODY_STATES:  # BDAT out of sequence
+        if self._mode.state not in _BODY_STATES:  # BDAT out of sequence
             self._refuse(refusal)
         elif last:
             self._end_message([refusal] * self._due)
@@ -230,7 +232,7 @@ class Dialogue(Machine):
         if not self._read_chunk_size(argument):
             return None
         envelope = self.envelope
-        first = self._state is State.RCPT
+        first = self._mode.state is State.RCPT
         if first:
             self._size = 0
         if self._size + self._chunk[0] > self._limits.message_size:
@@ -262,7 +264,7 @@ class Dialogue(Machine):
             raise CommandError(replies.NO_ARGUMENT_ALLOWED)
         self._abort(AbortReason.RSET)
         self._refusal = None
-        if self._state in _TRANSACTION_STATES:
+        if self._mode.state in _TRANSACTION_STATES:
             self._advance(Trigger.END)
         self._out.append(replies.OK.wire)
         return None
@@ -324,7 +326,7 @@ class Dialogue(Machine):
     def _on_other(self, verb: bytes, argument: bytes) -> Event | None:
         """A command that this state does not take, or that does not exist."""
         if verb in (_LMTP_ACTIONS if self._config.lmtp else _SMTP_ACTIONS):
-            reply = _SEQUENCE_HINTS.get((self._state, verb), replies.OUT_OF_SEQUENCE)
+            reply = _SEQUENCE_HINTS.get((self._mode.state, verb), replies.OUT_OF_SEQUENCE)
             if verb != b"BDAT":
                 raise CommandError(reply)
             if self._read_chunk_size(argument):  # its octets come whatever the state (RFC 3030 §2)
@@ -386,16 +388,20 @@ _READS: Final[dict[State, _Read]] = {
 }
 
 
-def _rows(actions: dict[bytes, _Action]) -> dict[State, tuple[dict[bytes, _Action], _Read]]:
-    """For each state the commands that it takes, and how what comes in is read."""
-    return {
-        state: (
+def _modes(actions: dict[bytes, _Action]) -> dict[State, Mode]:
+    """The tables of states.py for these commands."""
+    modes = {
+        state: Mode(
+            state,
             {verb: action for verb, action in actions.items() if verb in verbs},
             _READS.get(state, Dialogue._read_command),
         )
         for state, verbs in COMMANDS.items()
     }
+    for state, mode in modes.items():
+        mode.after.update((trigger, modes[after]) for trigger, after in TRANSITIONS[state].items())
+    return modes
 
 
-_SMTP: Final = _rows(_SMTP_ACTIONS)
-_LMTP: Final = _rows(_LMTP_ACTIONS)
+_SMTP: Final = _modes(_SMTP_ACTIONS)
+_LMTP: Final = _modes(_LMTP_ACTIONS)

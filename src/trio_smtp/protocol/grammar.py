@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 __all__ = [
     "ATOM",
+    "COMMAND",
     "DOT_STRING",
     "EMBEDDED_CHAR",
     "HELLO_ARGUMENT",
@@ -47,6 +48,12 @@ class GrammarError(ValueError):
         super().__init__(_REASONS[kind])
         self.kind: Final = kind
 
+
+# Commands -----------------------------------------------------------------------------------------------------------
+
+# command        = verb [SP argument] CRLF      ; RFC 5321 §2.4, §4.1.1: white space before the CRLF is tolerated
+COMMAND: Final = re.compile(rb"([!-~]++)(?: ((?: *+[^ \r\n]++)*+))? *+\r\n")
+"""A whole line. Groups: the verb, whatever it is, and the argument, of which only newlines are checked."""
 
 # Addresses: RFC 5321 §4.1.2 and §4.1.3, with the additions of RFC 6531 §3.3 ------------------------------------------
 
