@@ -17,7 +17,7 @@ def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]
     for name, member in vars(cls).items():
         if name in hooks and not inspect.iscoroutinefunction(member):
             raise TypeError(f"{cls.__name__}.{name} must be an async method")
-        if inspect.isfunction(member) and not name.startswith("_") and name not in hooks:
+        if inspect.isfunction(member) and not name.startswith("_") and not hasattr(base, name):
             raise TypeError(
                 f"{cls.__name__}.{name} is no hook of {base.__name__} ({', '.join(hooks)}); "
                 "the name of a helper begins with _"

@@ -30,7 +30,7 @@ class HeaderSection:
 
     def __init__(self, bound: int) -> None:
         self._bound: Final = bound
-        self.content: Final = bytearray()
+        self.content: bytes | bytearray = b""
         """All that has been fed."""
         self._position = 0  # what is before it are whole lines of the header
         self._in_field = False  # what is behind it is known to be one more, which has no end yet
@@ -42,7 +42,12 @@ class HeaderSection:
             chunk: the next octets of the message; ``b""`` at its end.
         """
         content = self.content
-        content += chunk
+        if not content:
+            self.content = content = chunk  # nearly always all of the header is in the first
+        elif isinstance(content, bytes):
+            self.content = content = bytearray(content) + chunk
+        else:
+            content += chunk
         if chunk and ((self._in_field and b"\n" not in chunk) or self._goes_on()):
             return bytes(content[: self._bound]) if len(content) >= self._bound else None
         end = len(content) if self._in_field else self._position

@@ -162,6 +162,7 @@ async def test_a_name_that_is_not_ascii_ends_the_handshake(
     assert b"name.example" in hello
     async with open_session(take, ssl_context=several, implicit_tls=True) as client:
         await client.send(hello.replace(b"name.example", b"n\xe4m\xff.example"))
+        assert (await client.stream.receive_some()).startswith(b"\x15\x03\x03")  # an alert
         await client.expect_close()
     [record] = log.records
     assert "TLS handshake failed: " in record.getMessage()

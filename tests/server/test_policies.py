@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.server.tools import CONTENT, DATA, HELLO, MAIL, RCPT, TRANSACTION, Recorder, begin, connected, deliver, take
-from trio_smtp.handler import Body, Handler, Mail, Refuse, Session
+from trio_smtp.handler import Body, Handler, Mail, Peer, Refuse, Session
 from trio_smtp.policy import Content, Policy
 from trio_smtp.policy.base import HOOKS
 from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
@@ -353,11 +353,25 @@ async def test_budgets_are_counted_by_their_names() -> None:
 
 
 def test_every_hook_has_its_place() -> None:
-    hooks = resolve_policies([Noting(), Policy()])
+    session = Session("id", Peer("192.0.2.1", 1), "mx.example.com")
+    hooks = resolve_policies([Noting(), Policy()]).hooks_for(session)
     assert {name for name in HOOKS if getattr(hooks, name)} == {*HOOKS}
     assert all(len(getattr(hooks, name)) == 1 for name in HOOKS)
-    assert resolve_policies(()) == PolicyHooks()
-    assert resolve_policies(None).header
+    assert resolve_policies(()).hooks_for(session) == PolicyHooks()
+    assert resolve_policies(None).hooks_for(session).header
+
+
+def test_what_does_not_apply_has_no_hooks() -> None:
+    class Strict(Policy):
+        def applies_to(self, session: Session) -> bool:
+            return session.peer.host != "192.0.2.1"
+
+        async def mail(self, session: Session, event: MailFrom) -> None: ...
+
+    policies = resolve_policies([Strict(), Noting()])
+    ours, others = (policies.hooks_for(Session("id", Peer(host, 1), "mx")) for host in ("192.0.2.1", "192.0.2.2"))
+    assert (len(ours.mail), len(others.mail)) == (1, 2)
+    assert policies.hooks_for(Session("other", Peer("192.0.2.9", 1), "mx")) is others
 
 
 @pytest.mark.parametrize("policy", [[object()], [Policy], 5])

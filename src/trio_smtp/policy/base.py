@@ -44,6 +44,12 @@ class Policy:
     overrides: ClassVar[frozenset[str]] = frozenset()
     """The hooks that a class defines; the others are not called."""
 
+    def applies_to(self, session: Session) -> bool:
+        """Whether this connection is to be bothered at all; asked once, before `connect`. What does not apply costs
+        nothing.
+        """
+        return True
+
     async def connect(self, session: Session) -> None:
         """Before the greeting, with the peer that PROXY has announced, if there is a proxy."""
 

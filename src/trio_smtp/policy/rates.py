@@ -97,45 +97,34 @@ class RateLimits(Policy):
             "account-login-failure-rate", account_login_failures, max_keys, _TOO_MANY_FAILURES
         )
 
+    def applies_to(self, session: Session) -> bool:
+        return self._any_for_everyone or not is_loopback(session.peer.host)
+
     async def connect(self, session: Session) -> None:
-        if self._exempts(session):
-            return
         self._connections.take(session, peer_network(session.peer.host), self._clock())
 
     async def mail(self, session: Session, event: MailFrom) -> None:
-        if self._exempts(session):
-            return
         now = self._clock()
         self._messages.take(session, peer_network(session.peer.host), now)
         self._account_messages.take(session, session.identity, now)
 
     async def rcpt(self, session: Session, event: RcptTo) -> None:
-        if self._exempts(session):
-            return
         now = self._clock()
         self._recipients.take(session, peer_network(session.peer.host), now)
         self._account_recipients.take(session, session.identity, now)
 
     async def login(self, session: Session, username: str) -> None:
-        if self._exempts(session):
-            return
         now = self._clock()
         self._failures.check(session, peer_network(session.peer.host), now)
         self._account_failures.check(session, username.lower(), now)
 
     async def login_failed(self, session: Session, username: str) -> None:
-        if self._exempts(session):
-            return
         now = self._clock()
         peer = peer_network(session.peer.host)
         before = self._failures.add(session, peer, now)
         self._account_failures.add(session, username.lower(), now)
         if before >= 1:
             await trio.sleep(min(before / 2, self._most_delay))
-
-    def _exempts(self, session: Session) -> bool:
-        """Whether nothing of this is counted anyway; to be asked first, for it costs less than seven limits."""
-        return not self._any_for_everyone and is_loopback(session.peer.host)
 
 
 class _Limit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from trio_smtp.handler import MessageAborted, Refuse, Session
@@ -24,7 +23,7 @@ from trio_smtp.protocol import (
 from trio_smtp.server.policies import PolicyHooks
 from trio_smtp.server.spool import MessageMemory, Spool
 
-__all__ = ["Incoming", "Pump", "ScreenedBody"]
+__all__ = ["IncomingBody", "Pump"]
 
 _T = TypeVar("_T")
 
@@ -45,92 +44,32 @@ class Pump(Protocol):
         """To be asked once an event: whether it is for others to go on now."""
         ...
 
-    async def give_way(self) -> None:
-        """Let others go on."""
-        ...
-
     async def exchange(self) -> None:
-        """Send what is pending, then wait for the client."""
+        """Send what is pending, then wait for the client, while the clock of the hook stands still."""
         ...
 
-    async def dispatch(self, event: Event | NoEvent) -> None:
-        """Answer a command that comes between chunks."""
-        ...
-
-    async def outside_hook(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Do this while the clock of the hook stands still."""
+    async def outside_hook(self, event: Event | NoEvent | None) -> None:
+        """Answer a command that comes between chunks, or let others go on, while the clock of the hook stands still."""
         ...
 
     def start_commit_clock(self) -> None:
         """The message is complete."""
         ...
 
-    async def consult(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
-        """What the answer is; a refusal is counted."""
+    def count_refusal(self, policy: object, refusal: Refuse) -> None:
+        """A policy has refused the message."""
         ...
 
 
-class Incoming:
-    """One message on its way in, as it comes. Reading pulls it through the session.
+class IncomingBody:
+    """What `Handler.message` gets as its body: the message on its way in. Reading pulls it through the session, past
+    the policies that look at its header and content.
 
-    The hook's clock stops while the client is waited for; the last octet starts that of the commit. `began` says
-    whether the client was told to send, `complete` whether all of it came and `size` how many octets that were,
-    `aborted` why it never will.
-    """
-
-    __slots__ = ("_pump", "aborted", "began", "complete", "size")
-
-    def __init__(self, pump: Pump) -> None:
-        self._pump = pump
-        self.began = False
-        self.complete = False
-        self.size = 0
-        self.aborted: AbortReason | None = None
-
-    async def next_chunk(self) -> bytes:
-        """Some octets; ``b""`` at the end.
-
-        Raises:
-            MessageAborted: if there will be no end.
-        """
-        pump = self._pump
-        connection = pump.connection
-        if self.complete:
-            return b""
-        if self.aborted is not None:
-            raise MessageAborted(self.aborted)
-        if not self.began:
-            self.began = True
-            connection.accept()
-        while True:
-            event = connection.next_event()
-            if pump.has_had_its_turn():
-                await pump.outside_hook(pump.give_way)
-            if type(event) is MessageChunk:
-                return event.data
-            if type(event) is MessageEnd:
-                self.complete = True
-                self.size = event.size
-                pump.start_commit_clock()
-                return b""
-            if event is NEED_DATA:
-                await pump.outside_hook(pump.exchange)
-            elif type(event) is TransactionAborted:
-                self.aborted = event.reason
-                raise MessageAborted(event.reason)
-            else:  # between the chunks of BDAT other commands may come
-                await pump.outside_hook(partial(pump.dispatch, event))
-
-
-class ScreenedBody:
-    """What `Handler.message` gets as its body: the message, behind the policies that look at its header and content.
-
-    A policy's refusal is raised where the handler reads, and kept in `refusal`, for it is the answer whatever the
-    handler makes of it.
+    The hook's clock stops while the client is waited for; the last octet starts that of the commit. A policy's refusal
+    is raised where the handler reads, and kept, for it is the answer whatever the handler makes of it.
 
     Args:
-        incoming: the message as it comes.
-        pump: the session that it comes in by.
+        pump: the session that the message comes in by.
         session: the same, as hooks see it.
         envelope: of the message.
         hooks: the policies.
@@ -139,50 +78,53 @@ class ScreenedBody:
 
     __slots__ = (
         "_added",
+        "_began",
         "_envelope",
         "_gathered",
+        "_gathers",
         "_header",
         "_hooks",
-        "_incoming",
         "_memory",
         "_position",
         "_pump",
         "_session",
-        "_spool",
+        "aborted",
+        "complete",
         "refusal",
+        "size",
+        "spool",
     )
 
     def __init__(
-        self,
-        incoming: Incoming,
-        pump: Pump,
-        session: Session,
-        envelope: Envelope,
-        hooks: PolicyHooks,
-        memory: MessageMemory,
+        self, pump: Pump, session: Session, envelope: Envelope, hooks: PolicyHooks, memory: MessageMemory
     ) -> None:
-        self._incoming = incoming
         self._pump = pump
         self._session = session
         self._envelope = envelope
         self._hooks = hooks
         self._memory = memory
+        self._began = False  # the client was told to send
         self._header = HeaderSection(HEADER_BOUND) if hooks.header else None  # until it was judged
-        self._spool: Spool | None = None  # the message, if it is gathered before the handler has any of it
+        self._gathers = bool(hooks.content)  # the handler has none of it before all of it is here
         self._gathered = False
         self._added = b""  # the fields that policies have put in front of it
         self._position = 0  # how much of both together the handler has had
+        self.spool: Spool | None = None
+        """The message, if it is gathered; to be closed."""
+        self.complete = False
+        """Whether all of it came."""
+        self.size = 0
+        """How many octets that were."""
+        self.aborted: AbortReason | None = None
+        """Why it never will."""
         self.refusal: Refuse | None = None
         """A policy's, if there is one."""
 
-    def __aiter__(self) -> ScreenedBody:
+    def __aiter__(self) -> IncomingBody:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._hooks.content or self._gathered:
-            chunk = await self._gathered_chunk()
-        else:
-            chunk = await self._screened_chunk()
+        chunk = await (self._gathered_chunk() if self._gathers else self._next_chunk())
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -196,11 +138,6 @@ class ScreenedBody:
         position, self._position = self._position, len(content)
         return content[position:] if position else content
 
-    async def aclose(self) -> None:
-        """Forget what was kept."""
-        if self._spool is not None:
-            await self._spool.aclose()
-
     async def _gathered_chunk(self) -> bytes:
         spool = await self._gather()
         added, position = self._added, self._position
@@ -210,32 +147,65 @@ class ScreenedBody:
 
     async def _gather(self) -> Spool:
         """All of it, after a look at it by the policies."""
-        spool = self._spool = self._spool or Spool(self._memory)
+        spool = self.spool = self.spool or Spool(self._memory)
         if self._gathered:
             return spool
-        while chunk := await self._screened_chunk():
+        while chunk := await self._next_chunk():
             await self._ask(spool.write, chunk)
         for hook in self._hooks.content:
             fields = await self._ask(hook, self._session, self._envelope, spool)
             self._added += b"".join(map(_field, fields or ()))
-        self._gathered = True
+        self._gathered = self._gathers = True
         return spool
 
-    async def _screened_chunk(self) -> bytes:
-        """The next chunk of the message, after a look at its header."""
+    async def _next_chunk(self) -> bytes:
+        """Some octets of the message, after a look at its header; ``b""`` at the end.
+
+        Raises:
+            MessageAborted: if there will be no end.
+            Refuse: of a policy.
+        """
         if self.refusal is not None:
             raise self.refusal
-        chunk = await self._incoming.next_chunk()
+        if self.complete:
+            return b""
+        if self.aborted is not None:
+            raise MessageAborted(self.aborted)
+        pump = self._pump
+        connection = pump.connection
+        if not self._began:
+            self._began = True
+            connection.accept()
+        chunk: bytes | None = None
+        while chunk is None:
+            event = connection.next_event()
+            if type(event) is MessageChunk:
+                chunk = event.data
+            elif event is NEED_DATA:
+                await pump.exchange()
+            elif type(event) is MessageEnd:
+                self.complete = True
+                self.size = event.size
+                pump.start_commit_clock()
+                chunk = b""
+            elif type(event) is TransactionAborted:
+                self.aborted = event.reason
+                raise MessageAborted(event.reason)
+            else:
+                await pump.outside_hook(event)
         if self._header is not None and (header := self._header.feed(chunk)) is not None:
             self._header = None
             for hook in self._hooks.header:
                 await self._ask(hook, self._session, self._envelope, header)
+        if chunk and pump.has_had_its_turn():
+            await pump.outside_hook(None)
         return chunk
 
     async def _ask(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
         try:
-            return await self._pump.consult(question, *arguments)
+            return await question(*arguments)
         except Refuse as refusal:
+            self._pump.count_refusal(question, refusal)
             self.refusal = refusal
             raise
 

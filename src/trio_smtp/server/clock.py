@@ -1,8 +1,11 @@
 """The clock of a session: one cancel scope whose deadline is moved from phase to phase, as seldom as possible.
 
-A new scope for each read or hook would cost five times as much as moving a deadline, and moving one costs 2 us, so it
-is left alone where it is right to within 1 % of the timeout; and for a hook it is not moved before the hook really
-waits, which most of them never do.
+A new scope for each read or hook would cost five times as much as moving a deadline, and moving one costs as much as
+parsing a command. So it is left alone
+
+- where it is right to within 1 % of the timeout;
+- where it is too early and no hook is running: should it expire, the session goes on with a new scope;
+- for a hook until the hook really waits, which most of them never do.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import enum
 import math
 import types
 from collections.abc import Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -33,8 +36,12 @@ class Phase(enum.Enum):
     """A hook that has the whole message."""
 
 
+_PEER, _HOOK, _COMMIT = Phase.PEER, Phase.HOOK, Phase.COMMIT  # CPython 3.11 is slow to find a member of an Enum
+_TOLERANCE: Final = 0.01  # of a timeout
+
+
 class Clock:
-    """What a session waits for at the moment, and until when.
+    """What a session waits for at the moment, and until when. To be made inside trio.
 
     Args:
         timeouts: how long it waits for what.
@@ -43,51 +50,80 @@ class Clock:
     __slots__ = (
         "_body_credit",
         "_command_runs",
+        "_deadline",
         "_ends_at",
         "_hook_seconds",
+        "_now",
         "_timeouts",
+        "_until",
+        "_waiting_since",
         "phase",
         "scope",
         "waits_for",
     )
 
     def __init__(self, timeouts: Timeouts) -> None:
+        self._now: Final = trio.lowlevel.current_clock().current_time  # a third of the cost of trio.current_time
         self._timeouts = timeouts
         self._ends_at = math.inf
+        self._until = math.inf  # when what is waited for is given up
+        self._deadline = math.inf  # of the scope, which may be earlier
+        self._waiting_since = 0.0
         self._command_runs = False  # the deadline is that of the next command
         self._hook_seconds: float | None = None  # that a hook has from when it first waits on
         self._body_credit = 0.0  # by how many seconds the message that is coming is ahead of the minimum rate
-        self.phase = Phase.PEER
+        self.phase = _PEER
         self.scope = trio.CancelScope(shield=True)
         self.waits_for = "command-timeout"
         """What of the peer is waited for: the name of the rule that strikes when it does not come."""
 
     def start(self) -> None:
         """The session begins."""
-        self._ends_at = trio.current_time() + self._timeouts.session
+        self._ends_at = self._now() + self._timeouts.session
 
     def renew(self) -> None:
         """Go on with a new scope, after the old one has expired."""
         self.scope = trio.CancelScope(shield=True)
-        self.phase = Phase.PEER
+        self._deadline = math.inf
+        self.phase = _PEER
+        if not self.is_over():
+            self._expire_at(self._until)
 
     def stop(self) -> None:
         """Stand still: what comes next has a deadline of its own."""
         self._command_runs = False
-        self.scope.deadline = math.inf
+        self._until = math.inf
+        self._expire_at(math.inf)
 
-    def wait_for_peer(self, now: float, *, receiving: bool, replied: bool) -> None:
+    def cancel(self) -> None:
+        """Wait no longer, whatever for."""
+        self._until = self._deadline = -math.inf
+        self.scope.cancel()
+
+    def has_expired(self) -> bool:
+        """Whether the scope is cancelled by now, whatever for."""
+        return self._now() >= self._deadline
+
+    def is_over(self) -> bool:
+        """Whether the peer has no time left; otherwise its scope has only expired too early."""
+        return self._now() >= self._until
+
+    def wait_for_peer(self, *, receiving: bool, replied: bool, in_hook: bool) -> None:
         """The peer has until then for its next command, or for more of its message.
 
         Args:
-            now: the time.
             receiving: a message is on its way in.
             replied: a reply has just gone out; otherwise the clock of the command runs on, for the client drips.
+            in_hook: a hook waits with us, which would be cancelled by a scope that expires too early.
         """
+        now = self._waiting_since = self._now()
         if receiving:
             timeout = self._timeouts.data
-            until = now + timeout + min(0, self._body_credit)
-            self.waits_for = "data-timeout" if self._body_credit >= 0 else "minimum-rate"
+            until = now + timeout
+            self.waits_for = "data-timeout"
+            if self._body_credit < 0:
+                until += self._body_credit
+                self.waits_for = "minimum-rate"
         else:
             self._body_credit = 0
             if self._command_runs and not replied:
@@ -99,50 +135,66 @@ class Clock:
         if until > self._ends_at:
             until = self._ends_at
             self.waits_for = "session-time"
-        self._expire_at(until, timeout)
+        self._until = until
+        too_early = until - self._deadline
+        if in_hook and 0 <= too_early < timeout * _TOLERANCE:
+            self._until = self._deadline
+        elif in_hook or too_early < 0:
+            self._expire_at(until)
 
-    def count_body(self, octets: int, began_at: float) -> None:
-        """So many octets of a message have come since then; they buy time, waiting costs it."""
-        self._body_credit += octets / self._timeouts.minimum_rate - (trio.current_time() - began_at)
+    def count_body(self, octets: int) -> None:
+        """So many octets of a message have come since they were waited for; they buy time, waiting costs it."""
+        self._body_credit += octets / self._timeouts.minimum_rate - (self._now() - self._waiting_since)
 
     def wait_for_reply_to_go(self) -> Phase:
         """The peer has as long as for a command to take what it is sent; returns the phase to come back to."""
-        self.scope.deadline = min(trio.current_time() + self._timeouts.command, self._ends_at)
+        self._until = min(self._now() + self._timeouts.command, self._ends_at)
+        self._expire_at(self._until)
         self.waits_for = "command-timeout"
         phase, self.phase = self.phase, Phase.REPLY
         return phase
 
     def start_hook(self, seconds: float | None = None) -> None:
         """A hook runs now, for so many seconds at most, `Timeouts.hook` by default. To be run by `run`."""
-        self.phase = Phase.HOOK
+        self.phase = _HOOK
         self._command_runs = False
         self._hook_seconds = self._timeouts.hook if seconds is None else seconds
 
     def start_commit(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""
-        self.start_hook(self._timeouts.commit)
-        self.phase = Phase.COMMIT
+        self._hook_seconds = self._timeouts.commit
+        self.phase = _COMMIT
 
-    def pause_hook(self) -> float:
-        """The peer is waited for now; returns the seconds that the hook has left."""
-        self.phase = Phase.PEER
+    def pause_hook(self) -> float | None:
+        """The peer is waited for now; returns the seconds that the hook has left, None if there is no hook."""
+        if self.phase is _PEER:
+            return None
+        self.phase = _PEER
         left, self._hook_seconds = self._hook_seconds, None
-        return self.scope.deadline - trio.current_time() if left is None else left
+        return self._deadline - self._now() if left is None else left
 
     def end_hook(self) -> None:
         """The hook is over."""
-        self.phase = Phase.PEER
+        self.phase = _PEER
         self._hook_seconds = None
 
     @types.coroutine
-    def run(self, hook: Coroutine[Any, Any, _T]) -> Generator[Any, Any, _T]:
-        """What a hook returns or raises. Its deadline is set when it waits, before that is told to trio."""
+    def run(self, hook: Coroutine[Any, Any, _T], trap: Any = None) -> Generator[Any, Any, _T]:
+        """What a hook returns or raises. Its deadline is set when it waits, before that is told to trio.
+
+        Args:
+            hook: the hook, of which nothing has run yet.
+            trap: or else what it has first told trio.
+        """
         try:
-            trap = hook.send(None)
+            if trap is None:
+                trap = hook.send(None)
             while True:
                 if self._hook_seconds is not None:
-                    seconds, self._hook_seconds = self._hook_seconds, None
-                    self._expire_at(trio.current_time() + seconds, seconds)
+                    self._until = self._now() + self._hook_seconds
+                    if not 0 <= self._until - self._deadline < self._hook_seconds * _TOLERANCE:
+                        self._expire_at(self._until)
+                    self._hook_seconds = None
                 try:
                     value = yield trap
                 except BaseException as error:  # noqa: ASYNC103, BLE001 - it is thrown into the hook
@@ -155,8 +207,8 @@ class Clock:
 
     def hurry(self, seconds: float) -> None:
         """Whatever is waited for has so many seconds left, or less."""
-        self.scope.deadline = min(self.scope.deadline, trio.current_time() + seconds)
+        self._until = min(self._until, self._now() + seconds)
+        self._expire_at(min(self._deadline, self._until))
 
-    def _expire_at(self, until: float, timeout: float) -> None:
-        if not 0 <= until - self.scope.deadline < timeout / 100:
-            self.scope.deadline = until
+    def _expire_at(self, deadline: float) -> None:
+        self.scope.deadline = self._deadline = deadline

@@ -1,16 +1,16 @@
-"""The policies of a server, by the hooks that they have: a hook that nobody overrides costs nothing."""
+"""The policies of a server, by the hooks that they have: what nobody overrides, or does not apply, costs nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from trio_smtp.handler import Session
 from trio_smtp.policy import Content, Policy, default_policies
 from trio_smtp.protocol import Envelope, Hello, MailFrom, RcptTo
 
-__all__ = ["AnyPolicy", "PolicyHooks", "resolve_policies"]
+__all__ = ["AnyPolicy", "Policies", "PolicyHooks", "resolve_policies"]
 
 AnyPolicy: TypeAlias = Policy | Sequence[Policy]
 """What a server takes as its policy: one, or several, which are asked in their order."""
@@ -31,8 +31,29 @@ class PolicyHooks:
     fault: tuple[Callable[[Session, float, float], Awaitable[None]], ...] = ()
 
 
-def resolve_policies(policy: AnyPolicy | None) -> PolicyHooks:
-    """The hooks of these policies, of `default_policies` for None.
+class Policies:
+    """The policies of a server.
+
+    Args:
+        policies: in the order in which they are asked.
+    """
+
+    __slots__ = ("_hooks", "_policies")
+
+    def __init__(self, policies: Sequence[Policy] = ()) -> None:
+        self._policies: Final = tuple(policies)
+        self._hooks: Final[dict[tuple[Policy, ...], PolicyHooks]] = {}  # a few at the most: by kinds of clients
+
+    def hooks_for(self, session: Session) -> PolicyHooks:
+        """The hooks of those that apply to a connection."""
+        policies = tuple([policy for policy in self._policies if policy.applies_to(session)])
+        if (hooks := self._hooks.get(policies)) is None:
+            hooks = self._hooks[policies] = _hooks_of(policies)
+        return hooks
+
+
+def resolve_policies(policy: AnyPolicy | None) -> Policies:
+    """These policies, `default_policies` for None.
 
     Raises:
         TypeError: if one of them is none.
@@ -43,6 +64,10 @@ def resolve_policies(policy: AnyPolicy | None) -> PolicyHooks:
     for candidate in policies:
         if not isinstance(candidate, Policy):
             raise TypeError(f"a policy is an instance of a subclass of Policy, not {candidate!r}")
+    return Policies(policies)
+
+
+def _hooks_of(policies: Sequence[Policy]) -> PolicyHooks:
     return PolicyHooks(
         **{
             hook.name: tuple(getattr(each, hook.name) for each in policies if hook.name in each.overrides)

@@ -46,15 +46,16 @@ from trio_smtp.protocol import (
 )
 from trio_smtp.sasl import Challenge
 from trio_smtp.server.answers import as_identity, as_reply, as_verdicts, bare
-from trio_smtp.server.body import Incoming, ScreenedBody
+from trio_smtp.server.body import IncomingBody
 from trio_smtp.server.channel_binding import end_point_of
 from trio_smtp.server.clock import Clock, Phase
 from trio_smtp.server.log import SessionLog, log
 from trio_smtp.server.login import LoginExchange, offered_mechanisms
+from trio_smtp.server.policies import PolicyHooks
 from trio_smtp.server.proxy import ProxyError, receive_peer
 from trio_smtp.server.settings import Settings
-from trio_smtp.server.tls import shake_hands
-from trio_smtp.server.transport import StreamTransport, Transport
+from trio_smtp.server.tls import TLSTransport
+from trio_smtp.server.transport import Transport
 
 __all__ = ["ServerSession"]
 
@@ -103,7 +104,7 @@ class ServerSession:
         self._log = SessionLog(self._info, settings.stats)
         self._transport = transport
         self._clock = Clock(settings.timeouts)
-        self._policies = settings.policies
+        self._policies = PolicyHooks()  # until it is known who the client is
         self._admit = admit
         self._handler = Handler()  # until the application's own is made
         self._hooks: frozenset[str] = frozenset()
@@ -131,12 +132,13 @@ class ServerSession:
                 if not clock.scope.cancel_called or self._aborting:
                     break
                 if clock.scope.cancelled_caught:
-                    if clock.phase is Phase.PEER or clock.phase is Phase.REPLY:
+                    if clock.phase is not Phase.PEER and clock.phase is not Phase.REPLY:
+                        self._give_up_hook()
+                    elif clock.is_over():
                         if not self._stopping:
                             self._log.timed_out(clock.waits_for)
                             goodbye = replies.TIMED_OUT
                         break
-                    self._give_up_hook()
                 clock.renew()
         except Exception:
             log.exception("%s internal error", self._info.id)
@@ -151,7 +153,7 @@ class ServerSession:
         self._stopping = True
         self._unheard = frozenset()  # MAIL is no longer accepted without a look
         if self._idle:
-            self._clock.scope.cancel()
+            self._clock.cancel()
 
     def abort(self) -> None:
         """Close with 421 now; only a message that has come in whole is still committed and answered."""
@@ -159,28 +161,29 @@ class ServerSession:
         if self._clock.phase is Phase.REPLY:  # to a message, perhaps
             self._clock.hurry(self.settings.timeouts.goodbye)
         elif self._clock.phase is not Phase.COMMIT:
-            self._clock.scope.cancel()
+            self._clock.cancel()
 
     async def _converse(self) -> None:
         connection = self.connection
         if connection.state is State.CONNECTED and not await self._begin():
             return
         while not self._aborting:
+            self._events += 1
+            if self._events > _EVENTS_IN_A_ROW:
+                await self._give_way()
             event = connection.next_event()
-            if self.has_had_its_turn():
-                await self.give_way()
             if event is NEED_DATA:
                 await self.exchange()
             elif type(event) in self._unheard:
                 connection.accept()
             elif type(event) is MessageStart:
                 await self._take_message()
-                if self._clock.scope.cancel_called:  # too late, but a message that was committed is to be answered
+                if self._clock.has_expired():  # too late, but a message that was committed is to be answered
                     return
             elif type(event) is ConnectionClosed:
                 return
             else:
-                await self.dispatch(event)
+                await self._dispatch(event)
 
     async def _begin(self) -> bool:
         """Who it is, TLS, the handler, the greeting."""
@@ -192,6 +195,7 @@ class ServerSession:
         self._handler = settings.make_handler()
         self._handler.session = self._info
         self._hooks = self._handler.overrides
+        self._policies = settings.policies.hooks_for(self._info)
         self._unheard = frozenset(
             kind for kind, hook in _EVENT_HOOKS.items() if hook not in self._hooks and not getattr(self._policies, hook)
         )
@@ -262,12 +266,15 @@ class ServerSession:
     # Bytes ----------------------------------------------------------------------------------------------------------
 
     async def exchange(self) -> None:
-        """Send what is pending, then wait for the client."""
-        connection = self.connection
+        """Send what is pending, then wait for the client; if a hook does so, its clock stands still."""
+        connection, clock = self.connection, self._clock
+        hook_left = clock.pause_hook()
         faults = connection.error_count + connection.junk_count
         if faults != self._faults:
             await self._report_faults(faults)
-        replied = await self._flush()
+        answer = connection.data_to_send()
+        if answer and not self._send_now(answer):
+            await self._send_rest()
         self._events = 0
         receiving = connection.receiving_message
         idle = not receiving and connection.envelope is None
@@ -275,59 +282,74 @@ class ServerSession:
             connection.close()
             return
         self._idle = idle
-        now = trio.current_time()
-        self._clock.wait_for_peer(now, receiving=receiving, replied=replied)
+        clock.wait_for_peer(receiving=receiving, replied=bool(answer), in_hook=hook_left is not None)
         data = b""
         if not self._lost:
             try:
                 data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
             except trio.BrokenResourceError as error:
                 self._lose(error)
+            except trio.Cancelled:
+                if hook_left is not None and not clock.has_expired():  # the hook has given up reading
+                    clock.start_hook(hook_left)
+                raise
         self._idle = False
         connection.receive_data(data)
         if receiving:
-            self._clock.count_body(len(data), now)
+            clock.count_body(len(data))
+        if hook_left is not None:
+            clock.start_hook(hook_left)
 
     def has_had_its_turn(self) -> bool:
         """To be asked once an event: whether it is for others to go on now."""
         self._events += 1
         return self._events > _EVENTS_IN_A_ROW
 
-    async def give_way(self) -> None:
+    async def outside_hook(self, event: Event | NoEvent | None) -> None:
+        """Go on with the dialogue while a hook waits for its message; the clock of the hook stands still."""
+        left = self._clock.pause_hook()
+        if event is not None:
+            await self._dispatch(event)
+        if event is None or self.has_had_its_turn():
+            await self._give_way(in_hook=True)
+        if left is not None:
+            self._clock.start_hook(left)
+
+    async def _give_way(self, *, in_hook: bool = False) -> None:
         """Let others go on. What is pending waits until the client is read from, so that a burst has one answer."""
         self._events = 0
         receiving = self.connection.receiving_message
-        self._clock.wait_for_peer(trio.current_time(), receiving=receiving, replied=True)
+        self._clock.wait_for_peer(receiving=receiving, replied=True, in_hook=in_hook)
         await trio.lowlevel.checkpoint()
-
-    async def outside_hook(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Go on with the dialogue while a hook waits for its message; the clock of the hook stands still."""
-        clock = self._clock
-        left = clock.pause_hook()
-        try:
-            await step()
-        finally:
-            if not clock.scope.cancel_called:  # or else it is the client's time that is over
-                clock.start_hook(left)
 
     def start_commit_clock(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""
         self._clock.start_commit()
 
-    async def _flush(self) -> bool:
-        """Send what is pending; whether there was anything."""
+    async def _flush(self) -> None:
+        """Send what is pending."""
         data = self.connection.data_to_send()
-        if data and not self._lost:
+        if data and not self._send_now(data):
+            await self._send_rest()
+
+    def _send_now(self, data: bytes) -> bool:
+        """Send what goes out without waiting; whether there is no rest."""
+        if not self._lost:
             try:
-                if rest := self._transport.send_now(data):
-                    self._lost = True  # until all of it is out: what is cut off in the middle cannot be continued
-                    phase = self._clock.wait_for_reply_to_go()
-                    await self._transport.send(rest)
-                    self._clock.phase = phase
-                    self._lost = False
+                return self._transport.send_now(data)
             except trio.BrokenResourceError as error:
                 self._lose(error)
-        return bool(data)
+        return True
+
+    async def _send_rest(self) -> None:
+        self._lost = True  # until all of it is out: what is cut off in the middle cannot be continued
+        phase = self._clock.wait_for_reply_to_go()
+        try:
+            await self._transport.flush()
+            self._lost = False
+        except trio.BrokenResourceError as error:
+            self._lose(error)
+        self._clock.phase = phase
 
     def _lose(self, error: Exception) -> None:
         self._lost = True
@@ -337,20 +359,20 @@ class ServerSession:
         """The handshake; whether it succeeded. If not, nothing is said in clear any more."""
         context = self.settings.ssl_context
         assert context is not None  # otherwise the core does not offer STARTTLS
-        stream = self._transport.stream()
-        self._transport = StreamTransport(stream)
+        tls = TLSTransport(self._transport, context)
         self._lost = True
         self._clock.stop()  # the handshake has its own
         try:
-            tls, self._info.tls = await shake_hands(stream, context, self.settings.timeouts.handshake)
+            await tls.handshake(self.settings.timeouts.handshake)
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
             too_slow = isinstance(error, trio.TooSlowError)
             self._log.strike("handshake-timeout" if too_slow else "tls-handshake")
             reason = "too slow" if too_slow else str(error.__cause__ or error)
             log.info("%s peer=%s TLS handshake failed: %s", self._info.id, self._info.peer, escape(reason))
             return False
-        self._transport = StreamTransport(tls)
-        self._end_point = end_point_of(tls.context)  # of the context that SNI has chosen
+        self._transport = tls
+        self._info.tls = tls.info()
+        self._end_point = end_point_of(tls.context)
         self.connection.auth_mechanisms = offered_mechanisms(
             self.settings.authenticator, self._info.tls.client_name, self._end_point
         )
@@ -359,7 +381,7 @@ class ServerSession:
 
     # Events ---------------------------------------------------------------------------------------------------------
 
-    async def dispatch(self, event: Event | NoEvent) -> None:
+    async def _dispatch(self, event: Event | NoEvent) -> None:
         """Everything but the message itself."""
         if type(event) is RcptTo:
             await self._answer("rcpt", self._handler.rcpt, event)
@@ -405,20 +427,20 @@ class ServerSession:
         envelope = connection.envelope
         assert envelope is not None  # the core opens a message inside a transaction only
         verdicts: list[Reply] = []
-        body = Incoming(self)
-        screened = ScreenedBody(body, self, session, envelope, self._policies, self.settings.memory)
+        body = IncomingBody(self, session, envelope, self._policies, self.settings.memory)
         self._clock.start_hook()
         try:
-            answer = await self._clock.run(self._handler.message(envelope, screened))
+            answer = await self._clock.run(self._handler.message(envelope, body))
             verdicts = as_verdicts(answer, envelope, session.lmtp)
         except Exception as raised:  # noqa: BLE001 - a fault of the hook is the client's 451
             error = bare(raised)
             if body.aborted is None or not isinstance(error, MessageAborted):
                 verdicts = [self._reply_to(error)] * len(envelope.recipients)
         finally:
-            await screened.aclose()
-        if screened.refusal is not None:
-            verdicts = [screened.refusal.reply] * len(envelope.recipients)
+            if body.spool is not None:
+                await body.spool.aclose()
+        if body.refusal is not None:
+            verdicts = [body.refusal.reply] * len(envelope.recipients)
         self._clock.end_hook()
         if body.aborted is not None:
             await self._reset(body.aborted)
@@ -494,21 +516,18 @@ class ServerSession:
 
     async def _call(self, hook: Callable[..., Coroutine[Any, Any, Reply | None]], *arguments: object) -> Reply | None:
         """What a hook answers; its refusal, and 451 for a fault."""
-        self._clock.start_hook()
         try:
-            answer = as_reply(await self._clock.run(hook(*arguments)))
+            coroutine = hook(*arguments)
+            try:
+                trap = coroutine.send(None)
+            except StopIteration as result:  # it did not wait, so there is nothing to take the time of
+                return as_reply(result.value)
+            self._clock.start_hook()
+            answer = as_reply(await self._clock.run(coroutine, trap))
         except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
             answer = self._reply_to(bare(error))
         self._clock.end_hook()
         return answer
-
-    async def consult(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
-        """Ask a policy; its refusal is counted."""
-        try:
-            return await question(*arguments)
-        except Refuse as refusal:
-            self._count(question, refusal)
-            raise
 
     async def _consult_all(self, policies: Sequence[Callable[..., Awaitable[None]]], *arguments: object) -> None:
         session = self._info
@@ -516,10 +535,11 @@ class ServerSession:
             try:
                 await policy(session, *arguments)
             except Refuse as refusal:
-                self._count(policy, refusal)
+                self.count_refusal(policy, refusal)
                 raise
 
-    def _count(self, policy: object, refusal: Refuse) -> None:
+    def count_refusal(self, policy: object, refusal: Refuse) -> None:
+        """A policy has said no."""
         self._log.strike(refusal.rule or type(getattr(policy, "__self__", policy)).__name__)
 
     async def _before_login(self, username: str) -> None:

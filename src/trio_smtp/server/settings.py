@@ -12,7 +12,7 @@ from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
 from trio_smtp.server.certificates import AnyContext
 from trio_smtp.server.login import Authenticator
-from trio_smtp.server.policies import PolicyHooks
+from trio_smtp.server.policies import Policies
 from trio_smtp.server.proxy import Network
 from trio_smtp.server.spool import MessageMemory
 from trio_smtp.server.stats import Stats
@@ -37,7 +37,7 @@ class Settings:
     ssl_context: AnyContext | None = None
     implicit_tls: bool = False
     authenticator: Authenticator | None = None
-    policies: PolicyHooks = field(default_factory=PolicyHooks)
+    policies: Policies = field(default_factory=Policies)
     memory: MessageMemory = field(default_factory=lambda: MessageMemory(DEFAULT_MESSAGE_MEMORY))
     proxy_networks: Sequence[Network] = ()
     early_talkers: Literal["refuse", "allow"] = "refuse"

@@ -1,29 +1,141 @@
-"""The TLS handshake, as the server, and what it tells."""
+"""TLS as the server, on any transport, driven through buffers in memory.
+
+`trio.SSLStream` would do the same for any stream, at 40 us more a turn: its receives and sends are tasks to each other,
+with locks and checkpoints that a session which either reads or writes has no use for.
+"""
 
 from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import Final
 
 import trio
 
 from trio_smtp.handler import TLSInfo
 from trio_smtp.server.certificates import AnyContext, current_context
+from trio_smtp.server.transport import Transport
 
-__all__ = ["shake_hands"]
+__all__ = ["TLSTransport"]
+
+_RECORD: Final = 16 * 1024  # octets: the most that a TLS record holds
+_END: Final = (ssl.SSLZeroReturnError, ssl.SSLEOFError)  # closed as TLS wants it, and as many do
 
 
-async def shake_hands(
-    stream: trio.abc.Stream, context: AnyContext, timeout: float
-) -> tuple[trio.SSLStream[trio.abc.Stream], TLSInfo]:
-    """Put TLS on a stream, as the server.
+class TLSTransport:
+    """The server's end of a TLS connection.
 
-    Raises:
-        trio.BrokenResourceError: if the handshake fails.
-        trio.TooSlowError: if it takes more than `timeout` seconds.
+    Args:
+        transport: what carries it. Nobody else uses it from now on.
+        context: the certificates.
     """
-    tls = trio.SSLStream(stream, current_context(context), server_side=True)
-    with trio.fail_after(timeout):
-        await tls.do_handshake()
-    cipher = tls.cipher()
-    return tls, TLSInfo(tls.version() or "TLS", cipher[0] if cipher else "", _verified_name(tls.getpeercert()))
+
+    __slots__ = ("_fault", "_incoming", "_outgoing", "_tls", "_transport")
+
+    def __init__(self, transport: Transport, context: AnyContext) -> None:
+        self._transport = transport
+        self._fault: ssl.SSLError | None = None  # what came cannot be read any more
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = current_context(context).wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    async def handshake(self, timeout: float) -> None:
+        """Agree on everything.
+
+        Raises:
+            trio.BrokenResourceError: if that fails. The peer has been told why, as far as TLS does.
+            trio.TooSlowError: if it takes more than `timeout` seconds.
+        """
+        with trio.fail_after(timeout):
+            while True:
+                try:
+                    self._tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    await self._receive_more(_RECORD)
+                except ssl.SSLError as error:
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        await self._send_outgoing()
+                    raise trio.BrokenResourceError(str(error)) from error
+                else:
+                    await self._send_outgoing()
+                    return
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The one that SNI has chosen."""
+        return self._tls.context
+
+    def info(self) -> TLSInfo:
+        """What was agreed on."""
+        cipher = self._tls.cipher()
+        return TLSInfo(
+            self._tls.version() or "TLS", cipher[0] if cipher else "", _verified_name(self._tls.getpeercert())
+        )
+
+    async def receive(self, size: int) -> bytes:
+        if self._incoming.pending or self._tls.pending() or self._fault is not None:
+            await trio.lowlevel.checkpoint()
+            data = self._read(size)
+        else:
+            data = None
+        while data is None:
+            await self._receive_more(size)
+            data = self._read(size)
+        return data
+
+    def send_now(self, data: bytes) -> bool:
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        return self._transport.send_now(self._outgoing.read())
+
+    async def flush(self) -> None:
+        await self._transport.flush()
+
+    def has_input(self) -> bool:
+        return False
+
+    async def aclose(self, *, linger: bool) -> None:
+        try:
+            with contextlib.suppress(ssl.SSLError, trio.BrokenResourceError):
+                with contextlib.suppress(ssl.SSLWantReadError):  # the peer's goodbye is not waited for
+                    self._tls.unwrap()
+                await self._send_outgoing()
+        finally:
+            await self._transport.aclose(linger=linger)
+
+    def _read(self, size: int) -> bytes | None:
+        """What there is, all of a burst of records; ``b""`` at the end, None if more has to come first."""
+        pieces: list[bytes] = []
+        try:
+            while True:
+                piece = self._tls.read(size)
+                pieces.append(piece)
+                size -= len(piece)
+                if not piece or not size or not self._incoming.pending:
+                    break
+        except ssl.SSLWantReadError:
+            if not pieces:
+                return None
+        except _END:
+            pass
+        except ssl.SSLError as error:
+            self._fault = error
+        if self._fault is not None and not pieces:
+            raise trio.BrokenResourceError(str(self._fault)) from self._fault
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _receive_more(self, size: int) -> None:
+        await self._send_outgoing()  # TLS has answered something on its own
+        data = await self._transport.receive(max(size, _RECORD))
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def _send_outgoing(self) -> None:
+        if self._outgoing.pending and not self._transport.send_now(self._outgoing.read()):
+            await self._transport.flush()
 
 
 def _verified_name(certificate: object) -> str | None:

@@ -1,15 +1,14 @@
 """How a session reads and writes: straight on a TCP or Unix socket, or over any other trio stream.
 
-Both have the same methods. The direct one exists for speed: `trio.SocketStream` first tries a receive that is bound to
-fail after each reply and makes an extra checkpoint a turn, 80 us of CPU a message against 57 for waiting until the
-socket is readable.
+Both have the same methods, and TLS (tls.py) goes on top of either. The direct one exists for speed: `trio.SocketStream`
+first tries a receive that is bound to fail after each reply and makes an extra checkpoint a turn, 80 us of CPU a
+message against 57 for waiting until the socket is readable.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 from typing import Protocol
 
 import trio
@@ -26,20 +25,16 @@ class Transport(Protocol):
         """At most `size` octets; ``b""`` is the end of input. A checkpoint."""
         ...
 
-    def send_now(self, data: bytes) -> bytes:
-        """Send what goes out without waiting and return the rest."""
+    def send_now(self, data: bytes) -> bool:
+        """Send what goes out without waiting, and keep the rest for `flush`; whether there is none. Not before that."""
         ...
 
-    async def send(self, data: bytes) -> None:
-        """Send all of it."""
+    async def flush(self) -> None:
+        """Send the rest."""
         ...
 
     def has_input(self) -> bool:
         """Whether the peer has sent something already, where that can be told without reading."""
-        ...
-
-    def stream(self) -> trio.abc.Stream:
-        """The connection as a trio stream, to put TLS on it; the transport is not used any more then."""
         ...
 
     async def aclose(self, *, linger: bool) -> None:
@@ -52,10 +47,11 @@ class Transport(Protocol):
 class SocketTransport:
     """A connected, non-blocking stream socket of the standard library."""
 
-    __slots__ = ("_full", "_socket")
+    __slots__ = ("_full", "_rest", "_socket")
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._rest = b""
         self._full = False  # the last receive filled its buffer, so there may be more
 
     async def receive(self, size: int) -> bytes:
@@ -76,27 +72,29 @@ class SocketTransport:
         except OSError as error:
             raise trio.BrokenResourceError(str(error)) from error
 
-    def send_now(self, data: bytes) -> bytes:
+    def send_now(self, data: bytes) -> bool:
         try:
             sent = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
-            return data
+            sent = 0
         except OSError as error:
             raise trio.BrokenResourceError(str(error)) from error
-        return b"" if sent == len(data) else data[sent:]
+        if sent == len(data):
+            return True
+        self._rest = data[sent:]
+        return False
 
-    async def send(self, data: bytes) -> None:
-        while data := self.send_now(data):
+    async def flush(self) -> None:
+        rest, self._rest = self._rest, b""
+        while rest and not self.send_now(rest):
             await trio.lowlevel.wait_writable(self._socket)
+            rest, self._rest = self._rest, b""
 
     def has_input(self) -> bool:
         try:
             return bool(self._socket.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
-
-    def stream(self) -> trio.abc.Stream:
-        return trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
 
     async def aclose(self, *, linger: bool) -> None:
         sock = self._socket
@@ -112,32 +110,27 @@ class SocketTransport:
 
 
 class StreamTransport:
-    """Any trio stream: TLS, memory streams in tests."""
+    """Any trio stream: a tunnel, memory streams in tests."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_rest", "_stream")
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
+        self._rest = b""
 
     async def receive(self, size: int) -> bytes:
-        try:
-            return bytes(await self._stream.receive_some(size))
-        except trio.BrokenResourceError as error:
-            if _is_ragged_eof(error):
-                return b""
-            raise
+        return bytes(await self._stream.receive_some(size))
 
-    def send_now(self, data: bytes) -> bytes:
-        return data
+    def send_now(self, data: bytes) -> bool:
+        self._rest = data
+        return False
 
-    async def send(self, data: bytes) -> None:
-        await self._stream.send_all(data)
+    async def flush(self) -> None:
+        rest, self._rest = self._rest, b""
+        await self._stream.send_all(rest)
 
     def has_input(self) -> bool:
         return False
-
-    def stream(self) -> trio.abc.Stream:
-        return self._stream
 
     async def aclose(self, *, linger: bool) -> None:
         stream = self._stream
@@ -161,8 +154,3 @@ def peer_of(sock: socket.socket | trio.socket.SocketType) -> Peer:
         return Peer("", 0)
     host, port, *_ = sock.getpeername()
     return Peer(host.removeprefix("::ffff:") if "." in host else host, port)
-
-
-def _is_ragged_eof(error: trio.BrokenResourceError) -> bool:
-    """Whether a TLS peer closed its connection without saying so inside TLS, as many do."""
-    return isinstance(error.__cause__, ssl.SSLEOFError)

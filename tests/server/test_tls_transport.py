@@ -1,0 +1,187 @@
+"""TLS on a transport: it keeps the promises of one, whatever records come and however they are cut up."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TypeAlias
+
+import pytest
+import trio
+from trio.testing import (
+    MemoryReceiveStream,
+    MemorySendStream,
+    assert_checkpoints,
+    memory_stream_pair,
+    wait_all_tasks_blocked,
+)
+
+from trio_smtp.server.tls import TLSTransport
+from trio_smtp.server.transport import StreamTransport
+
+NAME = "mx.example.com"
+Stream: TypeAlias = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
+
+
+class Client:
+    """The other end: TLS over memory, so that a test decides when which octets go."""
+
+    def __init__(self, context: ssl.SSLContext, stream: Stream) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=NAME)
+        self.stream = stream
+
+    async def handshake(self) -> None:
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self.stream.send_all(self.outgoing.read())
+                self.incoming.write(await self.stream.receive_some())
+            else:
+                await self.stream.send_all(self.outgoing.read())
+                return
+
+    def records(self, *contents: bytes) -> bytes:
+        for content in contents:
+            self.tls.write(content)
+        return self.outgoing.read()
+
+    def goodbye(self) -> bytes:
+        with pytest.raises(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        return self.outgoing.read()
+
+    async def read(self) -> bytes:
+        self.incoming.write(await self.stream.receive_some())
+        return self.tls.read(1 << 20)
+
+
+@pytest.fixture(params=["TLSv1_2", "TLSv1_3"])
+async def ends(
+    request: pytest.FixtureRequest, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> tuple[TLSTransport, Client]:
+    client_tls.minimum_version = client_tls.maximum_version = ssl.TLSVersion[request.param]
+    ours, theirs = memory_stream_pair()
+    transport = TLSTransport(StreamTransport(ours), server_tls)
+    client = Client(client_tls, theirs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.handshake, 10)
+        await client.handshake()
+    return transport, client
+
+
+async def test_both_ways(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    assert transport.info().version == client.tls.version()
+    await client.stream.send_all(client.records(b"EHLO x\r\n"))
+    assert await transport.receive(1000) == b"EHLO x\r\n"
+    if not transport.send_now(b"250 OK\r\n"):
+        await transport.flush()
+    assert await client.read() == b"250 OK\r\n"
+    assert not transport.has_input()
+
+
+async def test_a_burst_of_records_is_one_receive(ends: tuple[TLSTransport, Client]) -> None:
+    """And what did not fit into it is there for the next, without another octet from the peer."""
+    transport, client = ends
+    await client.stream.send_all(client.records(b"one", b"two", b"three" * 1000))
+    assert await transport.receive(10_000) == b"onetwo" + b"three" * 1000
+    await client.stream.send_all(client.records(b"0123456789", b"abc"))
+    received = []
+    for _ in range(4):
+        with assert_checkpoints():
+            received.append(await transport.receive(4))
+    assert received == [b"0123", b"4567", b"89ab", b"c"]
+
+
+async def test_octet_by_octet(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    records = client.records(b"one", b"two")
+    received: list[bytes] = []
+
+    async def receive() -> None:
+        while sum(map(len, received)) < 6:
+            received.append(await transport.receive(100))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        for position in range(len(records)):
+            await client.stream.send_all(records[position : position + 1])
+            await wait_all_tasks_blocked()
+    assert received == [b"one", b"two"]
+
+
+async def test_a_receive_that_is_cancelled_loses_nothing(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    await client.stream.send_all(client.records(b"0123456789"))
+    assert await transport.receive(4) == b"0123"
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await transport.receive(4)
+    assert scope.cancelled_caught
+    assert await transport.receive(100) == b"456789"
+
+
+@pytest.mark.parametrize("says_goodbye", [True, False])
+async def test_the_end(ends: tuple[TLSTransport, Client], says_goodbye: bool) -> None:
+    """With or without close_notify, which many leave out; what was sent before it is not lost."""
+    transport, client = ends
+    await client.stream.send_all(client.records(b"QUIT\r\n") + (client.goodbye() if says_goodbye else b""))
+    await client.stream.send_stream.aclose()
+    assert await transport.receive(100) == b"QUIT\r\n"
+    for _ in range(2):
+        assert await transport.receive(100) == b""
+
+
+async def test_what_follows_the_goodbye_is_no_part_of_it(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    await client.stream.send_all(client.records(b"QUIT\r\n") + client.goodbye() + b"MAIL FROM:<>\r\n")
+    assert await transport.receive(100) == b"QUIT\r\n"
+    assert await transport.receive(100) == b""
+
+
+async def test_a_forged_record(ends: tuple[TLSTransport, Client]) -> None:
+    """What came before it is good; it is not, and the peer is told."""
+    transport, client = ends
+    good = client.records(b"good")
+    forged = bytearray(client.records(b"forged"))
+    forged[-1] ^= 1
+    await client.stream.send_all(good + forged)
+    assert await transport.receive(100) == b"good"
+    with pytest.raises(trio.BrokenResourceError):
+        await transport.receive(100)
+    with pytest.raises(trio.BrokenResourceError):
+        transport.send_now(b"x")
+
+
+async def test_a_forged_record_alone(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    forged = bytearray(client.records(b"forged"))
+    forged[-1] ^= 1
+    await client.stream.send_all(forged)
+    with pytest.raises(trio.BrokenResourceError, match=r"(?i)mac|decrypt"):
+        await transport.receive(100)
+
+
+async def test_closing_says_goodbye_and_waits_for_none(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    await transport.aclose(linger=False)
+    assert await client.read() == b""
+    with pytest.raises(trio.BrokenResourceError):
+        await client.stream.send_all(b"x")
+
+
+async def test_closing_after_the_peer_has_gone(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    await client.stream.aclose()
+    await transport.aclose(linger=True)
+
+
+async def test_a_handshake_that_is_broken_off(server_tls: ssl.SSLContext) -> None:
+    ours, theirs = memory_stream_pair()
+    transport = TLSTransport(StreamTransport(ours), server_tls)
+    await theirs.send_all(b"\x16\x03\x01")
+    await theirs.send_eof()
+    with pytest.raises(trio.BrokenResourceError):
+        await transport.handshake(10)
+    await transport.aclose(linger=False)
