@@ -1,4 +1,4 @@
-"""Hypothesis profiles.
+"""Hypothesis profiles, and passwords that cost little.
 
 ``default`` is quick, for a person at work; ``ci`` gives the same examples in every run, so that a change is
 judged by what it changed; ``property`` is the long search of ``nox -s property``.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 
 from hypothesis import HealthCheck, settings
+
+from tests import passwords  # noqa: F401 - first of all
 
 # A shared machine is slow at times: no test is judged by the time it takes.
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
