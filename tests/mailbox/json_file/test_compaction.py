@@ -19,7 +19,7 @@ from trio_smtp.mailbox.json_file.journal import segment_number
 from trio_smtp.mailbox.json_file.records import to_content
 from trio_smtp.mailbox.store import INBOX, SEEN, NoSuchMessage, StoreUnavailable, Target
 
-LARGE = bytes(range(256)) * 1200
+LARGE = b"\r\n\r\n" + bytes(range(256)) * 1200  # without a header, in which a listing would look for fields
 
 
 async def everything(store: JSONFileStore) -> list[object]:

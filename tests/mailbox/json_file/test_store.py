@@ -17,7 +17,7 @@ from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.json_file.store import INLINE, _JSONDelivery
 from trio_smtp.mailbox.store import INBOX, Delivered, NoSuchAccount, Search, StoreUnavailable, Target
 
-LARGE = bytes(range(256)) * (INLINE // 256) + b"!"
+LARGE = b"\r\n\r\n" + bytes(range(256)) * (INLINE // 256)  # without a header, in which a listing would look for fields
 
 
 @pytest.fixture

@@ -1,0 +1,20 @@
+"""Passwords that cost next to nothing to hash, for all tests but those of the costs.
+
+The costs are lowered when this is imported, which conftest.py does before anything else: some passwords are hashed
+while the tests are collected.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from trio_smtp.mailbox import passwords
+
+COSTS: Final[dict[str, Any]] = {name: getattr(passwords, name) for name in ("_ARGON2", "_SCRYPT", "SCRAM_ITERATIONS")}
+"""What they are in the program."""
+
+vars(passwords).update(
+    _ARGON2=passwords._Method("argon2id", (256, 1, 1)),
+    _SCRYPT=passwords._Method("scrypt", (4, 8, 1)),
+    SCRAM_ITERATIONS=5000,
+)
