@@ -105,11 +105,9 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run a benchmark by its name in bench/; ``run``, the server beside others, if none is named."""
+    """Run a benchmark by its name in bench/; the short version of ``run``, the server beside others, if none is named."""
     install(session, "bench", project=".[auth,tls]")
-    program, *options = (
-        session.posargs if session.posargs[:1] and session.posargs[0].isalpha() else ["run", *session.posargs]
-    )
+    program, *options = session.posargs or ["run", "--quick"]
     session.run("python", "-m", f"bench.{program}", *options)
 
 
