@@ -105,10 +105,17 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run a benchmark by its name in bench/; the short version of ``run``, the server beside others, if none is named."""
+    """Run a benchmark by its name in bench/; if none is named, the short version of ``run``: beside other servers."""
     install(session, "bench", project=".[auth,tls]")
     program, *options = session.posargs or ["run", "--quick"]
     session.run("python", "-m", f"bench.{program}", *options)
+
+
+@nox.session(python=VERSIONS)
+def instructions(session: nox.Session) -> None:
+    """Count the instructions that the core takes for a message, with valgrind; ``--record`` writes them down."""
+    install(session)
+    session.run("python", "-m", "bench.instructions", *session.posargs)
 
 
 @nox.session

@@ -94,6 +94,7 @@ static struct session *all;
 static int epoll, timer = -1;
 static int idle, opening_now, unopened; /* how many sessions are in that state */
 static double phase_end;
+static double due; /* when the next unit of the open loop begins */
 
 static double *latency;
 static long done, room;
@@ -453,6 +454,7 @@ static void write_script(void) {
 
 static void start_timer(double interval) {
     struct timespec period = {(time_t)interval, (long)((interval - (double)(time_t)interval) * 1e9)};
+    due = now() + interval;
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event) < 0 ||
@@ -463,12 +465,9 @@ static void start_timer(double interval) {
 /* The timer has run out so many times: begin as many units, or let as many slow clients send. */
 static void tick(double interval) {
     static int turn;
-    static double due; /* when the next unit begins */
     uint64_t times;
     if (read(timer, &times, sizeof times) != sizeof times)
         return;
-    if (due == 0)
-        due = now() - (double)(times - 1) * interval;
     for (; times > 0; times--, due += interval) {
         struct session *s = &all[turn++ % sessions];
         if (piece) {

@@ -1,7 +1,7 @@
 """Measures trio-smtp beside other servers: ``python -m bench.run``, or ``nox -s bench`` for the short version.
 
 Each server runs alone, fresh for every measurement, on a free loopback port; the load comes from load.c, which is
-compiled at need. The rounds of a workload go through all its servers in turn. In the tables
+compiled at need. The rounds of a workload go through all its servers in turn. In the tables,
 
 - the processor time is the *least* of the rounds: user and system time of the server's processes for each message,
   connections and warm-up not counted. What else the machine does can only add to it, by what it drives out of the
@@ -72,7 +72,8 @@ class Bench:
         ):
             command = [str(self.load), f"--port={server.port}", f"--seconds={self.seconds}", *workload.arguments]
             if workload.hold:
-                subprocess.run([*command, "--sessions=50"], check=True, stdin=subprocess.DEVNULL)  # what happens once
+                with holding([*command, "--sessions=50"]):
+                    pass  # what happens once has happened
                 before = server.resident()
                 with holding(command):
                     each = (server.resident() - before) * KIB / workload.sessions

@@ -28,4 +28,4 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 user = ["-u", "nobody"] if os.getuid() == 0 else []
-os.execv(sys.argv[1], [sys.argv[1], *user, f"127.0.0.1:{port}", "1000"])
+os.execv(sys.argv[1], [sys.argv[1], *user, "-m", "10000", f"127.0.0.1:{port}", "1000"])
