@@ -126,7 +126,7 @@ def build(session: nox.Session) -> None:
         work = Path(directory)
         session.run("python", "-m", "build", "--outdir", str(work / "dist"))
         session.install(*map(str, (work / "dist").glob("*.whl")))
-        for name in ("tests", "fuzz", "docs"):
+        for name in ("tests", "fuzz", "bench", "docs"):
             shutil.copytree(name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md"):
             shutil.copy(name, work)

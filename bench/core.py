@@ -50,17 +50,20 @@ def drive(connection: SMTPConnection, data: bytes) -> bytes:
     return connection.data_to_send()
 
 
-def main(what: str, messages: int) -> None:
-    gc.disable()
+def opened() -> SMTPConnection:
+    """A connection with the envelope of the first message through."""
     connection = SMTPConnection(Config())
     connection.greet()
     drive(connection, b"EHLO client.example\r\n" + MAIL + RCPT[0] + DATA)
-    replies = b""
+    return connection
+
+
+def main(what: str, messages: int) -> None:
+    gc.disable()
+    connection = opened()
     for _ in range(messages):
         for data in READS[what]:
-            replies = drive(connection, data)
-    assert replies.endswith(b"\r\n"), replies
-    assert replies.rpartition(b"\r\n")[0].rpartition(b"\r\n")[2].startswith(b"354"), replies
+            drive(connection, data)
 
 
 if __name__ == "__main__":

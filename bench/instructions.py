@@ -37,7 +37,7 @@ VERSION = sysconfig.get_python_version()
 OPTIMISED = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
 BUILD = f"CPython {platform.python_version()}, {platform.python_compiler()}{', optimised' if OPTIMISED else ''}"
 FEW, MORE = 20, 70  # messages
-TOLERANCE = 0.05
+TOLERANCE = 5  # percent
 
 
 class Recorded(TypedDict):
@@ -83,8 +83,9 @@ def compare(measured: Mapping[str, int], recorded: Mapping[str, int]) -> Iterato
     for what, figure in measured.items():
         if what not in recorded:
             yield f"{what}: {figure:,} instructions, and no figure to compare it with"
-        elif abs(change := figure / recorded[what] - 1) > TOLERANCE:
-            yield f"{what}: {figure:,} instructions, recorded are {recorded[what]:,}: {change:+.1%}"
+        elif 100 * abs(difference := figure - recorded[what]) > TOLERANCE * recorded[what]:
+            change = f"{difference / recorded[what]:+.1%}"
+            yield f"{what}: {figure:,} instructions, recorded are {recorded[what]:,}: {change}"
 
 
 def main() -> None:

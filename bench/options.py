@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import sys
 from collections.abc import Collection
+from pathlib import Path
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +16,9 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 
 def machine() -> str:
-    return f"Python {platform.python_version()}, {os.cpu_count()} cores"
+    processor = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    model = f" of {processor[1]}" if processor else ""
+    return f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores{model}"
 
 
 def conclude(broken: Collection[str], *, check: bool) -> None:

@@ -14,7 +14,7 @@ compiled at need. The rounds of a workload go through all its servers in turn. I
     python -m bench.run --servers drop --workloads 1k-pipelined --rounds 5
 
 A server whose program is missing is left out, with a line that says how to install it. With ``--check`` the exit code
-is 1 if a target is missed. The tables are Markdown.
+is 1 if a target is missed. The tables are Markdown; ``--write docs/performance.md`` puts them there.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ from typing import TypeVar
 
 from bench.build import CACHE, MissingError, load_generator
 from bench.options import add_check, conclude, machine
-from bench.subjects import BASELINE, SUBJECTS, Subject
-from bench.targets import Results, Round, judge, median, ratio
+from bench.subjects import SUBJECTS, Subject
+from bench.tables import describe, judgement, summary
+from bench.targets import Round, judge
 from bench.workloads import KIB, WORKLOADS, Workload
 from trio_smtp.cli.self_signed import self_signed
 from trio_smtp.cli.settings import StoreURL
 
 T = TypeVar("T", Subject, Workload)
+
+BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
 
 @dataclass(frozen=True)
@@ -129,71 +132,6 @@ def time_sync(directory: Path) -> float:
     return statistics.median(times)
 
 
-# --- what is printed
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown that can be read as it is: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        return f"| {first[0]:<{first[1]}} | " + " | ".join(f"{cell:>{width}}" for cell, width in others) + " |"
-
-    rule = f"|{'-' * (widths[0] + 2)}|" + "|".join(f"{'-' * (width + 1)}:" for width in widths[1:]) + "|"
-    return "\n".join([line(headings), rule, *map(line, rows)])
-
-
-def describe(workload: Workload, measured: dict[str, list[Round]], subjects: Sequence[Subject]) -> str:
-    """The table of a workload."""
-    measure = "each" if workload.hold else "cpu"
-    rows = []
-    for subject in subjects:
-        if rounds := measured.get(subject.name):
-            relation = f"{ratio(rounds, measured[BASELINE], measure):.3f}" if measured.get(BASELINE) else ""
-            peak = f"{median(rounds, 'peak'):,.0f}"
-            if workload.hold:
-                rows.append([subject.name, f"{median(rounds, 'each'):,.1f}", relation, peak])
-                continue
-            rows.append(
-                [
-                    subject.name,
-                    f"{min(each.cpu for each in rounds):,.1f}",
-                    relation,
-                    f"{median(rounds, 'rate'):,.0f}",
-                    f"{median(rounds, 'p50'):,.2f}",
-                    f"{median(rounds, 'p99'):,.2f}",
-                    peak,
-                    f"{median(rounds, 'growth'):+,.1f}",
-                ]
-            )
-    relative = f"x {BASELINE}"
-    if workload.hold:
-        headings = ["server", "KiB each", relative, "peak MiB"]
-    else:
-        headings = ["server", "CPU us", relative, "messages/s", "p50 ms", "p99 ms", "peak MiB", "growth"]
-    return f"\n**{workload.title}** (`{workload.name}`)\n\n{table(headings, rows)}"
-
-
-def busy(workload: Workload, measured: dict[str, list[Round]]) -> Iterator[str]:
-    """Yield a line for each server that the load generator may not have kept busy."""
-    for name, rounds in measured.items():
-        if (share := median(rounds, "busy")) > 0.9:
-            yield f"\n{workload.name}: the load generator itself was busy for {share:.0%} of the time with {name}."
-
-
-def conclusions(results: Results) -> list[str]:
-    """Print the targets; a sentence for each that is missed."""
-    verdicts = list(judge(results))
-    if verdicts:
-        rows = [[v.workload, v.what, v.measured, v.wanted, "yes" if v.kept else "**no**"] for v in verdicts]
-        print("\n**Targets**\n\n" + table(["workload", "server, measure", "measured", "wanted", "kept"], rows))
-    return [f"{v.workload}: {v.what}: {v.measured}, wanted {v.wanted}" for v in verdicts if not v.kept]
-
-
-# --- what is chosen
-
-
 def chosen(names: str | None, there_are: Sequence[T], what: str) -> list[T] | None:
     """Those with the names in a comma-separated list; None if there is no list."""
     if names is None:
@@ -205,17 +143,26 @@ def chosen(names: str | None, there_are: Sequence[T], what: str) -> list[T] | No
     return [known[name] for name in names.split(",")]
 
 
-def available(subjects: Sequence[Subject]) -> list[Subject]:
-    """Those that can be started; a line for each of the others."""
-    found = []
+def available(subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
+    """Those that can be started, and a line for each of the others."""
+    found, lines = [], []
     for subject in subjects:
         try:
             subject.command()
         except MissingError as error:
-            print(f"{subject.name} is left out: {error}")
+            lines.append(f"{subject.name} is left out: {error}")
         else:
             found.append(subject)
-    return found
+    return found, lines
+
+
+def write(page: Path, report: str) -> None:
+    """Put the report where the page has its own."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        sys.exit(f"{page} has no {BEGIN} and {END}")
+    page.write_text(f"{before}{begin}\n\n{report}\n\n{end}{after}")
 
 
 def main() -> None:
@@ -224,10 +171,9 @@ def main() -> None:
     parser.add_argument("--workloads", metavar="NAME,...", help=", ".join(workload.name for workload in WORKLOADS))
     parser.add_argument("--rounds", type=int, help="of each workload (default: 5; 3 with --quick)")
     parser.add_argument("--seconds", type=float, help="of each measurement (default: 1; 0.5 with --quick)")
-    parser.add_argument(
-        "--quick", action="store_true", help="the short version: the most telling workloads, less of it"
-    )
+    parser.add_argument("--quick", action="store_true", help="the short version: the most telling workloads")
     parser.add_argument("--directory", type=Path, default=CACHE, help="where stores lie (default: %(default)s)")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help=f"put the tables between {BEGIN} and {END} there")
     add_check(parser)
     arguments = parser.parse_args()
     count = arguments.rounds or (3 if arguments.quick else 5)
@@ -240,27 +186,35 @@ def main() -> None:
         load, has_tls = load_generator()
     except MissingError as error:
         sys.exit(f"the load generator needs a compiler: {error}")
-    print(f"{machine()}, {count} rounds of {seconds:g} s")
-    subjects = available(named or SUBJECTS)
+    subjects, missing = available(named or SUBJECTS)
     if not has_tls and any(workload.tls != "none" for workload in workloads):
-        print("TLS is left out: apt-get install libssl-dev")
+        missing.append("TLS is left out: apt-get install libssl-dev")
         workloads = [workload for workload in workloads if workload.tls == "none"]
     arguments.directory.mkdir(parents=True, exist_ok=True)
-    if any(subject.stores for subject in subjects) and any(workload.stores or named for workload in workloads):
-        print(f"a sync of {arguments.directory} takes {time_sync(arguments.directory) * 1e3:.2f} ms")
+    conditions = [
+        f"{time.strftime('%Y-%m-%d')}, {machine()}, {count} rounds of {seconds:g} s",
+        f"a sync of the disk takes {time_sync(arguments.directory) * 1e3:.2f} ms",
+    ]
+    head = "; ".join([*conditions, *missing])
+    print(head)
 
     results: dict[str, dict[str, list[Round]]] = {}
+    details: list[str] = []
     broken: list[str] = []
     with self_signed(StoreURL("null"), "localhost") as (certificate, _):
         bench = Bench(load, arguments.directory, certificate, seconds)
         for workload in workloads:
-            measured = [s for s in subjects if s.can(workload) and (named or workload.stores or not s.stores)]
-            results[workload.name] = bench.rounds(workload, measured, count)
-            print(
-                describe(workload, results[workload.name], measured), *busy(workload, results[workload.name]), sep="\n"
-            )
-            broken += [f"{workload.name}: {s.name} failed" for s in measured if s.name not in results[workload.name]]
-    broken += conclusions(results)
+            chosen_ones = [s for s in subjects if s.can(workload) and (named or workload.stores or not s.stores)]
+            measured = results[workload.name] = bench.rounds(workload, chosen_ones, count)
+            details.append(describe(workload, measured, chosen_ones))
+            print(f"\n{details[-1]}", flush=True)
+            broken += [f"{workload.name}: {s.name} failed" for s in chosen_ones if s.name not in measured]
+    verdicts = list(judge(results))
+    overview = [summary(results, workloads, subjects), *[judgement(verdicts)] * bool(verdicts)]
+    print("", *overview, sep="\n\n")
+    if arguments.write:
+        write(arguments.write, "\n\n".join([head, *overview, *details]))
+    broken += [f"{v.workload}: {v.what}: {v.measured}, wanted {v.wanted}" for v in verdicts if not v.kept]
     conclude(broken, check=arguments.check)
 
 
