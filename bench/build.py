@@ -39,8 +39,10 @@ def compiled(
     target = CACHE / name
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         CACHE.mkdir(parents=True, exist_ok=True)
-        command = [*compiler, "-o", str(target), str(source), *rest]
+        unfinished = target.with_suffix(f".{os.getpid()}")  # another process may be at it too
+        command = [*compiler, "-o", str(unfinished), str(source), *rest]
         subprocess.run(command, check=True, env={**os.environ, **(environment or {})})
+        unfinished.replace(target)
     return target
 
 

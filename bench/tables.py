@@ -23,10 +23,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(headings), rule, *map(line, rows)])
 
 
+def number(figure: float) -> str:
+    """With three digits at least."""
+    return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"
+
+
 def cost(workload: Workload, rounds: Sequence[Round]) -> str:
     """Microseconds of a message, or KiB of a connection."""
-    figure = median(rounds, "each") if workload.hold else min(each.cpu for each in rounds)
-    return f"{figure:,.1f}" if figure < 1000 else f"{figure:,.0f}"
+    return number(median(rounds, "each") if workload.hold else min(each.cpu for each in rounds))
 
 
 def describe(workload: Workload, measured: Rounds, subjects: Sequence[Subject]) -> str:
@@ -39,10 +43,8 @@ def describe(workload: Workload, measured: Rounds, subjects: Sequence[Subject]) 
             row = [subject.name, cost(workload, rounds), relation, f"{median(rounds, 'peak'):,.0f}"]
             if not workload.hold:
                 row += [
-                    f"{median(rounds, 'growth'):+,.1f}",
-                    f"{median(rounds, 'rate'):,.0f}",
-                    f"{median(rounds, 'p50'):,.2f}",
-                    f"{median(rounds, 'p99'):,.2f}",
+                    f"{median(rounds, 'growth'):+.1f}",
+                    *(number(median(rounds, m)) for m in ("rate", "p50", "p99")),
                 ]
             rows.append(row)
     headings = ["server", "KiB each" if workload.hold else "CPU us", f"x {BASELINE}", "peak MiB"]

@@ -62,11 +62,11 @@ def test_the_tables() -> None:
     assert [line.split("|")[1:4] for line in lines] == [
         [" server   ", " CPU us ", " x aiosmtpd "],
         ["----------", "-------:", "-----------:"],
-        [" aiosmtpd ", "  100.0 ", "      1.000 "],
-        [" drop     ", "   10.0 ", "      0.110 "],
+        [" aiosmtpd ", "    100 ", "      1.000 "],
+        [" drop     ", "     10 ", "      0.110 "],
     ]
     *_, row = summary({"load": measured}, [LOAD], subjects).splitlines()
-    assert row == "| `load`   |    100.0 | 10.0 |"
+    assert row == "| `load`   |      100 |   10 |"
 
 
 def test_a_load_generator_at_its_limit_is_named() -> None:
