@@ -410,8 +410,7 @@ static struct turn make_body(const char *first, const char *last) {
 
 static void write_script(void) {
     static const short ready[] = {220}, ok[] = {250}, go_ahead[] = {354}, bye[] = {221};
-    struct turn mail = make_turn("MAIL FROM:<sender@example.com>\r\n", 1, ok, -1);
-    struct turn data = make_turn("DATA\r\n", 1, go_ahead, -1), hello = make_turn("EHLO load.example\r\n", 1, ok, -1);
+    struct turn hello = make_turn("EHLO load.example\r\n", 1, ok, -1);
     char text[64];
 
     opening[openings++] = make_turn("", 1, ready, -1);
@@ -426,7 +425,7 @@ static void write_script(void) {
         return;
 
     unit = calloc((size_t)recipients + 3, sizeof *unit);
-    unit[units++] = mail;
+    unit[units++] = make_turn("MAIL FROM:<sender@example.com>\r\n", 1, ok, -1);
     for (int i = 0; i < recipients; i++) {
         snprintf(text, sizeof text, i ? "RCPT TO:<demo+%d@example.com>\r\n" : "RCPT TO:<demo@example.com>\r\n", i);
         unit[units++] = make_turn(text, 1, ok, -1);
@@ -435,7 +434,7 @@ static void write_script(void) {
         snprintf(text, sizeof text, "BDAT %zu LAST\r\n", size);
         unit[units++] = make_body(text, "");
     } else {
-        unit[units++] = data;
+        unit[units++] = make_turn("DATA\r\n", 1, go_ahead, -1);
         unit[units++] = make_body("", ".\r\n");
     }
     if (mode == LOCKSTEP)
@@ -494,7 +493,7 @@ static void run_phase(double length) {
                 flush(s);
         }
     }
-    while (idle < sessions || phase_goes_on() || (unopened > 0 && !reconnect)) {
+    while (idle < sessions || unopened > 0 || (rate > 0 && phase_goes_on())) {
         while (unopened > 0 && opening_now < AT_ONCE) {
             open_session(&all[sessions - unopened]);
             unopened--;
@@ -507,8 +506,6 @@ static void run_phase(double length) {
             else
                 tick(interval);
         }
-        if (idle == sessions && rate == 0 && unopened == 0)
-            return;
     }
 }
 
@@ -517,8 +514,9 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int choose(const char *word, const char *const *words) {
-    for (int i = 0; words[i]; i++)
+/* Which of the words it is. */
+static unsigned choose(const char *word, const char *const *words) {
+    for (unsigned i = 0; words[i]; i++)
         if (strcmp(word, words[i]) == 0)
             return i;
     fprintf(stderr, "load: what is %s?\n", word);
@@ -526,6 +524,8 @@ static int choose(const char *word, const char *const *words) {
 }
 
 static void read_options(int argc, char **argv) {
+    static const char *const modes[] = {"lockstep", "pipelined", "bdat", "hello", NULL};
+    static const char *const kinds[] = {"none", "starttls", "implicit", NULL};
     static const struct option options[] = {
         {"port", 1, 0, 'P'},     {"pid", 1, 0, 'i'},   {"mode", 1, 0, 'm'},    {"sessions", 1, 0, 's'},
         {"size", 1, 0, 'b'},     {"rate", 1, 0, 'a'},  {"seconds", 1, 0, 't'}, {"recipients", 1, 0, 'r'},
@@ -539,13 +539,13 @@ static void read_options(int argc, char **argv) {
                 die("too many processes");
             pid[pids++] = atoi(optarg);
             break;
-        case 'm': mode = (unsigned)choose(optarg, (const char *[]){"lockstep", "pipelined", "bdat", "hello", NULL}); break;
+        case 'm': mode = choose(optarg, modes); break;
         case 's': sessions = atoi(optarg); break;
         case 'b': size = (size_t)atol(optarg); break;
         case 'a': rate = atof(optarg); break;
         case 't': seconds = atof(optarg); break;
         case 'r': recipients = atoi(optarg); break;
-        case 'e': tls = (unsigned)choose(optarg, (const char *[]){"none", "starttls", "implicit", NULL}); break;
+        case 'e': tls = choose(optarg, kinds); break;
         case 'w': warm = atof(optarg); break;
         case 'p': piece = (size_t)atol(optarg); break;
         case 'u': pause_ = atof(optarg); break;
