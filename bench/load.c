@@ -598,7 +598,8 @@ int main(int argc, char **argv) {
             ;
         return 0;
     }
-    run_phase(warm);
+    if (warm > 0 || !reconnect)
+        run_phase(warm);
     done = 0;
     unopened = reconnect && rate == 0 ? sessions : 0;
     double start = now(), used = cpu(), own = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
