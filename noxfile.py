@@ -109,12 +109,17 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run a benchmark by its name in bench/; ``run``, the server beside others, if none is named."""
+    """Run a benchmark by its name in bench/; if none is named, the short version of ``run``: beside other servers."""
     install(session, "bench", project=".[auth,tls]")
-    program, *options = (
-        session.posargs if session.posargs[:1] and session.posargs[0].isalpha() else ["run", *session.posargs]
-    )
+    program, *options = session.posargs or ["run", "--quick"]
     session.run("python", "-m", f"bench.{program}", *options)
+
+
+@nox.session(python=VERSIONS)
+def instructions(session: nox.Session) -> None:
+    """Count the instructions that the core takes for a message, with valgrind; ``--record`` writes them down."""
+    install(session)
+    session.run("python", "-m", "bench.instructions", *session.posargs)
 
 
 @nox.session
@@ -125,7 +130,7 @@ def build(session: nox.Session) -> None:
         work = Path(directory)
         session.run("python", "-m", "build", "--outdir", str(work / "dist"))
         session.install(*map(str, (work / "dist").glob("*.whl")))
-        for name in ("tests", "fuzz", "docs"):
+        for name in ("tests", "fuzz", "bench", "docs"):
             shutil.copytree(name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md"):
             shutil.copy(name, work)

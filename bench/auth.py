@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import smtplib
 import statistics
 import sys
@@ -29,6 +27,7 @@ from collections.abc import Callable, Iterator
 
 import trio
 
+from bench.options import add_check, conclude, machine
 from bench.process import Server, running
 from trio_smtp.mailbox import passwords
 
@@ -152,10 +151,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.auth", description="Measure logins.")
     parser.add_argument("--tries", type=int, default=400, help="of each kind (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=1000, help="that log in at once (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="fail when a limit is not kept")
+    add_check(parser)
     arguments = parser.parse_args()
 
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, medians of {arguments.tries} tries")
+    print(f"{machine()}, medians of {arguments.tries} tries")
     broken: list[str] = []
     for method in METHODS:
         print(f"\n{method}")
@@ -165,10 +164,7 @@ def main() -> None:
             sentences += compare("AUTH PLAIN", time_replies(server, arguments.tries))
         sentences += measure_rush(method, arguments.clients)
         broken += [f"{method}: {sentence}" for sentence in sentences]
-    if broken:
-        print("", *broken, sep="\n")
-    if arguments.check and broken:
-        sys.exit(1)
+    conclude(broken, check=arguments.check)
 
 
 if __name__ == "__main__":

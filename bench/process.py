@@ -9,13 +9,11 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Server:
@@ -26,13 +24,16 @@ class Server:
         self._process = process
         self._proc = Path("/proc", str(process.pid))
 
-    def cpu(self) -> float:
-        """Seconds of user and system time so far."""
-        fields = self._proc.joinpath("stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+    def tree(self) -> list[int]:
+        """Its process ids: its own, then those of its children and theirs."""
+        pids = [self._process.pid]
+        for pid in pids:  # which grows on the way
+            for children in Path("/proc", str(pid), "task").glob("*/children"):
+                pids += map(int, children.read_text().split())
+        return pids
 
     def resident(self) -> float:
-        """The memory that is resident now, in MiB."""
+        """The memory that is resident now, in MiB; of the whole tree, as that of `peak`."""
         return self._status("VmRSS")
 
     def peak(self) -> float:
@@ -41,7 +42,8 @@ class Server:
 
     def forget_peak(self) -> None:
         """Let `peak` begin anew, at what is resident now."""
-        self._proc.joinpath("clear_refs").write_text("5")
+        for pid in self.tree():
+            Path("/proc", str(pid), "clear_refs").write_text("5")
 
     def descriptors(self) -> int:
         """How many are open."""
@@ -69,9 +71,12 @@ class Server:
         return self._process.communicate()[0]
 
     def _status(self, field: str) -> float:
-        match = re.search(rf"{field}:\s+(\d+) kB", self._proc.joinpath("status").read_text())
-        assert match is not None
-        return int(match[1]) / 1024
+        total = 0
+        for pid in self.tree():
+            match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc", str(pid), "status").read_text())
+            assert match is not None
+            total += int(match[1])
+        return total / 1024
 
 
 @contextmanager
@@ -91,26 +96,34 @@ def running(
         environment: variables that it has besides those of this process.
         quiet: what it logs is dropped.
     """
-    command = [sys.executable, "-m", module, *arguments]
     limit = (
         None if descriptors is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors, descriptors))
     )
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+    with started(
+        [sys.executable, "-m", module, *arguments],
         stderr=subprocess.DEVNULL if quiet else None,
-        text=True,
         env={**os.environ, **(environment or {})},
-        preexec_fn=limit,  # noqa: PLW1509 - this process has no other thread while it starts one with a limit
-    )
+        preexec_fn=limit,  # this process has no other thread while it starts one with a limit
+    ) as server:
+        yield server
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[Server]:
+    """The same of any program.
+
+    Args:
+        command: it prints its port on a line, alone or after a colon.
+        **options: of `subprocess.Popen`.
+    """
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
     assert process.stdout is not None
     try:
         for line in process.stdout:
             if match := re.search(r"(?:^|:)(\d+)$", line):
                 break
         else:
-            sys.exit(f"{module} did not start")
+            sys.exit(f"{' '.join(command)} did not start")
         yield Server(process, int(match[1]))
     finally:
         process.kill()

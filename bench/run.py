@@ -1,11 +1,20 @@
-"""Measures trio-smtp beside other servers: processor time, messages per second, latency and memory.
+"""Measures trio-smtp beside other servers: ``python -m bench.run``, or ``nox -s bench`` for the short version.
 
-Each server runs alone in a process of its own, fresh for every measurement; the load comes from load.c, which
-is compiled first. Rounds alternate between the servers, so that a machine that slows down slows all of them,
-and the table shows the median round. Processor time is the server's own, user and system, from /proc, so the
-load generator and other programs do not count. All traffic stays on the loopback interface.
+Each server runs alone, fresh for every measurement, on a free loopback port; the load comes from load.c, which is
+compiled at need. The rounds of a workload go through all its servers in turn. In the tables,
 
-A further server is a line in SERVERS (a module that prints its port), a further load a line in WORKLOADS.
+- the processor time is the *least* of the rounds: user and system time of the server's processes for each message,
+  connections and warm-up not counted. What else the machine does can only add to it, by what it drives out of the
+  caches;
+- a ratio is the *median* of the ratios within one round (see `bench.targets`);
+- messages a second, latencies and memory are medians.
+
+``--servers`` and ``--workloads`` choose, e.g. one server on one workload, which takes ten seconds::
+
+    python -m bench.run --servers drop --workloads 1k-pipelined --rounds 5
+
+A server whose program is missing is left out, with a line that says how to install it. With ``--check`` the exit code
+is 1 if a target is missed. The tables are Markdown; ``--write docs/performance.md`` puts them there.
 """
 
 from __future__ import annotations
@@ -13,139 +22,201 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from bench.process import Server, running
+from bench.build import CACHE, MissingError, load_generator
+from bench.options import add_check, conclude, machine
+from bench.subjects import SUBJECTS, Subject
+from bench.tables import describe, judgement, summary
+from bench.targets import Round, judge
+from bench.workloads import KIB, WORKLOADS, Workload
+from trio_smtp.cli.self_signed import self_signed
+from trio_smtp.cli.settings import StoreURL
 
-HERE = Path(__file__).parent
-MIB = 1 << 20
+T = TypeVar("T", Subject, Workload)
 
-
-@dataclass(frozen=True)
-class Workload:
-    """A load, and what the subject may need for it: a share of the baseline's processor time, MiB of memory."""
-
-    name: str
-    mode: str
-    sessions: int
-    messages: int
-    size: int
-    limit_share: float | None = None
-    limit_growth: float | None = None
-
-
-SUBJECT, BASELINE = "trio-smtp", "aiosmtpd"
-SERVERS = {
-    SUBJECT: "bench.servers.trio_smtp_null",
-    BASELINE: "bench.servers.aiosmtpd_sink",
-}
-WORKLOADS = [
-    Workload("1 KB, pipelined", "pipelined", sessions=10, messages=10_000, size=1024, limit_share=0.25),
-    Workload("1 KB, lockstep", "lockstep", sessions=10, messages=10_000, size=1024, limit_share=0.40),
-    Workload("25 MB body", "lockstep", sessions=1, messages=1, size=25 * MIB, limit_growth=4.0),
-]
+BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
 
 @dataclass(frozen=True)
-class Result:
-    """What one round cost. Times in seconds, memory in MiB."""
+class Bench:
+    """How everything is measured.
 
-    cpu: float
-    rate: float
-    p50: float
-    p99: float
-    growth: float
+    Args:
+        load: the load generator.
+        directory: where the servers keep what they keep.
+        certificate: theirs.
+        seconds: how long each is measured.
+    """
 
+    load: Path
+    directory: Path
+    certificate: Path
+    seconds: float
 
-def compile_load(directory: Path) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        sys.exit("the load generator needs a C compiler: install gcc")
-    load = directory / "load"
-    subprocess.run([compiler, "-O2", "-std=c11", "-o", load, HERE / "load.c"], check=True)
-    return load
+    def measure(self, subject: Subject, workload: Workload) -> Round:
+        """One round of it.
 
-
-def measure(load: Path, server: Server, workload: Workload) -> Result:
-    def run(messages: int) -> dict[str, float]:
-        counts = [workload.sessions, messages, workload.size]
-        command = [str(load), str(server.port), workload.mode, *map(str, counts)]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-        return dict(json.loads(output))
-
-    if workload.messages > workload.sessions:
-        run(workload.sessions)  # whatever happens once, happens here
-    cpu, peak = server.cpu(), server.peak()
-    report = run(workload.messages)
-    return Result(
-        cpu=(server.cpu() - cpu) / workload.messages,
-        rate=workload.messages / report["seconds"],
-        p50=report["p50"],
-        p99=report["p99"],
-        growth=server.peak() - peak,
-    )
-
-
-def median(results: list[Result]) -> Result:
-    columns = zip(*(vars(result).values() for result in results), strict=True)
-    return Result(*map(statistics.median, columns))
-
-
-def failures(workload: Workload, results: dict[str, Result]) -> Iterator[str]:
-    """Yield a sentence for each limit of the workload that the subject does not keep."""
-    subject, baseline = results[SUBJECT], results[BASELINE]
-    if workload.limit_share is not None and subject.cpu > workload.limit_share * baseline.cpu:
-        yield (
-            f"{workload.name}: {subject.cpu / baseline.cpu:.0%} of the processor time of {BASELINE}, "
-            f"the limit is {workload.limit_share:.0%}"
+        Raises:
+            subprocess.CalledProcessError: the server did not do what it should.
+        """
+        with (
+            tempfile.TemporaryDirectory(dir=self.directory) as folder,
+            subject.running(Path(folder), self.certificate, workload.tls) as server,
+        ):
+            command = [str(self.load), f"--port={server.port}", f"--seconds={self.seconds}", *workload.arguments]
+            if workload.hold:
+                with holding([*command, "--sessions=50"]):
+                    pass  # what happens once has happened
+                before = server.resident()
+                with holding(command):
+                    each = (server.resident() - before) * KIB / workload.sessions
+                    return Round(each=each, peak=server.peak())
+            before = server.peak()
+            pids = [f"--pid={pid}" for pid in server.tree()]
+            report = json.loads(subprocess.run([*command, *pids], check=True, stdout=subprocess.PIPE).stdout)
+            peak = server.peak()
+        return Round(
+            cpu=report["cpu"] / report["messages"] * 1e6,
+            rate=report["messages"] / report["seconds"],
+            p50=report["p50"] * 1e3,
+            p99=report["p99"] * 1e3,
+            peak=peak,
+            growth=peak - before,
+            busy=report["own"] / report["seconds"],
         )
-    if workload.limit_growth is not None and subject.growth > workload.limit_growth:
-        yield f"{workload.name}: {subject.growth:.1f} MiB more memory, the limit is {workload.limit_growth} MiB"
+
+    def rounds(self, workload: Workload, subjects: Sequence[Subject], count: int) -> dict[str, list[Round]]:
+        """All of a workload; a server that fails is left out."""
+        results: dict[str, list[Round]] = {subject.name: [] for subject in subjects}
+        for number in range(count):
+            for subject in subjects[:: -1 if number % 2 else 1]:  # nobody always follows the same one
+                if subject.name in results:
+                    try:
+                        results[subject.name].append(self.measure(subject, workload))
+                    except subprocess.CalledProcessError:
+                        print(f"\n{subject.name} failed in {workload.name}")
+                        del results[subject.name]
+        return results
 
 
-HEADINGS = f"{'server':<12}{'CPU/message':>14}{'share':>8}{'messages/s':>13}{'p50':>12}{'p99':>12}{'memory':>12}"
+@contextmanager
+def holding(command: Sequence[str]) -> Iterator[None]:
+    """The load generator has opened all its sessions, and keeps them open for the length of the block."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        if process.stdout.readline() != b"ready\n":
+            raise subprocess.CalledProcessError(process.wait(), command)
+        yield
 
 
-def row(name: str, result: Result, share: float) -> str:
-    return (
-        f"{name:<12}{result.cpu * 1e6:>11,.0f} us{share:>8.0%}{result.rate:>13,.0f}"
-        f"{result.p50 * 1e3:>9,.2f} ms{result.p99 * 1e3:>9,.2f} ms{result.growth:>+8.1f} MiB"
-    )
+def time_sync(directory: Path) -> float:
+    """Seconds that it takes to make a kilobyte last."""
+    times = []
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for _ in range(200):
+            file.write(bytes(KIB))
+            file.flush()
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def chosen(names: str | None, there_are: Sequence[T], what: str) -> list[T] | None:
+    """Those with the names in a comma-separated list; None if there is no list."""
+    if names is None:
+        return None
+    known = {each.name: each for each in there_are}
+    for name in names.split(","):
+        if name not in known:
+            sys.exit(f"there is no {what} {name!r}, but these: {', '.join(known)}")
+    return [known[name] for name in names.split(",")]
+
+
+def available(subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
+    """Those that can be started, and a line for each of the others."""
+    found, lines = [], []
+    for subject in subjects:
+        try:
+            subject.command()
+        except MissingError as error:
+            lines.append(f"{subject.name} is left out: {error}")
+        else:
+            found.append(subject)
+    return found, lines
+
+
+def write(page: Path, report: str) -> None:
+    """Put the report where the page has its own."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        sys.exit(f"{page} has no {BEGIN} and {END}")
+    page.write_text(f"{before}{begin}\n\n{report}\n\n{end}{after}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench", description="Measure trio-smtp beside other servers.")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds to take the median of")
-    parser.add_argument("--check", action="store_true", help="fail when trio-smtp exceeds its limits")
+    parser = argparse.ArgumentParser(prog="bench.run", description="Measure trio-smtp beside other servers.")
+    parser.add_argument("--servers", metavar="NAME,...", help=", ".join(subject.name for subject in SUBJECTS))
+    parser.add_argument("--workloads", metavar="NAME,...", help=", ".join(workload.name for workload in WORKLOADS))
+    parser.add_argument("--rounds", type=int, help="of each workload (default: 5; 3 with --quick)")
+    parser.add_argument("--seconds", type=float, help="of each measurement (default: 1; 0.5 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="the short version: the most telling workloads")
+    parser.add_argument("--directory", type=Path, default=CACHE, help="where stores lie (default: %(default)s)")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help=f"put the tables between {BEGIN} and {END} there")
+    add_check(parser)
     arguments = parser.parse_args()
+    count = arguments.rounds or (3 if arguments.quick else 5)
+    seconds = arguments.seconds or (0.5 if arguments.quick else 1)
+    named = chosen(arguments.servers, SUBJECTS, "server")
+    workloads = chosen(arguments.workloads, WORKLOADS, "workload")
+    workloads = workloads or [workload for workload in WORKLOADS if workload.quick or not arguments.quick]
 
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, median of {arguments.rounds} rounds")
+    try:
+        load, has_tls = load_generator()
+    except MissingError as error:
+        sys.exit(f"the load generator needs a compiler: {error}")
+    subjects, missing = available(named or SUBJECTS)
+    if not has_tls and any(workload.tls != "none" for workload in workloads):
+        missing.append("TLS is left out: apt-get install libssl-dev")
+        workloads = [workload for workload in workloads if workload.tls == "none"]
+    arguments.directory.mkdir(parents=True, exist_ok=True)
+    conditions = [
+        f"{time.strftime('%Y-%m-%d')}, {machine()}, {count} rounds of {seconds:g} s",
+        f"a sync of the disk takes {time_sync(arguments.directory) * 1e3:.2f} ms",
+    ]
+    head = "; ".join([*conditions, *missing])
+    print(head)
+
+    results: dict[str, dict[str, list[Round]]] = {}
+    details: list[str] = []
     broken: list[str] = []
-    with tempfile.TemporaryDirectory() as directory:
-        load = compile_load(Path(directory))
-        for workload in WORKLOADS:
-            rounds: dict[str, list[Result]] = {name: [] for name in SERVERS}
-            for _ in range(arguments.rounds):
-                for name, module in SERVERS.items():
-                    with running(module) as server:
-                        rounds[name].append(measure(load, server, workload))
-            results = {name: median(results) for name, results in rounds.items()}
-            print(f"\n{workload.name}: {workload.messages:,} messages, {workload.sessions} sessions\n{HEADINGS}")
-            for name, result in results.items():
-                print(row(name, result, result.cpu / results[BASELINE].cpu))
-            broken += failures(workload, results)
-    if broken:
-        print("", *broken, sep="\n")
-    if arguments.check and broken:
-        sys.exit(1)
+    with self_signed(StoreURL("null"), "localhost") as (certificate, _):
+        bench = Bench(load, arguments.directory, certificate, seconds)
+        for workload in workloads:
+            chosen_ones = [s for s in subjects if s.can(workload) and (named or workload.stores or not s.stores)]
+            measured = results[workload.name] = bench.rounds(workload, chosen_ones, count)
+            details.append(describe(workload, measured, chosen_ones))
+            print(f"\n{details[-1]}", flush=True)
+            broken += [f"{workload.name}: {s.name} failed" for s in chosen_ones if s.name not in measured]
+    verdicts = list(judge(results))
+    overview = [summary(results, workloads, subjects), *[judgement(verdicts)] * bool(verdicts)]
+    print("", *overview, sep="\n\n")
+    if arguments.write:
+        write(arguments.write, "\n\n".join([head, *overview, *details]))
+    broken += [f"{v.workload}: {v.what}: {v.measured}, wanted {v.wanted}" for v in verdicts if not v.kept]
+    if arguments.check:
+        conclude(broken, check=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -31,6 +29,7 @@ from pathlib import Path
 
 import trio
 
+from bench.options import add_check, conclude, machine
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.json_file.snapshot import SNAPSHOT
 from trio_smtp.mailbox.store import INBOX
@@ -191,10 +190,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.store", description="Measure large stores.")
     parser.add_argument("--messages", type=int, default=100_000, help="in the large store (default: %(default)s)")
     parser.add_argument("--tries", type=int, default=200, help="of each operation (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="fail when a limit is not kept")
+    add_check(parser)
     arguments = parser.parse_args()
 
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {arguments.messages} messages against {FEW}")
+    print(f"{machine()}, {arguments.messages} messages against {FEW}")
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder, "small"), Path(folder, "large")
         trio.run(fill, small, FEW)
@@ -204,10 +203,7 @@ def main() -> None:
         broken = list(check_opening(large))
         broken += trio.run(check_operations, small, large, arguments.tries)
         broken += trio.run(check_compaction, large, arguments.messages)
-    if broken:
-        print("", *broken, sep="\n")
-    if arguments.check and broken:
-        sys.exit(1)
+    conclude(broken, check=arguments.check)
 
 
 if __name__ == "__main__":

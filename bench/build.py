@@ -1,0 +1,61 @@
+"""Programs that the benchmark needs: those of the machine are looked for, those of our own are compiled when needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".cache" / "bench"
+
+
+class MissingError(Exception):
+    """A program is not there; how to get it."""
+
+
+def program(name: str, how: str) -> str:
+    """Where the program is.
+
+    Raises:
+        MissingError: nowhere; the message is `how` to get it.
+    """
+    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if path is None:
+        raise MissingError(how)
+    return path
+
+
+def compiled(
+    source: Path, name: str, compiler: tuple[str, ...], *rest: str, environment: dict[str, str] | None = None
+) -> Path:
+    """What the compiler makes of the source; again only when that has changed.
+
+    Raises:
+        subprocess.CalledProcessError: it makes nothing of it.
+    """
+    target = CACHE / name
+    if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_suffix(f".{os.getpid()}")  # another process may be at it too
+        command = [*compiler, "-o", str(unfinished), str(source), *rest]
+        subprocess.run(command, check=True, env={**os.environ, **(environment or {})})
+        unfinished.replace(target)
+    return target
+
+
+@cache
+def load_generator() -> tuple[Path, bool]:
+    """load.c, and whether it has TLS.
+
+    Raises:
+        MissingError: there is no compiler.
+    """
+    source, command = ROOT / "bench" / "load.c", (program("cc", "apt-get install gcc"), "-O2", "-std=c11")
+    has_header = [*command, "-E", "-include", "openssl/ssl.h", "-xc", os.devnull]
+    probe = subprocess.run(has_header, check=False, capture_output=True)
+    if probe.returncode == 0:
+        return compiled(source, "load-with-tls", (*command, "-DWITH_TLS"), "-lssl", "-lcrypto"), True
+    return compiled(source, "load", command), False
