@@ -29,8 +29,7 @@ from trio_smtp.cli.control import CUT_OFF, DRAIN, RELOAD, Assignment, Control, p
 from trio_smtp.cli.errors import CommandError
 from trio_smtp.cli.limits import WINDOWS, login_limits
 from trio_smtp.cli.workers import Supervisor, Worker
-from trio_smtp.server import Certificates, Stats
-from trio_smtp.server.shared import shared_memory
+from trio_smtp.server import Certificates, Stats, shared_memory
 from trio_smtp.testing.client import ScriptedClient
 
 # --- the supervisor

@@ -22,8 +22,7 @@ import trio
 
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.settings import ServeSettings
-from trio_smtp.server import Stats
-from trio_smtp.server.shared import SharedMemory
+from trio_smtp.server import SharedMemory, Stats
 
 __all__ = ["CUT_OFF", "DRAIN", "RELOAD", "Assignment", "Control", "packed_stats", "unpacked_stats"]
 

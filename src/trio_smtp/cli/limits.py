@@ -12,8 +12,7 @@ from trio_smtp.cli.settings import RateValue, ServeSettings
 from trio_smtp.mailbox.store import MailStore
 from trio_smtp.policy import FaultDelay, Greylist, HeaderLimits, Policy, Rate, RateLimits
 from trio_smtp.protocol import Limits
-from trio_smtp.server import Timeouts
-from trio_smtp.server.shared import SharedCounts
+from trio_smtp.server import SharedCounts, Timeouts
 
 __all__ = ["WINDOWS", "limits", "login_limits", "policies_by_listener", "rate_limits", "timeouts"]
 

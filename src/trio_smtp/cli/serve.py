@@ -36,8 +36,7 @@ from trio_smtp.cli.stores import opened
 from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, self_signed_maker
 from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.cli.workers import Supervisor, Worker, started_worker
-from trio_smtp.server import Stats, bind_sockets
-from trio_smtp.server.shared import shared_memory
+from trio_smtp.server import Stats, bind_sockets, shared_memory
 
 __all__ = ["serve"]
 

@@ -20,8 +20,7 @@ from trio_smtp.mailbox.store import Account, MailStore
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.policy import Policy
 from trio_smtp.protocol import Config
-from trio_smtp.server import Certificates, Server, ServerOptions, Stats, StoreAuthenticator, serve_sockets
-from trio_smtp.server.shared import SharedCounts
+from trio_smtp.server import Certificates, Server, ServerOptions, SharedCounts, Stats, StoreAuthenticator, serve_sockets
 from trio_smtp.submission import SubmissionHandler
 
 __all__ = ["Listener", "ServerTask", "configuration", "prepare_accounts", "run", "server_options", "servers", "total"]

@@ -22,8 +22,7 @@ from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.serving import prepare_accounts, run, servers, total
 from trio_smtp.cli.stores import opened
 from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh
-from trio_smtp.server import Certificates, Server
-from trio_smtp.server.shared import SharedCounts
+from trio_smtp.server import Certificates, Server, SharedCounts
 
 __all__ = ["main", "work"]
 
