@@ -109,7 +109,7 @@ class MailboxHandler(Handler):
 
     async def _find(self, recipient: Address) -> Account | None:
         store = self._store
-        if recipient.domain and (account := await store.find_account(str(recipient))) is not None:
+        if recipient.domain and (account := await store.find_recipient(str(recipient))) is not None:
             return account
         if recipient.local_part.lower() != "postmaster":
             return None

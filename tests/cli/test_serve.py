@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from tests.cli.tools import Result, Serving
-from trio_smtp.cli.serve import server_options
+from trio_smtp.cli.serving import server_options
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.mailbox import MemoryStore
 from trio_smtp.protocol import Config

@@ -106,7 +106,8 @@ def test_a_name_that_is_not_ascii_is_one_line_in_the_log(
     lines = [json.loads(line)["message"] for line in log.splitlines()]
     assert "TLS handshake failed" in lines[0]
     assert "stopping" in lines[1]
-    assert len(lines) == 2
+    assert lines[2].startswith("stats ")
+    assert len(lines) == 3
 
 
 # --- certificates of clients

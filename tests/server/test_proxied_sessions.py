@@ -410,7 +410,7 @@ async def test_the_client_is_counted_and_not_the_proxy() -> None:
                 await begin(fourth)
                 await deliver(fourth)
         await no_connections(server)
-        assert not server._per_peer
+        assert not server._counts._peers
         assert not server._counted
 
 

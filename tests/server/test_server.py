@@ -20,6 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.server.tools import begin, connected, deliver, no_connections, reset, take
 from trio_smtp.handler import Handler, Peer
 from trio_smtp.server import Server, open_server, serve_sockets
+from trio_smtp.server.counting import Connections
 from trio_smtp.server.settings import Settings
 from trio_smtp.testing.client import ScriptedClient
 
@@ -110,8 +111,8 @@ async def test_nobody_at_all() -> None:
 def test_who_counts_as_one(host: str, default: str, everyone: str) -> None:
     settings = Settings(Handler)
     peer = Peer(host, 40000)
-    assert Server(settings, [], 10, None)._peer_key(peer) == default
-    assert Server(settings, [], 10, 5)._peer_key(peer) == everyone
+    assert Server(settings, [], 10, None, Connections())._peer_key(peer) == default
+    assert Server(settings, [], 10, 5, Connections())._peer_key(peer) == everyone
 
 
 # --- the file table
@@ -317,4 +318,4 @@ async def test_two_hundred_sessions_leave_nothing_behind() -> None:
         assert server.stats.connections == 201
         after = len(list(descriptors.iterdir())), trio.lowlevel.current_statistics().tasks_living
     assert after == before
-    assert not server._per_peer
+    assert not server._counts._peers

@@ -9,15 +9,13 @@ from typing import Final
 
 from trio_smtp import __version__
 from trio_smtp._escape import escape
-from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.output import printable
+from trio_smtp.cli.serving import Listener
 from trio_smtp.cli.settings import DEFAULT_STORE, StoreURL
 from trio_smtp.cli.values import Endpoint
 from trio_smtp.mailbox.store import Account
 
-__all__ = ["Listener", "banner"]
-
-Listener = tuple[ListenSpec, Sequence[socket.socket]]
+__all__ = ["banner"]
 
 _NAMED: Final = 10  # accounts
 _REACHABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a client finds a wildcard

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, TypedDict
 
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.serve_flags import RATES
@@ -11,9 +12,12 @@ from trio_smtp.cli.settings import RateValue, ServeSettings
 from trio_smtp.mailbox.store import MailStore
 from trio_smtp.policy import FaultDelay, Greylist, HeaderLimits, Policy, Rate, RateLimits
 from trio_smtp.protocol import Limits
-from trio_smtp.server import Timeouts
+from trio_smtp.server import SharedCounts, Timeouts
 
-__all__ = ["limits", "policies_by_listener", "rate_limits", "timeouts"]
+__all__ = ["WINDOWS", "limits", "login_limits", "policies_by_listener", "rate_limits", "timeouts"]
+
+WINDOWS: Final = [flag.removeprefix("--") for flag in RATES]
+"""The names of the rates, which workers count together."""
 
 
 def limits(settings: ServeSettings) -> Limits:
@@ -39,10 +43,24 @@ def timeouts(settings: ServeSettings) -> Timeouts:
     )
 
 
-def policies_by_listener(settings: ServeSettings, store: MailStore) -> Callable[[ListenSpec], list[Policy]]:
+class LoginLimits(TypedDict):
+    """Arguments of `StoreAuthenticator`."""
+
+    at_once: int
+    waiting: int
+
+
+def login_limits(settings: ServeSettings) -> LoginLimits:
+    """How many passwords one process hashes at a time: its part of what is allowed, and one at least."""
+    return {"at_once": max(1, 2 // settings.workers), "waiting": max(1, 64 // settings.workers)}
+
+
+def policies_by_listener(
+    settings: ServeSettings, store: MailStore, counts: SharedCounts | None = None
+) -> Callable[[ListenSpec], list[Policy]]:
     """What says which policies are in force at a listener. Their limits hold for all listeners together."""
     everywhere: list[Policy] = [
-        rate_limits(settings),
+        rate_limits(settings, counts),
         FaultDelay(settings.fault_delay),
         HeaderLimits(received=settings.max_received, fields=settings.max_header_fields, size=settings.max_header_size),
     ]
@@ -52,11 +70,13 @@ def policies_by_listener(settings: ServeSettings, store: MailStore) -> Callable[
     return lambda spec: everywhere + for_strangers if spec.scheme.greylists else everywhere
 
 
-def rate_limits(settings: ServeSettings) -> RateLimits:
+def rate_limits(settings: ServeSettings, counts: SharedCounts | None = None) -> RateLimits:
     """The rates. One that a flag names holds for this machine too."""
     rates: dict[str, Any] = {}
     for flag, (argument, _, _) in RATES.items():
         value: RateValue = getattr(settings, flag.removeprefix("--").replace("-", "_"))
         if value != "default":
             rates[argument] = None if value is None else Rate(*value, everyone=True)
+    if counts is not None:
+        rates |= {"windows": counts.window, "clock": time.monotonic}
     return RateLimits(**rates)

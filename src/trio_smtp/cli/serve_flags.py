@@ -63,6 +63,13 @@ def _add_main_flags(add: _Add) -> None:
         f"(default: {DEFAULT_STORE})",
     )
     add(
+        "--workers",
+        type=values.count,
+        metavar="N",
+        what="processes that take mail, about one for each processor; they share the listeners, the limits and the "
+        f"store, which is json: then (default: {default.workers}, and no other process)",
+    )
+    add(
         "--account",
         dest="accounts",
         action="append",

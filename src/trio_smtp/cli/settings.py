@@ -64,6 +64,7 @@ class ServeSettings:
 
     listen: Sequence[ListenSpec] = (parse_listen("smtp://127.0.0.1:1025"),)
     store: StoreURL = DEFAULT_STORE
+    workers: int = 1
     hostname: str | None = None
     accounts: Sequence[tuple[str, str]] = ()
     postmaster: str | None = None
@@ -101,6 +102,7 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         self._check_tls()
+        self._check_workers()
         if self.max_header_size > 1 << 20:
             raise UsageError("--max-header-size is at most 1M")
         if self.any_sender and not any(spec.scheme.login for spec in self.listen):
@@ -118,6 +120,18 @@ class ServeSettings:
         if not self.tls_key:
             return [(certificate, None) for certificate in self.tls_cert]
         return list(zip(self.tls_cert, self.tls_key, strict=True))
+
+    def _check_workers(self) -> None:
+        if self.workers == 1:
+            return
+        if self.store.kind == "memory":
+            raise UsageError(
+                "--workers has no use of a store in memory, which processes cannot share; take --store json:DIRECTORY"
+            )
+        if self.store.kind == "null" and self.greylist is not None:
+            raise UsageError(
+                "--greylist remembers in the store, and --workers share only --store json:DIRECTORY; take that"
+            )
 
     def _check_tls(self) -> None:
         schemes = [spec.scheme for spec in self.listen]

@@ -403,6 +403,13 @@ class MailStore(abc.ABC):
     async def find_account(self, address: str) -> Account | None:
         """Whose address this is, None if nobody's. Never raises on account of what the address looks like."""
 
+    async def find_recipient(self, address: str) -> Account | None:
+        """As `find_account`, for who is about to deliver, which will tell if the account is gone.
+
+        So a store that other processes change too may name who had the address a moment ago.
+        """
+        return await self.find_account(address)
+
     @abc.abstractmethod
     async def set_password(
         self, name: str, password: str | Credentials | None, *, replacing: Credentials | None = None

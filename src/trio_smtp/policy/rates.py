@@ -11,7 +11,7 @@ import trio
 from trio_smtp.handler import Refuse, Session
 from trio_smtp.policy.base import Policy
 from trio_smtp.policy.peers import is_loopback, peer_network
-from trio_smtp.policy.windows import SlidingWindow
+from trio_smtp.policy.windows import SlidingWindow, Window
 from trio_smtp.protocol import MailFrom, RcptTo
 
 __all__ = ["Rate", "RateLimits"]
@@ -58,6 +58,8 @@ class RateLimits(Policy):
         max_keys: how many peers, and how many accounts, each limit remembers.
         most_delay: seconds that the answer to a failed login is held back at the most.
         clock: the time in seconds.
+        windows: makes what counts, from the name of a limit and the seconds of its rate, where that is no
+            `SlidingWindow` of `max_keys`: for processes that share their counts.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class RateLimits(Policy):
         max_keys: int = 50_000,
         most_delay: float = 5,
         clock: Callable[[], float] = trio.current_time,
+        windows: Callable[[str, float], Window] | None = None,
     ) -> None:
         self._clock = clock
         self._most_delay = most_delay
@@ -87,15 +90,14 @@ class RateLimits(Policy):
         }
         """What is in force, by the names of the arguments."""
         self._any_for_everyone = any(rate is not None and rate.everyone for rate in self.rates.values())
-        self._connections = _Limit("connection-rate", connections, max_keys, _TOO_MANY_CONNECTIONS)
-        self._messages = _Limit("message-rate", messages, max_keys, _TOO_MUCH_MAIL)
-        self._recipients = _Limit("recipient-rate", recipients, max_keys, _TOO_MUCH_MAIL)
-        self._failures = _Limit("login-failure-rate", login_failures, max_keys, _TOO_MANY_FAILURES)
-        self._account_messages = _Limit("account-message-rate", account_messages, max_keys, _TOO_MUCH_MAIL)
-        self._account_recipients = _Limit("account-recipient-rate", account_recipients, max_keys, _TOO_MUCH_MAIL)
-        self._account_failures = _Limit(
-            "account-login-failure-rate", account_login_failures, max_keys, _TOO_MANY_FAILURES
-        )
+        make = windows or (lambda _, seconds: SlidingWindow(seconds, max_keys))
+        self._connections = _Limit("connection-rate", connections, make, _TOO_MANY_CONNECTIONS)
+        self._messages = _Limit("message-rate", messages, make, _TOO_MUCH_MAIL)
+        self._recipients = _Limit("recipient-rate", recipients, make, _TOO_MUCH_MAIL)
+        self._failures = _Limit("login-failure-rate", login_failures, make, _TOO_MANY_FAILURES)
+        self._account_messages = _Limit("account-message-rate", account_messages, make, _TOO_MUCH_MAIL)
+        self._account_recipients = _Limit("account-recipient-rate", account_recipients, make, _TOO_MUCH_MAIL)
+        self._account_failures = _Limit("account-login-failure-rate", account_login_failures, make, _TOO_MANY_FAILURES)
 
     def applies_to(self, session: Session) -> bool:
         return self._any_for_everyone or not is_loopback(session.peer.host)
@@ -106,12 +108,12 @@ class RateLimits(Policy):
     async def mail(self, session: Session, event: MailFrom) -> None:
         now = self._clock()
         self._messages.take(session, peer_network(session.peer.host), now)
-        self._account_messages.take(session, session.identity, now)
+        self._account_messages.take(session, session.identity or "", now)
 
     async def rcpt(self, session: Session, event: RcptTo) -> None:
         now = self._clock()
         self._recipients.take(session, peer_network(session.peer.host), now)
-        self._account_recipients.take(session, session.identity, now)
+        self._account_recipients.take(session, session.identity or "", now)
 
     async def login(self, session: Session, username: str) -> None:
         now = self._clock()
@@ -132,19 +134,21 @@ class _Limit:
 
     __slots__ = ("_rate", "_refusal", "_rule", "_window")
 
-    def __init__(self, rule: str, rate: Rate | None, max_keys: int, refusal: tuple[int, str, str]) -> None:
+    def __init__(
+        self, rule: str, rate: Rate | None, make: Callable[[str, float], Window], refusal: tuple[int, str, str]
+    ) -> None:
         self._rule = rule
         self._rate = rate
         self._refusal = refusal
-        self._window = SlidingWindow(rate.seconds if rate is not None else 1, max_keys)
+        self._window = make(rule, rate.seconds if rate is not None else 1)
 
-    def check(self, session: Session, key: str | None, now: float) -> None:
+    def check(self, session: Session, key: str, now: float) -> None:
         """Refuse if there is no room for one more."""
         rate = self._rate
         if rate is not None and self._counts(rate, session, key) and self._window.count(key, now) + 1 > rate.count:
             raise Refuse(*self._refusal, rule=self._rule)
 
-    def add(self, session: Session, key: str | None, now: float) -> float:
+    def add(self, session: Session, key: str, now: float) -> float:
         """Count one; how many there were before it."""
         rate = self._rate
         if rate is None or not self._counts(rate, session, key):
@@ -153,14 +157,14 @@ class _Limit:
         self._window.add(key, now)
         return before
 
-    def take(self, session: Session, key: str | None, now: float) -> None:
+    def take(self, session: Session, key: str, now: float) -> None:
         """Count one, or refuse it."""
         rate = self._rate
         if rate is not None and self._counts(rate, session, key) and not self._window.take(key, now, rate.count):
             raise Refuse(*self._refusal, rule=self._rule)
 
     @staticmethod
-    def _counts(rate: Rate, session: Session, key: str | None) -> bool:
+    def _counts(rate: Rate, session: Session, key: str) -> bool:
         if not key:  # no address, nobody logged in
             return False
         return rate.everyone or not is_loopback(session.peer.host)

@@ -9,9 +9,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Final
+from typing import Final, Protocol
 
-__all__ = ["SlidingWindow"]
+__all__ = ["SlidingWindow", "Window"]
+
+
+class Window(Protocol):
+    """What counts how much each key has done in the last so many seconds; `SlidingWindow` says what the methods do."""
+
+    def count(self, key: str, now: float) -> float: ...
+    def take(self, key: str, now: float, most: float) -> bool: ...
+    def add(self, key: str, now: float) -> None: ...
 
 
 class SlidingWindow:

@@ -14,6 +14,7 @@ import trio
 from trio_smtp.handler import Peer
 from trio_smtp.protocol import Config
 from trio_smtp.server.certificates import AnyContext
+from trio_smtp.server.counting import Connections
 from trio_smtp.server.listening import LOOPBACK, bind_sockets
 from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
 from trio_smtp.server.policies import AnyPolicy, resolve_policies
@@ -66,6 +67,8 @@ class ServerOptions(SessionOptions, total=False):
     """Connections at one time, 1,000 by default; more get 421."""
     max_connections_per_peer: int | None
     """The same from one address or one IPv6 /64. None: 50, loopback not counted; a number holds for everyone."""
+    connection_counts: Connections
+    """Where they are counted. By default nobody else counts there; see `SharedCounts` for processes that share it."""
 
 
 async def serve_smtp(  # noqa: ASYNC128 - Server.run calls it
@@ -235,4 +238,5 @@ def _server(settings: Settings, sockets: Sequence[socket.socket], options: Serve
         sockets,
         options.get("max_connections", DEFAULT_MAX_CONNECTIONS),
         options.get("max_connections_per_peer"),
+        options.get("connection_counts") or Connections(),
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import resource
 import socket
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +19,7 @@ import trio
 from trio_smtp.handler import Peer
 from trio_smtp.policy import is_loopback, peer_network
 from trio_smtp.protocol import replies
+from trio_smtp.server.counting import Connections
 from trio_smtp.server.log import log
 from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import Settings
@@ -30,6 +30,7 @@ __all__ = ["Server"]
 
 _BATCH: Final = 64  # connections accepted before others have their turn
 _RESERVE: Final = 64  # descriptors kept for the store, at most a quarter of all
+_COURTESY: Final = 0.001  # seconds that another process has for taking a connection that should be its own
 _PAUSE: Final = 1.0  # seconds after which a full file table is looked at again, and between two complaints about it
 _TABLE_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _TURNED_AWAY: Final = replies.TOO_MANY_CONNECTIONS.without_enhanced_code().wire
@@ -47,6 +48,7 @@ class Server:
         max_connections_per_peer: from one address (IPv6: one /64 network). None stands for a default that does not
             count loopback addresses; a number holds for everyone. Unix sockets are never counted, and behind a proxy
             its clients are, not the proxy itself.
+        counts: where they are counted.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Server:
         listeners: Sequence[socket.socket],
         max_connections: int,
         max_connections_per_peer: int | None,
+        counts: Connections,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
@@ -64,7 +67,7 @@ class Server:
             DEFAULT_MAX_CONNECTIONS_PER_PEER if max_connections_per_peer is None else max_connections_per_peer
         )
         self._sessions: dict[ServerSession, trio.lowlevel.Task | None] = {}
-        self._per_peer: Counter[str] = Counter()
+        self._counts = counts
         self._counted: dict[ServerSession, str] = {}  # as whose connection
         self._accepting = trio.CancelScope()
         self._session_ended = trio.Event()
@@ -144,6 +147,8 @@ class Server:
     async def _accept_forever(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         while True:
             await trio.lowlevel.wait_readable(listener)
+            if self._counts.ahead:
+                await trio.sleep(_COURTESY)
             for _ in range(_BATCH):
                 try:
                     sock, _ = listener.accept()
@@ -158,6 +163,8 @@ class Server:
                     await self._pause()
                     break
                 self._admit(sock, nursery)
+                if self._counts.ahead:
+                    break
 
     async def _pause(self) -> None:
         """Let the kernel's queue wait until a descriptor is free."""
@@ -178,7 +185,7 @@ class Server:
             sock.close()
             return
         key = "" if self._settings.proxy_networks else self._peer_key(peer)
-        if len(self._sessions) >= self._max_connections:
+        if self._counts.total >= self._max_connections:
             self._turn_away(sock, "connections")
             return
         if self._has_enough(key):
@@ -187,6 +194,7 @@ class Server:
         self.stats.connections += 1
         session = ServerSession(self._settings, SocketTransport(sock), peer, self._admit_announced)
         self._sessions[session] = None
+        self._counts.enter()
         self._count(session, key)
         nursery.start_soon(self._serve, session)
 
@@ -200,11 +208,11 @@ class Server:
         return True
 
     def _has_enough(self, key: str) -> bool:
-        return bool(key) and self._per_peer[key] >= self._per_peer_limit
+        return bool(key) and self._counts.of(key) >= self._per_peer_limit
 
     def _count(self, session: ServerSession, key: str) -> None:
         if key:
-            self._per_peer[key] += 1
+            self._counts.enter_as(key)
             self._counted[session] = key
 
     def _count_refusal(self, rule: str) -> None:
@@ -228,10 +236,9 @@ class Server:
             await session.run()
         finally:
             del self._sessions[session]
+            self._counts.leave()
             if key := self._counted.pop(session, ""):
-                self._per_peer[key] -= 1
-                if not self._per_peer[key]:
-                    del self._per_peer[key]
+                self._counts.leave_as(key)
             self._session_ended.set()
             self._session_ended = trio.Event()
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 __all__ = ["Stats"]
 
 
 @dataclass(slots=True)
 class Stats:
-    """Counters since the server started."""
+    """Counters since the server started. Those of several servers can be added up."""
 
     connections: int = 0
     connections_refused: int = 0
@@ -22,3 +22,6 @@ class Stats:
     hook_errors: int = 0
     rules: Counter[str] = field(default_factory=Counter)
     """How often each limit and policy has struck, by the names in docs/dos-mitigations.md."""
+
+    def __add__(self, other: Stats) -> Stats:
+        return Stats(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(Stats)})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import math
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -174,6 +175,29 @@ async def test_a_look_needs_no_thread(store: JSONFileStore, monkeypatch: pytest.
         patch.delattr(trio.to_thread, "run_sync")
         assert await store.count_messages("ann", INBOX) == 0
         assert await store.find_account("ann@x") is None
+
+
+@pytest.mark.parametrize("moment", [0, math.inf])
+async def test_recipients_may_be_those_of_a_moment_ago(
+    store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, moment: float
+) -> None:
+    """What another process has taken away may be found still, until the commit; what it has added is found at once."""
+    monkeypatch.setattr("trio_smtp.mailbox.json_file.store._A_MOMENT", moment)
+    await store.create_account("bob", addresses=["bob@x"])
+    async with JSONFileStore(path) as other:
+        await other.delete_account("bob")
+        await other.create_account("carl", addresses=["carl@x"])
+        found = await store.find_recipient("bob@x")
+        assert (found is not None) == (moment > 0)
+        with pytest.raises(NoSuchAccount):
+            async with store.deliver([Target("bob")]) as delivery:
+                await delivery.commit()
+        assert await store.find_recipient("bob@x") is None
+        await other.create_account("dora", addresses=["dora@x"])
+        for name in ("carl", "dora"):
+            found = await store.find_recipient(f"{name}@x")
+            assert found is not None
+            assert found.name == name
 
 
 async def test_other_processes(store: JSONFileStore, path: Path) -> None:

@@ -6,6 +6,8 @@ an `OSError` here.
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -59,6 +61,7 @@ class Database:
             self.replica = Replica(_NOTHING)
             self._watchers = Watchers()  # none so far
             self._writing = False
+            self.caught_up = -math.inf  # when, by `time.monotonic`, the replica was last current for certain
             with self._lock.hold(exclusive=is_new) as writer_died:
                 if is_new and self._is_new(create):  # still
                     self.journal.create()
@@ -126,6 +129,7 @@ class Database:
         if is_another:
             self.adopt(replica)
             self._watchers.tell_missed()
+        self.caught_up = time.monotonic()
 
     def _from_the_beginning(self) -> Replica:
         self.journal.seek(self.journal.manifest.segments[0], 0, 0)

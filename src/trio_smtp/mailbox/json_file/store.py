@@ -7,6 +7,7 @@ change goes to the writer's thread. A body collects in memory up to `INLINE` oct
 from __future__ import annotations
 
 import os
+import time
 from functools import lru_cache
 from functools import partial as bind
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.index import Index
     from trio_smtp.mailbox.json_file.changes import Change
     from trio_smtp.mailbox.operations import Operation
-    from trio_smtp.mailbox.store import Message, MessageSummary, Search, StoreError, Target
+    from trio_smtp.mailbox.store import Account, Message, MessageSummary, Search, StoreError, Target
     from trio_smtp.mailbox.watching import Watchers
 
 R = TypeVar("R")
 
 INLINE = 256 * 1024  # octets of a body that fit into the journal
 _CLOSING = 30  # seconds that `aclose` waits for another process to give the lock
+_A_MOMENT = 0.05  # seconds
 _REMEMBERED = 1024  # messages whose header fields are kept for listings
 
 
@@ -148,6 +150,15 @@ class JSONFileStore(IndexedStore[Place]):
                 if error.place == missing:  # so it was no compaction
                     self._lost.add(error.place)
                 missing = error.place
+
+    async def find_recipient(self, address: str) -> Account | None:
+        database = (await self._open()).database
+        if time.monotonic() - database.caught_up < _A_MOMENT:  # to look again may take as long as a commit of another
+            with database.replica.mutex:
+                account = database.replica.index.find_account(address)
+            if account is not None:
+                return account
+        return await self.find_account(address)
 
     # --- hooks of IndexedStore
 

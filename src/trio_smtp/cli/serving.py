@@ -1,0 +1,156 @@
+"""What one process serves: a server for each listener, until they are told to stop and have drained."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import trio
+
+from trio_smtp._escape import escape
+from trio_smtp.cli.errors import CommandError, UsageError
+from trio_smtp.cli.limits import limits, login_limits, policies_by_listener, timeouts
+from trio_smtp.cli.listen import ListenSpec, Scheme
+from trio_smtp.cli.settings import ServeSettings
+from trio_smtp.mailbox.names import address_key
+from trio_smtp.mailbox.store import Account, MailStore
+from trio_smtp.mailbox_handler import MailboxHandler
+from trio_smtp.policy import Policy
+from trio_smtp.protocol import Config
+from trio_smtp.server import Certificates, Server, ServerOptions, SharedCounts, Stats, StoreAuthenticator, serve_sockets
+from trio_smtp.submission import SubmissionHandler
+
+__all__ = ["Listener", "ServerTask", "configuration", "prepare_accounts", "run", "server_options", "servers", "total"]
+
+Listener: TypeAlias = tuple[ListenSpec, Sequence[socket.socket]]
+ServerTask: TypeAlias = Callable[..., Awaitable[None]]
+"""To be started in a nursery; what that gives is a `Server`."""
+
+
+async def run(
+    tasks: Sequence[ServerTask],
+    told_to_drain: Callable[[], Awaitable[object]],
+    told_to_cut_off: Callable[[], Awaitable[object]],
+    *,
+    task_status: trio.TaskStatus[Sequence[Server]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until the one function has returned and the connections have ended, or until the other has."""
+    async with trio.open_nursery() as nursery:
+        running = [await nursery.start(task) for task in tasks]
+        task_status.started(running)
+        await told_to_drain()
+        nursery.start_soon(_drain, running, nursery.cancel_scope)
+        await told_to_cut_off()
+        nursery.cancel_scope.cancel()
+
+
+async def _drain(running: Sequence[Server], scope: trio.CancelScope) -> None:
+    """Let the servers finish, then end the wait for another word."""
+    async with trio.open_nursery() as nursery:
+        for server in running:
+            nursery.start_soon(server.aclose)
+    scope.cancel()
+
+
+def total(running: Sequence[Server]) -> Stats:
+    """What all of them have counted."""
+    return sum((server.stats for server in running), Stats())
+
+
+# --- what servers are started with
+
+
+def servers(
+    listeners: Sequence[Listener],
+    settings: ServeSettings,
+    store: MailStore,
+    tls: Mapping[Scheme, Certificates],
+    counts: SharedCounts | None = None,
+) -> list[ServerTask]:
+    """A server for each listener.
+
+    Args:
+        listeners: where to take mail.
+        settings: what the program was told.
+        store: where to keep it.
+        tls: what the listeners of each scheme show.
+        counts: what this process has in common with others that serve the same listeners.
+    """
+    for_anyone = MailboxHandler.factory(store, postmaster=settings.postmaster)
+    with_login = SubmissionHandler.factory(store, postmaster=settings.postmaster, any_sender=settings.any_sender)
+    config = configuration(settings)
+    authenticator = StoreAuthenticator(store, **login_limits(settings))
+    policy = policies_by_listener(settings, store, counts)
+    tasks = list[ServerTask]()
+    for number, (spec, sockets) in enumerate(listeners):
+        options = server_options(spec, settings, config, tls.get(spec.scheme), authenticator, policy(spec))
+        if counts is not None:
+            options["connection_counts"] = counts.connections(number)
+        tasks.append(partial(serve_sockets, with_login if spec.scheme.login else for_anyone, sockets, **options))
+    return tasks
+
+
+def server_options(
+    spec: ListenSpec,
+    settings: ServeSettings,
+    config: Config,
+    certificates: Certificates | None,
+    authenticator: StoreAuthenticator,
+    policy: Sequence[Policy],
+) -> ServerOptions:
+    """What a listener is started with."""
+    scheme = spec.scheme
+    return {
+        "config": dataclasses.replace(config, lmtp=scheme.lmtp, auth_required=scheme.login),
+        "timeouts": timeouts(settings),
+        "policy": policy,
+        "early_talkers": settings.early_talkers,
+        "ssl_context": certificates,
+        "implicit_tls": scheme.tls == "implicit",
+        "authenticator": authenticator if scheme.login else None,
+        "proxy_networks": spec.proxies,
+        "max_connections": settings.max_connections,
+        "max_connections_per_peer": settings.max_connections_per_peer,
+    }
+
+
+def configuration(settings: ServeSettings) -> Config:
+    """The host's name and the limits of the protocol.
+
+    Raises:
+        UsageError: if that is no name.
+    """
+    try:
+        return Config(hostname=settings.hostname or socket.gethostname(), limits=limits(settings))
+    except ValueError as error:
+        raise UsageError(f"{error}; name this machine with --hostname") from error
+
+
+async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Account]:
+    """Make the accounts of ``--account`` that are missing, or none of them if one cannot be; return all there are.
+
+    Raises:
+        CommandError: if not.
+    """
+    accounts = {account.name: account for account in await store.list_accounts()}
+    owners = {address_key(address): account.name for account in accounts.values() for address in account.addresses}
+    missing: dict[str, list[str]] = {}
+    for name, address in settings.accounts:
+        owner = owners.get(address_key(address))
+        if owner == name:
+            continue
+        if owner is not None:
+            raise CommandError(f"{address} is an address of account {escape(owner)}; take another one for --account")
+        if name in accounts:
+            raise CommandError(
+                f"account {name} exists and {address} is none of its addresses; give it to a new account"
+            )
+        missing.setdefault(name, []).append(address)
+    if settings.postmaster is not None and settings.postmaster not in accounts.keys() | missing.keys():
+        raise CommandError(f"there is no account {settings.postmaster} for --postmaster; add it with --account")
+    for name, addresses in missing.items():
+        accounts[name] = await store.create_account(name, addresses=addresses)
+    return list(accounts.values())

@@ -1,0 +1,123 @@
+"""``python -m trio_smtp.cli.worker``: a worker of ``trio-smtp serve --workers``, which starts it and talks to it.
+
+Its standard input is the `Control` socket. SIGTERM and SIGINT drain it, however many come: a service manager may send
+them to every process, and the parent gives the same order besides. What cuts it off is an order of the parent alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Final
+
+import trio
+
+from trio_smtp.cli.control import CUT_OFF, DRAIN, RELOAD, Assignment, Control, packed_stats
+from trio_smtp.cli.errors import CommandError
+from trio_smtp.cli.logs import logging_to_stderr
+from trio_smtp.cli.serving import prepare_accounts, run, servers, total
+from trio_smtp.cli.stores import opened
+from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh
+from trio_smtp.server import Certificates, Server, SharedCounts
+
+__all__ = ["main", "work"]
+
+log = logging.getLogger("trio_smtp")
+
+_REPORTS: Final = 1.0  # seconds between two
+
+
+def main() -> int:
+    """Work until the parent wants no more; the exit code."""
+    try:
+        control = Control(socket.socket(fileno=sys.stdin.fileno()))
+    except OSError:
+        sys.stderr.write("trio-smtp: workers are started by trio-smtp serve --workers N\n")
+        return 2
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the parent, which knows the counters of all
+    with logging_to_stderr(), contextlib.closing(control):
+        try:
+            trio.run(work, control)
+        except CommandError as error:
+            log.error("%s", error)  # noqa: TRY400 - a sentence that says all
+            return 1
+    return 0
+
+
+async def work(control: Control) -> None:
+    """Do what the parent says, from its `Assignment` on.
+
+    Raises:
+        CommandError: if that cannot be done.
+    """
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        assignment = Assignment.unpacked(await anext(control))
+        settings = assignment.settings
+        pairs = settings.key_pairs if assignment.certificate is None else [(assignment.certificate, None)]
+        tls = certificates_by_scheme(settings, pairs) if pairs else {}
+        certificates = set(tls.values())
+        async with contextlib.AsyncExitStack() as stack:
+            listeners = [
+                (spec, [stack.enter_context(socket.socket(fileno=number)) for number in numbers])
+                for spec, numbers in assignment.listeners
+            ]
+            store = await stack.enter_async_context(opened(settings.store))
+            if settings.store.kind == "null":  # the parent's own has its accounts, which nobody else knows
+                await prepare_accounts(store, settings)
+            if certificates:
+                await stack.enter_async_context(kept_fresh(certificates))
+            counts = SharedCounts(assignment.memory, assignment.number)
+            drain, cut_off = trio.Event(), trio.Event()
+
+            async def told_to_drain() -> None:
+                await drain.wait()
+                counts.retire()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_heed, signals, drain)
+                nursery.start_soon(_obey, control, drain, cut_off, certificates)
+                async with trio.open_nursery() as serving:
+                    tasks = servers(listeners, settings, store, tls, counts)
+                    running = await serving.start(run, tasks, told_to_drain, cut_off.wait)
+                    nursery.start_soon(_report, control, running)
+                nursery.cancel_scope.cancel()
+            await control.send(packed_stats(total(running)))
+
+
+async def _heed(signals: AsyncIterator[int], drain: trio.Event) -> None:
+    async for _ in signals:
+        drain.set()
+
+
+async def _obey(
+    control: Control, drain: trio.Event, cut_off: trio.Event, certificates: Collection[Certificates]
+) -> None:
+    async for order in control:
+        if order == RELOAD:
+            for each in certificates:
+                await each.reload()
+        elif order == DRAIN:
+            drain.set()
+        elif order == CUT_OFF:
+            cut_off.set()
+    log.warning("a worker drains, for the process that started it is gone")
+    drain.set()
+
+
+async def _report(control: Control, running: Sequence[Server]) -> None:
+    """Say what was counted: now, and whenever it has changed."""
+    said = b""
+    while True:
+        line = packed_stats(total(running))
+        if line != said:
+            await control.send(line)
+            said = line
+        await trio.sleep(_REPORTS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
