@@ -48,14 +48,13 @@ class HeaderSection:
             self.content = content = bytearray(content) + chunk
         else:
             content += chunk
-        if chunk and ((self._in_field and b"\n" not in chunk) or self._goes_on()):
+        if chunk and ((self._in_field and b"\n" not in chunk) or self._goes_on(content)):
             return bytes(content[: self._bound]) if len(content) >= self._bound else None
         end = len(content) if self._in_field else self._position
         return bytes(content[: min(end, self._bound)])
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, buffer: bytes | bytearray) -> bool:
         """Take the whole lines that have come; whether what follows them may be one more."""
-        buffer = self.content
         lines = _LINES.match(buffer, self._position)
         assert lines is not None  # it matches no line, too
         start = self._position = lines.end()

@@ -165,7 +165,7 @@ async def test_a_forged_record_alone(ends: tuple[TLSTransport, Client]) -> None:
 
 async def test_closing_says_goodbye_and_waits_for_none(ends: tuple[TLSTransport, Client]) -> None:
     transport, client = ends
-    await transport.aclose(linger=False)
+    await transport.aclose(linger=False, seconds=5)
     assert await client.read() == b""
     with pytest.raises(trio.BrokenResourceError):
         await client.stream.send_all(b"x")
@@ -174,7 +174,7 @@ async def test_closing_says_goodbye_and_waits_for_none(ends: tuple[TLSTransport,
 async def test_closing_after_the_peer_has_gone(ends: tuple[TLSTransport, Client]) -> None:
     transport, client = ends
     await client.stream.aclose()
-    await transport.aclose(linger=True)
+    await transport.aclose(linger=True, seconds=5)
 
 
 async def test_a_handshake_that_is_broken_off(server_tls: ssl.SSLContext) -> None:
@@ -184,4 +184,4 @@ async def test_a_handshake_that_is_broken_off(server_tls: ssl.SSLContext) -> Non
     await theirs.send_eof()
     with pytest.raises(trio.BrokenResourceError):
         await transport.handshake(10)
-    await transport.aclose(linger=False)
+    await transport.aclose(linger=False, seconds=5)

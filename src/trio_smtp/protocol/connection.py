@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from trio_smtp.protocol import replies
@@ -107,7 +108,7 @@ class SMTPConnection(Dialogue):
         if reply is not None and reply.positive and reply.code != 220:
             raise LocalProtocolError(f"not a greeting: {reply!r}")
         if reply is None:
-            reply = Reply(220, f"{self._config.hostname} {'LMTP' if self._config.lmtp else 'ESMTP'} trio-smtp", "")
+            reply = _greeting(self._config.hostname, self._config.lmtp)
         self._out.append(reply.without_enhanced_code().wire)
         if reply.positive:
             self._advance(Trigger.GREET)
@@ -330,6 +331,11 @@ class SMTPConnection(Dialogue):
             self._hang_up(replies.TOO_MANY_AUTH_FAILURES, CloseReason.AUTH_FAILURES)
         else:
             self._refuse(reply)
+
+
+@lru_cache(maxsize=64)  # a server has one, or a few, and every connection asks
+def _greeting(hostname: str, lmtp: bool) -> Reply:
+    return Reply(220, f"{hostname} {'LMTP' if lmtp else 'ESMTP'} trio-smtp", "")
 
 
 _ACCEPT: Final[dict[type[object], Callable[..., None]]] = {

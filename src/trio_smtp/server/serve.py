@@ -24,7 +24,7 @@ from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import DEFAULT_MESSAGE_MEMORY, AnyHandler, Settings, resolve_handler
 from trio_smtp.server.spool import MessageMemory
 from trio_smtp.server.timeouts import Timeouts
-from trio_smtp.server.transport import StreamTransport, peer_of
+from trio_smtp.server.transport import StreamTransport, peer_at
 
 __all__ = ["SessionOptions", "open_server", "serve_smtp", "serve_sockets", "serve_stream"]
 
@@ -179,7 +179,7 @@ async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: 
     peer = Peer("", 0)
     if isinstance(stream, trio.SocketStream):
         with contextlib.suppress(OSError):  # gone again, as the session will notice
-            peer = peer_of(stream.socket)
+            peer = peer_at(stream.socket.getpeername())
     settings.stats.connections += 1
     session = ServerSession(settings, StreamTransport(stream), peer)
     failure: Exception | None = None

@@ -24,7 +24,7 @@ from trio_smtp.server.log import log
 from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import Settings
 from trio_smtp.server.stats import Stats
-from trio_smtp.server.transport import SocketTransport, peer_of
+from trio_smtp.server.transport import SocketTransport, peer_at
 
 __all__ = ["Server"]
 
@@ -151,7 +151,7 @@ class Server:
                 await trio.sleep(_COURTESY)
             for _ in range(_BATCH):
                 try:
-                    sock, _ = listener.accept()
+                    sock, address = listener.accept()
                 except BlockingIOError:
                     break
                 except OSError as error:
@@ -162,7 +162,7 @@ class Server:
                     self._turn_away(sock, "open-files")
                     await self._pause()
                     break
-                self._admit(sock, nursery)
+                self._admit(sock, peer_at(address), nursery)
                 if self._counts.ahead:
                     break
 
@@ -175,10 +175,9 @@ class Server:
         with trio.move_on_after(_PAUSE):
             await self._session_ended.wait()
 
-    def _admit(self, sock: socket.socket, nursery: trio.Nursery) -> None:
+    def _admit(self, sock: socket.socket, peer: Peer, nursery: trio.Nursery) -> None:
         try:
             sock.setblocking(False)
-            peer = peer_of(sock)
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:  # gone again

@@ -65,6 +65,8 @@ _COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
 _BODY_READ: Final = 64 * 1024
 _EVENTS_IN_A_ROW: Final = 20  # then the others have their turn: ten floods must not keep them waiting for 20 ms
 _EVENT_HOOKS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
+_NOBODY: Final = Handler()
+_NO_HOOKS: Final = PolicyHooks()
 FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
 BUDGETS: Final = {
     CloseReason.ERRORS: "errors",
@@ -85,6 +87,28 @@ class ServerSession:
         admit: whether a client that a proxy announces may have one more connection.
     """
 
+    __slots__ = (  # of what an idle connection costs a tenth
+        "_aborting",
+        "_admit",
+        "_clock",
+        "_end_point",
+        "_events",
+        "_faults",
+        "_handler",
+        "_hooks",
+        "_idle",
+        "_info",
+        "_log",
+        "_login",
+        "_lost",
+        "_policies",
+        "_stopping",
+        "_transport",
+        "_unheard",
+        "connection",
+        "settings",
+    )
+
     def __init__(
         self,
         settings: Settings,
@@ -104,9 +128,9 @@ class ServerSession:
         self._log = SessionLog(self._info, settings.stats)
         self._transport = transport
         self._clock = Clock(settings.timeouts)
-        self._policies = PolicyHooks()  # until it is known who the client is
+        self._policies = _NO_HOOKS  # until it is known who the client is
         self._admit = admit
-        self._handler = Handler()  # until the application's own is made
+        self._handler = _NOBODY  # until the application's own is made
         self._hooks: frozenset[str] = frozenset()
         self._unheard: frozenset[type[object]] = frozenset()  # the events that the handler has no hook for
         self._login: LoginExchange | None = None
@@ -145,8 +169,7 @@ class ServerSession:
             if self.settings.on_error == "raise":
                 raise
         finally:
-            with trio.move_on_after(4 * self.settings.timeouts.goodbye, shield=True):
-                await self._finish(goodbye)
+            await self._finish(goodbye)
 
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""
@@ -246,22 +269,23 @@ class ServerSession:
         connection.close(goodbye)
         linger = False
         try:
-            with trio.move_on_after(seconds):
-                await self._flush()
+            answer = connection.data_to_send()
+            if answer and not self._send_now(answer):
+                with trio.move_on_after(seconds, shield=True):
+                    await self._send_rest()
             while type(event := connection.next_event()) is not ConnectionClosed:
                 if type(event) is TransactionAborted:
-                    with trio.move_on_after(seconds):
+                    with trio.move_on_after(seconds, shield=True):
                         await self._reset(event.reason)
             if event.reason in BUDGETS:
                 self._log.strike(BUDGETS[event.reason])
             # Who has just been silent, or has said goodbye, is sending nothing that has to be waited for.
             linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not self._idle
             if "close" in self._hooks:
-                with trio.move_on_after(seconds):
+                with trio.move_on_after(seconds, shield=True):
                     await self._call(self._handler.close)
         finally:
-            with trio.move_on_after(seconds, shield=True):
-                await self._transport.aclose(linger=linger and not self._lost)
+            await self._transport.aclose(linger=linger and not self._lost, seconds=seconds)
 
     # Bytes ----------------------------------------------------------------------------------------------------------
 

@@ -95,14 +95,14 @@ class TLSTransport:
     def has_input(self) -> bool:
         return False
 
-    async def aclose(self, *, linger: bool) -> None:
+    async def aclose(self, *, linger: bool, seconds: float) -> None:
         try:
-            with contextlib.suppress(ssl.SSLError, trio.BrokenResourceError):
+            with trio.move_on_after(seconds, shield=True), contextlib.suppress(ssl.SSLError, trio.BrokenResourceError):
                 with contextlib.suppress(ssl.SSLWantReadError):  # the peer's goodbye is not waited for
                     self._tls.unwrap()
                 await self._send_outgoing()
         finally:
-            await self._transport.aclose(linger=linger)
+            await self._transport.aclose(linger=linger, seconds=seconds)
 
     def _read(self, size: int) -> bytes | None:
         """What there is, all of a burst of records; ``b""`` at the end, None if more has to come first."""

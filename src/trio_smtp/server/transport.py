@@ -15,7 +15,7 @@ import trio
 
 from trio_smtp.handler import Peer
 
-__all__ = ["SocketTransport", "StreamTransport", "Transport", "peer_of"]
+__all__ = ["SocketTransport", "StreamTransport", "Transport", "peer_at"]
 
 
 class Transport(Protocol):
@@ -37,9 +37,9 @@ class Transport(Protocol):
         """Whether the peer has sent something already, where that can be told without reading."""
         ...
 
-    async def aclose(self, *, linger: bool) -> None:
-        """Close. With `linger` the peer gets the time to read the last reply before what it still sends is refused;
-        the caller sets a deadline.
+    async def aclose(self, *, linger: bool, seconds: float) -> None:
+        """Close, in so many seconds at most, whoever is cancelled. With `linger` the peer gets the time to read the
+        last reply before what it still sends is refused.
         """
         ...
 
@@ -96,12 +96,12 @@ class SocketTransport:
         except OSError:
             return False
 
-    async def aclose(self, *, linger: bool) -> None:
+    async def aclose(self, *, linger: bool, seconds: float) -> None:
         sock = self._socket
         try:
             if linger:
                 # Octets that nobody has read turn close() into a reset, which can overtake the last reply.
-                with contextlib.suppress(OSError, trio.BrokenResourceError):
+                with contextlib.suppress(OSError, trio.BrokenResourceError), trio.move_on_after(seconds, shield=True):
                     sock.shutdown(socket.SHUT_WR)
                     while await self.receive(65536):
                         pass
@@ -132,25 +132,22 @@ class StreamTransport:
     def has_input(self) -> bool:
         return False
 
-    async def aclose(self, *, linger: bool) -> None:
+    async def aclose(self, *, linger: bool, seconds: float) -> None:
         stream = self._stream
-        try:
-            if linger and isinstance(stream, trio.abc.HalfCloseableStream):
-                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    await stream.send_eof()
-                    while await stream.receive_some(65536):
-                        pass
-        finally:
-            await stream.aclose()
+        with trio.move_on_after(seconds, shield=True):
+            try:
+                if linger and isinstance(stream, trio.abc.HalfCloseableStream):
+                    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                        await stream.send_eof()
+                        while await stream.receive_some(65536):
+                            pass
+            finally:
+                await stream.aclose()
 
 
-def peer_of(sock: socket.socket | trio.socket.SocketType) -> Peer:
-    """Whose connection this is; an IPv4 address that came in over IPv6 is the IPv4 address that it is.
-
-    Raises:
-        OSError: if the peer is gone.
-    """
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+def peer_at(address: object) -> Peer:
+    """Who that is, by a socket's address; an IPv4 address that came in over IPv6 is the IPv4 address that it is."""
+    if not isinstance(address, tuple):  # that of a Unix socket
         return Peer("", 0)
-    host, port, *_ = sock.getpeername()
+    host, port, *_ = address
     return Peer(host.removeprefix("::ffff:") if "." in host else host, port)
