@@ -106,7 +106,7 @@ async def test_one_that_ends_is_started_again(
     assert [worker.number for worker in fakes.started[2:]] == fakes.forgotten == [1]
     assert set(messages()[:2]) == {"worker 1 takes mail (process 1000)", "worker 2 takes mail (process 1001)"}
     assert messages()[2:] == [
-        "worker 2 was ended by SIGKILL; another one starts in 0.1 s",
+        "worker 2 was ended by signal 9 (Killed); another one starts in 0.1 s",
         "worker 2 takes mail (process 1001)",
     ]
     nursery.cancel_scope.cancel()
@@ -230,6 +230,7 @@ def test_stats_travel_whole() -> None:
     ("flags", "fragments"),
     [
         (["--store", "memory:"], ["--workers", "memory", "--store json:DIRECTORY"]),
+        (["--store", "null:", "--workers", "257"], ["--workers", "256"]),
         (["--store", "null:", "--greylist"], ["--greylist", "--workers", "--store json:DIRECTORY"]),
     ],
 )
@@ -340,6 +341,13 @@ async def test_a_worker_reads_certificates_again(tmp_path: Path, monkeypatch: py
         control.tell(DRAIN)
 
 
+async def test_a_worker_whose_parent_is_gone_before_it_begins() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        await worker.work(Control(theirs))
+
+
 async def test_a_worker_without_its_store(folder: Path) -> None:
     """It makes none, for that would be an empty one."""
     with pytest.RaisesGroup(pytest.RaisesExc(CommandError, match="cannot use the store json:mail: ")):
@@ -385,7 +393,7 @@ def test_nothing_is_lost_when_a_worker_is_killed(run: Run, folder: Path) -> None
                 client.sendmail("sender@example.com", ["demo@example.com"], content)
                 accepted.append(content)
             if number == 5:
-                assert "another one starts in" in server.log("worker 1 was ended by SIGKILL")
+                assert "another one starts in" in server.log("worker 1 was ended by signal 9")
             if number == 9:
                 processes.update([worker_in(server.log("takes mail"))])
         assert len(accepted) >= len(contents) - 1

@@ -60,10 +60,9 @@ async def serve(**flags: Any) -> None:
                     tls = certificates_by_scheme(settings, [(certificate, None)])
                 ready = partial(_announce, "\n".join(banner(listeners, settings.store, accounts, fingerprint)))
                 if settings.workers == 1:
-                    if tls:
-                        await stack.enter_async_context(kept_fresh(set(tls.values())))
-                    ready()
-                    await _serve_here(servers(listeners, settings, store, tls), signals)
+                    async with kept_fresh(set(tls.values())) if tls else contextlib.nullcontext():
+                        ready()
+                        await _serve_here(servers(listeners, settings, store, tls), signals)
                     return
             await _serve_by_workers(settings, listeners, certificate, signals, ready)
 

@@ -54,6 +54,9 @@ RateValue: TypeAlias = tuple[int, float] | Literal["default"] | None
 """How often in how many seconds; None for no limit."""
 
 
+_MOST_WORKERS = 256
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
     """What ``trio-smtp serve`` was told; the field names are those of the flags.
@@ -126,8 +129,10 @@ class ServeSettings:
             return
         if self.store.kind == "memory":
             raise UsageError(
-                "--workers has no use of a store in memory, which processes cannot share; take --store json:DIRECTORY"
+                "--workers cannot share a store memory: with each other; take --store json:DIRECTORY"
             )
+        if self.workers > _MOST_WORKERS:
+            raise UsageError(f"--workers is at most {_MOST_WORKERS}; about one for each processor is what helps")
         if self.store.kind == "null" and self.greylist is not None:
             raise UsageError(
                 "--greylist remembers in the store, and --workers share only --store json:DIRECTORY; take that"

@@ -55,7 +55,10 @@ async def work(control: Control) -> None:
         CommandError: if that cannot be done.
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        assignment = Assignment.unpacked(await anext(control))
+        line = await anext(control, None)
+        if line is None:  # the parent is gone already
+            return
+        assignment = Assignment.unpacked(line)
         settings = assignment.settings
         pairs = settings.key_pairs if assignment.certificate is None else [(assignment.certificate, None)]
         tls = certificates_by_scheme(settings, pairs) if pairs else {}
@@ -66,7 +69,7 @@ async def work(control: Control) -> None:
                 for spec, numbers in assignment.listeners
             ]
             store = await stack.enter_async_context(opened(settings.store))
-            if settings.store.kind == "null":  # the parent's own has its accounts, which nobody else knows
+            if settings.store.kind == "null":  # each has one of its own
                 await prepare_accounts(store, settings)
             if certificates:
                 await stack.enter_async_context(kept_fresh(certificates))

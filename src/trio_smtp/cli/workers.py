@@ -159,10 +159,7 @@ class Supervisor:
 def _ending(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
-    try:
-        return f"was ended by {signal.Signals(-code).name}"
-    except ValueError:  # a real-time signal
-        return f"was ended by signal {-code}"
+    return f"was ended by signal {-code} ({signal.strsignal(-code)})"
 
 
 async def started_worker(assignment: Assignment) -> Worker:
