@@ -128,9 +128,7 @@ class ServeSettings:
         if self.workers == 1:
             return
         if self.store.kind == "memory":
-            raise UsageError(
-                "--workers cannot share a store memory: with each other; take --store json:DIRECTORY"
-            )
+            raise UsageError("--workers cannot share a store memory: with each other; take --store json:DIRECTORY")
         if self.workers > _MOST_WORKERS:
             raise UsageError(f"--workers is at most {_MOST_WORKERS}; about one for each processor is what helps")
         if self.store.kind == "null" and self.greylist is not None:
