@@ -41,7 +41,7 @@ R = TypeVar("R")
 
 INLINE = 256 * 1024  # octets of a body that fit into the journal
 _CLOSING = 30  # seconds that `aclose` waits for another process to give the lock
-_A_MOMENT = 0.05  # seconds
+_A_MOMENT = 1.0  # seconds
 _REMEMBERED = 1024  # messages whose header fields are kept for listings
 
 
