@@ -25,11 +25,12 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from trio_smtp.mailbox.headers import HEAD, summarise
-from trio_smtp.mailbox.index import Index, to_seconds
+from trio_smtp.mailbox.index import Index
 from trio_smtp.mailbox.names import check_flags
 from trio_smtp.mailbox.operations import Operation
 from trio_smtp.mailbox.passwords import hash_password
 from trio_smtp.mailbox.search import matches
+from trio_smtp.mailbox.state import to_seconds
 from trio_smtp.mailbox.store import (
     Account,
     Credentials,
