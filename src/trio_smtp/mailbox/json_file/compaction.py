@@ -83,6 +83,7 @@ class Compaction:
             output.add(encode_mark("segment", number=self._number, previous=0, previous_end=0))
             for operation in self._before.contents.dump():
                 self._move(operation, output)
+            del self._before  # as large as the store
             output.flush()
             files.sync(fd)
             segments.sync()
