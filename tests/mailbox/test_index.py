@@ -25,6 +25,7 @@ from trio_smtp.mailbox.operations import (
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
+    UpdateAccount,
 )
 from trio_smtp.mailbox.state import to_datetime, to_seconds
 from trio_smtp.mailbox.store import (
@@ -82,6 +83,7 @@ HISTORY: Sequence[Operation[str]] = (
     SetQuota("ann", 1000),
     SetQuota("bob", None),
     SetQuota("bob", 200),
+    UpdateAccount("ann", "Anne", ("anne@x", "ann@x")),
     SpendUids("bob", INBOX, 20),
     CreateAccount("carl", "", ("carl@x",), None, None, 5),
     DeleteAccount("carl"),
@@ -157,6 +159,8 @@ def test_dump_of_a_large_mailbox_comes_in_parts() -> None:
         DeleteAccount("new"),
         SetCredentials("new", None),
         SetQuota("new", None),
+        UpdateAccount("new", "", ("other@x",)),
+        UpdateAccount("bob", "", ("other@x", "ANN@x")),
         CreateMailbox("new", "Sent", 9),
         CreateMailbox("ann", "Old", 9),
         CreateMailbox("ann", INBOX, 9),

@@ -62,6 +62,7 @@ from trio_smtp.mailbox.operations import (
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
+    UpdateAccount,
 )
 from trio_smtp.mailbox.state import Box, Column, Owner
 from trio_smtp.mailbox.store import (
@@ -91,6 +92,11 @@ _DUMP_MESSAGES = 200  # in one operation of a dump
 
 def _text(credentials: Credentials | None) -> str | None:
     return None if credentials is None else credentials.text
+
+
+def _spelled(addresses: Iterable[str]) -> dict[str, str]:
+    """Each address once, by the form in which it is compared."""
+    return {address_key(address): check_address(address) for address in addresses}
 
 
 def _check_new_quota(quota: int | None) -> None:
@@ -204,12 +210,25 @@ class Index(Generic[B]):
     ) -> tuple[CreateAccount, Account]:
         check_name(name)
         check_description(description)
-        spelled = {address_key(address): check_address(address) for address in addresses}
+        spelled = _spelled(addresses)
         _check_new_quota(quota)
-        self._check_new_account(name, spelled)
+        self._check_new_account(name)
+        self._check_addresses(name, spelled)
         account = Account(name, description, tuple(spelled.values()), quota)
         uid_validity = self._uid_validity + 1
         return CreateAccount(name, description, account.addresses, _text(credentials), quota, uid_validity), account
+
+    def update_account(
+        self, name: str, description: str | None, addresses: Iterable[str] | None
+    ) -> tuple[UpdateAccount, Account]:
+        account = self.account(name)
+        if description is not None:
+            account = replace(account, description=check_description(description))
+        if addresses is not None:
+            spelled = _spelled(addresses)
+            self._check_addresses(name, spelled)
+            account = replace(account, addresses=tuple(spelled.values()))
+        return UpdateAccount(name, account.description, account.addresses), account
 
     def delete_account(self, name: str) -> tuple[DeleteAccount, None]:
         return DeleteAccount(self._owner(name).name), None
@@ -334,12 +353,16 @@ class Index(Generic[B]):
         box.row(uid)
         return DeleteMessage(account, box.name, uid), None
 
-    def _check_new_account(self, name: str, keys: Iterable[str]) -> None:
+    def _check_new_account(self, name: str) -> None:
         if name in self._owners:
             raise AccountExists(f"there is an account {name!r} already")
+
+    def _check_addresses(self, account: str, keys: Iterable[str]) -> None:
+        """Whether an account may have these."""
         for key in keys:
-            if key in self._addresses:
-                raise AddressTaken(f"{key!r} belongs to account {self._addresses[key].name!r}")
+            owner = self._addresses.get(key)
+            if owner is not None and owner.name != account:
+                raise AddressTaken(f"{key!r} belongs to account {owner.name!r}")
 
     def _check_new_mailbox(self, owner: Owner[B], name: str) -> None:
         if mailbox_key(name) in owner.boxes:
@@ -374,16 +397,23 @@ class Index(Generic[B]):
             self._copy_message(operation)
         elif isinstance(operation, CreateAccount):
             keys = [address_key(address) for address in operation.addresses]
-            self._check_new_account(operation.name, keys)
+            self._check_new_account(operation.name)
+            self._check_addresses(operation.name, keys)
             owner = Owner(operation, self._column())
             self._owners[operation.name] = owner
             self._addresses.update(dict.fromkeys(keys, owner))
             self._spend_uid_validity(operation.uid_validity)
+        elif isinstance(operation, UpdateAccount):
+            owner = self._owner(operation.account)
+            keys = [address_key(address) for address in operation.addresses]
+            self._check_addresses(operation.account, keys)
+            self._forget_addresses(owner)
+            owner.description, owner.addresses = operation.description, operation.addresses
+            self._addresses.update(dict.fromkeys(keys, owner))
         elif isinstance(operation, DeleteAccount):
             owner = self._owner(operation.name)
             del self._owners[operation.name]
-            for address in owner.addresses:
-                del self._addresses[address_key(address)]
+            self._forget_addresses(owner)
         elif isinstance(operation, SetCredentials):
             self._owner(operation.account).credentials = operation.credentials
         elif isinstance(operation, KeepSecret):
@@ -436,6 +466,10 @@ class Index(Generic[B]):
             source.remove(row)
         else:
             owner.used += source.size(row)
+
+    def _forget_addresses(self, owner: Owner[B]) -> None:
+        for address in owner.addresses:
+            del self._addresses[address_key(address)]
 
     def _shared(self, flags: frozenset[str]) -> frozenset[str]:
         return self._flag_sets.setdefault(flags, flags)

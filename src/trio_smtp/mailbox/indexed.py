@@ -109,6 +109,12 @@ class IndexedStore(MailStore, Generic[B]):
         credentials = await self._credentials(password)
         return await self._commit(lambda index: index.create_account(name, description, addresses, credentials, quota))
 
+    async def update_account(
+        self, name: str, *, description: str | None = None, addresses: Iterable[str] | None = None
+    ) -> Account:
+        addresses = None if addresses is None else tuple(addresses)
+        return await self._commit(lambda index: index.update_account(name, description, addresses))
+
     async def delete_account(self, name: str) -> None:
         await self._commit(lambda index: index.delete_account(name))
 

@@ -40,6 +40,7 @@ from trio_smtp.mailbox.operations import (
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
+    UpdateAccount,
 )
 
 HERE = Place(3, 100, 0, 0, None)  # without the length
@@ -64,6 +65,10 @@ OPERATIONS: list[tuple[Operation[Place], str]] = [
             '"type":"create_account","name":"ann","description":"Ann \\u00fc","addresses":["ann@x"],'
             '"credentials":"$scrypt$","quota":null,"uid_validity":1'
         ),
+    ),
+    (
+        UpdateAccount("ann", "Ann ü", ("ann@x", "a@x")),
+        '"type":"update_account","account":"ann","description":"Ann \\u00fc","addresses":["ann@x","a@x"]',
     ),
     (DeleteAccount("ann"), '"type":"delete_account","name":"ann"'),
     (SetCredentials("ann", None), '"type":"set_credentials","account":"ann","credentials":null'),

@@ -47,6 +47,7 @@ from trio_smtp.mailbox.operations import (
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
+    UpdateAccount,
 )
 
 if TYPE_CHECKING:
@@ -317,6 +318,7 @@ _VALUES: dict[object, Callable[[object], object]] = {
 
 _NAMES: dict[str, type[Operation[Place]]] = {
     "create_account": CreateAccount,
+    "update_account": UpdateAccount,
     "delete_account": DeleteAccount,
     "set_credentials": SetCredentials,
     "keep_secret": KeepSecret,
