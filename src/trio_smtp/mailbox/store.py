@@ -215,7 +215,8 @@ class Search:
     Args:
         subject, sender, recipient: text in Subject; in From; in To, Cc or Bcc.
         header: (field name, text); the empty text asks only whether there is such a field.
-        body: text behind the header, as it stands (transfer encodings are not undone).
+        body: text behind the header: as it stands, or in a part that is text, with its charset and transfer encoding
+            undone as far as the default `MimeLimits` go.
         text: text anywhere, in the header or the body.
         uids: the message has one of these UIDs; a range will do.
         flags: all of these are set.
