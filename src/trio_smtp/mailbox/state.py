@@ -38,15 +38,13 @@ B = TypeVar("B")
 class Column(Protocol[B]):
     """The bodies of the messages in a mailbox. A `list` is one."""
 
-    def append(self, body: B, /) -> None:
-        """Add one at the end."""
+    def append(self, body: B, /) -> None: ...
 
     def __getitem__(self, row: int, /) -> B: ...
 
     def __delitem__(self, row: int, /) -> None: ...
 
-    def copy(self) -> Column[B]:
-        """Another column with the same bodies."""
+    def copy(self) -> Column[B]: ...
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
