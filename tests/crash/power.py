@@ -64,7 +64,7 @@ class PowerCuts:
                     self._lives = False
                     await trio.to_thread.run_sync(cut_power, self._where)  # others are at it meanwhile
                 reply = await client.send_mail("bob@example.org", [ADDRESS], content(number))
-                # After a real cut nobody is told anything; and a sync that meets this one may return as if it had worked.
+                # After a real cut nobody is told anything; a sync that meets this one may return as if it had worked.
                 if reply.code != 250 or not self._lives:
                     return
                 self.acknowledged.add(number)
