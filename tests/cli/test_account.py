@@ -95,9 +95,34 @@ def test_list_and_show_for_people(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("demo")
-@pytest.mark.parametrize("action", ["show", "passwd", "check", "remove", "quota"])
+@pytest.mark.parametrize("action", ["show", "passwd", "check", "remove", "quota", "set"])
 def test_unknown_account(run: Run, action: str) -> None:
-    run("account", action, "nobody", *["1K"][: action == "quota"]).fails(1, "nobody", "account list")
+    more = {"quota": ["1K"], "set": ["--description", "x"]}
+    run("account", action, "nobody", *more.get(action, [])).fails(1, "nobody", "account list")
+
+
+@pytest.mark.usefixtures("demo")
+def test_set(run: Run) -> None:
+    changed = {**DEMO, "addresses": ["a@example.com", "b@example.com"]}
+    argv = ["account", "set", "demo", "--address", "a@example.com", "--address", "b@example.com"]
+    assert run(*argv).out == b"Account demo changed; it gets the mail for a@example.com, b@example.com.\n"
+    assert run("account", "list", "--json").records == [changed]
+    described = {**changed, "description": "for tests"}
+    assert run("account", "set", "demo", "--description", "for tests", "--json").records == [described]
+    argv = ["account", "set", "demo", "--address", "demo@example.com", "--description", "", "--json"]
+    assert run(*argv).records == [DEMO]
+
+
+@pytest.mark.usefixtures("demo")
+def test_set_an_address_of_others(run: Run) -> None:
+    run("account", "add", "other", "--address", "other@example.com")
+    run("account", "set", "demo", "--address", "other@example.com").fails(1, "other@example.com", "other")
+    assert run("account", "show", "demo", "--json").records[0]["addresses"] == ["demo@example.com"]
+
+
+@pytest.mark.usefixtures("demo")
+def test_set_nothing(run: Run) -> None:
+    run("account", "set", "demo").fails(2, "--address", "--description")
 
 
 def test_quota(run: Run, prepare: Prepare) -> None:

@@ -44,7 +44,7 @@ async def look(store: MailStore) -> Facts:
     """All that a store shows."""
     facts: Facts = {}
     for account in await store.list_accounts():
-        facts["account", account.name] = account.description, account.addresses
+        facts["account", account.name] = account.description, account.addresses, account.quota
         for box in await store.list_mailboxes(account.name):
             facts["mailbox", account.name, box.name] = box.uid_validity, box.read_only
             for info in await store.list_messages(account.name, box.name):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from trio_smtp.mailbox.index import Index, to_datetime, to_seconds
+from trio_smtp.mailbox.index import Index
 from trio_smtp.mailbox.operations import (
     AddMessages,
     CopyMessage,
@@ -25,7 +25,9 @@ from trio_smtp.mailbox.operations import (
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
+    UpdateAccount,
 )
+from trio_smtp.mailbox.state import to_datetime, to_seconds
 from trio_smtp.mailbox.store import (
     INBOX,
     SEEN,
@@ -81,6 +83,7 @@ HISTORY: Sequence[Operation[str]] = (
     SetQuota("ann", 1000),
     SetQuota("bob", None),
     SetQuota("bob", 200),
+    UpdateAccount("ann", "Anne", ("anne@x", "ann@x")),
     SpendUids("bob", INBOX, 20),
     CreateAccount("carl", "", ("carl@x",), None, None, 5),
     DeleteAccount("carl"),
@@ -115,10 +118,36 @@ def test_dump_makes_an_equal_index(length: int) -> None:
     assert again.create_account("zoe")[0].uid_validity == index.create_account("zoe")[0].uid_validity
 
 
+def test_a_copy_goes_its_own_way() -> None:
+    index = replayed(HISTORY)
+    before, dump = contents(index), list(index.dump())
+    copy = index.copy()
+    assert list(copy.dump()) == dump
+    copy.apply(SetFlags("ann", INBOX, 1, frozenset({SEEN})))
+    copy.apply(AddMessages([new(9)]))
+    copy.apply(DeleteMessage("ann", INBOX, 1))
+    copy.apply(CreateMailbox("ann", "New", 10))
+    copy.apply(KeepSecret("another"))
+    copy.apply(KeepNote("key", "changed", 50, 10))
+    copy.apply(DeleteAccount("bob"))
+    copy.apply(CreateAccount("bob", "", ("bob@x",), None, None, 11))
+    assert contents(index) == before
+    assert list(index.dump()) == dump
+    assert index.find_account("bob@x") is None
+    index.apply(SetQuota("ann", 7))
+    found = copy.find_account("ann@x")
+    assert found is not None
+    assert found.quota == 1000
+
+
+def test_count() -> None:
+    assert replayed(HISTORY).count() == 6
+
+
 def test_dump_of_a_large_mailbox_comes_in_parts() -> None:
-    index = replayed([HISTORY[0], *(AddMessages([new(uid)]) for uid in range(1, 2502))])
+    index = replayed([HISTORY[0], *(AddMessages([new(uid)]) for uid in range(1, 502))])
     parts = [operation for operation in index.dump() if isinstance(operation, AddMessages)]
-    assert [len(part.messages) for part in parts] == [1000, 1000, 501]
+    assert [len(part.messages) for part in parts] == [200, 200, 101]
     assert contents(replayed(list(index.dump()))) == contents(index)
 
 
@@ -130,6 +159,8 @@ def test_dump_of_a_large_mailbox_comes_in_parts() -> None:
         DeleteAccount("new"),
         SetCredentials("new", None),
         SetQuota("new", None),
+        UpdateAccount("new", "", ("other@x",)),
+        UpdateAccount("bob", "", ("other@x", "ANN@x")),
         CreateMailbox("new", "Sent", 9),
         CreateMailbox("ann", "Old", 9),
         CreateMailbox("ann", INBOX, 9),

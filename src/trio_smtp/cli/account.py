@@ -15,7 +15,7 @@ from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.passwords import MAX_PASSWORD, hash_password, verify_password
 from trio_smtp.mailbox.store import Account, Credentials
 
-__all__ = ["add", "check", "list_all", "passwd", "quota", "remove", "show"]
+__all__ = ["add", "change", "check", "list_all", "passwd", "quota", "remove", "show"]
 
 
 async def add(
@@ -62,6 +62,20 @@ async def show(*, name: str, store: StoreURL, as_json: bool) -> None:
         },
         as_json=as_json,
     )
+
+
+async def change(
+    *, name: str, addresses: Sequence[str] | None, description: str | None, store: StoreURL, as_json: bool
+) -> None:
+    """Give an account other addresses or another description."""
+    if addresses is None and description is None:
+        raise UsageError("nothing to change; give --address, --description or both")
+    async with opened(store) as mail_store:
+        account = await mail_store.update_account(name, addresses=addresses, description=description)
+    if as_json:
+        say_json(_record(account))
+    else:
+        say(f"Account {escape(name)} changed; it gets the mail for {escape(', '.join(account.addresses))}.")
 
 
 async def quota(*, name: str, octets: int | None, store: StoreURL, as_json: bool) -> None:

@@ -132,8 +132,19 @@ def _add_account(actions: _Commands) -> None:
         help="an address whose mail it gets; may be given several times",
     )
     add.add_argument("--description", default="", type=values.description, metavar="TEXT", help="a note about it")
-
     add.add_argument("--quota", type=values.size, metavar="SIZE", help=f"{_QUOTA} (default: no limit)")
+
+    change = actions.add("set", "give an account other addresses or another description", [_STORE, _JSON])
+    change.set_defaults(command=("account", "change"))
+    change.add_argument("name", metavar="NAME")
+    change.add_argument(
+        "--address",
+        dest="addresses",
+        action="append",
+        type=values.address,
+        help="an address whose mail it gets, in the place of those that it has; may be given several times",
+    )
+    change.add_argument("--description", type=values.description, metavar="TEXT", help="a note about it")
 
     quota = actions.add("quota", "say how much an account may hold", [_STORE, _JSON])
     quota.set_defaults(command=("account", "quota"))

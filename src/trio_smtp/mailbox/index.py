@@ -20,18 +20,16 @@ deliveries, and is applied before the next plan.
 
 `dump` returns operations that make an equal index from an empty one: for a snapshot or a compacted journal.
 
-Nothing takes time in proportion to the size of a mailbox but listing all of it and, as one memmove of 16
-octets for each message behind it, a deletion.
+Nothing takes time in proportion to the size of a mailbox but listing all of it and, by moving 40 octets in memory for
+each message behind it, a deletion.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from trio_smtp.mailbox.names import (
@@ -64,10 +62,11 @@ from trio_smtp.mailbox.operations import (
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
+    UpdateAccount,
 )
+from trio_smtp.mailbox.state import Box, Column, Owner
 from trio_smtp.mailbox.store import (
     INBOX,
-    SEEN,
     Account,
     AccountExists,
     AddressTaken,
@@ -77,47 +76,27 @@ from trio_smtp.mailbox.store import (
     InvalidName,
     Mailbox,
     MailboxExists,
-    MailboxReadOnly,
     MessageInfo,
-    MessageTooBig,
     NoSuchAccount,
-    NoSuchMailbox,
-    NoSuchMessage,
-    QuotaExceeded,
     StoreError,
     StoreUnavailable,
     Target,
 )
 
-__all__ = ["Index", "to_datetime", "to_seconds"]
+__all__ = ["Index"]
 
 B = TypeVar("B")
 
-_DUMP_MESSAGES = 1000  # in one operation of a dump
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def to_seconds(date: datetime) -> int:
-    """A date as the index keeps it, in whole seconds since 1970.
-
-    Raises:
-        ValueError: it has no time zone, or in UTC no year from 1 to 9999.
-    """
-    if date.tzinfo is None:
-        raise ValueError("an internal date needs a time zone")
-    try:
-        return (date.astimezone(UTC) - _EPOCH) // timedelta(seconds=1)
-    except OverflowError:
-        raise ValueError("an internal date must have a year from 1 to 9999 in UTC") from None
-
-
-def to_datetime(seconds: int) -> datetime:
-    """The inverse of `to_seconds`, in UTC."""
-    return _EPOCH + timedelta(seconds=seconds)
+_DUMP_MESSAGES = 200  # in one operation of a dump
 
 
 def _text(credentials: Credentials | None) -> str | None:
     return None if credentials is None else credentials.text
+
+
+def _spelled(addresses: Iterable[str]) -> dict[str, str]:
+    """Each address once, by the form in which it is compared."""
+    return {address_key(address): check_address(address) for address in addresses}
 
 
 def _check_new_quota(quota: int | None) -> None:
@@ -125,127 +104,17 @@ def _check_new_quota(quota: int | None) -> None:
         raise ValueError("a quota cannot be negative")
 
 
-# --- state
-
-
-class _Entry(Generic[B]):
-    """A message; its UID is at the same place in `_Box.uids`. Equal flag sets are one object."""
-
-    __slots__ = ("body", "date", "flags", "size")
-
-    def __init__(self, flags: frozenset[str], date: int, size: int, body: B) -> None:
-        self.flags = flags
-        self.date = date
-        self.size = size
-        self.body = body
-
-
-class _Box(Generic[B]):
-    """A mailbox: UIDs in ascending order, and beside each its entry."""
-
-    __slots__ = ("entries", "name", "read_only", "uid_next", "uid_planned", "uid_validity", "uids", "unseen")
-
-    def __init__(self, name: str, uid_validity: int) -> None:
-        self.name = name
-        self.uid_validity = uid_validity
-        self.uid_next = 1
-        self.uid_planned = 0  # the last one
-        self.read_only = False
-        self.unseen = 0
-        self.uids = array("Q")
-        self.entries: list[_Entry[B]] = []
-
-    def position(self, uid: int) -> int:
-        position = bisect_left(self.uids, uid)
-        if position == len(self.uids) or self.uids[position] != uid:
-            raise NoSuchMessage(f"{self.name!r} has no message {uid}")
-        return position
-
-    def writable(self) -> _Box[B]:
-        if self.read_only:
-            raise MailboxReadOnly(f"{self.name!r} is read-only")
-        return self
-
-    def spend_uid(self) -> int:
-        # `uid_next` grows with the message: who has seen it grow before would not look for the message any more.
-        self.uid_planned = max(self.uid_planned + 1, self.uid_next)
-        return self.uid_planned
-
-    def accepting(self, uid: int) -> _Box[B]:
-        if self.uids and uid <= self.uids[-1]:
-            raise StoreError(f"{self.name!r} is past UID {uid} already")
-        return self
-
-    def add(self, uid: int, entry: _Entry[B]) -> None:
-        self.uids.append(uid)
-        self.entries.append(entry)
-        self.uid_next = max(self.uid_next, uid + 1)
-        self.unseen += SEEN not in entry.flags
-
-    def remove(self, position: int) -> _Entry[B]:
-        del self.uids[position]
-        entry = self.entries.pop(position)
-        self.unseen -= SEEN not in entry.flags
-        return entry
-
-    def set_flags(self, position: int, flags: frozenset[str]) -> None:
-        entry = self.entries[position]
-        self.unseen += (SEEN in entry.flags) - (SEEN in flags)
-        entry.flags = flags
-
-    def info(self, position: int) -> MessageInfo:
-        entry = self.entries[position]
-        return MessageInfo(self.uids[position], entry.flags, entry.size, to_datetime(entry.date))
-
-    def messages(self, account: str, part: slice) -> list[NewMessage[B]]:
-        return [
-            NewMessage(account, self.name, uid, entry.flags, entry.date, entry.size, entry.body)
-            for uid, entry in zip(self.uids[part], self.entries[part], strict=True)
-        ]
-
-    def view(self) -> Mailbox:
-        return Mailbox(self.name, self.uid_validity, self.uid_next, self.read_only, len(self.entries), self.unseen)
-
-
-class _Owner(Generic[B]):
-    """An account with its mailboxes, INBOX first."""
-
-    __slots__ = ("addresses", "boxes", "credentials", "description", "name", "quota", "used")
-
-    def __init__(self, made: CreateAccount) -> None:
-        self.name = made.name
-        self.description = made.description
-        self.addresses = made.addresses
-        self.credentials = made.credentials
-        self.quota = made.quota
-        self.used = 0
-        self.boxes: dict[str, _Box[B]] = {INBOX: _Box(INBOX, made.uid_validity)}
-
-    def box(self, name: str) -> _Box[B]:
-        box = self.boxes.get(name) or self.boxes.get(mailbox_key(name))
-        if box is None:
-            raise NoSuchMailbox(f"{self.name!r} has no mailbox {name!r}")
-        return box
-
-    def check_quota(self, size: int, promised: int) -> None:
-        """Whether a message of `size` octets fits beside what is there and what has been promised."""
-        if self.quota is None:
-            return
-        if size > self.quota:
-            raise MessageTooBig(f"{self.name!r} may hold {self.quota} octets, and the message has {size}")
-        if self.used + promised + size > self.quota:
-            raise QuotaExceeded(f"{self.name!r} may hold {self.quota} octets and holds {self.used + promised}")
-
-    def view(self) -> Account:
-        return Account(self.name, self.description, self.addresses, self.quota, self.used)
-
-
 class Index(Generic[B]):
-    """The state, the plans and their application. Not safe for threads: its store sees to that."""
+    """The state, the plans and their application. Not safe for threads: its store sees to that.
 
-    def __init__(self) -> None:
-        self._owners: dict[str, _Owner[B]] = {}  # in the order of creation
-        self._addresses: dict[str, _Owner[B]] = {}  # by address_key
+    Args:
+        column: makes an empty column, in which the bodies of a mailbox are kept.
+    """
+
+    def __init__(self, column: Callable[[], Column[B]] = list) -> None:
+        self._column = column
+        self._owners: dict[str, Owner[B]] = {}  # in the order of creation
+        self._addresses: dict[str, Owner[B]] = {}  # by address_key
         self._uid_validity = 0  # the last one given
         self._secret: str | None = None
         self._notes = Notes()
@@ -305,20 +174,28 @@ class Index(Generic[B]):
         box = self._box(account, mailbox)
         start = bisect_right(box.uids, after)
         end = len(box.uids) if limit is None else min(start + max(limit, 0), len(box.uids))
-        return [(box.info(position), box.entries[position].body) for position in range(start, end)]
+        return [(box.info(row), box.bodies[row]) for row in range(start, end)]
 
     def message(self, account: str, mailbox: str, uid: int) -> tuple[MessageInfo, B]:
         box = self._box(account, mailbox)
-        position = box.position(uid)
-        return box.info(position), box.entries[position].body
+        row = box.row(uid)
+        return box.info(row), box.bodies[row]
 
-    def _owner(self, name: str) -> _Owner[B]:
+    def columns(self) -> Iterator[Column[B]]:
+        """The bodies of all messages, by mailbox."""
+        return (box.bodies for owner in self._owners.values() for box in owner.boxes.values())
+
+    def count(self) -> int:
+        """All messages."""
+        return sum(len(box.uids) for owner in self._owners.values() for box in owner.boxes.values())
+
+    def _owner(self, name: str) -> Owner[B]:
         owner = self._owners.get(name)
         if owner is None:
             raise NoSuchAccount(f"there is no account {name!r}")
         return owner
 
-    def _box(self, account: str, mailbox: str) -> _Box[B]:
+    def _box(self, account: str, mailbox: str) -> Box[B]:
         return self._owner(account).box(mailbox)
 
     # --- plans
@@ -333,12 +210,25 @@ class Index(Generic[B]):
     ) -> tuple[CreateAccount, Account]:
         check_name(name)
         check_description(description)
-        spelled = {address_key(address): check_address(address) for address in addresses}
+        spelled = _spelled(addresses)
         _check_new_quota(quota)
-        self._check_new_account(name, spelled)
+        self._check_new_account(name)
+        self._check_addresses(name, spelled)
         account = Account(name, description, tuple(spelled.values()), quota)
         uid_validity = self._uid_validity + 1
         return CreateAccount(name, description, account.addresses, _text(credentials), quota, uid_validity), account
+
+    def update_account(
+        self, name: str, description: str | None, addresses: Iterable[str] | None
+    ) -> tuple[UpdateAccount, Account]:
+        account = self.account(name)
+        if description is not None:
+            account = replace(account, description=check_description(description))
+        if addresses is not None:
+            spelled = _spelled(addresses)
+            self._check_addresses(name, spelled)
+            account = replace(account, addresses=tuple(spelled.values()))
+        return UpdateAccount(name, account.description, account.addresses), account
 
     def delete_account(self, name: str) -> tuple[DeleteAccount, None]:
         return DeleteAccount(self._owner(name).name), None
@@ -369,7 +259,7 @@ class Index(Generic[B]):
     def create_mailbox(self, account: str, name: str) -> tuple[CreateMailbox, Mailbox]:
         self._check_new_mailbox(self._owner(account), check_name(name))
         uid_validity = self._uid_validity + 1
-        return CreateMailbox(account, name, uid_validity), _Box[B](name, uid_validity).view()
+        return CreateMailbox(account, name, uid_validity), Mailbox(name, uid_validity, 1, False, 0, 0)
 
     def delete_mailbox(self, account: str, name: str) -> tuple[DeleteMailbox, None]:
         return DeleteMailbox(account, self._removable(account, name).name), None
@@ -403,8 +293,8 @@ class Index(Generic[B]):
             The operation, one message for each mailbox that takes one (with `partial` perhaps none); and the
             result of `Delivery.commit`.
         """
-        homes: list[_Box[B] | StoreError] = []  # for each target
-        copies: dict[_Box[B], Target] = {}
+        homes: list[Box[B] | StoreError] = []  # for each target
+        copies: dict[Box[B], Target] = {}
         added = self._promised.copy()
         for target in targets:
             try:
@@ -424,7 +314,7 @@ class Index(Generic[B]):
         if self._in_group:
             self._promised = added
         messages: list[NewMessage[B]] = []
-        delivered: dict[_Box[B], Delivered] = {}
+        delivered: dict[Box[B], Delivered] = {}
         for box, target in copies.items():
             uid = box.spend_uid()
             octets = len(target.prefix) + size
@@ -438,12 +328,12 @@ class Index(Generic[B]):
     ) -> tuple[CopyMessage, Delivered]:
         owner = self._owner(account)
         source = owner.box(mailbox)
-        entry = source.entries[source.position(uid)]
+        row = source.row(uid)
         target = owner.box(to).writable()
         if move:
             source.writable()
         else:
-            owner.check_quota(entry.size, self._promised.get(owner.name, 0))
+            owner.check_quota(source.size(row), self._promised.get(owner.name, 0))
         new_uid = target.spend_uid()
         return (
             CopyMessage(account, source.name, uid, target.name, new_uid, move),
@@ -454,27 +344,31 @@ class Index(Generic[B]):
         self, account: str, mailbox: str, uid: int, flags: Iterable[str], mode: FlagMode
     ) -> tuple[SetFlags, MessageInfo]:
         box = self._box(account, mailbox).writable()
-        old = box.info(box.position(uid))
+        old = box.info(box.row(uid))
         new = replace(old, flags=change_flags(old.flags, flags, mode))
         return SetFlags(account, box.name, uid, new.flags), new
 
     def delete_message(self, account: str, mailbox: str, uid: int) -> tuple[DeleteMessage, None]:
         box = self._box(account, mailbox).writable()
-        box.position(uid)
+        box.row(uid)
         return DeleteMessage(account, box.name, uid), None
 
-    def _check_new_account(self, name: str, keys: Iterable[str]) -> None:
+    def _check_new_account(self, name: str) -> None:
         if name in self._owners:
             raise AccountExists(f"there is an account {name!r} already")
-        for key in keys:
-            if key in self._addresses:
-                raise AddressTaken(f"{key!r} belongs to account {self._addresses[key].name!r}")
 
-    def _check_new_mailbox(self, owner: _Owner[B], name: str) -> None:
+    def _check_addresses(self, account: str, keys: Iterable[str]) -> None:
+        """Whether an account may have these."""
+        for key in keys:
+            owner = self._addresses.get(key)
+            if owner is not None and owner.name != account:
+                raise AddressTaken(f"{key!r} belongs to account {owner.name!r}")
+
+    def _check_new_mailbox(self, owner: Owner[B], name: str) -> None:
         if mailbox_key(name) in owner.boxes:
             raise MailboxExists(f"{owner.name!r} has a mailbox {name!r} already")
 
-    def _removable(self, account: str, name: str) -> _Box[B]:
+    def _removable(self, account: str, name: str) -> Box[B]:
         box = self._box(account, name)
         if box.name == INBOX:
             raise InvalidName("INBOX can be neither deleted nor renamed")
@@ -492,25 +386,34 @@ class Index(Generic[B]):
             self._add_messages(operation)
         elif isinstance(operation, SetFlags):
             box = self._box(operation.account, operation.mailbox)
-            box.set_flags(box.position(operation.uid), self._shared(operation.flags))
+            box.set_flags(box.row(operation.uid), self._shared(operation.flags))
         elif isinstance(operation, DeleteMessage):
             owner = self._owner(operation.account)
             box = owner.box(operation.mailbox)
-            owner.used -= box.remove(box.position(operation.uid)).size
+            row = box.row(operation.uid)
+            owner.used -= box.size(row)
+            box.remove(row)
         elif isinstance(operation, CopyMessage):
             self._copy_message(operation)
         elif isinstance(operation, CreateAccount):
             keys = [address_key(address) for address in operation.addresses]
-            self._check_new_account(operation.name, keys)
-            owner = _Owner[B](operation)
+            self._check_new_account(operation.name)
+            self._check_addresses(operation.name, keys)
+            owner = Owner(operation, self._column())
             self._owners[operation.name] = owner
             self._addresses.update(dict.fromkeys(keys, owner))
             self._spend_uid_validity(operation.uid_validity)
+        elif isinstance(operation, UpdateAccount):
+            owner = self._owner(operation.account)
+            keys = [address_key(address) for address in operation.addresses]
+            self._check_addresses(operation.account, keys)
+            self._forget_addresses(owner)
+            owner.description, owner.addresses = operation.description, operation.addresses
+            self._addresses.update(dict.fromkeys(keys, owner))
         elif isinstance(operation, DeleteAccount):
             owner = self._owner(operation.name)
             del self._owners[operation.name]
-            for address in owner.addresses:
-                del self._addresses[address_key(address)]
+            self._forget_addresses(owner)
         elif isinstance(operation, SetCredentials):
             self._owner(operation.account).credentials = operation.credentials
         elif isinstance(operation, KeepSecret):
@@ -522,13 +425,13 @@ class Index(Generic[B]):
         elif isinstance(operation, CreateMailbox):
             owner = self._owner(operation.account)
             self._check_new_mailbox(owner, operation.name)
-            owner.boxes[operation.name] = _Box(operation.name, operation.uid_validity)
+            owner.boxes[operation.name] = Box(operation.name, operation.uid_validity, self._column())
             self._spend_uid_validity(operation.uid_validity)
         elif isinstance(operation, DeleteMailbox):
             owner = self._owner(operation.account)
             box = owner.box(operation.name)
             del owner.boxes[box.name]
-            owner.used -= sum(entry.size for entry in box.entries)
+            owner.used -= box.octets()
         elif isinstance(operation, RenameMailbox):
             owner = self._owner(operation.account)
             box = owner.box(operation.name)
@@ -545,26 +448,28 @@ class Index(Generic[B]):
             self._spend_uid_validity(operation.uid_validity)
 
     def _add_messages(self, operation: AddMessages[B]) -> None:
-        homes: list[tuple[_Owner[B], _Box[B]]] = []
+        homes: list[tuple[Owner[B], Box[B]]] = []
         for message in operation.messages:
             owner = self._owner(message.account)
             homes.append((owner, owner.box(message.mailbox).accepting(message.uid)))
         for message, (owner, box) in zip(operation.messages, homes, strict=True):
-            flags = self._shared(message.flags)
-            box.add(message.uid, _Entry(flags, message.date, message.size, message.body))
+            box.add(message.uid, self._shared(message.flags), message.date, message.size, message.body)
             owner.used += message.size
 
     def _copy_message(self, operation: CopyMessage) -> None:
         owner = self._owner(operation.account)
         source = owner.box(operation.mailbox)
-        position = source.position(operation.uid)
+        row = source.row(operation.uid)
         target = owner.box(operation.to).accepting(operation.new_uid)
-        entry = source.entries[position]
-        target.add(operation.new_uid, _Entry(entry.flags, entry.date, entry.size, entry.body))
+        target.add_from(source, row, operation.new_uid)
         if operation.move:
-            source.remove(position)
+            source.remove(row)
         else:
-            owner.used += entry.size
+            owner.used += source.size(row)
+
+    def _forget_addresses(self, owner: Owner[B]) -> None:
+        for address in owner.addresses:
+            del self._addresses[address_key(address)]
 
     def _shared(self, flags: frozenset[str]) -> frozenset[str]:
         return self._flag_sets.setdefault(flags, flags)
@@ -573,6 +478,17 @@ class Index(Generic[B]):
         self._uid_validity = max(self._uid_validity, uid_validity)
 
     # --- the whole
+
+    def copy(self) -> Index[B]:
+        """An equal index, without what is planned; to dump it while this one goes on."""
+        index = Index[B](self._column)
+        index._owners = {name: owner.copy() for name, owner in self._owners.items()}
+        index._addresses = {key: index._owners[owner.name] for key, owner in self._addresses.items()}
+        index._uid_validity = self._uid_validity
+        index._secret = self._secret
+        index._notes = self._notes.copy()
+        index._flag_sets = self._flag_sets.copy()
+        return index
 
     def dump(self) -> Iterator[Operation[B]]:
         """Operations that make an equal index from an empty one."""
@@ -589,8 +505,9 @@ class Index(Generic[B]):
             for box in owner.boxes.values():
                 if box is not inbox:
                     yield CreateMailbox(owner.name, box.name, box.uid_validity)
-                for start in range(0, len(box.uids), _DUMP_MESSAGES):
-                    yield AddMessages(box.messages(owner.name, slice(start, start + _DUMP_MESSAGES)))
+                rows = range(len(box.uids))
+                for start in rows[::_DUMP_MESSAGES]:
+                    yield AddMessages(box.messages(owner.name, rows[start : start + _DUMP_MESSAGES]))
                 yield SpendUids(owner.name, box.name, box.uid_next)
                 if box.read_only:
                     yield SetReadOnly(owner.name, box.name, True)

@@ -25,11 +25,12 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from trio_smtp.mailbox.headers import HEAD, summarise
-from trio_smtp.mailbox.index import Index, to_seconds
+from trio_smtp.mailbox.index import Index
 from trio_smtp.mailbox.names import check_flags
 from trio_smtp.mailbox.operations import Operation
 from trio_smtp.mailbox.passwords import hash_password
 from trio_smtp.mailbox.search import matches
+from trio_smtp.mailbox.state import to_seconds
 from trio_smtp.mailbox.store import (
     Account,
     Credentials,
@@ -107,6 +108,12 @@ class IndexedStore(MailStore, Generic[B]):
         addresses = tuple(addresses)
         credentials = await self._credentials(password)
         return await self._commit(lambda index: index.create_account(name, description, addresses, credentials, quota))
+
+    async def update_account(
+        self, name: str, *, description: str | None = None, addresses: Iterable[str] | None = None
+    ) -> Account:
+        addresses = None if addresses is None else tuple(addresses)
+        return await self._commit(lambda index: index.update_account(name, description, addresses))
 
     async def delete_account(self, name: str) -> None:
         await self._commit(lambda index: index.delete_account(name))

@@ -26,8 +26,15 @@ class Notes:
     __slots__ = ("_due", "_notes")
 
     def __init__(self) -> None:
-        self._notes: Final[dict[str, tuple[str, int]]] = {}  # by key: the text, and when it expires
-        self._due: Final[list[tuple[int, str]]] = []  # when each expires, and its key, in this order
+        self._notes: dict[str, tuple[str, int]] = {}  # by key: the text, and when it expires
+        self._due: list[tuple[int, str]] = []  # when each expires, and its key, in this order
+
+    def copy(self) -> Notes:
+        """The same, to go their own way."""
+        notes = Notes()
+        notes._notes = self._notes.copy()
+        notes._due = self._due.copy()
+        return notes
 
     def get(self, key: str, now: int) -> str | None:
         """The text under this key, None if there is none or its time has come."""

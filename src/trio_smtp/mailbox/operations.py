@@ -29,6 +29,7 @@ __all__ = [
     "SetReadOnly",
     "SpendUidValidities",
     "SpendUids",
+    "UpdateAccount",
 ]
 
 B = TypeVar("B")
@@ -44,6 +45,15 @@ class CreateAccount:
     credentials: str | None = field(repr=False)
     quota: int | None
     uid_validity: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAccount:
+    """The description and all addresses that an account has from now on."""
+
+    account: str
+    description: str
+    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +200,7 @@ class SpendUidValidities:
 
 Operation = (
     CreateAccount
+    | UpdateAccount
     | DeleteAccount
     | SetCredentials
     | KeepSecret

@@ -6,15 +6,18 @@ that is enough.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from functools import cached_property
 
 from trio_smtp.mailbox import headers
 from trio_smtp.mailbox.store import MessageInfo, Search
+from trio_smtp.mime import texts
 
 __all__ = ["matches"]
 
 _PIECE = 1024 * 1024  # octets of content that are decoded at a time
+_MIME = re.compile(rb"content-t", re.IGNORECASE)  # Content-Type, Content-Transfer-Encoding
 
 
 def matches(search: Search, info: MessageInfo, read: Callable[[int | None], bytes]) -> bool:
@@ -43,6 +46,11 @@ class _Candidate:
     def _content(self) -> bytes:
         return self._read(None)
 
+    @cached_property
+    def _texts(self) -> list[str]:
+        """The texts of its parts, where they may be other than as the content stands."""
+        return [text.casefold() for text in texts(self._content)] if _MIME.search(self._content) else []
+
     def has_field(self, names: tuple[bytes, ...], text: str | None) -> bool:
         if text is None:
             return True
@@ -59,16 +67,17 @@ class _Candidate:
         return any(folded in value for _, value in self._fields) or self._find(text, 0)
 
     def _find(self, text: str, start: int) -> bool:
-        """Whether the content has a text, from an offset on.
-
-        Whoever undoes transfer encodings will do it here: this is the one place where a body is read as text.
-        """
+        """Whether the content has a text, from an offset on: as it stands, or in a part that is decoded."""
         folded = text.casefold()
         # A character takes up to four octets, and every piece must hold a text that begins in the one before.
         overlap = 4 * len(folded)
-        return not folded or any(
-            folded in self._content[piece : piece + _PIECE + overlap].decode(errors="replace").casefold()
-            for piece in range(start, len(self._content), _PIECE)
+        return (
+            not folded
+            or any(
+                folded in self._content[piece : piece + _PIECE + overlap].decode(errors="replace").casefold()
+                for piece in range(start, len(self._content), _PIECE)
+            )
+            or any(folded in decoded for decoded in self._texts)
         )
 
 

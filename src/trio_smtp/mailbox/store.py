@@ -35,6 +35,21 @@ from functools import cached_property
 from types import TracebackType
 from typing import Literal, Self
 
+from trio_smtp.mailbox.errors import (
+    AccountExists,
+    AddressTaken,
+    InvalidFlag,
+    InvalidName,
+    MailboxExists,
+    MailboxReadOnly,
+    MessageTooBig,
+    NoSuchAccount,
+    NoSuchMailbox,
+    NoSuchMessage,
+    QuotaExceeded,
+    StoreError,
+    StoreUnavailable,
+)
 from trio_smtp.mime import ParsedMessage, parse
 
 __all__ = [
@@ -87,58 +102,6 @@ What = Literal[
     "account-deleted",
     "missed",
 ]
-
-
-class StoreError(Exception):
-    """A store refused; the base of all that follows. The text is for the operator, not for a mail client."""
-
-
-class NoSuchAccount(StoreError):
-    """There is no account of this name."""
-
-
-class AccountExists(StoreError):
-    """The name is taken by another account."""
-
-
-class AddressTaken(StoreError):
-    """The address belongs to another account."""
-
-
-class NoSuchMailbox(StoreError):
-    """The account has no mailbox of this name."""
-
-
-class MailboxExists(StoreError):
-    """The account has a mailbox of this name already."""
-
-
-class MailboxReadOnly(StoreError):
-    """The mailbox refuses every change."""
-
-
-class NoSuchMessage(StoreError):
-    """The mailbox has no message with this UID."""
-
-
-class QuotaExceeded(StoreError):
-    """The account would hold more octets than its quota; when some of them have gone it may have room."""
-
-
-class MessageTooBig(QuotaExceeded):
-    """The message alone has more octets than the quota, so there will never be room for it."""
-
-
-class InvalidName(StoreError):
-    """A name, address or description that cannot be used; or INBOX where it would have to go away."""
-
-
-class InvalidFlag(StoreError):
-    """Neither a system flag nor a keyword (RFC 9051 §2.3.2)."""
-
-
-class StoreUnavailable(StoreError):
-    """The store cannot do it now (disk full, closed, a fault of the machine); later it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +192,8 @@ class Changed:
     Attributes:
         what: `message-added` by a delivery, an append, a copy or a move; `message-removed` by a deletion or a move;
             `flags` of a message; `mailbox-created`, `-renamed`, `-deleted`; `read-only`, set or not any more;
-            `account`, its password or quota; `account-deleted`, after which nothing comes; `missed`: any number of
-            changes, so look again at all that matters.
+            `account`, its description, addresses, password or quota; `account-deleted`, after which nothing comes;
+            `missed`: any number of changes, so look again at all that matters.
         mailbox: its name, for a renamed one the old name; "" where no mailbox is meant.
         uid: of the message; 0 where none is meant.
         new_name: of a renamed mailbox.
@@ -252,7 +215,8 @@ class Search:
     Args:
         subject, sender, recipient: text in Subject; in From; in To, Cc or Bcc.
         header: (field name, text); the empty text asks only whether there is such a field.
-        body: text behind the header, as it stands (transfer encodings are not undone).
+        body: text behind the header: as it stands, or in a part that is text, with its charset and transfer encoding
+            undone as far as the default `MimeLimits` go.
         text: text anywhere, in the header or the body.
         uids: the message has one of these UIDs; a range will do.
         flags: all of these are set.
@@ -385,6 +349,20 @@ class MailStore(abc.ABC):
         Raises:
             AccountExists, AddressTaken, InvalidName.
             ValueError: a password that `passwords.hash_password` refuses, or a negative quota.
+        """
+
+    @abc.abstractmethod
+    async def update_account(
+        self, name: str, *, description: str | None = None, addresses: Iterable[str] | None = None
+    ) -> Account:
+        """Give an account another description or other addresses, and return it as it is now.
+
+        Args:
+            description: None leaves it as it is.
+            addresses: all that it has from now on; None leaves them as they are.
+
+        Raises:
+            NoSuchAccount, AddressTaken, InvalidName.
         """
 
     @abc.abstractmethod

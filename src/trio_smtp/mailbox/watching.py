@@ -29,6 +29,7 @@ from trio_smtp.mailbox.operations import (
     SetFlags,
     SetQuota,
     SetReadOnly,
+    UpdateAccount,
 )
 from trio_smtp.mailbox.store import Changed, NoSuchAccount, StoreError, Watch
 
@@ -62,7 +63,7 @@ def changes(operation: Operation[Any]) -> Iterator[tuple[str, Changed]]:
             yield account, Changed("mailbox-renamed", name, new_name=new_name)
         case SetReadOnly(account, mailbox):
             yield account, Changed("read-only", mailbox)
-        case SetCredentials(account) | SetQuota(account):
+        case UpdateAccount(account) | SetCredentials(account) | SetQuota(account):
             yield account, Changed("account")
         case DeleteAccount(name):
             yield name, Changed("account-deleted")

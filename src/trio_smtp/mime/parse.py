@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from html import escape
+from html import escape, unescape
 from itertools import chain, islice
 from typing import Final
 
@@ -17,7 +17,7 @@ from trio_smtp.mime.filenames import FileNames
 from trio_smtp.mime.structure import Builder, Defects, Field, shown
 from trio_smtp.mime.values import Attachment, MailAddress, MimeLimits, ParsedMessage, Part
 
-__all__ = ["parse"]
+__all__ = ["parse", "texts"]
 
 _DEFAULT: Final = MimeLimits()
 _LONGEST_DATE: Final = 200  # characters
@@ -60,6 +60,19 @@ def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
         tree=tree,
         defects=defects.all(),
     )
+
+
+def texts(content: bytes, limits: MimeLimits = _DEFAULT) -> Iterator[str]:
+    """All parts of a message that are text, attached ones too, as they are read: decoded, and HTML without references
+    to characters, but with its tags. For a search. Bounded, and never raising, as `parse` is.
+    """
+    defects = Defects()
+    _, tree = Builder(limits, defects).message(content, min(len(content), limits.octets))
+    reader = _TextReader(limits, defects)
+    for part in tree.walk():
+        if part.content_type.startswith("text/"):
+            text = reader.read(part)
+            yield unescape(text) if part.content_type == "text/html" else text
 
 
 class _Header:

@@ -240,6 +240,17 @@ class StoreMachine(RuleBasedStateMachine):
                 return name
         return None
 
+    @rule(name=ACCOUNTS, addresses=ADDRESSES)
+    def update_account(self, name: str, addresses: list[str]) -> None:
+        """`MailStore.update_account`."""
+        refusals: Refusals = set()
+        if name not in self.accounts:
+            refusals.add(NoSuchAccount)
+        if any(self._owner(address) not in {None, name} for address in addresses):
+            refusals.add(AddressTaken)
+        if self.attempt(refusals, lambda: self.store.update_account(name, addresses=addresses)) is not None:
+            self.accounts[name].addresses = addresses
+
     @rule(name=st.sampled_from(["bob", "Ann"]))
     def delete_account(self, name: str) -> None:
         """`MailStore.delete_account`."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.mailbox.json_file.system import System
 from trio_smtp.mailbox.json_file import files
-from trio_smtp.mailbox.json_file.blobs import NewBlob, read_blob, sweep
+from trio_smtp.mailbox.json_file.blobs import NewBlob, old_blobs, read_blob
 from trio_smtp.mailbox.json_file.records import BlobInfo
 from trio_smtp.mailbox.json_file.values import RecordError
 
@@ -85,7 +85,29 @@ def test_a_beginning_is_not_checked_but_for_its_length(folder: files.Directory, 
         read_blob(folder, info, 4)
 
 
-# --- sweeping
+# --- old ones
+
+
+def sweep(folder: files.Directory, named: Callable[[], set[str]]) -> None:
+    for blob in old_blobs(folder, named, 10):
+        blob.remove()
+
+
+def test_not_all_at_once(folder: files.Directory) -> None:
+    names = sorted(made(folder, b"old").name for _ in range(4))
+    for blob in old_blobs(folder, set, 3):
+        blob.remove()
+    assert folder.names() == names[3:]
+
+
+def test_an_old_one_is_held_until_it_is_removed(folder: files.Directory, system: System) -> None:
+    made(folder, b"old")
+    [blob] = old_blobs(folder, set, 3)
+    assert old_blobs(folder, set, 3) == []
+    system.fail("unlink", errno.EIO)
+    blob.remove()
+    system.work()
+    assert len(old_blobs(folder, set, 3)) == 1, "the next one may try it again"
 
 
 def test_sweep(folder: files.Directory, tmp_path: Path) -> None:

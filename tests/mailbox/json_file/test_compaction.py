@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from tests.mailbox.json_file.system import Nth, System
-from trio_smtp.mailbox.json_file import JSONFileStore, compaction
+from trio_smtp.mailbox.json_file import JSONFileStore, compaction, housekeeping
 from trio_smtp.mailbox.json_file.journal import segment_number
 from trio_smtp.mailbox.json_file.records import to_content
 from trio_smtp.mailbox.store import INBOX, SEEN, NoSuchMessage, StoreUnavailable, Target
@@ -78,6 +78,7 @@ async def store(path: Path) -> AsyncIterator[JSONFileStore]:
 
 
 async def test_compaction_changes_nothing_that_can_be_seen(store: JSONFileStore, path: Path) -> None:
+    await store.delete_message("ann", INBOX, (await store.append_message("ann", INBOX, b"x" * 1000)).uid)
     before, size = await everything(store), octets(path)
     await store.compact()
     assert await everything(store) == before
@@ -98,6 +99,15 @@ async def test_the_snapshot_that_it_leaves_is_used(store: JSONFileStore, path: P
 
 async def test_blobs_that_nobody_needs_are_gone(store: JSONFileStore, path: Path) -> None:
     assert len(os.listdir(path / "blobs")) == 2
+    await store.compact()
+    assert len(os.listdir(path / "blobs")) == 1
+
+
+async def test_many_blobs_that_nobody_needs(store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "_BLOBS", 2)
+    for _ in range(5):
+        await store.delete_message("ann", INBOX, (await store.append_message("ann", INBOX, LARGE)).uid)
+    assert len(os.listdir(path / "blobs")) == 7
     await store.compact()
     assert len(os.listdir(path / "blobs")) == 1
 
@@ -127,6 +137,7 @@ async def test_numbers_and_uids_are_not_used_again(store: JSONFileStore, path: P
 
 async def test_much_content(store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "_BUFFER", 100)
+    monkeypatch.setattr(compaction, "_UNSYNCED", 300)
     before = await everything(store)
     await store.compact()
     assert await everything(store) == await reopened(path) == before
@@ -181,6 +192,16 @@ async def test_what_happens_meanwhile(store: JSONFileStore, path: Path, pause: P
     assert await everything(store) == await reopened(path) == before
     await deliver(store, b"more")
     assert await everything(store) == await reopened(path)
+
+
+async def test_others_are_as_fast_as_the_compaction(
+    store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It follows for a while, and does the rest under the lock."""
+    monkeypatch.setattr(housekeeping, "_FEW", 0)
+    before = await everything(store)
+    await store.compact()
+    assert await everything(store) == await reopened(path) == before
 
 
 async def test_who_has_looked_before_reads_after(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ from trio_smtp.mailbox.json_file.records import (
     encode_body,
     encode_delivery,
 )
-from trio_smtp.mailbox.json_file.snapshot import Snapshot
+from trio_smtp.mailbox.json_file.replica import Replica
+from trio_smtp.mailbox.json_file.snapshot import Snapshot, load_snapshot
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.operations import CreateAccount, NewMessage, Operation
 from trio_smtp.mailbox.store import INBOX, StoreUnavailable
@@ -235,6 +237,59 @@ def test_a_journal_that_others_have_replaced(database: Database, other: Database
     assert names(other) == ["ann"]
     database.refresh()
     assert names(database) == ["ann"]
+
+
+def test_nobody_waits_while_it_is_read(
+    database: Database, other: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where a store is opened nor after a compaction elsewhere."""
+    write(database, account("ann"))
+    replace_everything(database)
+    database.refresh()
+    begins: list[str] = []
+
+    def load(*arguments: Any) -> Replica | None:
+        write(database, account(f"new{len(begins)}"))  # it takes the lock
+        begins.append("read")
+        return load_snapshot(*arguments)
+
+    monkeypatch.setattr("trio_smtp.mailbox.json_file.database.load_snapshot", load)
+    other.refresh()
+    with closing(Database(str(path), create=False)) as third:
+        assert names(third) == ["ann", "new0", "new1"]
+    assert names(other) == ["ann", "new0"]
+    assert len(begins) == 2
+
+
+def test_a_compaction_comes_between(database: Database, other: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before the lock was taken is of no use any more."""
+    write(database, account("ann"))
+    replace_everything(database)
+
+    def load(*arguments: Any) -> Replica | None:
+        monkeypatch.undo()
+        replica = load_snapshot(*arguments)
+        replace_everything(database)
+        return replica
+
+    monkeypatch.setattr("trio_smtp.mailbox.json_file.database.load_snapshot", load)
+    other.refresh()
+    assert names(other) == ["ann"]
+    write(other, account("bob"))
+    database.refresh()
+    assert names(database) == ["ann", "bob"]
+
+
+def test_a_torn_record_behind_what_others_have_replaced(database: Database, other: Database, path: Path) -> None:
+    write(database, account("ann"))
+    replace_everything(database)
+    with (path / "journal/000002.jsonl").open("ab") as file:
+        file.write(encode(account("bob"))[:-1])
+    other.refresh()
+    assert names(other) == ["ann"]
+    write(other, account("carl"))
+    database.refresh()
+    assert names(database) == ["ann", "carl"]
 
 
 def test_a_journal_that_cannot_be_read_again(database: Database, other: Database, system: System) -> None:

@@ -40,6 +40,7 @@ from trio_smtp.mailbox.operations import (
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
+    UpdateAccount,
 )
 
 HERE = Place(3, 100, 0, 0, None)  # without the length
@@ -65,6 +66,10 @@ OPERATIONS: list[tuple[Operation[Place], str]] = [
             '"credentials":"$scrypt$","quota":null,"uid_validity":1'
         ),
     ),
+    (
+        UpdateAccount("ann", "Ann ü", ("ann@x", "a@x")),
+        '"type":"update_account","account":"ann","description":"Ann \\u00fc","addresses":["ann@x","a@x"]',
+    ),
     (DeleteAccount("ann"), '"type":"delete_account","name":"ann"'),
     (SetCredentials("ann", None), '"type":"set_credentials","account":"ann","credentials":null'),
     (KeepNote("a", "ü", 7, 5), '"type":"keep_note","key":"a","text":"\\u00fc","expires":7,"date":5'),
@@ -85,8 +90,18 @@ OPERATIONS: list[tuple[Operation[Place], str]] = [
     (SpendUids("ann", "a", 9), '"type":"spend_uids","account":"ann","mailbox":"a","uid_next":9'),
     (SpendUidValidities(9), '"type":"spend_uid_validities","uid_validity":9'),
     (
-        AddMessages([NewMessage("ann", "a", 1, frozenset(), -5, 6, Place(7, 8, 9, 10, "blob"))]),
-        '"type":"add_messages","messages":[["ann","a",1,[],-5,6,[7,8,9,10,"blob"]]]',
+        AddMessages(
+            [
+                NewMessage("ann", "a", 1, frozenset({"b", "\\A"}), -5, 6, Place(7, 8, 9, 0, "blob")),
+                NewMessage("ann", "a", 2, frozenset(), 0, 5, Place(7, 17, 19, 1, None)),
+                NewMessage("ann", "a", 9, frozenset({"b", "\\A"}), 3, 4, Place(8, 0, 9, 2, None)),
+            ]
+        ),
+        (
+            '"type":"fill","account":"ann","mailbox":"a","flag_sets":[["\\\\A","b"],[]],"uids":[1,2,9],"flags":[0,1,0],'
+            '"dates":[-5,0,3],"sizes":[6,5,4],"segments":[7,7,8],"offsets":[8,17,0],"lengths":[9,19,9],"copies":[0,1,2],'
+            '"blobs":["blob",null,null]'
+        ),
     ),
 ]
 
@@ -97,6 +112,13 @@ def test_operations(operation: Operation[Place], members: str) -> None:
     covered = f",{members}}}".encode()
     assert line == b'{"v":1,"crc":"%08x"%s\n' % (zlib.crc32(covered), covered)
     assert decode(line, 1, 0) == operation
+
+
+def test_an_operation_of_older_stores() -> None:
+    line = encode_mark("add_messages", messages=[["ann", "a", 1, [], -5, 6, [7, 8, 9, 10, "blob"]]])
+    assert decode(line, 1, 0) == AddMessages(
+        [NewMessage("ann", "a", 1, frozenset(), -5, 6, Place(7, 8, 9, 10, "blob"))]
+    )
 
 
 DELIVERY = (
@@ -209,6 +231,10 @@ def altered(members: dict[str, object], **changes: object) -> bytes:
 MESSAGE = {"account": "ann", "mailbox": "INBOX", "uid": 1, "size": 1, "prefix": ""}
 DELIVER: dict[str, object] = {"type": "deliver", "date": 1, "flags": [], "messages": [MESSAGE], "body": ""}
 ROW = ["ann", "INBOX", 1, [], 1, 1, [1, 1, 1, 0, None]]
+FILL: dict[str, object] = {
+    "type": "fill", "account": "ann", "mailbox": "INBOX", "flag_sets": [[]], "uids": [1], "flags": [0], "dates": [1],
+    "sizes": [1], "segments": [1], "offsets": [1], "lengths": [1], "copies": [0], "blobs": [None],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -233,6 +259,16 @@ ROW = ["ann", "INBOX", 1, [], 1, 1, [1, 1, 1, 0, None]]
         altered(DELIVER, messages=[{**MESSAGE, "size": 1.5}]),
         altered(DELIVER, blob="name"),
         altered(DELIVER, blob={}),
+        altered(FILL, uids=[1, 2]),
+        altered(FILL, uids=["1"]),
+        altered(FILL, uids=[True]),
+        altered(FILL, flags=[1]),
+        altered(FILL, flag_sets=[[1]]),
+        altered(FILL, dates=[1.5]),
+        altered(FILL, offsets=[-1]),
+        altered(FILL, copies=[]),
+        altered(FILL, lengths="gone"),
+        altered(FILL, blobs=[5]),
         encode_mark("add_messages", messages=[ROW[:-1]]),
         encode_mark("add_messages", messages=[[*ROW[:-1], [1, 1]]]),
         encode_mark("add_messages", messages=[[*ROW[:-1], [1, 1, 1, 0, 5]]]),

@@ -16,8 +16,7 @@ import trio.testing
 from tests.mailbox.json_file.system import Nth, System
 from trio_smtp.mailbox.json_file import JSONFileStore, writer
 from trio_smtp.mailbox.json_file.changes import OperationChange
-from trio_smtp.mailbox.json_file.records import Place
-from trio_smtp.mailbox.operations import AddMessages, SpendUidValidities
+from trio_smtp.mailbox.operations import KeepNote, SpendUidValidities
 from trio_smtp.mailbox.store import (
     INBOX,
     Delivered,
@@ -275,10 +274,10 @@ async def test_some_withdraw_while_others_are_planned(store: JSONFileStore, gate
     withdraw = threading.Event()
     withdrawn = threading.Event()
 
-    def plan(_: object) -> tuple[AddMessages[Place], None]:
+    def plan(_: object) -> tuple[KeepNote, None]:
         withdraw.set()
         withdrawn.wait()
-        return AddMessages([]), None
+        return KeepNote("key", "text", 1, 0), None
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(deliver, store)

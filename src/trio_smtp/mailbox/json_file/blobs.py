@@ -2,7 +2,7 @@
 
 A blob counts when a record names it. Until then its owner holds an flock on it; so whoever finds a blob that no
 record names, and that nobody holds, knows that its owner died, or that its messages were deleted, and removes it.
-That needs the exclusive lock of the store: nobody commits meanwhile.
+To find it out needs the exclusive lock of the store: nobody commits meanwhile.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class NewBlob:
 
     def discard(self) -> None:
         """Remove it."""
-        with contextlib.suppress(OSError):  # then it is left to `sweep`
+        with contextlib.suppress(OSError):  # then it is an old blob
             self._folder.unlink(self._name)
         files.close(self._fd)
 
@@ -83,16 +83,36 @@ def read_blob(folder: files.Directory, blob: BlobInfo, limit: int | None) -> byt
     return body
 
 
-def sweep(folder: files.Directory, named: Callable[[], Container[str]]) -> None:
-    """Remove the blobs that nobody needs. Needs the exclusive lock of the store.
+class OldBlob:
+    """A blob that nobody needs any more, and an flock on it."""
+
+    def __init__(self, folder: files.Directory, name: str) -> None:
+        """Raises OSError: somebody holds it after all."""
+        self._folder = folder
+        self._name = name
+        self._fd = folder.open(name)
+        if not files.try_lock(self._fd):
+            files.close(self._fd)
+            raise OSError(errno.EWOULDBLOCK, "somebody is writing it", name)
+
+    def remove(self) -> None:
+        """Remove it. Needs no lock, so nobody waits while the file system frees many octets."""
+        with contextlib.suppress(OSError):  # then it is left to the next time
+            self._folder.unlink(self._name)
+        files.close(self._fd)
+
+
+def old_blobs(folder: files.Directory, named: Callable[[], Container[str]], limit: int) -> list[OldBlob]:
+    """So many of the blobs that nobody needs. Needs the exclusive lock of the store.
 
     Args:
         named: the blobs that a record names; called if there are blobs at all.
     """
+    found: list[OldBlob] = []
     names = folder.names()
     needed = named() if names else ()
     for name in names:
-        if name not in needed:
-            with contextlib.suppress(OSError), folder.opened(name) as fd:
-                if files.try_lock(fd):
-                    folder.unlink(name)
+        if name not in needed and len(found) < limit:
+            with contextlib.suppress(OSError):
+                found.append(OldBlob(folder, name))
+    return found

@@ -2,10 +2,13 @@
 
 1. Under the lock: seal the live segment, and copy the index as it is now.
 2. Without the lock, `write`: a new segment with the operations of that copy, and in front of each the content that it
-   refers to, as `content` records. And a snapshot that fits, because when the new segment counts every other process
-   begins anew, and holds up the writers meanwhile.
-3. Under the lock, `count`: in the manifest, the new segment takes the place of the old ones. What has happened since
-   step 1 is in the segments behind it and is done on top of it, deletions too.
+   refers to, as `content` records.
+3. Without the lock, `follow`: what has happened since step 1, deletions too, is in the segments behind the new one, and
+   is done on top of it. Then `save` a snapshot, because when the new segment counts every other process begins anew.
+4. Under the lock, `count`: the little that has happened since; then, in the manifest, the new segment takes the place
+   of the old ones.
+
+So the lock, for which every change waits, is held for moments only, however large the store.
 
 A message whose record is damaged or gone is left out; the segment with the record is kept (see `housekeeping`). A
 thorough compaction, which is a repair, reads the blobs too and leaves out the messages that miss theirs.
@@ -20,6 +23,7 @@ from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.journal import Journal, Manifest, segment_name
 from trio_smtp.mailbox.json_file.records import encode, encode_mark, parse, to_content
 from trio_smtp.mailbox.json_file.replica import Damage, Replica, why
+from trio_smtp.mailbox.json_file.snapshot import Position, Snapshot, position
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.operations import AddMessages
 from trio_smtp.mailbox.store import StoreUnavailable
@@ -29,10 +33,10 @@ if TYPE_CHECKING:
 
     from trio_smtp.mailbox.json_file.database import Database
     from trio_smtp.mailbox.json_file.records import Place
-    from trio_smtp.mailbox.json_file.snapshot import Snapshot
     from trio_smtp.mailbox.operations import NewMessage, Operation
 
 _BUFFER = 1024 * 1024
+_UNSYNCED = 8 * _BUFFER  # a disk that has more to do at once keeps the syncs of the writer waiting
 
 
 class Compaction:
@@ -60,8 +64,9 @@ class Compaction:
         self._advance = advance
         self._thorough = thorough
         self._done = 0  # messages
-        self._total = sum(len(each.messages) for each in before.operations if isinstance(each, AddMessages))
+        self._total = before.contents.count()
         self._live = before.position.segment
+        self._at = Position(self._live, 0, 0, 0)  # as far as step 3 is
         self._number = self._live - 1
         self._replica = Replica(Manifest(before.manifest.store, (self._number, self._live)))
         self._replica.damage = before.damage
@@ -76,13 +81,12 @@ class Compaction:
         try:
             output = _Output(fd)
             output.add(encode_mark("segment", number=self._number, previous=0, previous_end=0))
-            operations = [self._move(operation, output) for operation in self._before.operations]
+            for operation in self._before.contents.dump():
+                self._move(operation, output)
+            del self._before  # as large as the store
             output.flush()
             files.sync(fd)
             segments.sync()
-            self._before._replace(
-                manifest=self._replica.manifest, dead=0, damage=self._replica.damage, operations=operations
-            ).write(self._database.root)
         except Exception:
             with contextlib.suppress(OSError):
                 segments.unlink(name)
@@ -90,27 +94,41 @@ class Compaction:
         finally:
             files.close(fd)
 
-    def count(self) -> None:
-        """Step 3. Needs the exclusive lock. Raises OSError."""
+    def follow(self, end: tuple[int, int]) -> int:
+        """Step 3, up to a segment and an offset behind a record that counts; returns the number of records.
+
+        Raises OSError.
+        """
         database, replica = self._database, self._replica
         with contextlib.closing(Journal(database.root, database.segments)) as since:
             since.load()
-            since.seek(self._live, 0, 0)
-            for record in since.read_on(sync=False):
-                replica.replay(*record)
-            segments = since.manifest.segments
-        newer = segments[segments.index(self._live) :]
-        database.journal.publish(replica.manifest._replace(segments=(self._number, *newer)))
-        replica.manifest = database.journal.manifest
+            since.seek(*self._at[:3])
+            done = replica.replay_all(since.read_on(sync=False, until=end))
+            self._at = position(since)
+            segments = [each for each in since.manifest.segments if self._live <= each <= self._at.segment]
+        replica.manifest = replica.manifest._replace(segments=(self._number, *segments))
+        return done
+
+    def save(self) -> None:
+        """Step 3, its end. Raises OSError."""
+        replica = self._replica
+        Snapshot(replica.manifest, self._at, replica.dead, replica.damage, replica.index).write(self._database.root)
+
+    def count(self) -> None:
+        """Step 4. Needs the exclusive lock. Raises OSError."""
+        database, replica = self._database, self._replica
+        self.follow((database.journal.segment, database.journal.end))
+        database.journal.publish(replica.manifest)
         database.adopt(replica)
 
-    def _move(self, operation: Operation[Place], output: _Output) -> Operation[Place]:
+    def _move(self, operation: Operation[Place], output: _Output) -> None:
         """Write an operation, and first the content that it needs."""
         if isinstance(operation, AddMessages):
             operation = AddMessages([each for each in operation.messages if self._move_content(each, output)])
+            if not operation.messages:
+                return
         output.add(encode(operation))
         self._replica.index.apply(operation)
-        return operation
 
     def _move_content(self, message: NewMessage[Place], output: _Output) -> bool:
         """Write the content of a message, unless that was done for another one; False if it is damaged."""
@@ -151,6 +169,7 @@ class _Output:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._end = 0
+        self._synced = 0
         self._pending = bytearray()
 
     def add(self, line: bytes) -> int:
@@ -165,3 +184,6 @@ class _Output:
         files.write_at(self._fd, self._end, self._pending)
         self._end += len(self._pending)
         self._pending = bytearray()
+        if self._end - self._synced >= _UNSYNCED:
+            files.sync_data(self._fd)
+            self._synced = self._end

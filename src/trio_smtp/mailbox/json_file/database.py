@@ -7,8 +7,9 @@ an `OSError` here.
 from __future__ import annotations
 
 import math
+import threading
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from trio_smtp.mailbox.json_file import files
@@ -59,9 +60,13 @@ class Database:
             self.journal = Journal(self.root, self.segments)
             opened.callback(self.journal.close)
             self.replica = Replica(_NOTHING)
+            self._prepared: tuple[Replica, tuple[int, int, int]] | None = None
+            self._preparing = threading.Lock()
             self._watchers = Watchers()  # none so far
             self._writing = False
             self.caught_up = -math.inf  # when, by `time.monotonic`, the replica was last current for certain
+            if not is_new:
+                self._prepare()
             with self._lock.hold(exclusive=is_new) as writer_died:
                 if is_new and self._is_new(create):  # still
                     self.journal.create()
@@ -100,12 +105,16 @@ class Database:
     def refresh(self) -> None:
         """Make the replica current."""
         if not self.is_current():
+            if self.journal.is_replaced():
+                self._prepare()
             with self._lock.hold(exclusive=False) as writer_died:
                 self._catch_up(writer_died)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the lock to write, the replica current and the cursor of the journal at its end."""
+        if self.journal.is_replaced():
+            self._prepare()
         with self._lock.hold(exclusive=True) as writer_died:
             self._catch_up(writer_died)
             if self.journal.cut_torn():
@@ -116,24 +125,47 @@ class Database:
             finally:
                 self._writing = False
 
+    def _prepare(self) -> None:
+        """Make another replica if one is needed: at first, and after a compaction by another process.
+
+        That takes long in a large store, and the lock keeps writers waiting. So it is held for a moment only, to see
+        how far the records go that count; what comes behind them is read when it is held for good.
+        """
+        with self._preparing, closing(Journal(self.root, self.segments)) as journal, suppress(OSError):
+            with self._lock.hold(exclusive=False) as writer_died:
+                journal.load()
+                end = journal.find_end()
+            if end is not None and not journal.manifest.begins_with(self.replica.manifest):
+                replica = self._begin(journal)
+                replica.replay_all(journal.read_on(sync=writer_died, until=end))
+                replica.manifest = journal.manifest
+                self._prepared = replica, (journal.segment, journal.last, journal.end)
+
     def _catch_up(self, writer_died: bool) -> None:
         self.journal.load()
         replica = self.replica
+        prepared, self._prepared = self._prepared, None
         is_another = not self.journal.manifest.begins_with(replica.manifest)
         if is_another:
-            replica = load_snapshot(self.root, self.journal) or self._from_the_beginning()
-        damaged = sum(not replica.replay(*record) for record in self.journal.read_on(sync=writer_died))
-        if damaged:
-            replica.burn_uids(damaged)
+            if prepared is not None and self.journal.manifest.begins_with(prepared[0].manifest):
+                replica = prepared[0]
+                self.journal.seek(*prepared[1])
+            else:
+                replica = self._begin(self.journal)
+        replica.replay_all(self.journal.read_on(sync=writer_died))
         replica.manifest = self.journal.manifest
         if is_another:
             self.adopt(replica)
             self._watchers.tell_missed()
         self.caught_up = time.monotonic()
 
-    def _from_the_beginning(self) -> Replica:
-        self.journal.seek(self.journal.manifest.segments[0], 0, 0)
-        return Replica(self.journal.manifest)
+    def _begin(self, journal: Journal) -> Replica:
+        """A replica to read on with, which goes as far as the journal was read."""
+        replica = load_snapshot(self.root, journal)
+        if replica is None:
+            journal.seek(journal.manifest.segments[0], 0, 0)
+            replica = Replica(journal.manifest)
+        return replica
 
     def forget(self) -> None:
         """Read everything again when it is needed next."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trio_smtp.mailbox.json_file import files
-from trio_smtp.mailbox.json_file.blobs import sweep
+from trio_smtp.mailbox.json_file.blobs import OldBlob, old_blobs
 from trio_smtp.mailbox.json_file.compaction import Compaction
 from trio_smtp.mailbox.json_file.journal import segment_number
 from trio_smtp.mailbox.json_file.snapshot import Snapshot
@@ -31,7 +31,18 @@ if TYPE_CHECKING:
 DUE = 64 * 1024 * 1024  # octets, come or dead, after which there is something to do
 SAVE_ON_CLOSE = 4 * 1024 * 1024  # octets come, after which closing leaves a snapshot
 
+_FEW = 100  # records, about, that a compaction leaves to be done under the lock
+_ROUNDS = 10  # in which it tries that; records may come as fast as it does them
+_BLOBS = 20  # that are open at a time
+
 _log = logging.getLogger(__name__)
+
+
+class _Garbage(NamedTuple):
+    """Names of segments, and whether each is damaged; and blobs."""
+
+    segments: list[tuple[str, bool]]
+    blobs: list[OldBlob]
 
 
 class Housekeeper:
@@ -89,7 +100,7 @@ class Housekeeper:
         replica = self._database.replica
         if not self._swept:
             self._swept = True
-            self._try(self._sweep)
+            self._try(lambda: self._remove(self._garbage()))  # more than a few blobs are left to `_sweep`
         self._dead_before = min(self._dead_before, replica.dead)  # it is less after a compaction
         is_due = max(replica.unsaved, replica.dead - self._dead_before) >= DUE
         if is_due and not (self._stopping or self._busy.locked()):
@@ -119,7 +130,7 @@ class Housekeeper:
             self._compact(lambda _: None)
         else:
             self._save()
-            self._writer.run(self._sweep)
+            self._sweep()
 
     def _is_wasteful(self) -> bool:
         replica = self._database.replica
@@ -133,19 +144,34 @@ class Housekeeper:
         return Snapshot.take(self._database.replica, self._database.journal)
 
     def _sweep(self) -> None:
-        """Remove what nobody needs. Needs the exclusive lock."""
+        """Remove what nobody needs, a few blobs at a time: the lock is held to find them only."""
+        while True:
+            garbage = self._writer.run(self._garbage)
+            self._remove(garbage)
+            if len(garbage.blobs) < _BLOBS:
+                return
+
+    def _garbage(self) -> _Garbage:
+        """What nobody needs, and never will. Needs the exclusive lock."""
         database = self._database
         live = database.journal.manifest.segments
         damaged = {damage.segment for damage in database.replica.damage}
-        for name in database.segments.names():
-            number = segment_number(name)
-            if number is None or number in live:
-                continue
-            if number in damaged:
+        segments = [
+            (name, number in damaged)
+            for name in database.segments.names()
+            if (number := segment_number(name)) is not None and number not in live
+        ]
+        return _Garbage(segments, old_blobs(database.blobs, database.replica.blobs, _BLOBS))
+
+    def _remove(self, garbage: _Garbage) -> None:
+        database = self._database
+        for blob in garbage.blobs:
+            blob.remove()
+        for name, is_damaged in garbage.segments:
+            if is_damaged:
                 database.quarantine(database.segments, name)
             else:
                 database.segments.unlink(name)
-        sweep(database.blobs, database.replica.blobs)
 
     # --- compaction
 
@@ -153,15 +179,23 @@ class Housekeeper:
         before = self._writer.run(self._seal)
         compaction = Compaction(self._database, before, lambda: self._stopping, advance=advance, thorough=thorough)
         compaction.write()
-        self._writer.run(lambda: self._finish(compaction))
+        self._follow(compaction)
+        compaction.save()
+        self._follow(compaction)
+        self._writer.run(compaction.count)
+        self._sweep()
+
+    def _follow(self, compaction: Compaction) -> None:
+        for _ in range(_ROUNDS):
+            if compaction.follow(self._writer.run(self._end)) < _FEW:
+                return
 
     def _seal(self) -> Snapshot:
         self._database.begin_segment(spare=1)
         return self._copy_index()
 
-    def _finish(self, compaction: Compaction) -> None:
-        compaction.count()
-        self._sweep()
+    def _end(self) -> tuple[int, int]:
+        return self._database.journal.segment, self._database.journal.end
 
     def _report(self, damage: Iterable[Damage]) -> None:
         for each in damage:

@@ -103,7 +103,7 @@ class Journal:
             self._root.sync()
             self._adopt()
         except OSError:
-            self._doubtful = self._doubtful or self._is_replaced()
+            self._doubtful = self._doubtful or self.is_replaced()
             raise
         self._doubtful = False
 
@@ -121,7 +121,8 @@ class Journal:
         files.close(self._manifest_fd)
         self._manifest_fd, self._inode, self.manifest = fd, inode, manifest
 
-    def _is_replaced(self) -> bool:
+    def is_replaced(self) -> bool:
+        """Whether there is another manifest, or none that can be seen; cheap, and needs no lock."""
         try:
             return self._root.stat(MANIFEST).st_ino != self._inode
         except OSError:
@@ -141,20 +142,21 @@ class Journal:
         self.segment, self._name = segment, segment_name(segment)
         self.last, self.end = last, end
 
-    def read_on(self, *, sync: bool) -> Iterator[tuple[int, int, bytes]]:
+    def read_on(self, *, sync: bool, until: tuple[int, int] | None = None) -> Iterator[tuple[int, int, bytes]]:
         """Move the cursor to the end, and give what it passes: segment, offset, line.
 
         A sealed segment that is too short gives a last line that is no record.
 
         Args:
             sync: first, because it may not be on disk.
+            until: a segment and the offset in it where to stop; what is in front of it counts, so no lock is needed.
         """
-        while (sealed_end := self._sealed_end()) is not None:
+        while (sealed_end := self._sealed_end()) is not None and (until is None or self.segment < until[0]):
             yield from self._read_to(sealed_end, sync)
             if self.end < sealed_end:
                 yield self.segment, self.end, b""
             self.seek(self._next(), 0, 0)
-        yield from self._read_to(None, sync)
+        yield from self._read_to(sealed_end if until is None else until[1], sync)
 
     def _read_to(self, sealed_end: int | None, sync: bool) -> Iterator[tuple[int, int, bytes]]:
         with self._folder.opened(self._name) as fd:
@@ -168,6 +170,13 @@ class Journal:
                     break
                 yield self.segment, offset, line
                 self.last, self.end = offset, offset + len(line)
+
+    def find_end(self) -> tuple[int, int] | None:
+        """The live segment and where its last record ends, None if something torn is behind that."""
+        live = self.manifest.segments[-1]
+        with self._folder.opened(segment_name(live)) as fd:
+            end = files.size(fd)
+            return (live, end) if files.read_at(fd, end - 1, 1) == b"\n" else None
 
     def line(self, segment: int, offset: int, length: int) -> bytes:
         """The octets of a line; fewer where the segment ends. FileNotFoundError after a compaction."""

@@ -287,9 +287,7 @@ class _Check:
             journal.manifest = database.replica.manifest
             journal.seek(journal.manifest.segments[0], 0, 0)
             try:
-                for segment, offset, line in journal.read_on(sync=False):
-                    if segment == live and offset >= end:
-                        break
+                for segment, offset, line in journal.read_on(sync=False, until=(live, end)):
                     self._records += 1
                     self._advance_by(len(line))
                     try:

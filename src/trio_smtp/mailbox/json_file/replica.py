@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from trio_smtp.mailbox.index import Index
 from trio_smtp.mailbox.json_file.journal import Manifest, segment_name
+from trio_smtp.mailbox.json_file.places import Places
 from trio_smtp.mailbox.json_file.records import Place, decode
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.operations import AddMessages, DeleteAccount, DeleteMailbox, DeleteMessage, SpendUids
 from trio_smtp.mailbox.store import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from trio_smtp.mailbox.operations import Operation
 
@@ -56,7 +57,7 @@ class Replica:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self.index = Index[Place]()
+        self.index = Index[Place](Places)
         self.mutex = threading.Lock()
         self.watcher: Callable[[Operation[Place]], None] = lambda _: None
         self.dead = 0
@@ -75,6 +76,13 @@ class Replica:
             self.report(Damage(segment, offset, len(line), str(error)))
             return False
         return True
+
+    def replay_all(self, records: Iterable[tuple[int, int, bytes]]) -> int:
+        """Do what lines of the journal say, and give up the UIDs of damaged ones; returns how many there were."""
+        whole = [self.replay(*record) for record in records]
+        if not all(whole):
+            self.burn_uids(whole.count(False))
+        return len(whole)
 
     def apply(self, operation: Operation[Place], octets: int) -> None:
         """Change the index; `octets` is the length of the record. Raises a StoreError if it does not fit."""
@@ -102,18 +110,12 @@ class Replica:
 
     def blobs(self) -> set[str]:
         """The blobs that messages need."""
-        return {
-            message.body.blob
-            for operation in self.index.dump()
-            if isinstance(operation, AddMessages)
-            for message in operation.messages
-            if message.body.blob is not None
-        }
+        return {blob for column in self.index.columns() for blob in cast("Places", column).blobs if blob is not None}
 
     def burn_uids(self, records: int) -> None:
         """Give up the UIDs that lost records may have given: at most one of each mailbox in a record."""
-        with self.mutex:
-            for account in self.index.accounts():
+        for account in self.index.accounts():
+            with self.mutex:
                 for box in self.index.mailboxes(account.name):
                     self.index.apply(SpendUids(account.name, box.name, box.uid_next + records))
 

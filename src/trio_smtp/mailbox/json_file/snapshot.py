@@ -1,8 +1,8 @@
 """The snapshot: the index at some point of the journal, so that a store with much mail opens fast.
 
 `index.jsonl` begins with a record that names the manifest, the position in the journal, the CRC-32 of the last record
-before it, and what a `Replica` holds besides its index. Then come so many operations, those of a dump. It is a help
-only: where anything does not fit, the journal is read instead.
+before it, and what a `Replica` holds besides its index. Then come the operations of a dump, and last an `end`. It is a
+help only: where anything does not fit, the journal is read instead.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.store import StoreError
 
 if TYPE_CHECKING:
-    from trio_smtp.mailbox.operations import Operation
+    from trio_smtp.mailbox.index import Index
 
 SNAPSHOT = "index.jsonl"
+_END = encode_mark("end")
 _log = logging.getLogger(__name__)
 
 
@@ -48,12 +49,12 @@ class Snapshot(NamedTuple):
     position: Position
     dead: int
     damage: list[Damage]
-    operations: list[Operation[Place]]
+    contents: Index[Place]
 
     @classmethod
     def take(cls, replica: Replica, journal: Journal) -> Snapshot:
         """Copy what is in memory. Needs the lock."""
-        return cls(journal.manifest, position(journal), replica.dead, replica.damage.copy(), list(replica.index.dump()))
+        return cls(journal.manifest, position(journal), replica.dead, replica.damage.copy(), replica.index.copy())
 
     def write(self, root: files.Directory) -> None:
         """Replace the one in the file."""
@@ -64,9 +65,8 @@ class Snapshot(NamedTuple):
             position=self.position,
             dead=self.dead,
             damage=self.damage,
-            operations=len(self.operations),
         )
-        root.publish(SNAPSHOT, chain([head], map(encode, self.operations)))
+        root.publish(SNAPSHOT, chain([head], map(encode, self.contents.dump()), [_END]))
 
 
 def load_snapshot(root: files.Directory, journal: Journal) -> Replica | None:
@@ -91,8 +91,8 @@ def load_snapshot(root: files.Directory, journal: Journal) -> Replica | None:
             replica = Replica(manifest)
             replica.dead = values.number(head["dead"])
             replica.damage = [_damage(each) for each in values.array(head["damage"])]
-            for _ in range(values.number(head["operations"])):
-                operation = decode(next(lines, (0, b""))[1], 0, 0)
+            while (line := next(lines, (0, b""))[1]) != _END:
+                operation = decode(line, 0, 0)
                 if operation is not None:
                     replica.index.apply(operation)
     except FileNotFoundError:

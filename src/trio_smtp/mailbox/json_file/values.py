@@ -67,9 +67,25 @@ def optional_number(value: object) -> int | None:
     return None if value is None else number(value)
 
 
+def integers(value: object) -> tuple[int, ...]:
+    """An array of integers."""
+    checked = cast("list[int]", array(value))
+    # Not one by one, for there may be many: snapshots are made of these.
+    if (
+        not {int}.issuperset(map(type, checked))
+        or min(checked, default=0) < -_MAX_INTEGER
+        or max(checked, default=0) > _MAX_INTEGER
+    ):
+        raise RecordError("no integers where they belong")
+    return tuple(checked)
+
+
 def numbers(value: object) -> tuple[int, ...]:
     """An array of numbers."""
-    return tuple([number(each) for each in array(value)])
+    checked = integers(value)
+    if min(checked, default=0) < 0:
+        raise RecordError("a number is negative")
+    return checked
 
 
 def truth(value: object) -> bool:

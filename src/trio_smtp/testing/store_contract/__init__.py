@@ -82,6 +82,7 @@ class PersistentStoreContract(StoreContract):
             await store.rename_mailbox("zoe", "Old", "Older")
             await store.set_read_only("zoe", "Older", True)
             await store.set_quota("ann", 12345)
+            await store.update_account("zoe", description="Zoë", addresses=["zoe@example.com"])
             await store.put_note("key", "text ü", expires=2**40)
             await store.put_note("gone", "text", expires=2**40)
             await store.put_note("gone", "text", expires=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from dataclasses import replace
 
 import pytest
 import trio
@@ -89,6 +90,7 @@ class AccountContract:
     async def test_no_such_account(self, store: MailStore) -> None:
         """Every method that is given an unknown account says so."""
         attempts: list[Awaitable[object]] = [
+            store.update_account("Ann", description=""),
             store.delete_account("Ann"),
             store.get_account("Ann"),
             store.set_password("Ann", None),
@@ -176,6 +178,43 @@ class AccountContract:
         """What is no address is refused."""
         with pytest.raises(InvalidName):
             await store.create_account("carl", addresses=[address])
+        with pytest.raises(InvalidName):
+            await store.update_account("ann", addresses=["new@example.com", address])
+        assert (await store.get_account("ann")).addresses == ("ann@example.com",)
+
+    async def test_update_account(self, store: MailStore) -> None:
+        """Description and addresses can be changed, each without the other; all else stays."""
+        await store.set_quota("ann", 1000)
+        await add(store, b"content")
+        before = await store.get_account("ann")
+        described = await store.update_account("ann", description="Ann ü")
+        assert described == replace(before, description="Ann ü") == await store.get_account("ann")
+        changed = await store.update_account("ann", addresses=["New@example.com", "ann+x@example.com"])
+        assert changed == replace(described, addresses=("New@example.com", "ann+x@example.com"))
+        assert changed == await store.get_account("ann") == await store.find_account("new@EXAMPLE.com")
+        assert await store.find_account("ann@example.com") is None
+        assert await store.update_account("ann") == changed
+        assert await contents(store) == [b"content"]
+        await store.create_account("carl", addresses=["ann@example.com"])
+        await store.update_account("ann", description="", addresses=[])
+        assert await store.find_account("new@example.com") is None
+        assert (await store.get_account("ann")).description == ""
+
+    async def test_update_account_to_its_own_addresses(self, store: MailStore) -> None:
+        """An account may keep an address, in another spelling too, and be given it twice."""
+        changed = await store.update_account("ann", addresses=["Ann@example.com", "ANN@example.com", "a@example.com"])
+        assert changed.addresses == ("ANN@example.com", "a@example.com")
+        assert await store.find_account("ann@example.com") == changed
+
+    async def test_refused_update(self, store: MailStore) -> None:
+        """A refused update changes nothing."""
+        before = await store.get_account("ann")
+        with pytest.raises(AddressTaken):
+            await store.update_account("ann", description="new", addresses=["new@example.com", "BOB@Example.org"])
+        with pytest.raises(InvalidName):
+            await store.update_account("ann", description="a\nb", addresses=["new@example.com"])
+        assert await store.get_account("ann") == before
+        assert await store.find_account("new@example.com") is None
 
     # --- passwords
 

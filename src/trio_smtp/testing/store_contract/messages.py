@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -330,3 +331,24 @@ class MessageContract:
         names = ("greeting", "other")
         wanted = [each for name, each in zip(names, listing, strict=True) if name in expected.split()]
         assert await store.find_messages("ann", INBOX, search) == wanted
+
+    @pytest.mark.parametrize("search", [Search(body="NAÏVE"), Search(text="naïve r"), ~~Search(body="Naïve")])
+    async def test_search_in_what_is_encoded(self, store: MailStore, search: Search) -> None:
+        """A body is searched as it is read, whatever its charset and transfer encoding; and each part of several."""
+        text = "a naïve reader"
+        latin = text.encode("latin-1")
+        encoded = [
+            (b'text/plain; charset="iso-8859-1"', b"8bit", latin),
+            (b"text/plain; charset=iso-8859-1", b"quoted-printable", latin.replace(b"\xef", b"=\r\n=EF")),
+            (b"text/plain; charset=utf-8", b"base64", base64.encodebytes(text.encode())),
+            (b"text/html; charset=us-ascii", b"7bit", b"<p>a na&iuml;ve reader</p>"),
+        ]
+        parts = [
+            b"Content-Type: %b\r\nContent-Transfer-Encoding: %b\r\n\r\n%b\r\n" % each
+            for each in [*encoded, (b"text/plain", b"7bit", b"nothing of the kind")]
+        ]
+        mixed = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        parts.append(mixed + b"".join(b"--b\r\n" + part for part in [parts[-1], parts[2]]) + b"--b--\r\n")
+        uids = [await add(store, b"Subject: hello\r\nMIME-Version: 1.0\r\n" + part) for part in parts]
+        found = await store.find_messages("ann", INBOX, search)
+        assert [each.uid for each in found] == [*uids[:4], uids[5]]

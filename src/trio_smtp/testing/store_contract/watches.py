@@ -53,12 +53,14 @@ class WatchContract:
         await store.delete_mailbox("ann", "Old")
         await store.set_quota("ann", 1000)
         await store.set_password("ann", None)
-        assert await told(watch, 7) == [
+        await store.update_account("ann", description="Ann")
+        assert await told(watch, 8) == [
             Changed("mailbox-created", "Sent"),
             Changed("mailbox-renamed", "Sent", new_name="Old"),
             Changed("read-only", "Old"),
             Changed("read-only", "Old"),
             Changed("mailbox-deleted", "Old"),
+            Changed("account"),
             Changed("account"),
             Changed("account"),
         ]
