@@ -1,12 +1,7 @@
-"""A process of its own that delivers into a store, and may kill itself at any call that the store makes.
-
-All are forked from one process that has imported this module before: to start Python and to import trio takes longer
-than all that they do.
-"""
+"""A process of its own that delivers into a store, and may kill itself at any call that the store makes."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -16,13 +11,11 @@ from typing import Any
 
 import trio
 
+from tests.forked import FORKED
 from trio_smtp.mailbox.json_file import JSONFileStore, files
 from trio_smtp.mailbox.store import INBOX
 
 _CHANGING = ("pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir")
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
 
 
 def content(name: str, number: int) -> bytes:
@@ -39,8 +32,8 @@ async def work(path: Path, name: str, messages: int, *, kill_at: int = 0) -> dic
         messages: how many it delivers, all at once.
         kill_at: it kills itself at the call of this number, half a write included; 0: it lives.
     """
-    accepted, told = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=_main, args=(path, name, messages, kill_at, told))
+    accepted, told = FORKED.Pipe(duplex=False)
+    process = FORKED.Process(target=_main, args=(path, name, messages, kill_at, told))
     process.start()
     told.close()
     uids: dict[int, bytes] = {}
