@@ -1,5 +1,8 @@
 """Every check of the project; plain ``nox`` runs those that a change must pass.
 
+The tests run once on each version of Python: from ``src/`` and with coverage on the one that runs nox, against the
+built wheel on the newest one, from ``src/`` on the others. A wheel of nothing but Python files is the same on all.
+
 The versions and the dependencies are read from pyproject.toml: versions from the classifiers, dependencies
 from its groups. An interpreter that is not installed is passed over. Arguments after ``--`` go to the tool
 that the session runs, e.g. ``nox -s tests -- tests/protocol -k bdat``.
@@ -25,7 +28,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "typing", "typing_compat", "tests"]
+nox.options.sessions = ["lint", "typing", "typing_compat", "tests", "build"]
 
 # pyenv's shims fail for a version that is not selected, and hide that it is there. At the end of PATH its
 # interpreters serve only those who look for a version by name.
@@ -34,6 +37,7 @@ for version in VERSIONS:
     for directory in sorted(PYENV.glob(f"versions/{version}.*/bin")):
         os.environ["PATH"] += f"{os.pathsep}{directory}"
 
+NEWEST = [version for version in VERSIONS if version == RUNNING or shutil.which(f"python{version}")][-1]
 
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=worksteal")  # all processors, and none idle at the end
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # the tests start the program many a time: it is compiled once
@@ -47,6 +51,8 @@ def install(session: nox.Session, *groups: str, project: str = "-e.") -> None:
 @nox.session(python=VERSIONS)
 def tests(session: nox.Session) -> None:
     """Run the tests; a whole run on the version that runs nox also measures coverage."""
+    if not session.posargs and session.python == NEWEST != RUNNING:
+        session.skip("build runs all of them on this version")
     install(session, "test")
     if session.posargs or session.python != RUNNING:
         session.run("python", *PYTEST, *session.posargs)
@@ -122,7 +128,7 @@ def instructions(session: nox.Session) -> None:
     session.run("python", "-m", "bench.instructions", *session.posargs)
 
 
-@nox.session
+@nox.session(python=NEWEST)
 def build(session: nox.Session) -> None:
     """Build the wheel from the source archive, and run the tests against it with src/ out of reach."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "build"))

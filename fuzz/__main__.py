@@ -1,17 +1,20 @@
 """Run the targets with atheris: ``python -m fuzz [--seconds N] [TARGET ...]``.
 
-Each runs in a process of its own and starts from its corpus and its old crashers. An input that crashes it is kept in
-``fuzz/crashers/TARGET``, from where the tests replay it; the exit code is then 1.
+Each runs in a process of its own, as many at a time as there are processors, and starts from its corpus and its old
+crashers. An input that crashes it is kept in ``fuzz/crashers/TARGET``, from where the tests replay it; the exit code is
+then 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fuzz.targets import TARGETS
@@ -30,7 +33,8 @@ def main() -> int:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     if importlib.util.find_spec("atheris") is None:
         parser.error("atheris is not installed: python -m pip install --group fuzz")
-    return max(fuzz(name, options.seconds) for name in options.targets or TARGETS)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return max(pool.map(lambda name: fuzz(name, options.seconds), options.targets or TARGETS))
 
 
 def fuzz(name: str, seconds: int) -> int:

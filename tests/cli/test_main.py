@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -53,3 +54,12 @@ def test_a_reader_that_has_seen_enough(command: str, unbuffered: str) -> None:
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_server() -> None:
+    command = [sys.executable, "-W", "error", "-m", "trio_smtp", "serve", "--listen", "smtp://127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert next(line for line in process.stdout if line.startswith("Ctrl-C"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0

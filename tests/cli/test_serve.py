@@ -75,11 +75,13 @@ def test_it_drains(run: Run, folder: Path) -> None:
         busy.ehlo()
         busy.mail("sender@example.com")
         busy.rcpt("demo@example.com")
-        server.process.send_signal(signal.SIGTERM)
+        server.send(signal.SIGTERM)
         assert idle.getreply()[0] == 421
         assert busy.data(CONTENT)[0] == 250
         assert busy.getreply()[0] == 421
-        assert server.process.wait() == 0
+        for client in (idle, busy):
+            client.close()  # which the server would wait for
+        assert server.wait() == 0
         assert stored(run) == [CONTENT]
 
 
@@ -87,9 +89,12 @@ def test_a_second_signal_cuts_off(run: Run, folder: Path) -> None:
     with Serving(*FREE, *DEMO, "--drain-timeout", "3600", folder=folder) as server, closing(server.connect()) as busy:
         busy.ehlo()
         busy.mail("sender@example.com")
-        server.process.send_signal(signal.SIGTERM)
+        server.send(signal.SIGTERM)
         server.log("stopping")
-        assert server.stop(signal.SIGINT) == 0
+        server.send(signal.SIGINT)
+        assert busy.getreply()[0] == 421
+        busy.close()  # which the server would wait for
+        assert server.wait() == 0
         assert stored(run) == []
 
 

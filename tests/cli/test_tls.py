@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import signal
 import smtplib
 import socket
@@ -52,11 +51,11 @@ def test_sighup_reads_the_certificates_again(folder: Path, authority: trustme.CA
     with Serving(*SMTPS, f"--tls-cert={file}", folder=folder) as server:
         with smtplib.SMTP_SSL(*server.endpoints[0], context=client_tls) as old:
             file.write_bytes(b"")
-            server.process.send_signal(signal.SIGHUP)
+            server.send(signal.SIGHUP)
             assert "served on" in server.log("cannot use the certificate")
             assert "old.example" in names_shown(server, client_tls)
             issue(authority, file, "127.0.0.1", "new.example")
-            server.process.send_signal(signal.SIGHUP)
+            server.send(signal.SIGHUP)
             server.log("certificates read again")
             assert "new.example" in names_shown(server, client_tls)
             assert old.ehlo()[0] == 250
@@ -101,9 +100,8 @@ def test_a_name_that_is_not_ascii_is_one_line_in_the_log(
         with socket.create_connection(server.endpoints[0]) as client:
             client.sendall(hello)
             assert client.recv(100) == b""
-        server.process.send_signal(signal.SIGTERM)
-        _, log = server.process.communicate()
-    lines = [json.loads(line)["message"] for line in log.splitlines()]
+        server.send(signal.SIGTERM)
+        lines = list(server.messages())
     assert "TLS handshake failed" in lines[0]
     assert "stopping" in lines[1]
     assert lines[2].startswith("stats ")

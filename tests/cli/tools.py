@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import smtplib
-import subprocess
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from tests.forked import FORKED
+from trio_smtp.cli import main
 
 
 class Result(NamedTuple):
@@ -45,32 +51,33 @@ class Terminal(io.StringIO):
 class Serving:
     """`trio-smtp serve` in `folder`, from its banner on."""
 
-    def __init__(self, *flags: str, folder: Path, umask: int = -1) -> None:
+    def __init__(self, *flags: str, folder: Path, umask: int | None = None) -> None:
         self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "trio_smtp", "serve", *flags],
-            cwd=folder,
-            umask=umask,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
+        (out, to_out), (err, to_err) = FORKED.Pipe(duplex=False), FORKED.Pipe(duplex=False)
+        self._process = FORKED.Process(target=_serve, args=(flags, folder, umask, to_out, to_err))
+        self._process.start()
+        to_out.close()
+        to_err.close()
+        self._out, self._err = (os.fdopen(os.dup(pipe.fileno()), encoding="utf-8") for pipe in (out, err))
+        out.close()
+        err.close()
         self.banner: list[str] = []
-        for line in self.process.stdout:
+        for line in self._out:
             self.banner.append(line.removesuffix("\n"))
             if line.startswith("Ctrl-C"):
                 break
         else:
-            raise AssertionError(self.process.communicate())
+            with self:
+                raise AssertionError((self.banner, self._err.read()))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self._process.kill()
+        self._process.join()
+        self._out.close()
+        self._err.close()
 
     @property
     def endpoints(self) -> list[tuple[str, int]]:
@@ -87,14 +94,38 @@ class Serving:
 
     def log(self, word: str) -> str:
         """The next message in the log with this word in it."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            message: str = json.loads(line)["message"]
+        for message in self.messages():
             if word in message:
                 return message
         raise AssertionError("the log ended")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+    def messages(self) -> Iterator[str]:
+        """What comes in the log."""
+        for line in self._err:
+            yield json.loads(line)["message"]
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def wait(self) -> int | None:
+        """The exit code, when it has come to its end."""
+        self._process.join()
+        return self._process.exitcode
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int | None:
         """Send the signal, and return the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait()
+        self.send(number)
+        return self.wait()
+
+
+def _serve(flags: Sequence[str], folder: Path, umask: int | None, out: Connection, err: Connection) -> None:
+    """Become the program."""
+    os.chdir(folder)
+    if umask is not None:
+        os.umask(umask)
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    warnings.simplefilter("error")
+    sys.exit(main(["serve", *flags]))

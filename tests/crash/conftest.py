@@ -27,5 +27,5 @@ def thorough() -> bool:
 
 @pytest.fixture
 def checker(folder: Path, monkeypatch: pytest.MonkeyPatch, thorough: bool) -> Checker:
-    limit, nested, kills = (20, 10, 5) if thorough else (5, 40, 40)
+    limit, nested, kills = (20, 10, 5) if thorough else (3, 60, 60)
     return Checker(folder, monkeypatch, limit=limit, nested=nested, kills=kills)

@@ -17,4 +17,4 @@ async def test_crash(
     workload: Workload, folder: Path, checker: Checker, thorough: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await checker.check(await record(workload, folder / "recorded", monkeypatch))
-    assert checker.states >= (300 if thorough else 40)
+    assert checker.states >= (300 if thorough else 30)

@@ -7,9 +7,11 @@ import itertools
 import os
 import resource
 import socket
+import ssl
 import subprocess
 import sys
-from contextlib import AsyncExitStack
+import tempfile
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +19,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.server.tools import begin, connected, deliver, no_connections, reset, take
+from tests.server.tools import DATA, TRANSACTION, begin, connected, deliver, no_connections, reset, take
 from trio_smtp.handler import Handler, Peer
+from trio_smtp.protocol import Config
 from trio_smtp.server import Server, open_server, serve_sockets
 from trio_smtp.server.counting import Connections
 from trio_smtp.server.settings import Settings
@@ -319,3 +322,71 @@ async def test_two_hundred_sessions_leave_nothing_behind() -> None:
         after = len(list(descriptors.iterdir())), trio.lowlevel.current_statistics().tasks_living
     assert after == before
     assert not server._counts._peers
+
+
+async def resets(client: ScriptedClient) -> None:
+    await client.send(TRANSACTION)
+    assert isinstance(client.stream, trio.SocketStream)
+    reset(client.stream.socket)
+
+
+async def half_closes(client: ScriptedClient) -> None:
+    await client.send(TRANSACTION + DATA[:-1])
+    await client.send_eof()
+    with pytest.raises(EOFError):
+        while await client.read_reply():
+            pass
+
+
+async def breaks_off(client: ScriptedClient) -> None:
+    await client.send(TRANSACTION + DATA[:-1])
+    await client.expect("250", "250", "354")
+
+
+async def fails_in_tls(client: ScriptedClient) -> None:
+    assert (await client.command("STARTTLS")).code == 220
+    await client.send(b"this is no TLS\r\n")
+    with suppress(trio.BrokenResourceError):
+        while await client.stream.receive_some():
+            pass
+
+
+async def fails_to_log_in(client: ScriptedClient) -> None:
+    assert (await client.command("AUTH PLAIN AGJvYgBndWVzcw==")).code == 535
+
+
+async def nobody(username: str, password: str) -> str | None:
+    return None
+
+
+async def test_nor_do_fifty_that_are_broken(
+    server_tls: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ways = (resets, half_closes, breaks_off, fails_in_tls, fails_to_log_in)
+
+    def there() -> tuple[int, int, list[str]]:
+        """Descriptors, tasks, temporary files."""
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        return len(os.listdir("/proc/self/fd")), tasks, os.listdir(tmp_path)
+
+    async with open_server(
+        take,
+        message_memory=0,  # so that each message is in a file
+        ssl_context=server_tls,
+        authenticator=nobody,
+        config=Config(auth_requires_tls=False),
+    ) as server:
+        found = []
+        for times in (1, 10):  # once, so that all that is made once has been made
+            for way in ways * times:
+                async with connected(server) as client:
+                    await begin(client)
+                    await way(client)
+            await no_connections(server)
+            await wait_all_tasks_blocked()
+            found.append(there())
+        assert server.stats.connections == 55
+    before, after = found
+    assert after == before
+    assert before[2] == []

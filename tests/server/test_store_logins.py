@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,8 +91,10 @@ async def test_hashed_anew(store: MemoryStore) -> None:
 
 
 async def test_a_password_that_changes_meanwhile_stays(store: MemoryStore) -> None:
+    token = trio.lowlevel.current_trio_token()
+
     def hash_slowly(password: str) -> Credentials:
-        trio.from_thread.run(store.set_password, "old", CURRENT)
+        trio.from_thread.run(store.set_password, "old", CURRENT, trio_token=token)
         return hash_password(password)
 
     with mock.patch.object(authentication, "hash_password", hash_slowly):
@@ -144,8 +148,10 @@ async def test_an_account_that_goes_while_its_password_is_hashed_anew(
 ) -> None:
     """It has logged in, and a moment later it is deleted."""
 
+    token = trio.lowlevel.current_trio_token()
+
     def hash_slowly(password: str) -> Credentials:
-        trio.from_thread.run(store.delete_account, "old")
+        trio.from_thread.run(store.delete_account, "old", trio_token=token)
         return CURRENT
 
     with mock.patch.object(authentication, "hash_password", hash_slowly):
@@ -158,6 +164,27 @@ async def test_a_store_that_cannot_write(store: MemoryStore, caplog: pytest.LogC
     with mock.patch.object(store, "set_password", side_effect=StoreUnavailable("disk full")):
         assert await StoreAuthenticator(store).check_password("old", "secret") == "old"
     assert caplog.messages == ["no stronger hash for account old: disk full"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the threads of a process have one priority")
+async def test_others_come_first(store: MemoryStore, hashes: mock.Mock) -> None:
+    priorities: list[int] = []
+
+    def note_priority(*_: object) -> object:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, 0))
+        return mock.DEFAULT
+
+    hashes.side_effect = note_priority
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    await StoreAuthenticator(store).check_password("ann", "secret")
+    assert priorities == [min(before + 10, 19)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    assert await trio.to_thread.run_sync(os.getpriority, os.PRIO_PROCESS, 0) == before
+
+
+async def test_a_sandbox_without_priorities(store: MemoryStore) -> None:
+    with mock.patch.object(os, "nice", side_effect=PermissionError):
+        assert await StoreAuthenticator(store).check_password("ann", "secret") == "ann"
 
 
 async def test_few_at_a_time_and_a_bounded_queue(store: MemoryStore) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -27,9 +31,9 @@ _T = TypeVar("_T")
 class StoreAuthenticator(Authenticator):
     """Checks passwords, SCRAM proofs and client certificates against a store's accounts; identities are account names.
 
-    A hash takes a tenth of a second and tens of MiB on purpose, so hashes run in threads, few at a time, and who would
-    have to wait behind too many others hears 454 (RFC 4954 §6). Unknown users cost the same as wrong passwords, and
-    see a salt for SCRAM like everybody (module `nobody`).
+    A hash takes a tenth of a second and tens of MiB on purpose, so hashes run in threads, few at a time and with a low
+    priority, and who would have to wait behind too many others hears 454 (RFC 4954 §6). Unknown users cost the same as
+    wrong passwords, and see a salt for SCRAM like everybody (module `nobody`).
 
     A password whose hash is not of the kind that is made today, or that has no SCRAM keys, is hashed anew when its
     owner logs in with it. SCRAM cannot do that, and refuses accounts without keys.
@@ -43,6 +47,7 @@ class StoreAuthenticator(Authenticator):
     def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64) -> None:
         self.store: Final = store
         self._limiter = trio.CapacityLimiter(at_once)
+        self._threads = ThreadPoolExecutor(at_once, "trio-smtp-hash", _stand_back)
         self._waiting = waiting
         self._nobody = Nobody(store)
 
@@ -97,4 +102,11 @@ class StoreAuthenticator(Authenticator):
             log.warning("no stronger hash for account %s: %s", escape(account.name), escape(str(error)))
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
-        return await trio.to_thread.run_sync(function, limiter=self._limiter)
+        return await trio.to_thread.run_sync(lambda: self._threads.submit(function).result(), limiter=self._limiter)
+
+
+def _stand_back() -> None:
+    """Lower the priority of a thread, which is for good; so mail does not wait while passwords are guessed."""
+    if sys.platform == "linux":  # elsewhere it would be that of the process
+        with suppress(OSError):  # a sandbox may forbid it
+            os.nice(10)
