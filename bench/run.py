@@ -182,6 +182,7 @@ def main() -> None:
     arguments.directory.mkdir(parents=True, exist_ok=True)
     conditions = [
         f"{time.strftime('%Y-%m-%d')}, {machine()}, {count} rounds of {seconds:g} s",
+        f"load average {os.getloadavg()[0]:.1f} before it began",
         f"a sync of the disk takes {time_sync(arguments.directory) * 1e3:.2f} ms",
     ]
     head = "; ".join([*conditions, *missing])
