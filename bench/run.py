@@ -152,9 +152,18 @@ def write(page: Path, report: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.run", description="Measure trio-smtp beside other servers.")
-    parser.add_argument("--servers", metavar="NAME,...", help=", ".join(subject.name for subject in SUBJECTS))
-    parser.add_argument("--workloads", metavar="NAME,...", help=", ".join(workload.name for workload in WORKLOADS))
+    names = [
+        *("servers:", *(f"  {subject.name:<26}{subject.what}" for subject in SUBJECTS)),
+        *("workloads:", *(f"  {workload.name:<26}{workload.title}" for workload in WORKLOADS)),
+    ]
+    parser = argparse.ArgumentParser(
+        prog="bench.run",
+        description="Measure trio-smtp beside other servers.",
+        epilog="\n".join(names),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--servers", metavar="NAME,...", help="instead of all that the workload is for")
+    parser.add_argument("--workloads", metavar="NAME,...", help="instead of all")
     parser.add_argument("--rounds", type=int, help="of each workload (default: 5; 3 with --quick)")
     parser.add_argument("--seconds", type=float, help="of each measurement (default: 1; 0.5 with --quick)")
     parser.add_argument("--quick", action="store_true", help="the short version: the most telling workloads")
