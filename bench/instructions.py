@@ -22,6 +22,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,13 +57,27 @@ def core(what: str, messages: int) -> list[str]:
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONPATH": f"{Path(trio_smtp.__file__).parent.parent}:{ROOT}"}
 
 
-def count(what: str, messages: int) -> int:
-    valgrind = [program("valgrind", "apt-get install valgrind"), "--tool=cachegrind", "--cache-sim=no"]
-    command = [*valgrind, "--cachegrind-out-file=/dev/null", *core(what, messages)]
-    output = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True).stderr
-    match = re.search(r"I\s+refs:\s+([\d,]+)", output)
-    assert match is not None, output
+def valgrind(log: Path) -> list[str]:
+    """A command line, before that of the program, whose instructions are counted into the file.
+
+    Raises:
+        MissingError: there is none.
+    """
+    path = program("valgrind", "apt-get install valgrind")
+    return [path, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", f"--log-file={log}"]
+
+
+def counted(log: Path) -> int:
+    match = re.search(r"I\s+refs:\s+([\d,]+)", log.read_text())
+    assert match is not None, log.read_text()
     return int(match[1].replace(",", ""))
+
+
+def count(what: str, messages: int) -> int:
+    with tempfile.NamedTemporaryFile() as log:
+        command = [*valgrind(Path(log.name)), *core(what, messages)]
+        subprocess.run(command, env=ENVIRONMENT, check=True)
+        return counted(Path(log.name))
 
 
 def measure() -> dict[str, int]:

@@ -31,18 +31,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from bench.build import CACHE, MissingError, load_generator
-from bench.options import add_check, conclude, machine
+from bench.options import add_check, chosen, conclude, machine
 from bench.subjects import SUBJECTS, Subject
 from bench.tables import describe, judgement, summary
 from bench.targets import Round, judge
 from bench.workloads import KIB, WORKLOADS, Workload
 from trio_smtp.cli.self_signed import self_signed
 from trio_smtp.cli.settings import StoreURL
-
-T = TypeVar("T", Subject, Workload)
 
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
@@ -132,17 +129,6 @@ def time_sync(directory: Path) -> float:
     return statistics.median(times)
 
 
-def chosen(names: str | None, there_are: Sequence[T], what: str) -> list[T] | None:
-    """Those with the names in a comma-separated list; None if there is no list."""
-    if names is None:
-        return None
-    known = {each.name: each for each in there_are}
-    for name in names.split(","):
-        if name not in known:
-            sys.exit(f"there is no {what} {name!r}, but these: {', '.join(known)}")
-    return [known[name] for name in names.split(",")]
-
-
 def available(subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
     """Those that can be started, and a line for each of the others."""
     found, lines = [], []
@@ -166,9 +152,18 @@ def write(page: Path, report: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.run", description="Measure trio-smtp beside other servers.")
-    parser.add_argument("--servers", metavar="NAME,...", help=", ".join(subject.name for subject in SUBJECTS))
-    parser.add_argument("--workloads", metavar="NAME,...", help=", ".join(workload.name for workload in WORKLOADS))
+    names = [
+        *("servers:", *(f"  {subject.name:<26}{subject.what}" for subject in SUBJECTS)),
+        *("workloads:", *(f"  {workload.name:<26}{workload.title}" for workload in WORKLOADS)),
+    ]
+    parser = argparse.ArgumentParser(
+        prog="bench.run",
+        description="Measure trio-smtp beside other servers.",
+        epilog="\n".join(names),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--servers", metavar="NAME,...", help="instead of all that the workload is for")
+    parser.add_argument("--workloads", metavar="NAME,...", help="instead of all")
     parser.add_argument("--rounds", type=int, help="of each workload (default: 5; 3 with --quick)")
     parser.add_argument("--seconds", type=float, help="of each measurement (default: 1; 0.5 with --quick)")
     parser.add_argument("--quick", action="store_true", help="the short version: the most telling workloads")
@@ -178,9 +173,12 @@ def main() -> None:
     arguments = parser.parse_args()
     count = arguments.rounds or (3 if arguments.quick else 5)
     seconds = arguments.seconds or (0.5 if arguments.quick else 1)
-    named = chosen(arguments.servers, SUBJECTS, "server")
-    workloads = chosen(arguments.workloads, WORKLOADS, "workload")
-    workloads = workloads or [workload for workload in WORKLOADS if workload.quick or not arguments.quick]
+    named = arguments.servers and chosen(arguments.servers, SUBJECTS, "server")
+    workloads = (
+        chosen(arguments.workloads, WORKLOADS, "workload")
+        if arguments.workloads
+        else [workload for workload in WORKLOADS if workload.quick or not arguments.quick]
+    )
 
     try:
         load, has_tls = load_generator()
@@ -193,6 +191,7 @@ def main() -> None:
     arguments.directory.mkdir(parents=True, exist_ok=True)
     conditions = [
         f"{time.strftime('%Y-%m-%d')}, {machine()}, {count} rounds of {seconds:g} s",
+        f"load average {os.getloadavg()[0]:.1f} before it began",
         f"a sync of the disk takes {time_sync(arguments.directory) * 1e3:.2f} ms",
     ]
     head = "; ".join([*conditions, *missing])
