@@ -169,7 +169,7 @@ class ServerSession:
             if self.settings.on_error == "raise":
                 raise
         finally:
-            await self._finish(goodbye)
+            await self._finish(goodbye)  # noqa: ASYNC102 - it shields each step
 
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""
@@ -285,7 +285,7 @@ class ServerSession:
                 with trio.move_on_after(seconds, shield=True):
                     await self._call(self._handler.close)
         finally:
-            await self._transport.aclose(linger=linger and not self._lost, seconds=seconds)
+            await self._transport.aclose(linger=linger and not self._lost, seconds=seconds)  # noqa: ASYNC102 - the same
 
     # Bytes ----------------------------------------------------------------------------------------------------------
 
