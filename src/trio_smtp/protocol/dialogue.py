@@ -86,6 +86,8 @@ class Dialogue(Machine):
 
     def _read_command(self) -> Event | NoEvent | None:
         buffer, position = self._buffer, self._position
+        if position == len(buffer):
+            return self._need_data()
         command = COMMAND.match(buffer, position)
         if command is None or self._line_reader.skipping or command.end() - position > self._limits.command_line:
             return self._read_no_command()
