@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import email.utils
 import re
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -46,8 +47,13 @@ def received(session: Session, recipients: list[Address], smtputf8: bool, when: 
     return (
         f"Received: from {_UNSAFE.sub('?', hello)} ({origin})\r\n"
         f"\tby {session.hostname} (trio-smtp) with {transmission_type(session, smtputf8)} id {session.id}{tls}{to};\r\n"
-        f"\t{email.utils.format_datetime(when)}\r\n"
+        f"\t{_date(int(when.timestamp()), when.utcoffset() or timedelta())}\r\n"
     ).encode()
+
+
+@lru_cache(maxsize=8)  # many messages come in one second
+def _date(seconds: int, offset: timedelta) -> str:
+    return email.utils.format_datetime(datetime.fromtimestamp(seconds, timezone(offset)))
 
 
 def transmission_type(session: Session, smtputf8: bool) -> str:

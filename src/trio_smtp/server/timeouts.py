@@ -21,7 +21,8 @@ class Timeouts:
         session: for the whole connection.
         hook: for one hook of the handler, the time in which it waits for the client's octets not counted. When it
             expires the hook is cancelled and the command gets 451.
-        commit: for what a handler does after the last octet of a message, when it cannot be cancelled otherwise.
+        commit: for what a handler does after the last octet of a message, when it cannot be cancelled otherwise. The
+            same as `data` by default, so that the deadline need not be moved for each message.
         drain: for busy connections to finish when the server stops.
         goodbye: for the last reply to go out and the connection to close.
 
@@ -35,7 +36,7 @@ class Timeouts:
     minimum_rate: float = 500
     session: float = 24 * 3600
     hook: float = 120
-    commit: float = 120
+    commit: float = 180
     drain: float = 30
     goodbye: float = 5
 
