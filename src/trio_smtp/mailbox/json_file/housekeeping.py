@@ -174,8 +174,13 @@ class Housekeeper:
     # --- compaction
 
     def _compact(self, advance: Callable[[float], object], *, thorough: bool = False) -> None:
-        before = self._writer.run(self._seal)
-        compaction = Compaction(self._database, before, lambda: self._stopping, advance=advance, thorough=thorough)
+        compaction = Compaction(
+            self._database,
+            self._writer.run(self._seal),  # which nobody else keeps
+            lambda: self._stopping,
+            advance=advance,
+            thorough=thorough,
+        )
         compaction.write()
         self._follow(compaction)
         compaction.save()
