@@ -112,6 +112,24 @@ async def test_many_blobs_that_nobody_needs(store: JSONFileStore, path: Path, mo
     assert len(os.listdir(path / "blobs")) == 1
 
 
+async def test_blobs_that_cannot_be_removed(
+    store: JSONFileStore, path: Path, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "_BLOBS", 1)
+
+    def unlink(call: Callable[[], None], name: str) -> None:
+        if len(name) == 32:
+            raise OSError(errno.EACCES, "made to fail", name)
+        call()
+
+    system.hooks["unlink"] = unlink
+    await store.compact()
+    assert len(os.listdir(path / "blobs")) == 2
+    system.work()
+    await store.compact()
+    assert len(os.listdir(path / "blobs")) == 1
+
+
 async def test_again_and_again(store: JSONFileStore, path: Path) -> None:
     for _ in range(3):
         await store.compact()

@@ -95,11 +95,15 @@ class OldBlob:
             files.close(self._fd)
             raise OSError(errno.EWOULDBLOCK, "somebody is writing it", name)
 
-    def remove(self) -> None:
-        """Remove it. Needs no lock, so nobody waits while the file system frees many octets."""
-        with contextlib.suppress(OSError):  # then it is left to the next time
+    def remove(self) -> bool:
+        """Remove it, and say whether that worked. Needs no lock: nobody waits while the file system frees octets."""
+        try:
             self._folder.unlink(self._name)
-        files.close(self._fd)
+        except OSError:
+            return False
+        finally:
+            files.close(self._fd)
+        return True
 
 
 def old_blobs(folder: files.Directory, named: Callable[[], Container[str]], limit: int) -> list[OldBlob]:

@@ -135,7 +135,8 @@ class Database:
             with self._lock.hold(exclusive=False) as writer_died:
                 journal.load()
                 end = journal.find_end()
-            if end is not None and not journal.manifest.begins_with(self.replica.manifest):
+            is_needed = self._prepared is None and not journal.manifest.begins_with(self.replica.manifest)
+            if is_needed and end is not None:
                 replica = self._begin(journal)
                 replica.replay_all(journal.read_on(sync=writer_died, until=end))
                 replica.manifest = journal.manifest

@@ -110,7 +110,7 @@ class Housekeeper:
                 thread.start()
                 self._thread = thread
 
-    def _try(self, task: Callable[[], None]) -> None:
+    def _try(self, task: Callable[[], object]) -> None:
         """Do it, unless somebody else does something of the kind."""
         try:
             if not self._busy.acquire(blocking=False):
@@ -145,11 +145,8 @@ class Housekeeper:
 
     def _sweep(self) -> None:
         """Remove what nobody needs, a few blobs at a time: the lock is held to find them only."""
-        while True:
-            garbage = self._writer.run(self._garbage)
-            self._remove(garbage)
-            if len(garbage.blobs) < _BLOBS:
-                return
+        while self._remove(self._writer.run(self._garbage)) == _BLOBS and not self._stopping:
+            pass
 
     def _garbage(self) -> _Garbage:
         """What nobody needs, and never will. Needs the exclusive lock."""
@@ -163,21 +160,27 @@ class Housekeeper:
         ]
         return _Garbage(segments, old_blobs(database.blobs, database.replica.blobs, _BLOBS))
 
-    def _remove(self, garbage: _Garbage) -> None:
+    def _remove(self, garbage: _Garbage) -> int:
+        """Returns how many blobs are gone; those that cannot be removed are left to the next time."""
         database = self._database
-        for blob in garbage.blobs:
-            blob.remove()
+        gone = [blob.remove() for blob in garbage.blobs]
         for name, is_damaged in garbage.segments:
             if is_damaged:
                 database.quarantine(database.segments, name)
             else:
                 database.segments.unlink(name)
+        return sum(gone)
 
     # --- compaction
 
     def _compact(self, advance: Callable[[float], object], *, thorough: bool = False) -> None:
-        before = self._writer.run(self._seal)
-        compaction = Compaction(self._database, before, lambda: self._stopping, advance=advance, thorough=thorough)
+        compaction = Compaction(
+            self._database,
+            self._writer.run(self._seal),  # which nobody else keeps
+            lambda: self._stopping,
+            advance=advance,
+            thorough=thorough,
+        )
         compaction.write()
         self._follow(compaction)
         compaction.save()
