@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from trio_smtp.mailbox import passwords
 
-COSTS: Final[dict[str, Any]] = {name: getattr(passwords, name) for name in ("_ARGON2", "_SCRYPT", "SCRAM_ITERATIONS")}
+_CHEAP: Final[dict[str, Any]] = {
+    "_ARGON2": passwords._Method("argon2id", (256, 1, 1)),
+    "_SCRYPT": passwords._Method("scrypt", (4, 8, 1)),
+    "SCRAM_ITERATIONS": 5000,
+}
+COSTS: Final[dict[str, Any]] = {name: getattr(passwords, name) for name in _CHEAP}
 """What they are in the program."""
 
-vars(passwords).update(
-    _ARGON2=passwords._Method("argon2id", (256, 1, 1)),
-    _SCRYPT=passwords._Method("scrypt", (4, 8, 1)),
-    SCRAM_ITERATIONS=5000,
-)
+for name, cost in _CHEAP.items():
+    setattr(passwords, name, cost)

@@ -95,7 +95,8 @@ def _failed_login(client: Client) -> None:
 
 SESSIONS: tuple[Callable[[Client], None], ...] = (_normal, _reset, _half_closed, _cut_off, _bad_tls, _failed_login)
 AT_ONCE = 8
-COUNT, WARM_UP = 50_000, 5_000
+COUNT = 50_000
+WARM_UP = 10_000  # sessions, in which the allocator and the tables of who was here get what they will need
 
 
 def many_sessions() -> Iterator[Measure]:

@@ -25,6 +25,8 @@ from trio_smtp.protocol import (
 )
 from trio_smtp.protocol.readers import DotReader
 
+pytestmark = pytest.mark.hypothesis  # not by its means, but a search all the same, and no measure of coverage
+
 STRINGS = [bytes(octets) for length in range(1, 7) for octets in itertools.product(b"\r\n.\0x", repeat=length)]
 AFTER = b"x\r\n.\r\nNOOP"
 

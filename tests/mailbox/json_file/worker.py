@@ -85,5 +85,5 @@ def _main(path: Path, name: str, messages: int, kill_at: int, accepted: Connecti
             for number in range(messages):
                 nursery.start_soon(deliver, store, number)
 
-    vars(files)["os"] = _System(kill_at)
+    files.os = _System(kill_at)  # type: ignore[attr-defined, assignment]  # has all that `os` has
     trio.run(run)
