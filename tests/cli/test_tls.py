@@ -99,6 +99,7 @@ def test_a_name_that_is_not_ascii_is_one_line_in_the_log(
     with Serving(*SMTPS, *flags, folder=folder) as server:
         with socket.create_connection(server.endpoints[0]) as client:
             client.sendall(hello)
+            assert client.recv(100).startswith(b"\x15\x03\x03")  # an alert
             assert client.recv(100) == b""
         server.send(signal.SIGTERM)
         lines = list(server.messages())
