@@ -100,9 +100,12 @@ async def test_so_does_every_burst_however_long(autojump_clock: MockClock) -> No
             assert (await client.command("NOOP")).code == 250
 
 
-async def test_a_client_that_drips_gains_nothing(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("inside", [b"", TRANSACTION + b"BDAT 2\r\nab"], ids=["command", "between-chunks"])
+async def test_a_client_that_drips_gains_nothing(autojump_clock: MockClock, inside: bytes) -> None:
     async with open_session(take) as client:
         await begin(client)
+        await client.send(inside)
+        await client.expect(*["250"] * inside.count(b"\n"))
         async with trio.open_nursery() as nursery:
 
             async def drip() -> None:

@@ -49,7 +49,7 @@ class Clock:
 
     __slots__ = (
         "_body_credit",
-        "_command_runs",
+        "_command_until",
         "_deadline",
         "_ends_at",
         "_hook_seconds",
@@ -69,7 +69,7 @@ class Clock:
         self._until = math.inf  # when what is waited for is given up
         self._deadline = math.inf  # of the scope, which may be earlier
         self._waiting_since = 0.0
-        self._command_runs = False  # the deadline is that of the next command
+        self._command_until: float | None = None  # if one is waited for, which does not change while it drips in
         self._hook_seconds: float | None = None  # that a hook has from when it first waits on
         self._body_credit = 0.0  # by how many seconds the message that is coming is ahead of the minimum rate
         self.phase = _PEER
@@ -91,7 +91,7 @@ class Clock:
 
     def stop(self) -> None:
         """Stand still: what comes next has a deadline of its own."""
-        self._command_runs = False
+        self._command_until = None
         self._until = math.inf
         self._expire_at(math.inf)
 
@@ -120,18 +120,18 @@ class Clock:
         if receiving:
             timeout = self._timeouts.data
             until = now + timeout
+            self._command_until = None
             self.waits_for = "data-timeout"
             if self._body_credit < 0:
                 until += self._body_credit
                 self.waits_for = "minimum-rate"
         else:
             self._body_credit = 0
-            if self._command_runs and not replied:
-                return
             timeout = self._timeouts.command
-            until = now + timeout
+            if self._command_until is None or replied:
+                self._command_until = now + timeout
+            until = self._command_until
             self.waits_for = "command-timeout"
-        self._command_runs = not receiving
         if until > self._ends_at:
             until = self._ends_at
             self.waits_for = "session-time"
@@ -154,11 +154,15 @@ class Clock:
         phase, self.phase = self.phase, Phase.REPLY
         return phase
 
-    def start_hook(self, seconds: float | None = None) -> None:
-        """A hook runs now, for so many seconds at most, `Timeouts.hook` by default. To be run by `run`."""
+    def start_hook(self) -> None:
+        """A hook runs now, for `Timeouts.hook` at most. To be run by `run`."""
+        self._command_until = None
+        self.resume_hook(self._timeouts.hook)
+
+    def resume_hook(self, seconds: float) -> None:
+        """The hook that was paused goes on, with what it had left."""
         self.phase = _HOOK
-        self._command_runs = False
-        self._hook_seconds = self._timeouts.hook if seconds is None else seconds
+        self._hook_seconds = seconds
 
     def start_commit(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""

@@ -318,14 +318,14 @@ class ServerSession:
                 self._lose(error)
             except trio.Cancelled:
                 if hook_left is not None and not clock.has_expired():  # the hook has given up reading
-                    clock.start_hook(hook_left)
+                    clock.resume_hook(hook_left)
                 raise
         self._idle = False
         connection.receive_data(data)
         if receiving:
             clock.count_body(len(data))
         if hook_left is not None:
-            clock.start_hook(hook_left)
+            clock.resume_hook(hook_left)
 
     def has_had_its_turn(self) -> bool:
         """To be asked once an event: whether it is for others to go on now."""
@@ -340,7 +340,7 @@ class ServerSession:
         if event is None or self.has_had_its_turn():
             await self._give_way(in_hook=True)
         if left is not None:
-            self._clock.start_hook(left)
+            self._clock.resume_hook(left)
 
     async def _give_way(self, *, in_hook: bool = False) -> None:
         """Let others go on. What is pending waits until the client is read from, so that a burst has one answer."""
