@@ -20,7 +20,7 @@ from trio_smtp.protocol import (
     SMTPConnection,
     TransactionAborted,
 )
-from trio_smtp.server.policies import PolicyHooks
+from trio_smtp.server.hooks import Hooks
 from trio_smtp.server.spool import MessageMemory, Spool
 
 __all__ = ["IncomingBody", "Pump"]
@@ -56,10 +56,6 @@ class Pump(Protocol):
         """The message is complete."""
         ...
 
-    def count_refusal(self, policy: object, refusal: Refuse) -> None:
-        """A policy has refused the message."""
-        ...
-
 
 class IncomingBody:
     """What `Handler.message` gets as its body: the message on its way in. Reading pulls it through the session, past
@@ -72,7 +68,7 @@ class IncomingBody:
         pump: the session that the message comes in by.
         session: the same, as hooks see it.
         envelope: of the message.
-        hooks: the policies.
+        hooks: of the session, for the policies among them.
         memory: for messages that are kept whole.
     """
 
@@ -95,17 +91,15 @@ class IncomingBody:
         "spool",
     )
 
-    def __init__(
-        self, pump: Pump, session: Session, envelope: Envelope, hooks: PolicyHooks, memory: MessageMemory
-    ) -> None:
+    def __init__(self, pump: Pump, session: Session, envelope: Envelope, hooks: Hooks, memory: MessageMemory) -> None:
         self._pump = pump
         self._session = session
         self._envelope = envelope
         self._hooks = hooks
         self._memory = memory
         self._began = False  # the client was told to send
-        self._header = HeaderSection(HEADER_BOUND) if hooks.header else None  # until it was judged
-        self._gathers = bool(hooks.content)  # the handler has none of it before all of it is here
+        self._header = HeaderSection(HEADER_BOUND) if hooks.policies.header else None  # until it was judged
+        self._gathers = bool(hooks.policies.content)  # the handler has none of it before all of it is here
         self._gathered = False
         self._added = b""  # the fields that policies have put in front of it
         self._position = 0  # how much of both together the handler has had
@@ -152,7 +146,7 @@ class IncomingBody:
             return spool
         while chunk := await self._next_chunk():
             await self._ask(spool.write, chunk)
-        for hook in self._hooks.content:
+        for hook in self._hooks.policies.content:
             fields = await self._ask(hook, self._session, self._envelope, spool)
             self._added += b"".join(map(_field, fields or ()))
         self._gathered = self._gathers = True
@@ -195,7 +189,7 @@ class IncomingBody:
                 await pump.outside_hook(event)
         if self._header is not None and (header := self._header.feed(chunk)) is not None:
             self._header = None
-            for hook in self._hooks.header:
+            for hook in self._hooks.policies.header:
                 await self._ask(hook, self._session, self._envelope, header)
         if chunk and pump.has_had_its_turn():
             await pump.outside_hook(None)
@@ -205,7 +199,7 @@ class IncomingBody:
         try:
             return await question(*arguments)
         except Refuse as refusal:
-            self._pump.count_refusal(question, refusal)
+            self._hooks.count_refusal(question, refusal)
             self.refusal = refusal
             raise
 

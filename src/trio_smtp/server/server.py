@@ -66,7 +66,8 @@ class Server:
         self._per_peer_limit = (
             DEFAULT_MAX_CONNECTIONS_PER_PEER if max_connections_per_peer is None else max_connections_per_peer
         )
-        self._sessions: dict[ServerSession, trio.lowlevel.Task | None] = {}
+        self._sessions: set[ServerSession] = set()
+        self._nursery: trio.Nursery | None = None  # of their tasks
         self._counts = counts
         self._counted: dict[ServerSession, str] = {}  # as whose connection
         self._accepting = trio.CancelScope()
@@ -105,17 +106,17 @@ class Server:
             await self._finished.wait()
 
     def _is_inside_session(self, task: trio.lowlevel.Task | None) -> bool:
-        sessions = set(self._sessions.values())
-        while task is not None:
-            if task in sessions:
+        while task is not None and task.parent_nursery is not None:
+            if task.parent_nursery is self._nursery:
                 return True
-            task = task.parent_nursery.parent_task if task.parent_nursery is not None else None
+            task = task.parent_nursery.parent_task
         return False
 
     async def run(self, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `aclose` is called or the task is cancelled."""
         try:
             async with trio.open_nursery() as connections:
+                self._nursery = connections
                 try:
                     with self._accepting:
                         async with trio.open_nursery() as listeners:
@@ -191,14 +192,14 @@ class Server:
             self._turn_away(sock, "connections-per-peer")
             return
         self.stats.connections += 1
-        session = ServerSession(self._settings, SocketTransport(sock), peer, self._admit_announced)
-        self._sessions[session] = None
+        session = ServerSession(self._settings, SocketTransport(sock), peer, self)
+        self._sessions.add(session)
         self._counts.enter()
         self._count(session, key)
-        nursery.start_soon(self._serve, session)
+        nursery.start_soon(session.run, name="SMTP session")  # trio would make a new string for each
 
-    def _admit_announced(self, session: ServerSession, peer: Peer) -> bool:
-        """The same for a client behind a proxy, when the proxy has said who it is."""
+    def admit_announced(self, session: ServerSession, peer: Peer) -> bool:
+        """Whether a client that a proxy has announced on this connection is let in."""
         key = self._peer_key(peer)
         if self._has_enough(key):
             self._count_refusal("connections-per-peer")
@@ -229,17 +230,14 @@ class Server:
         finally:
             sock.close()
 
-    async def _serve(self, session: ServerSession) -> None:
-        self._sessions[session] = trio.lowlevel.current_task()
-        try:
-            await session.run()
-        finally:
-            del self._sessions[session]
-            self._counts.leave()
-            if key := self._counted.pop(session, ""):
-                self._counts.leave_as(key)
-            self._session_ended.set()
-            self._session_ended = trio.Event()
+    def forget(self, session: ServerSession) -> None:
+        """That connection has ended."""
+        self._sessions.discard(session)
+        self._counts.leave()
+        if key := self._counted.pop(session, ""):
+            self._counts.leave_as(key)
+        self._session_ended.set()
+        self._session_ended = trio.Event()
 
     def _peer_key(self, peer: Peer) -> str:
         """What is counted as one peer; ``""`` for those who are not counted."""

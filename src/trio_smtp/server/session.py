@@ -15,13 +15,12 @@ Rules:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, Protocol
 
 import trio
 
 from trio_smtp._escape import escape
-from trio_smtp.handler import Handler, MessageAborted, Peer, Refuse, Session
+from trio_smtp.handler import MessageAborted, Peer, Refuse, Session
 from trio_smtp.protocol import (
     NEED_DATA,
     AbortReason,
@@ -45,13 +44,13 @@ from trio_smtp.protocol import (
     replies,
 )
 from trio_smtp.sasl import Challenge
-from trio_smtp.server.answers import as_identity, as_reply, as_verdicts, bare
+from trio_smtp.server.answers import as_identity, as_verdicts, bare
 from trio_smtp.server.body import IncomingBody
 from trio_smtp.server.channel_binding import end_point_of
 from trio_smtp.server.clock import Clock, Phase
+from trio_smtp.server.hooks import Hooks
 from trio_smtp.server.log import SessionLog, log
 from trio_smtp.server.login import LoginExchange, offered_mechanisms
-from trio_smtp.server.policies import PolicyHooks
 from trio_smtp.server.proxy import ProxyError, receive_peer
 from trio_smtp.server.settings import Settings
 from trio_smtp.server.tls import TLSTransport
@@ -59,17 +58,12 @@ from trio_smtp.server.transport import Transport
 
 __all__ = ["ServerSession"]
 
-_T = TypeVar("_T")
-
 _COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
 # A turn is short, so that ten floods and ten bulk senders do not keep others waiting for more than 20 ms
 # (bench/attacks/rabble.py). Longer ones, of 64 KiB and twenty events, would spare 7 % of what a message of 1 MB costs
 # and 17 % of one to 100 recipients.
 _BODY_READ: Final = 32 * 1024
 _EVENTS_IN_A_ROW: Final = 5
-_EVENT_HOOKS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
-_NOBODY: Final = Handler()
-_NO_HOOKS: Final = PolicyHooks()
 FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
 BUDGETS: Final = {
     CloseReason.ERRORS: "errors",
@@ -80,6 +74,18 @@ BUDGETS: Final = {
 }
 
 
+class Register(Protocol):
+    """A list of connections, as they see it."""
+
+    def admit_announced(self, session: ServerSession, peer: Peer) -> bool:
+        """Whether a client that a proxy has announced on this connection is let in."""
+        ...
+
+    def forget(self, session: ServerSession) -> None:
+        """That connection has ended."""
+        ...
+
+
 class ServerSession:
     """The server's side of one connection.
 
@@ -87,27 +93,24 @@ class ServerSession:
         settings: what the server was started with.
         transport: the connection.
         peer: its other end.
-        admit: whether a client that a proxy announces may have one more connection.
+        register: who keeps the list of connections that this one is on.
     """
 
     __slots__ = (  # of what an idle connection costs a tenth
         "_aborting",
-        "_admit",
         "_clock",
         "_end_point",
         "_events",
         "_faults",
-        "_handler",
         "_hooks",
         "_idle",
         "_info",
         "_log",
         "_login",
         "_lost",
-        "_policies",
+        "_register",
         "_stopping",
         "_transport",
-        "_unheard",
         "connection",
         "settings",
     )
@@ -117,7 +120,7 @@ class ServerSession:
         settings: Settings,
         transport: Transport,
         peer: Peer,
-        admit: Callable[[ServerSession, Peer], bool] = lambda _session, _peer: True,
+        register: Register | None = None,
     ) -> None:
         config = settings.config
         self.settings: Final = settings
@@ -131,11 +134,8 @@ class ServerSession:
         self._log = SessionLog(self._info, settings.stats)
         self._transport = transport
         self._clock = Clock(settings.timeouts)
-        self._policies = _NO_HOOKS  # until it is known who the client is
-        self._admit = admit
-        self._handler = _NOBODY  # until the application's own is made
-        self._hooks: frozenset[str] = frozenset()
-        self._unheard: frozenset[type[object]] = frozenset()  # the events that the handler has no hook for
+        self._hooks = Hooks(settings, self._info, self._log, self._clock)
+        self._register = register
         self._login: LoginExchange | None = None
         self._end_point: bytes | None = None  # of the TLS channel
         self._stopping = False  # the server drains: finish what is begun and begin nothing
@@ -172,12 +172,16 @@ class ServerSession:
             if self.settings.on_error == "raise":
                 raise
         finally:
-            await self._finish(goodbye)  # noqa: ASYNC102 - it shields each step
+            try:
+                await self._finish(goodbye)  # noqa: ASYNC102 - it shields each step
+            finally:
+                if self._register is not None:
+                    self._register.forget(self)
 
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""
         self._stopping = True
-        self._unheard = frozenset()  # MAIL is no longer accepted without a look
+        self._hooks.unheard = frozenset()  # MAIL is no longer accepted without a look
         if self._idle:
             self._clock.cancel()
 
@@ -190,7 +194,7 @@ class ServerSession:
             self._clock.cancel()
 
     async def _converse(self) -> None:
-        connection = self.connection
+        connection, hooks = self.connection, self._hooks
         if connection.state is State.CONNECTED and not await self._begin():
             return
         while not self._aborting:
@@ -200,7 +204,7 @@ class ServerSession:
             event = connection.next_event()
             if event is NEED_DATA:
                 await self.exchange()
-            elif type(event) in self._unheard:
+            elif type(event) in hooks.unheard:
                 connection.accept()
             elif type(event) is MessageStart:
                 await self._take_message()
@@ -218,13 +222,7 @@ class ServerSession:
             return False
         if settings.implicit_tls and not await self._start_tls():
             return False
-        self._handler = settings.make_handler()
-        self._handler.session = self._info
-        self._hooks = self._handler.overrides
-        self._policies = settings.policies.hooks_for(self._info)
-        self._unheard = frozenset(
-            kind for kind, hook in _EVENT_HOOKS.items() if hook not in self._hooks and not getattr(self._policies, hook)
-        )
+        self._hooks.begin()
         await self._greet()
         return True
 
@@ -247,18 +245,14 @@ class ServerSession:
         self._lost = False
         if peer is not None:
             self._info.peer = peer
-            if not self._admit(self, peer):
+            if self._register is not None and not self._register.admit_announced(self, peer):
                 self._lost = settings.implicit_tls  # in clear nothing is said there
                 self.connection.greet(replies.TOO_MANY_CONNECTIONS)
                 return False
         return True
 
     async def _greet(self) -> None:
-        reply: Reply | None = None
-        if self._policies.connect:
-            reply = await self._call(self._consult_all, self._policies.connect)
-        if reply is None and "connect" in self._hooks:
-            reply = await self._call(self._handler.connect)
+        reply = await self._hooks.ask("connect")
         if self.settings.early_talkers == "refuse" and self._transport.has_input():
             self._log.strike("early-talker")
             reply = replies.EARLY_TALKER
@@ -284,9 +278,8 @@ class ServerSession:
                 self._log.strike(BUDGETS[event.reason])
             # Who has just been silent, or has said goodbye, is sending nothing that has to be waited for.
             linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not self._idle
-            if "close" in self._hooks:
-                with trio.move_on_after(seconds, shield=True):
-                    await self._call(self._handler.close)
+            with trio.move_on_after(seconds, shield=True):
+                await self._hooks.tell("close")
         finally:
             await self._transport.aclose(linger=linger and not self._lost, seconds=seconds)  # noqa: ASYNC102 - the same
 
@@ -411,11 +404,11 @@ class ServerSession:
     async def _dispatch(self, event: Event | NoEvent) -> None:
         """Everything but the message itself."""
         if type(event) is RcptTo:
-            await self._answer("rcpt", self._handler.rcpt, event)
+            await self._answer("rcpt", event)
         elif type(event) is MailFrom:
             await self._on_mail(event)
         elif type(event) is Hello:
-            await self._answer("hello", self._handler.hello, event)
+            await self._answer("hello", event)
             self._info.hello = self.connection.hello
         elif type(event) is TransactionAborted:
             await self._reset(event.reason)
@@ -434,14 +427,10 @@ class ServerSession:
         if self._stopping:
             self.connection.reject(replies.CLOSING)
         else:
-            await self._answer("mail", self._handler.mail, event)
+            await self._answer("mail", event)
 
-    async def _answer(self, name: str, hook: Callable[[_T], Coroutine[Any, Any, Reply | None]], event: _T) -> None:
-        reply: Reply | None = None
-        if policies := getattr(self._policies, name):
-            reply = await self._call(self._consult_all, policies, event)
-        if reply is None and name in self._hooks:
-            reply = await self._call(hook, event)
+    async def _answer(self, name: str, event: Event) -> None:
+        reply = await self._hooks.ask(name, event)
         if reply is None or reply.positive:
             self.connection.accept(reply)
         else:
@@ -450,19 +439,19 @@ class ServerSession:
 
     async def _take_message(self) -> None:
         """From DATA or the first BDAT to the verdict."""
-        connection, session = self.connection, self._info
+        connection, session, hooks = self.connection, self._info, self._hooks
         envelope = connection.envelope
         assert envelope is not None  # the core opens a message inside a transaction only
         verdicts: list[Reply] = []
-        body = IncomingBody(self, session, envelope, self._policies, self.settings.memory)
+        body = IncomingBody(self, session, envelope, hooks, self.settings.memory)
         self._clock.start_hook()
         try:
-            answer = await self._clock.run(self._handler.message(envelope, body))
+            answer = await self._clock.run(hooks.handler.message(envelope, body))
             verdicts = as_verdicts(answer, envelope, session.lmtp)
         except Exception as raised:  # noqa: BLE001 - a fault of the hook is the client's 451
             error = bare(raised)
             if body.aborted is None or not isinstance(error, MessageAborted):
-                verdicts = [self._reply_to(error)] * len(envelope.recipients)
+                verdicts = [hooks.reply_to(error)] * len(envelope.recipients)
         finally:
             if body.spool is not None:
                 await body.spool.aclose()
@@ -489,8 +478,7 @@ class ServerSession:
         if reason in FAULTY:
             self._log.strike(FAULTY[reason])
             self._log.broken_off(reason)
-        if "reset" in self._hooks:
-            await self._call(self._handler.reset, reason)
+        await self._hooks.tell("reset", reason)
 
     async def _on_starttls(self) -> None:
         connection = self.connection
@@ -519,10 +507,10 @@ class ServerSession:
             answer = await self._clock.run(login.step(response))
             outcome = answer if isinstance(answer, Challenge) else as_identity(answer)
             if outcome is None:
-                await self._clock.run(self._consult_all(self._policies.login_failed, login.username))
+                await self._clock.run(self._hooks.consult(self._hooks.policies.login_failed, login.username))
         except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
             error = bare(raised)
-            refusal = self._reply_to(error)
+            refusal = self._hooks.reply_to(error)
             if not isinstance(error, Refuse):
                 refusal = replies.AUTH_UNAVAILABLE
         self._clock.end_hook()
@@ -539,46 +527,17 @@ class ServerSession:
             self._info.identity = outcome
             self.connection.accept()
 
-    # Hooks ----------------------------------------------------------------------------------------------------------
-
-    async def _call(self, hook: Callable[..., Coroutine[Any, Any, Reply | None]], *arguments: object) -> Reply | None:
-        """What a hook answers; its refusal, and 451 for a fault."""
-        try:
-            coroutine = hook(*arguments)
-            try:
-                trap = coroutine.send(None)
-            except StopIteration as result:  # it did not wait, so there is nothing to take the time of
-                return as_reply(result.value)
-            self._clock.start_hook()
-            answer = as_reply(await self._clock.run(coroutine, trap))
-        except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
-            answer = self._reply_to(bare(error))
-        self._clock.end_hook()
-        return answer
-
-    async def _consult_all(self, policies: Sequence[Callable[..., Awaitable[None]]], *arguments: object) -> None:
-        session = self._info
-        for policy in policies:
-            try:
-                await policy(session, *arguments)
-            except Refuse as refusal:
-                self.count_refusal(policy, refusal)
-                raise
-
-    def count_refusal(self, policy: object, refusal: Refuse) -> None:
-        """A policy has said no."""
-        self._log.strike(refusal.rule or type(getattr(policy, "__self__", policy)).__name__)
-
     async def _before_login(self, username: str) -> None:
-        await self._consult_all(self._policies.login, username)
+        await self._hooks.consult(self._hooks.policies.login, username)
 
     async def _report_faults(self, faults: int) -> None:
         """Let policies hear of errors and junk commands, before the replies to them go out."""
         grown, self._faults = faults > self._faults, faults
-        if grown and self._policies.fault:
+        if grown:
             connection, limits = self.connection, self.settings.config.limits
-            errors, junk = connection.error_count / limits.errors, connection.junk_count / limits.junk_commands
-            await self._call(self._consult_all, self._policies.fault, errors, junk)
+            await self._hooks.report_faults(
+                connection.error_count / limits.errors, connection.junk_count / limits.junk_commands
+            )
 
     def _give_up_hook(self) -> None:
         """A hook took too long and was cancelled: answer for it."""
@@ -593,13 +552,3 @@ class ServerSession:
             connection.reject(replies.AUTH_UNAVAILABLE if is_login else replies.LOCAL_ERROR)
         if connection.state in (State.DATA, State.BDAT):
             connection.reject(replies.LOCAL_ERROR)
-
-    def _reply_to(self, error: Exception) -> Reply:
-        """What the client hears of an exception: the reply of a `Refuse`, of all others only where the log has them."""
-        if isinstance(error, Refuse):
-            return error.reply
-        if self.settings.on_error == "raise":
-            raise error
-        self.settings.stats.hook_errors += 1
-        log.error("%s internal error", self._info.id, exc_info=error)
-        return Reply(451, f"Internal error, reference {self._info.id}", "4.3.0")

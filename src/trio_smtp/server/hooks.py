@@ -1,0 +1,114 @@
+"""The hooks of one session: policies before the handler, under one clock, and what becomes of what they raise."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Final
+
+from trio_smtp.handler import Handler, Refuse, Session
+from trio_smtp.protocol import MailFrom, RcptTo, Reply
+from trio_smtp.server.answers import as_reply, bare
+from trio_smtp.server.clock import Clock
+from trio_smtp.server.log import SessionLog, log
+from trio_smtp.server.policies import PolicyHooks
+from trio_smtp.server.settings import Settings
+
+__all__ = ["Hooks"]
+
+_NOBODY: Final = Handler()
+_NO_HOOKS: Final = PolicyHooks()
+_EVENTS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
+
+
+class Hooks:
+    """What of the application is called for a connection, and how.
+
+    Args:
+        settings: of the server.
+        session: the connection, as hooks see it.
+        session_log: where refusals of policies are counted.
+        clock: the clock of the session, which is for hooks that wait.
+    """
+
+    __slots__ = ("_clock", "_log", "_session", "_settings", "handler", "policies", "unheard")
+
+    def __init__(self, settings: Settings, session: Session, session_log: SessionLog, clock: Clock) -> None:
+        self._settings = settings
+        self._session = session
+        self._log = session_log
+        self._clock = clock
+        self.handler = _NOBODY  # until it is known who the client is
+        self.policies = _NO_HOOKS
+        self.unheard: frozenset[type[object]] = frozenset()
+        """The events that nobody has a hook for."""
+
+    def begin(self) -> None:
+        """It is known who the client is: make its handler, and find the policies that apply to it."""
+        settings, session = self._settings, self._session
+        self.handler = settings.make_handler()
+        self.handler.session = session
+        self.policies = settings.policies.hooks_for(session)
+        heard = self.handler.overrides
+        self.unheard = frozenset(
+            kind for kind, hook in _EVENTS.items() if hook not in heard and not getattr(self.policies, hook)
+        )
+
+    async def ask(self, name: str, *event: object) -> Reply | None:
+        """The answer of the hook of that name: a policy's refusal, or else the handler's; None if there is neither."""
+        reply: Reply | None = None
+        if policies := getattr(self.policies, name):
+            reply = await self._call(self.consult, policies, *event)
+        return await self.tell(name, *event) if reply is None else reply
+
+    async def tell(self, name: str, *event: object) -> Reply | None:
+        """The answer of the handler alone, None if it has no such hook."""
+        if name not in self.handler.overrides:
+            return None
+        return await self._call(getattr(self.handler, name), *event)
+
+    async def report_faults(self, errors: float, junk: float) -> None:
+        """Let policies hear of errors and commands that led nowhere, as shares of what is allowed."""
+        if self.policies.fault:
+            await self._call(self.consult, self.policies.fault, errors, junk)
+
+    async def consult(self, policies: Iterable[Callable[..., Awaitable[None]]], *event: object) -> None:
+        """Ask policies one after the other, inside a hook that runs already.
+
+        Raises:
+            Refuse: of the first that refuses.
+        """
+        for policy in policies:
+            try:
+                await policy(self._session, *event)
+            except Refuse as refusal:
+                self.count_refusal(policy, refusal)
+                raise
+
+    def count_refusal(self, policy: object, refusal: Refuse) -> None:
+        """A policy has said no."""
+        self._log.strike(refusal.rule or type(getattr(policy, "__self__", policy)).__name__)
+
+    def reply_to(self, error: Exception) -> Reply:
+        """What the client hears of an exception: the reply of a `Refuse`, of all others only where the log has them."""
+        if isinstance(error, Refuse):
+            return error.reply
+        if self._settings.on_error == "raise":
+            raise error
+        self._settings.stats.hook_errors += 1
+        log.error("%s internal error", self._session.id, exc_info=error)
+        return Reply(451, f"Internal error, reference {self._session.id}", "4.3.0")
+
+    async def _call(self, hook: Callable[..., Coroutine[Any, Any, Reply | None]], *event: object) -> Reply | None:
+        """What a hook answers; its refusal, and 451 for a fault."""
+        try:
+            coroutine = hook(*event)
+            try:
+                trap = coroutine.send(None)
+            except StopIteration as result:  # it did not wait, so there is nothing to take the time of
+                return as_reply(result.value)
+            self._clock.start_hook()
+            answer = as_reply(await self._clock.run(coroutine, trap))
+        except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
+            answer = self.reply_to(bare(error))
+        self._clock.end_hook()
+        return answer
