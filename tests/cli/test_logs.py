@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from trio_smtp.cli.logs import JSONFormatter, TextFormatter
+from trio_smtp.cli.logs import JSONFormatter, TextFormatter, logging_to_stderr
 
 
 def record(level: int, message: str, *, fault: bool = False) -> logging.LogRecord:
@@ -42,3 +42,19 @@ def test_json() -> None:
     assert (entry["level"], entry["message"]) == ("error", "peer said a\x1b\nb")
     assert entry["traceback"] == "ValueError: bad\x1b[2J"
     assert json.loads(JSONFormatter().format(record(logging.INFO, "x"))).keys() == {"time", "level", "message"}
+
+
+def test_time_in_json() -> None:
+    entry = record(logging.INFO, "x")
+    entry.created, entry.msecs = 1_700_000_000.0079, 7.9
+    assert json.loads(JSONFormatter().format(entry))["time"] == "2023-11-14T22:13:20.007+00:00"
+
+
+def test_logging_is_left_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("trio_smtp")
+    before = log.level, list(log.handlers), logging._srcfile
+    with logging_to_stderr():
+        log.info("hello")
+    log.info("nobody hears this")
+    assert (log.level, log.handlers, logging._srcfile) == before
+    assert json.loads(capsys.readouterr().err)["message"] == "hello"

@@ -57,7 +57,7 @@ class Address:
     def __str__(self) -> str:
         """The mailbox as it goes out on the wire, quoted only where it must be."""
         local_part = self.local_part
-        if not DOT_STRING.fullmatch(local_part.encode("utf-8")):
+        if not (local_part.isalnum() or DOT_STRING.fullmatch(local_part.encode("utf-8"))):  # the first is quick
             local_part = '"' + _TO_QUOTE.sub(r"\\\1", local_part) + '"'
         return f"{local_part}@{self.domain}" if self.domain else local_part
 
