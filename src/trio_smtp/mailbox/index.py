@@ -295,16 +295,16 @@ class Index(Generic[B]):
         """
         homes: list[Box[B] | StoreError] = []  # for each target
         copies: dict[Box[B], Target] = {}
-        added = self._promised.copy()
+        added: dict[str, int] = {}
         for target in targets:
             try:
                 owner = self._owner(target.account)
                 box = owner.box(target.mailbox).writable()
                 if box not in copies:
                     octets = len(target.prefix) + size
-                    before = added.get(owner.name, 0)
-                    owner.check_quota(octets, before)
-                    added[owner.name] = before + octets
+                    mine = added.get(owner.name, 0)
+                    owner.check_quota(octets, mine + self._promised.get(owner.name, 0))
+                    added[owner.name] = mine + octets
                     copies[box] = target
                 homes.append(box)
             except StoreError as refusal:
@@ -312,7 +312,8 @@ class Index(Generic[B]):
                     raise
                 homes.append(refusal)
         if self._in_group:
-            self._promised = added
+            for name, octets in added.items():
+                self._promised[name] = self._promised.get(name, 0) + octets
         messages: list[NewMessage[B]] = []
         delivered: dict[Box[B], Delivered] = {}
         for box, target in copies.items():
