@@ -85,7 +85,7 @@ def address_key(address: str) -> str:
     RFC 5321 §2.4 lets only the host that owns a domain fold the case of local parts. The store is that host,
     and people write Ann@ and ann@ for the same person; two accounts that differ only so would be a trap.
     """
-    return unicodedata.normalize("NFC", address).lower()
+    return (address if address.isascii() else unicodedata.normalize("NFC", address)).lower()
 
 
 def address_keys(address: str) -> tuple[str, ...]:

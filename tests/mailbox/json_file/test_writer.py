@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +297,8 @@ async def test_some_withdraw_while_others_are_planned(store: JSONFileStore, gate
 
 def test_a_run_that_is_over_is_not_woken() -> None:
     async def request() -> writer._Commit[None]:
-        return writer._Commit(OperationChange(lambda _: (SpendUidValidities(1), None)))
+        change = OperationChange(lambda _: (SpendUidValidities(1), None))
+        return writer._Commit(change, trio.lowlevel.current_trio_token())
 
     writer._wake([trio.run(request)])
 
@@ -506,14 +507,14 @@ def queued(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> threading.E
     """When a job is in the queue."""
     assert store._engine is not None
     queued = threading.Event()
-    put = store._engine.writer._put
+    put = store._engine.writer.put
 
-    def put_and_tell(request: writer._Request) -> None:
-        put(request)
-        if isinstance(request, writer._Job):
+    def put_and_tell(requests: Iterable[writer._Request]) -> None:
+        put(requests)
+        if any(isinstance(request, writer._Job) for request in requests):
             queued.set()
 
-    monkeypatch.setattr(store._engine.writer, "_put", put_and_tell)
+    monkeypatch.setattr(store._engine.writer, "put", put_and_tell)
     return queued
 
 

@@ -88,6 +88,6 @@ class NewMail(Change["list[Delivered | StoreError]"]):
         if not operation.messages:
             return operation, b"", results
         line = encode_delivery(operation.messages, prefixes, self._content)
-        for message in operation.messages:
-            message.body = message.body._replace(length=len(line))
+        for copy, message in enumerate(operation.messages):
+            message.body = Place(segment, offset, len(line), copy, self._blob)
         return operation, line, results

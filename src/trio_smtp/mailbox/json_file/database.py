@@ -116,9 +116,12 @@ class Database:
         if self.journal.is_replaced():
             self._prepare()
         with self._lock.hold(exclusive=True) as writer_died:
-            self._catch_up(writer_died)
-            if self.journal.cut_torn():
-                self.replica.burn_uids(1)
+            if self.is_current():  # as it is nearly always; all of what follows is for nothing then
+                self.caught_up = time.monotonic()
+            else:
+                self._catch_up(writer_died)
+                if self.journal.cut_torn():
+                    self.replica.burn_uids(1)
             self._writing = True
             try:
                 yield

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 _COVERED = 23  # where the octets begin that the checksum covers
 _BODY = b',"body'
 _DELIVER = b',"type":"deliver"'
+_quoted = json.JSONEncoder().encode  # for a string, a third of the cost of json.dumps
 _CONTENT = b',"type":"content"'
 
 
@@ -152,11 +153,13 @@ def encode_delivery(messages: Sequence[NewMessage[Place]], prefixes: Sequence[by
         content: from `encode_body` or `encode_blob`.
     """
     copies = ",".join(
-        f'{{"account":{json.dumps(message.account)},"mailbox":{json.dumps(message.mailbox)},"uid":{message.uid},'
-        f'"size":{message.size},{_octets("prefix", prefix)}}}'
-        for message, prefix in zip(messages, prefixes, strict=True)
+        [
+            f'{{"account":{_quoted(message.account)},"mailbox":{_quoted(message.mailbox)},"uid":{message.uid},'
+            f'"size":{message.size},{_octets("prefix", prefix)}}}'
+            for message, prefix in zip(messages, prefixes, strict=True)
+        ]
     )
-    flags = json.dumps(sorted(messages[0].flags))
+    flags = _quoted(sorted(messages[0].flags)) if messages[0].flags else "[]"
     head = f',"type":"deliver","date":{messages[0].date},"flags":{flags},"messages":[{copies}],'
     return frame(head.encode() + content)
 
@@ -173,7 +176,7 @@ def encode_blob(blob: BlobInfo) -> bytes:
 
 def _octets(name: str, octets: bytes | bytearray) -> str:
     if octets.isascii():
-        return f'"{name}":{json.dumps(octets.decode("ascii"))}'
+        return f'"{name}":{_quoted(octets.decode("ascii"))}'
     return f'"{name}64":"{base64.b64encode(octets).decode("ascii")}"'
 
 

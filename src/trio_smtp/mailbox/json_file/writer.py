@@ -2,8 +2,10 @@
 
 Tasks leave their changes in a queue and wait. The thread takes the lock of the store, then all that waits, and
 makes it lasting with one sync: a group. While it syncs, the next group gathers; who comes alone waits for one sync
-and no longer. A group ends with the first change that is neither a delivery nor a note, for what follows is planned on
-top of that (see `trio_smtp.mailbox.index`).
+and no longer. The changes of one turn of the event loop enter the queue together, at its end: woken by the first of
+them, the thread would take that one alone, and fight with the loop for the interpreter while the others come.
+A group ends with the first change that is neither a delivery nor a note, for what follows is planned on top of that
+(see `trio_smtp.mailbox.index`).
 
 A change in the queue is withdrawn when its task is cancelled, for example because a commit took too long. Once
 taken it is waited for, so that its outcome is always known.
@@ -61,10 +63,10 @@ class _Commit(_Request, Generic[R]):
 
     result: R
 
-    def __init__(self, change: Change[R]) -> None:
+    def __init__(self, change: Change[R], token: trio.lowlevel.TrioToken) -> None:
         self._change = change
         self._task = trio.lowlevel.current_task()
-        self._token = trio.lowlevel.current_trio_token()
+        self._token = token
 
     def add_to(self, sleeping: Sleeping) -> None:
         sleeping.setdefault(self._token, []).append(self._task)
@@ -96,20 +98,40 @@ class _Job(_Request, Generic[R]):
             self.error = error
 
 
+class _Turn(trio.abc.Instrument):
+    """The changes that the tasks of one run of trio have made since its event loop last looked for I/O."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self.token = trio.lowlevel.current_trio_token()
+        self.requests: dict[_Request, None] = {}  # in their order
+
+    def before_io_wait(self, timeout: float) -> None:
+        """All tasks have had their turn."""
+        if self.requests:
+            requests, self.requests = self.requests, {}
+            self._writer.put(requests)
+        elif self._writer.closing:
+            trio.lowlevel.remove_instrument(self)
+
+
 class Writer:
     """The queue and its thread, which starts with the first request.
 
     Attributes:
         after_group: called after each group, under the exclusive lock and with a sound journal.
+        closing: it takes nothing more.
     """
 
     def __init__(self, database: Database) -> None:
         self.after_group: Callable[[], None] = lambda: None
         self._database = database
-        self._condition = threading.Condition()
+        self._mutex = threading.Lock()
+        self._condition = threading.Condition(self._mutex)
         self._waiting: dict[_Request, None] = {}  # in their order
+        self._turn = trio.lowlevel.RunVar[_Turn]("turn")
         self._thread: threading.Thread | None = None
-        self._closing = False
+        self.closing = False
 
     async def commit(self, change: Change[R]) -> R:
         """Make a change last.
@@ -118,11 +140,15 @@ class Writer:
             StoreError: the change was refused, or with StoreUnavailable the machine refused.
             trio.Cancelled: nothing was changed.
         """
-        request = _Commit(change)
-        self._put(request)
+        turn = self._turn_of_this_run()
+        request = _Commit(change, turn.token)
+        turn.requests[request] = None
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            with self._condition:
+            if request in turn.requests:
+                del turn.requests[request]
+                return trio.lowlevel.Abort.SUCCEEDED
+            with self._mutex:
                 if request not in self._waiting:
                     return trio.lowlevel.Abort.FAILED
                 del self._waiting[request]
@@ -136,7 +162,7 @@ class Writer:
     def run(self, function: Callable[[], R]) -> R:
         """Call a function in the writer's thread, under the exclusive lock, and wait for it. Not for tasks."""
         job = _Job(function)
-        self._put(job)
+        self.put([job])
         job.done.wait()
         if job.error is not None:
             raise job.error
@@ -145,24 +171,35 @@ class Writer:
     def close(self) -> None:
         """Finish what waits and end the thread. Blocks."""
         with self._condition:
-            self._closing = True
+            self.closing = True
             self._condition.notify()
         if self._thread is not None:
             self._thread.join()
 
-    def _put(self, request: _Request) -> None:
-        with self._condition:
-            if self._closing:
-                raise StoreUnavailable("the store is closed")
-            if self._thread is None:
-                thread = threading.Thread(target=self._work, name="mail store writer", daemon=True)
-                try:
+    def put(self, requests: Iterable[_Request]) -> None:
+        """Add requests to the queue, or refuse them."""
+        try:
+            with self._condition:
+                if self.closing:
+                    raise StoreUnavailable("the store is closed")
+                if self._thread is None:
+                    thread = threading.Thread(target=self._work, name="mail store writer", daemon=True)
                     thread.start()
-                except RuntimeError as error:  # the system has no thread to give
-                    raise StoreUnavailable(str(error)) from error
-                self._thread = thread
-            self._waiting[request] = None
-            self._condition.notify()
+                    self._thread = thread
+                self._waiting.update(dict.fromkeys(requests))
+                self._condition.notify()
+        except (StoreUnavailable, RuntimeError) as error:  # the system has no thread to give
+            _fail(requests, error)
+            _wake(requests)
+
+    def _turn_of_this_run(self) -> _Turn:
+        try:
+            return self._turn.get()
+        except LookupError:
+            turn = _Turn(self)
+            self._turn.set(turn)
+            trio.lowlevel.add_instrument(turn)
+            return turn
 
     # --- the thread
 
@@ -193,13 +230,13 @@ class Writer:
     def _wait(self, seconds: float | None = None) -> bool:
         """Wait for a request, the end, or so long; True if there is a request."""
         with self._condition:
-            self._condition.wait_for(lambda: self._waiting or self._closing, seconds)
+            self._condition.wait_for(lambda: self._waiting or self.closing, seconds)
             return bool(self._waiting)
 
     def _take(self, taken: list[_Request]) -> Iterator[_Request]:
         """Take those that wait now, one by one."""
         for _ in range(len(self._waiting)):
-            with self._condition:
+            with self._mutex:
                 request = next(iter(self._waiting), None)
                 if request is None:  # the rest was withdrawn
                     return
@@ -252,12 +289,12 @@ class Writer:
                 journal.mend()
             except OSError as error:
                 self._refuse_waiting(error)
-                if self._closing:
+                if self.closing:
                     return False
         return True
 
     def _refuse_waiting(self, error: Exception) -> None:
-        with self._condition:
+        with self._mutex:
             waiting = list(self._waiting)
             self._waiting.clear()
         _fail(waiting, error)
