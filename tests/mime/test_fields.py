@@ -27,6 +27,7 @@ from trio_smtp.mime.fields import HEAD, decode, fields, one_line, read_fields
         (b": a\r\n:\r\nS\xc3\xbc: b\r\nSubject: a", [(b"subject", b" a")]),
         (b" continues nothing\r\nSubject: a", [(b"subject", b" a")]),
         (b"A: b\r\n\rC: d\r\n\r\nbody", [(b"a", b" b")]),
+        (b"A: b\r\r\nC: d\r\r\n\r\nbody", [(b"a", b" b\r"), (b"c", b" d\r")]),
         (b"Subject: a\0\xff\r\x01", [(b"subject", b" a\0\xff\r\x01")]),
     ],
 )

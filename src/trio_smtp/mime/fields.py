@@ -18,7 +18,7 @@ HEAD = 256 * 1024  # octets of a message that may hold its header, for a listing
 
 _EMPTY_LINE = re.compile(rb"\r?\n")  # mail with lone LFs may have been let in
 _LINE_END_AND_EMPTY_LINE = re.compile(rb"\n\r?\n")  # begins with one octet, for which `re` looks at memchr's speed
-_NEXT_FIELD = re.compile(rb"\r?\n(?![ \t])")
+_NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # the same
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
 
 _WORD = r"=\?([a-z0-9_.:-]{1,40})(?:\*[a-z0-9-]*)?\?([bq])\?([^?]*)\?="  # RFC 2047 §2, with the language of RFC 2231 §5
@@ -35,7 +35,7 @@ def fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     head = head[:HEAD]
     end = _end(head)
-    yield from read_fields(head[: end.start()].removesuffix(b"\r") if end else head)[0]
+    yield from read_fields(head[: end.start()] if end else head)[0]
 
 
 def body_start(content: bytes) -> int:
@@ -53,6 +53,7 @@ def read_fields(header: bytes) -> tuple[list[tuple[bytes, bytes]], int]:
     """The fields of a header that ends where `header` does, and how many of its lines are none."""
     found, others = [], 0
     for line in _NEXT_FIELD.split(header):
+        line = line.removesuffix(b"\r")
         field = _FIELD.fullmatch(line)
         if field:
             found.append((field[1].lower(), field[2]))
