@@ -9,10 +9,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from trio_smtp.mailbox.store import INBOX, FlagMode, InvalidFlag, InvalidName
+from trio_smtp.mailbox.errors import InvalidFlag, InvalidName
+
+if TYPE_CHECKING:
+    from trio_smtp.mailbox.store import FlagMode
 
 __all__ = [
+    "INBOX",
     "address_key",
     "address_keys",
     "change_flags",
@@ -23,6 +28,9 @@ __all__ = [
     "check_note",
     "mailbox_key",
 ]
+
+INBOX = "INBOX"
+"""The mailbox that every account has."""
 
 SYSTEM_FLAGS = {flag.lower(): flag for flag in (r"\Seen", r"\Answered", r"\Flagged", r"\Deleted", r"\Draft")}
 """RFC 9051 §2.3.2, without \\Recent, which is gone."""

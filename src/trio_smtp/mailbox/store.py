@@ -50,6 +50,7 @@ from trio_smtp.mailbox.errors import (
     StoreError,
     StoreUnavailable,
 )
+from trio_smtp.mailbox.names import INBOX, address_key
 from trio_smtp.mime import ParsedMessage, parse
 
 __all__ = [
@@ -85,7 +86,6 @@ __all__ = [
     "What",
 ]
 
-INBOX = "INBOX"
 SEEN = r"\Seen"
 
 FlagMode = Literal["replace", "add", "remove"]
@@ -387,6 +387,18 @@ class MailStore(abc.ABC):
         So a store that other processes change too may name who had the address a moment ago.
         """
         return await self.find_account(address)
+
+    async def has_domain(self, domain: str) -> bool:
+        """Whether an account has an address in this domain.
+
+        Strangers can have it asked with each RCPT, so a store with many accounts has something quicker than this.
+        """
+        addresses = [address for account in await self.list_accounts() for address in account.addresses]
+        return address_key(domain) in (address_key(address).rpartition("@")[2] for address in addresses)
+
+    async def first_account(self) -> Account | None:
+        """The one that was made before all others, None if there is none. The same goes for this."""
+        return next(iter(await self.list_accounts()), None)
 
     @abc.abstractmethod
     async def set_password(

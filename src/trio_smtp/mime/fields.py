@@ -52,8 +52,8 @@ def _end(content: bytes) -> re.Match[bytes] | None:
 def read_fields(header: bytes) -> tuple[list[tuple[bytes, bytes]], int]:
     """The fields of a header that ends where `header` does, and how many of its lines are none."""
     found, others = [], 0
-    for line in _NEXT_FIELD.split(header):
-        line = line.removesuffix(b"\r")
+    for piece in _NEXT_FIELD.split(header):
+        line = piece.removesuffix(b"\r")
         field = _FIELD.fullmatch(line)
         if field:
             found.append((field[1].lower(), field[2]))
