@@ -233,6 +233,8 @@ class Dialogue(Machine):
     def _on_bdat(self, verb: bytes, argument: bytes) -> Event | None:
         if not self._read_chunk_size(argument):
             return None
+        if self._chunk == (0, False) and self._is_junk_too_much():  # no limit on the message would end a flood of them
+            return None
         envelope = self.envelope
         first = self._mode.state is State.RCPT
         if first:
