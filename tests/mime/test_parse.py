@@ -326,6 +326,14 @@ def test_the_limit_of_the_header_is_for_all_parts() -> None:
     assert len(parsed.defects) == 1
 
 
+@pytest.mark.parametrize(("looks", "parts"), [(298, 2), (299, 1), (1_000_000, 1)])
+def test_limit_of_what_looks_like_a_boundary(looks: int, parts: int) -> None:
+    """A hundred for each part that may be: it takes a microsecond each, and a message has room for millions."""
+    content = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\na" + b"--x" * looks + b"\r\n--x\r\n\r\nb"
+    parsed = parse(content, MimeLimits(parts=3))
+    assert len(parsed.tree.children) == parts
+
+
 def test_limit_of_parts() -> None:
     content = body(
         "multipart/mixed", b"\r\na", body("multipart/mixed", b"\r\nb", b"\r\nc").replace(b"x", b"y"), b"\r\nd"

@@ -27,6 +27,7 @@ Field = tuple[bytes, bytes]
 """Name in lower case, value."""
 
 _MOST_DEFECTS: Final = 100
+_LOOKS: Final = 100  # for each part that a message may have, at what may be a boundary
 _EMPTY_LINE = re.compile(rb"\r?\n")
 _END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 _REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
@@ -91,6 +92,7 @@ class Builder:
         self._defects = defects
         self._header_left = limits.header
         self._parts_left = limits.parts
+        self._looks_left = _LOOKS * limits.parts
 
     def message(self, source: bytes, end: int) -> tuple[list[Field], Part]:
         """The header fields of a message that stands in `source` up to `end`, and the tree of its body."""
@@ -186,13 +188,15 @@ class Builder:
             return []
         ranges: list[tuple[int, int]] = []
         begin = None  # where the part that is being read does
-        for before, after, is_last in _delimiters(source, start, end, b"--" + boundary):
+        for before, after, is_last in self._delimiters(source, start, end, b"--" + boundary):
             if begin is not None:
                 ranges.append((begin, max(begin, before)))
             begin = None if is_last else after
             if is_last or len(ranges) > self._parts_left:
                 break
         else:
+            if not self._looks_left:
+                header.wrong.append("too much of it looks like a boundary; the rest was not looked at")
             if begin is not None:
                 header.wrong.append("its last boundary is missing")
                 ranges.append((begin, end))
@@ -201,25 +205,25 @@ class Builder:
             header.content_type = "text/plain"
         return ranges
 
+    def _delimiters(self, source: bytes, start: int, end: int, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
+        """The delimiter lines in a range: where the line break before one begins, where one ends, and if it is last.
+
+        The line break belongs to the delimiter (RFC 2046 §5.1.1).
+        """
+        at = source.find(delimiter, start, end)
+        while at >= 0 and self._looks_left:
+            self._looks_left -= 1
+            rest = _REST_OF_DELIMITER.match(source, at + len(delimiter), end)
+            if rest and (at == start or source[at - 1] == ord("\n")):
+                before = at - (0 if at == start else 2 if source[at - 2 : at] == b"\r\n" else 1)
+                yield before, rest.end(), rest[1] is not None
+            at = source.find(delimiter, rest.end() if rest else at + len(delimiter), end)
+
     def _may_look_into(self, header: _Header, depth: int) -> bool:
         if depth < self._limits.depth and self._parts_left:
             return True
         header.wrong.append("what is in it was not looked at: the message has too many parts or levels")
         return False
-
-
-def _delimiters(source: bytes, start: int, end: int, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
-    """The delimiter lines in a range: where the line break before one begins, where one ends, and if it is the last.
-
-    The line break belongs to the delimiter (RFC 2046 §5.1.1).
-    """
-    at = source.find(delimiter, start, end)
-    while at >= 0:
-        rest = _REST_OF_DELIMITER.match(source, at + len(delimiter), end)
-        if rest and (at == start or source[at - 1] == ord("\n")):
-            before = at - (0 if at == start else 2 if source[at - 2 : at] == b"\r\n" else 1)
-            yield before, rest.end(), rest[1] is not None
-        at = source.find(delimiter, rest.end() if rest else at + len(delimiter), end)
 
 
 def shown(value: str) -> str:
