@@ -114,7 +114,9 @@ class Dialogue(Machine):
             return self._need_data()
         if line is LineReader.TOO_LONG:
             self._refuse(replies.LINE_TOO_LONG)
-        elif b"\n" in line or b"\r" in line:
+        elif line is LineReader.OVER:
+            pass  # it was refused at its LF
+        elif line is LineReader.BARE_LF or b"\r" in line:
             self._refuse(replies.BARE_NEWLINE_IN_COMMAND)
         else:
             self._refuse(replies.UNKNOWN_COMMAND)
