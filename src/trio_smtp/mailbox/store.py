@@ -9,8 +9,9 @@ messages. The words are those of RFC 9051, and so are the promises, which every 
   or a restart. A mailbox that is deleted and made again gets a greater uid_validity, from one counter of the
   store.
 - **A change is whole and lasting** when its method returns, and has not happened when it raises.
-- **An address belongs to one account at most.** The case of its letters does not matter, and mail for
-  `user+tag@domain` goes to `user@domain` unless somebody has the longer address itself.
+- **An address belongs to one account at most.** The case of its letters does not matter, nor whether its domain is
+  written in Unicode or in ASCII (``xn--``), and mail for `user+tag@domain` goes to `user@domain` unless somebody has
+  the longer address itself.
 - **Names are text, never paths**: 1 to 255 octets of UTF-8 without control characters or surrogates. They are
   compared exactly, except that INBOX is INBOX in any case (RFC 9051 §5.1). There is no hierarchy: "/" is a
   letter like others.

@@ -143,6 +143,7 @@ class AccountContract:
             "ann+tag2@example.com": "ann",
             "gRÜßE@bÜCHER.Example": "tag",
             "gru\u0308ße@bu\u0308cher.example": "tag",
+            "Grüße@xn--bcher-kva.example": "tag",
             "bob@example.org": "bob",
         }.items():
             account = await store.find_account(address)
