@@ -21,7 +21,7 @@ class Limits:
     Args:
         command_line: octets of a command line, CRLF included; at least 512 (RFC 5321 §4.5.3.1.4), by default 2,048 for
             the growth that the extensions ask for. A longer one gets 500.
-        auth_line: octets of a line of an AUTH exchange, CRLF included (RFC 4954 §4: 12,288).
+        auth_line: octets of a line of an AUTH exchange, AUTH itself and CRLF included (RFC 4954 §4: 12,288).
         message_size: octets of a message, dots removed (RFC 1870). A bigger one gets 552.
         recipients: recipients of one message; at least 100 (RFC 5321 §4.5.3.1.8). More get 452.
         errors: refused commands (5xx) since the last accepted message; the one that reaches it gets 421.

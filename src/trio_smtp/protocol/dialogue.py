@@ -89,7 +89,10 @@ class Dialogue(Machine):
         if position == len(buffer):
             return self._need_data()
         command = COMMAND.match(buffer, position)
-        if command is None or self._line_reader.skipping or command.end() - position > self._limits.command_line:
+        if command is None or self._line_reader.skipping:
+            return self._read_no_command()
+        length = command.end() - position
+        if length > self._limits.command_line and length > self._line_limit():
             return self._read_no_command()
         self._position = command.end()
         verb, argument = command.groups(b"")
@@ -109,7 +112,7 @@ class Dialogue(Machine):
         if self._buffer.startswith(_TLS_HANDSHAKE, self._position) and not self._line_reader.skipping:
             self._not_smtp()
             return None
-        line, self._position = self._line_reader.next_line(self._buffer, self._position, self._limits.command_line)
+        line, self._position = self._line_reader.next_line(self._buffer, self._position, self._line_limit())
         if line is None:
             return self._need_data()
         if line is LineReader.TOO_LONG:
@@ -121,6 +124,11 @@ class Dialogue(Machine):
         else:
             self._refuse(replies.UNKNOWN_COMMAND)
         return None
+
+    def _line_limit(self) -> int:
+        """Octets that the line which comes next may have: AUTH may bring as much as a response, a token for example."""
+        is_auth = self._buffer[self._position : self._position + 5].upper() == b"AUTH " and self.auth_mechanisms
+        return max(self._limits.command_line, self._limits.auth_line) if is_auth else self._limits.command_line
 
     def _read_body(self, reader: DotReader | ChunkReader) -> Event | NoEvent | None:
         limit = self._limits.message_size
