@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from trio_smtp.mime.fields import one_line, read_fields, to_text
+from trio_smtp.mime.fields import header_end, one_line, read_fields, to_text
 from trio_smtp.mime.parameters import read_parameters
 from trio_smtp.mime.transfer import IDENTITY, decode_content
 from trio_smtp.mime.values import MimeLimits, Part
@@ -28,8 +28,6 @@ Field = tuple[bytes, bytes]
 
 _MOST_DEFECTS: Final = 100
 _LOOKS: Final = 100  # for each part that a message may have, at what may be a boundary
-_EMPTY_LINE = re.compile(rb"\r?\n")
-_END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
 _REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _TYPE = re.compile(r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}/[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}")  # RFC 2045 §5.1
 _CHARSET = re.compile(r"[^\s()\"'\x00-\x1f\x7f-\x9f]+")
@@ -158,20 +156,17 @@ class Builder:
     def _header(self, source: bytes, start: int, end: int, default: str) -> tuple[_Header, int]:
         """The header of the part from `start` to `end`, and where its body begins."""
         header = _Header([], default)
-        if empty := _EMPTY_LINE.match(source, start, end):
-            return header, empty.end()
         most = min(end, start + self._header_left)
-        gap = _END_OF_HEADER.search(source, start, min(end, most + 4))  # the empty line is not counted
-        last, body = gap.span() if gap else (most, most)
-        self._header_left = max(0, self._header_left - (last - start))
-        header.fields, others = read_fields(source[start:last])
-        if not header.fields and others:
-            header.wrong.append("it has no header")
-            return header, start
-        if not gap and most < end:
+        last, body = header_end(source, start, most)
+        body = min(body, end)
+        self._header_left -= last - start
+        header.fields = read_fields(source[start:last])
+        if last == body == most < end:
             header.wrong.append(f"the headers are longer than {self._limits.header} octets; the rest is taken for text")
-        if others:
-            header.wrong.append("its header has lines that are no fields")
+        elif not header.fields and start == last == body < end:
+            header.wrong.append("it has no header")
+        elif last == body < end:
+            header.wrong.append("its header ends at a line that is no field")
         header.read()
         return header, body
 
