@@ -60,7 +60,7 @@ class LineReader:
     def __init__(self) -> None:
         self.skipping = False
         """Whether what comes next is the rest of a line that was given up."""
-        self._told = False  # why it was given up
+        self._told = False  # whether that has been told of, at an LF
 
     def next_line(self, data: bytes, start: int, limit: int) -> tuple[bytes | None, int]:
         """The line that begins at `start`, without its CRLF, and where the next one begins.
