@@ -29,7 +29,7 @@ def read_lines(pieces: list[bytes], limit: int) -> list[bytes]:
         position = 0
         while line is not None:
             line, position = reader.next_line(buffer, position, limit)
-            if line is not None:
+            if line is not None and line is not LineReader.OVER:
                 lines.append(line)
         buffer = buffer[position:]
         assert len(buffer) < max(limit, 2)
@@ -37,7 +37,12 @@ def read_lines(pieces: list[bytes], limit: int) -> list[bytes]:
 
 
 def expected_lines(stream: bytes, limit: int) -> list[bytes]:
-    return [line if len(line) + 2 <= limit else LineReader.TOO_LONG for line in stream.split(b"\r\n")[:-1]]
+    *lines, rest = stream.split(b"\r\n")
+    found = [
+        LineReader.BARE_LF if b"\n" in line[:limit] else line if len(line) + 2 <= limit else LineReader.TOO_LONG
+        for line in lines
+    ]
+    return [*found, LineReader.BARE_LF] if b"\n" in rest[:limit] else found
 
 
 def read_body(pieces: list[bytes], before: bytes) -> tuple[bytes, int, int | None]:

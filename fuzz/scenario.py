@@ -153,7 +153,8 @@ class Player:
             if event is NEED_DATA:
                 limits = self.scenario.config.limits
                 held = len(conn._buffer)  # what counts is the memory
-                assert held < (limits.auth_line if conn.state is State.AUTH else limits.command_line)
+                in_auth = conn.state is State.AUTH or conn._buffer[:5].upper() == b"AUTH "
+                assert held < (max(limits.auth_line, limits.command_line) if in_auth else limits.command_line)
                 assert not conn.receiving_message or held == 0
                 return
             if event is PAUSED:

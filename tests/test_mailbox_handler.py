@@ -14,9 +14,10 @@ from tests.server.tools import CONTENT, DATA, TRANSACTION, begin, deliver
 from trio_smtp.handler import Refuse
 from trio_smtp.mailbox import MailStore, MemoryStore
 from trio_smtp.mailbox.json_file import JSONFileStore
-from trio_smtp.mailbox.store import INBOX, Delivered, Delivery, StoreError, StoreUnavailable, Target
+from trio_smtp.mailbox.store import INBOX, Account, Delivered, Delivery, StoreError, StoreUnavailable, Target
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.protocol import Config, RcptTo, Reply
+from trio_smtp.submission import SubmissionHandler
 from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
 
 UNKNOWN = "550 5.1.1 No such user here"
@@ -131,6 +132,36 @@ async def test_the_postmaster_s_own_address_goes_first(store: MemoryStore) -> No
         await begin(client)
         assert (await send(client, "postmaster@example.com")).code == 250
     assert await counts(store) == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("handler", [MailboxHandler, SubmissionHandler])
+async def test_no_recipient_costs_a_look_at_all_accounts(handler: type[MailboxHandler], store: MemoryStore) -> None:
+    """Or anybody could keep a server with many accounts from its work."""
+    listed = False
+
+    class Watched(MemoryStore):
+        async def list_accounts(self) -> list[Account]:
+            nonlocal listed
+            listed = True
+            return await super().list_accounts()
+
+    watched = Watched()
+    for account in await store.list_accounts():
+        await watched.create_account(account.name, addresses=account.addresses)
+    config = Config(auth_requires_tls=False)
+    async with open_session(handler.factory(watched), config=config, authenticator=anybody) as client:
+        await begin(client)
+        assert (await client.command("AUTH PLAIN AGFubgBh")).code == 235
+        assert (await client.command("MAIL FROM:<ann@example.com>")).code == 250
+        for recipient in ("postmaster", "postmaster@example.com", "bob@example.com"):
+            assert (await client.command(f"RCPT TO:<{recipient}>")).code == 250
+        for recipient in ("postmaster@elsewhere.example", "eve@example.com", "eve@elsewhere.example"):
+            assert (await client.command(f"RCPT TO:<{recipient}>")).code == 550
+    assert not listed
+
+
+async def anybody(username: str, password: str) -> str:
+    return username
 
 
 async def test_a_store_without_accounts() -> None:

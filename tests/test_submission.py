@@ -184,7 +184,7 @@ async def test_the_postmaster_of_a_store_without_accounts() -> None:
         assert str(await send(client, "postmaster")) == UNKNOWN
 
 
-@pytest.mark.parametrize("method", ["get_account", "find_account", "list_accounts"])
+@pytest.mark.parametrize("method", ["get_account", "find_account", "has_domain"])
 async def test_a_store_that_is_down(store: MemoryStore, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with logged_in(store) as client:
         monkeypatch.setattr(store, method, failing(StoreUnavailable("no space")))

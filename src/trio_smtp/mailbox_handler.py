@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,7 +10,6 @@ from typing import Final
 
 from trio_smtp._escape import escape
 from trio_smtp.handler import Body, Handler, HandlerFactory
-from trio_smtp.mailbox.names import address_key
 from trio_smtp.mailbox.store import (
     INBOX,
     Account,
@@ -115,15 +115,14 @@ class MailboxHandler(Handler):
             return None
         if not await self._is_ours(recipient.domain):
             return None
-        accounts = await store.list_accounts()
-        named = [account for account in accounts if account.name == self._postmaster]
-        return next(iter(named or accounts), None)
+        if self._postmaster is not None:
+            with contextlib.suppress(NoSuchAccount):
+                return await store.get_account(self._postmaster)
+        return await store.first_account()
 
     async def _is_ours(self, domain: str) -> bool:
         """Whether an account has an address in this domain; ``""`` stands for the server itself."""
-        accounts = await self._store.list_accounts()
-        ours = (address.rpartition("@")[2] for account in accounts for address in account.addresses)
-        return not domain or address_key(domain) in map(address_key, ours)
+        return not domain or await self._store.has_domain(domain)
 
     def _reply_to(self, result: Delivered | StoreError) -> Reply:
         if isinstance(result, Delivered):

@@ -42,10 +42,29 @@ def test_mailbox_key(name: str, kept: str) -> None:
         ("s@x", "\u017f@x", False),  # long s
         ("a.nn@x", "ann@x", False),
         ("ann@x.", "ann@x", False),
+        ("ann@xn--bcher-kva.example", "ann@Bücher.example", True),
+        ("ann@mail.XN--BCHER-KVA", "ann@mail.bu\u0308cher", True),
+        ("ann@xn--fiqs8s.xn--bcher-kva", "ann@中国.bücher", True),
+        ("ann@xn--strae-oqa.example", "ann@strasse.example", False),
+        ("xn--bcher-kva@x", "bücher@x", False),
+        ("a.xn--bcher-kva@x", "a.bücher@x", False),
+        ("ann@axn--bcher-kva", "ann@abücher", False),
+        ("ann@xn--a-", "ann@a", False),
+        ("ann@xn--" + "ab" * 30, "ann@" + ("ab" * 30).encode().decode("punycode", "replace"), False),
     ],
 )
 def test_address_key(one: str, other: str, same: bool) -> None:
     assert (address_key(one) == address_key(other)) is same
+
+
+CAPITAL = "xn--" + "bÜcher".encode("punycode").decode()
+
+
+@pytest.mark.parametrize(
+    "label", ["xn--99", "xn--a", "xn--a-", "xn---", "xn--", "xn--bcher-kvaü", CAPITAL, "xn--" + "a" * 60]
+)
+def test_what_is_no_label_in_ascii_stays_as_it_is(label: str) -> None:
+    assert address_key(f"ann@{label}.example") == f"ann@{label}.example"
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,9 @@ def test_where_the_body_begins(end: str) -> None:
     assert matches(Search(body="body"), info(content), Reader(content))
 
 
-@pytest.mark.parametrize(("content", "found"), [(b"", False), (b"hello", False), (b"\r\nhello", True)])
+@pytest.mark.parametrize(
+    ("content", "found"), [(b"", False), (b"Subject: hello", False), (b"hello", True), (b"\r\nhello", True)]
+)
 def test_a_body_without_a_header_and_the_other_way_round(content: bytes, found: bool) -> None:
     assert matches(Search(body="hello"), info(content), Reader(content)) is found
 

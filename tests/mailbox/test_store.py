@@ -45,6 +45,21 @@ def test_values_cannot_change_and_have_no_dict() -> None:
         assert "__slots__" in vars(value) or value is interface.Message  # which keeps what was found in it
 
 
+async def test_what_a_store_need_not_define() -> None:
+    class Brief(MemoryStore):
+        find_recipient = MailStore.find_recipient
+        has_domain = MailStore.has_domain
+        first_account = MailStore.first_account
+
+    store = Brief()
+    assert await store.first_account() is None
+    ann = await store.create_account("ann", addresses=["ann@Bücher.example"])
+    await store.create_account("bob")
+    assert await store.find_recipient("ann+tag@bücher.example") == await store.first_account() == ann
+    assert await store.has_domain("bu\u0308cher.example")
+    assert not await store.has_domain("example")
+
+
 async def test_a_store_is_closed_at_the_end_of_its_block() -> None:
     class Recording(MemoryStore):
         closed = 0

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.mime.charsets import CHARSETS
-from trio_smtp.mime.fields import HEAD, decode, fields, one_line, read_fields
+from trio_smtp.mime.fields import HEAD, body_start, decode, fields, one_line
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,14 @@ from trio_smtp.mime.fields import HEAD, decode, fields, one_line, read_fields
         (b"Subject: a\r\n \r\nTo: d", [(b"subject", b" a\r\n "), (b"to", b" d")]),
         (b"SUBJECT \t: a", [(b"subject", b" a")]),
         (b"X:\r\nY: b", [(b"x", b""), (b"y", b" b")]),
-        (b"no field\r\nSubject: a", [(b"subject", b" a")]),
+        (b"Subject: a\r\nno field\r\nTo: b", [(b"subject", b" a")]),
         (b"From me at 12:00\r\nSubject: a", [(b"subject", b" a")]),
-        (b": a\r\n:\r\nS\xc3\xbc: b\r\nSubject: a", [(b"subject", b" a")]),
-        (b" continues nothing\r\nSubject: a", [(b"subject", b" a")]),
+        (b"Subject: a\r\n: b\r\nTo: c", [(b"subject", b" a")]),
+        (b"Subject: a\r\nS\xc3\xbc: b\r\nTo: c", [(b"subject", b" a")]),
+        (b"Subject: a\r\n>From me at 12:00\r\nTo: b", [(b"subject", b" a"), (b"to", b" b")]),
+        (b" continues nothing\r\nSubject: a", []),
         (b"A: b\r\n\rC: d\r\n\r\nbody", [(b"a", b" b")]),
+        (b"A: b\r\r\nC: d\r\r\n\r\nbody", [(b"a", b" b\r"), (b"c", b" d\r")]),
         (b"Subject: a\0\xff\r\x01", [(b"subject", b" a\0\xff\r\x01")]),
     ],
 )
@@ -78,11 +81,24 @@ def test_charset_is_known(charset: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "others"),
-    [(b"", 0), (b"A: b", 0), (b"A: b\r\n", 0), (b"junk\r\nA: b\r\nmore junk", 2)],
+    ("content", "body"),
+    [
+        (b"", b""),
+        (b"hello", b"hello"),
+        (b"\r\nhello", b"hello"),
+        (b"\r\n\r\nhello", b"\r\nhello"),
+        (b"A: b", b""),
+        (b"A: b\r\n", b""),
+        (b"A: b\r\n\r\n", b""),
+        (b"A: b\r\n c\r\n\r\n d", b" d"),
+        (b"A: b\n\nc", b"c"),
+        (b" a: b\r\n\r\nc", b" a: b\r\n\r\nc"),
+        (b"A: b\r\nhello\r\n\r\nC: d", b"hello\r\n\r\nC: d"),
+        (b"From me at 12:00\r\nA: b\r\nhello", b"hello"),
+    ],
 )
-def test_lines_that_are_no_fields_are_counted(header: bytes, others: int) -> None:
-    assert read_fields(header)[1] == others
+def test_body(content: bytes, body: bytes) -> None:
+    assert content[body_start(content) :] == body
 
 
 def test_one_line() -> None:

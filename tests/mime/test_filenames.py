@@ -30,6 +30,7 @@ def given_name(name: str, content_type: str = "application/pdf") -> str:
         ("~root", "root"),
         (" . a . ", "a"),
         ("a\r\n\0\x1b[2Jb.txt", "a [2Jb.txt"),
+        ("a \0 b\n\x1b\n.txt", "a b.txt"),
         ("gpj.\u202eexe", "gpj.exe"),
         ("a\u200bb\ufeffc\ud800d", "abcd"),
         ("a\u00a0b\u2028c", "a b c"),

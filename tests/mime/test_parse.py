@@ -251,7 +251,7 @@ def test_results_are_values() -> None:
 @pytest.mark.parametrize(
     ("content", "defect"),
     [
-        (b"Subject: x\r\nno field\r\n\r\n", "part 1: its header has lines that are no fields"),
+        (b"Subject: x\r\nno field\r\n\r\n", "part 1: its header ends at a line that is no field"),
         (b"no field\r\n\r\n", "part 1: it has no header"),
         (b"Content-Type: text\r\n\r\n", "part 1: its type 'text' is none; it is taken for plain text"),
         (b"Content-Type: \xff/\x1b\r\n\r\n", r"part 1: its type '\xff/\x1b' is none; it is taken for plain text"),
@@ -321,9 +321,17 @@ def test_limit_of_the_header() -> None:
 def test_the_limit_of_the_header_is_for_all_parts() -> None:
     content = body("multipart/mixed", b"X: y\r\n\r\na", b"X: y\r\n\r\nb")
     header = content.index(b"\r\n\r\n")
-    parsed = parse(content, MimeLimits(header=header + 4))
+    parsed = parse(content, MimeLimits(header=header + len(b"\r\nX: y\r\n")))
     assert [part.content for part in parsed.tree.children] == [b"a", b"X: y\r\n\r\nb"]
     assert len(parsed.defects) == 1
+
+
+@pytest.mark.parametrize(("looks", "parts"), [(298, 2), (299, 1), (1_000_000, 1)])
+def test_limit_of_what_looks_like_a_boundary(looks: int, parts: int) -> None:
+    """A hundred for each part that may be: it takes a microsecond each, and a message has room for millions."""
+    content = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\na" + b"--x" * looks + b"\r\n--x\r\n\r\nb"
+    parsed = parse(content, MimeLimits(parts=3))
+    assert len(parsed.tree.children) == parts
 
 
 def test_limit_of_parts() -> None:

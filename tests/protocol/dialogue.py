@@ -192,7 +192,7 @@ class Player:
         """Give the connection these octets and answer all that comes of them."""
         self.connection.receive_data(data)
         self.run()
-        in_auth = self.connection.state is State.AUTH
+        in_auth = self.connection.state is State.AUTH or self.connection._buffer[:5].upper() == b"AUTH "
         line = self._limits.auth_line if in_auth else self._limits.command_line
         assert held(self.connection) <= line + 4  # and what the readers remember
 

@@ -165,6 +165,26 @@ ABORTED = [
     ),
 ]
 
+LONG = b"AUTH PLAIN " + b"AAAA" * 3000 + b"\r\n"
+
+LONG_LINES = [
+    Dialogue("an initial response as long as responses may be", AT_READY, LONG, "235", [Auth("PLAIN", b"\0" * 9000)]),
+    Dialogue(
+        "one that is longer",
+        AT_READY,
+        b"auth PLAIN " + b"A" * 12275 + b"\r\nauth PLAIN " + b"A" * 12276 + b"\r\nNOOP\r\n",
+        "501/5.5.2 500/5.5.2 250",
+    ),
+    Dialogue("nobody can log in", AT_READY, LONG + b"NOOP\r\n", "500/5.5.2 250", mechanisms=()),
+    Dialogue("16: nothing that only begins so", AT_READY, b"AUTHX " + b"x" * 3000 + b"\r\nNOOP\r\n", "500/5.5.2 250"),
+    Dialogue(
+        "an LF far behind",
+        AT_READY,
+        LONG[:-2] + b"\nNOOP\r\n" + LONG[:-2] + b"A" * 300 + b"\nNOOP\r\nNOOP\r\n",
+        "500/5.5.2 500/5.5.2 250",
+    ),
+]
+
 REFUSED = [
     Dialogue(
         "57: an initial response that is not base64",
@@ -257,7 +277,7 @@ IN_TLS = [
 ]
 
 
-@pytest.mark.parametrize("dialogue", [*EXCHANGES, *ABORTED, *REFUSED, *IN_TLS], ids=str)
+@pytest.mark.parametrize("dialogue", [*EXCHANGES, *ABORTED, *REFUSED, *LONG_LINES, *IN_TLS], ids=str)
 def test_inside_tls(dialogue: Dialogue) -> None:
     check(dataclasses.replace(dialogue, tls_active=True))
 

@@ -57,7 +57,7 @@ MAILS = [
         "bad syntax",
         AT_READY,
         b"MAIL\r\nMAIL <ann@a.example>\r\nMAIL FROM: <ann@a.example>\r\nMAIL FROM:ann@a.example\r\nMAIL  FROM:<>\r\n",
-        "501/5.5.4 501/5.5.4 501/5.1.7 501/5.1.7 501/5.5.4",
+        "501/5.5.4 501/5.5.4 501/5.5.4 501/5.5.4 501/5.5.4",
         state=State.READY,
     ),
     Dialogue(

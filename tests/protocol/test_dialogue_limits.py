@@ -11,6 +11,7 @@ from tests.protocol.dialogue import (
     AT_MAIL,
     AT_RCPT,
     AT_READY,
+    BDAT,
     CONFIG,
     DATA,
     EHLO,
@@ -26,6 +27,7 @@ from trio_smtp.protocol import (
     Event,
     Limits,
     MailFrom,
+    MessageChunk,
     MessageEnd,
     RcptTo,
     Reply,
@@ -113,6 +115,21 @@ DIALOGUES = [
             config=dataclasses.replace(CONFIG, limits=Limits(junk_commands=3)),
         )
         for line in (b"RSET\r\n", b"VRFY x\r\n", b"EXPN x\r\n", b"HELP\r\n", b"NOOP\r\n", b"HELO c.example\r\n")
+    ),
+    Dialogue(
+        "36: chunks that bring nothing",
+        AT_RCPT,
+        b"BDAT 1\r\nx" * 200 + b"BDAT 0\r\n" * 110,
+        "250 " * 298 + "421/4.7.0",
+        [BDAT, MessageChunk(b"x" * 200), CLOSING, JUNK],
+    ),
+    Dialogue("36: the first of them", AT_RCPT, b"NOOP\r\n" * 98 + b"BDAT 0\r\n", "250 " * 98 + "421", [CLOSING, JUNK]),
+    Dialogue(
+        "36: an empty end is no junk",
+        AT_RCPT,
+        b"NOOP\r\n" * 98 + b"BDAT 0 LAST\r\n",
+        "250 " * 99,
+        [BDAT, MessageEnd(0)],
     ),
     Dialogue(
         "36: a message gives a new start",

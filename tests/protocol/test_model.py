@@ -151,6 +151,8 @@ class Model:
             return self.close(552)
         if not self.takes_message():
             return self.refuse(503)
+        if not size and not last and self.is_junk():
+            return self.close(421)
         total = (self.octets or 0) + size
         if total > LIMIT:
             fault = 552

@@ -13,13 +13,19 @@ from trio_smtp.protocol.readers import ChunkReader, DotReader, LineReader
         (b"NOOP\r\n", 0, b"NOOP", 6),
         (b"NOOP\r\nRSET\r\n", 6, b"RSET", 12),
         (b"\r\n", 0, b"", 2),
-        (b"a\nb\rc\r\n", 0, b"a\nb\rc", 7),
-        (b"\n\r\n", 0, b"\n", 3),
+        (b"a\rb\r\n", 0, b"a\rb", 5),
+        (b"a\nb\rc\r\n", 0, LineReader.BARE_LF, 7),
+        (b"\n\r\n", 0, LineReader.BARE_LF, 3),
+        (b"12345678\n\r\n", 0, LineReader.BARE_LF, 11),
+        (b"123456789\n\r\n", 0, LineReader.BARE_LF, 12),
+        (b"1234567890\n\r\n", 0, LineReader.TOO_LONG, 13),
         (b"\r\r\n", 0, b"\r", 3),
         (b"", 0, None, 0),
         (b"NOOP", 0, None, 0),
         (b"NOOP\r", 0, None, 0),
-        (b"NOOP\n", 0, None, 0),
+        (b"NOOP\n", 0, LineReader.BARE_LF, 5),
+        (b"NOOP\nRSET\r", 0, LineReader.BARE_LF, 9),  # the CR may be half of the end
+        (b"RSET\r\nNOOP\n", 6, LineReader.BARE_LF, 11),
         (b"RSET\r\nNOOP", 6, None, 6),
         (b"12345678\r\n", 0, b"12345678", 10),
         (b"123456789\r", 0, None, 9),  # the CR may be half of the end
@@ -30,7 +36,7 @@ def test_line(data: bytes, start: int, line: bytes | None, position: int) -> Non
     assert LineReader().next_line(data, start, 10) == (line, position)
 
 
-@pytest.mark.parametrize("data", [b"123456789\r\n", b"123456789\n\r\n", b"\n" * 9 + b"\r\n", b"x" * 99 + b"\r\n"])
+@pytest.mark.parametrize("data", [b"123456789\r\n", b"1234567890\n\r\n", b"x" * 99 + b"\r\n"])
 def test_line_over_the_limit(data: bytes) -> None:
     reader = LineReader()
     assert reader.next_line(data + b"NOOP\r\n", 0, 10) == (LineReader.TOO_LONG, len(data))
@@ -47,8 +53,21 @@ def test_line_over_the_limit_that_comes_bit_by_bit() -> None:
     assert reader.next_line(b"\r\nNOOP\r\n", 2, 10) == (b"NOOP", 8)
 
 
-def test_no_line_can_be_taken_for_one_that_is_too_long() -> None:
-    assert LineReader().next_line(LineReader.TOO_LONG + b"\r\n", 0, 10)[0] != LineReader.TOO_LONG
+def test_line_with_an_lf_that_comes_bit_by_bit() -> None:
+    reader = LineReader()
+    assert reader.next_line(b"NOOP", 0, 10) == (None, 0)
+    assert (*reader.next_line(b"NOOP\n", 0, 10), reader.skipping) == (LineReader.BARE_LF, 5, True)
+    assert reader.next_line(b"RSET\n" + b"x" * 20 + b"\r", 0, 10) == (None, 25)
+    assert reader.next_line(b"\rQUIT\n\r", 0, 10) == (None, 6)
+    assert (*reader.next_line(b"\r\nNOOP\r\n", 0, 10), reader.skipping) == (LineReader.OVER, 2, False)
+    assert reader.next_line(b"\r\nNOOP\r\n", 2, 10) == (b"NOOP", 8)
+    assert reader.next_line(b"x" * 10, 0, 10) == (None, 10)
+    assert reader.next_line(b"\r\n", 0, 10) == (LineReader.TOO_LONG, 2)
+
+
+@pytest.mark.parametrize("mark", [LineReader.TOO_LONG, LineReader.BARE_LF, LineReader.OVER])
+def test_no_line_can_be_taken_for_another(mark: bytes) -> None:
+    assert b"\n" in mark, "which no line holds"
 
 
 @pytest.mark.parametrize(

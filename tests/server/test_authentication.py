@@ -262,6 +262,15 @@ async def test_unknown_users_cost_a_hash_too(store: MemoryStore, monkeypatch: py
     assert calls == [(CREDENTIALS, "x"), (decoy(CREDENTIALS), "x"), (decoy(CREDENTIALS), "x")]
 
 
+async def test_the_keys_of_unknown_users_are_read_too(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(authentication, "scram_keys", read.append)
+    authenticator = StoreAuthenticator(store)
+    for username in ("ann", "eve", "list"):
+        assert (await authenticator.scram_keys(username))[0] is None
+    assert read == [CREDENTIALS, decoy(CREDENTIALS), decoy(CREDENTIALS)]
+
+
 async def test_who_exists_cannot_be_told_from_the_replies(store: MemoryStore) -> None:
     async with open_session(take, config=IN_CLEAR, authenticator=StoreAuthenticator(store)) as client:
         await begin(client)

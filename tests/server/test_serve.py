@@ -139,6 +139,24 @@ async def test_a_stream_has_no_listeners_options() -> None:
         await serve_stream(take, stream, max_connections=5)  # type: ignore[call-arg]  # that is the test
 
 
+async def test_none_stands_for_the_default() -> None:
+    async with (
+        open_server(
+            take,
+            config=None,
+            timeouts=None,
+            ssl_context=None,
+            authenticator=None,
+            policy=None,
+            max_connections=None,
+            max_connections_per_peer=None,
+        ) as server,
+        connected(server) as client,
+    ):
+        await begin(client)
+        await deliver(client)
+
+
 # --- open_server
 
 

@@ -27,7 +27,8 @@ each message behind it, a deletion.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -99,6 +100,10 @@ def _spelled(addresses: Iterable[str]) -> dict[str, str]:
     return {address_key(address): check_address(address) for address in addresses}
 
 
+def _domain(key: str) -> str:
+    return key.rpartition("@")[2]
+
+
 def _check_new_quota(quota: int | None) -> None:
     if quota is not None and quota < 0:
         raise ValueError("a quota cannot be negative")
@@ -115,6 +120,7 @@ class Index(Generic[B]):
         self._column = column
         self._owners: dict[str, Owner[B]] = {}  # in the order of creation
         self._addresses: dict[str, Owner[B]] = {}  # by address_key
+        self._domains: Counter[str] = Counter()  # of those
         self._uid_validity = 0  # the last one given
         self._secret: str | None = None
         self._notes = Notes()
@@ -149,6 +155,12 @@ class Index(Generic[B]):
             if owner is not None:
                 return owner.view()
         return None
+
+    def has_domain(self, domain: str) -> bool:
+        return address_key(domain) in self._domains
+
+    def first_account(self) -> Account | None:
+        return next((owner.view() for owner in self._owners.values()), None)
 
     def credentials(self, account: str) -> Credentials | None:
         text = self._owner(account).credentials
@@ -403,7 +415,7 @@ class Index(Generic[B]):
             self._check_addresses(operation.name, keys)
             owner = Owner(operation, self._column())
             self._owners[operation.name] = owner
-            self._addresses.update(dict.fromkeys(keys, owner))
+            self._remember_addresses(owner, keys)
             self._spend_uid_validity(operation.uid_validity)
         elif isinstance(operation, UpdateAccount):
             owner = self._owner(operation.account)
@@ -411,7 +423,7 @@ class Index(Generic[B]):
             self._check_addresses(operation.account, keys)
             self._forget_addresses(owner)
             owner.description, owner.addresses = operation.description, operation.addresses
-            self._addresses.update(dict.fromkeys(keys, owner))
+            self._remember_addresses(owner, keys)
         elif isinstance(operation, DeleteAccount):
             owner = self._owner(operation.name)
             del self._owners[operation.name]
@@ -469,9 +481,17 @@ class Index(Generic[B]):
         else:
             owner.used += source.size(row)
 
+    def _remember_addresses(self, owner: Owner[B], keys: Sequence[str]) -> None:
+        self._addresses.update(dict.fromkeys(keys, owner))
+        self._domains.update(map(_domain, keys))
+
     def _forget_addresses(self, owner: Owner[B]) -> None:
-        for address in owner.addresses:
-            del self._addresses[address_key(address)]
+        for key in map(address_key, owner.addresses):
+            del self._addresses[key]
+            domain = _domain(key)
+            self._domains[domain] -= 1
+            if not self._domains[domain]:
+                del self._domains[domain]
 
     def _shared(self, flags: frozenset[str]) -> frozenset[str]:
         return self._flag_sets.setdefault(flags, flags)
@@ -486,6 +506,7 @@ class Index(Generic[B]):
         index = Index[B](self._column)
         index._owners = {name: owner.copy() for name, owner in self._owners.items()}
         index._addresses = {key: index._owners[owner.name] for key, owner in self._addresses.items()}
+        index._domains = self._domains.copy()
         index._uid_validity = self._uid_validity
         index._secret = self._secret
         index._notes = self._notes.copy()

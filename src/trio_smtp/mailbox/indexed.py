@@ -127,6 +127,12 @@ class IndexedStore(MailStore, Generic[B]):
     async def find_account(self, address: str) -> Account | None:
         return await self._look(lambda index: index.find_account(address))
 
+    async def has_domain(self, domain: str) -> bool:
+        return await self._look(lambda index: index.has_domain(domain))
+
+    async def first_account(self) -> Account | None:
+        return await self._look(lambda index: index.first_account())
+
     async def set_password(
         self, name: str, password: str | Credentials | None, *, replacing: Credentials | None = None
     ) -> None:

@@ -9,10 +9,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from trio_smtp.mailbox.store import INBOX, FlagMode, InvalidFlag, InvalidName
+from trio_smtp.mailbox.errors import InvalidFlag, InvalidName
+
+if TYPE_CHECKING:
+    from trio_smtp.mailbox.store import FlagMode
 
 __all__ = [
+    "INBOX",
     "address_key",
     "address_keys",
     "change_flags",
@@ -24,6 +29,9 @@ __all__ = [
     "mailbox_key",
 ]
 
+INBOX = "INBOX"
+"""The mailbox that every account has."""
+
 SYSTEM_FLAGS = {flag.lower(): flag for flag in (r"\Seen", r"\Answered", r"\Flagged", r"\Deleted", r"\Draft")}
 """RFC 9051 §2.3.2, without \\Recent, which is gone."""
 
@@ -34,6 +42,7 @@ MAX_NOTE = 255  # octets of UTF-8
 MAX_FLAGS = 100
 
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
+_A_LABEL = re.compile(r"(?<![^.])xn--([a-z0-9][a-z0-9-]{0,58})(?![^.])")
 _KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,100}')  # atom of RFC 9051 §9, with a length
 
 
@@ -83,9 +92,24 @@ def address_key(address: str) -> str:
     """The form in which addresses are compared.
 
     RFC 5321 §2.4 lets only the host that owns a domain fold the case of local parts. The store is that host,
-    and people write Ann@ and ann@ for the same person; two accounts that differ only so would be a trap.
+    and people write Ann@ and ann@ for the same person; two accounts that differ only so would be a trap. A domain is
+    the same in Unicode and in ASCII (``xn--``), which is how those have to write it who cannot send SMTPUTF8.
     """
-    return (address if address.isascii() else unicodedata.normalize("NFC", address)).lower()
+    key = (address if address.isascii() else unicodedata.normalize("NFC", address)).lower()
+    if "xn--" not in key:
+        return key
+    local, at, domain = key.rpartition("@")
+    return local + at + _A_LABEL.sub(_u_label, domain)
+
+
+def _u_label(a_label: re.Match[str]) -> str:
+    """A label of a domain in Unicode (RFC 5890 §2.3.2.1); as it stands if no label is written so."""
+    try:
+        label = a_label[1].encode("ascii").decode("punycode")
+    except UnicodeError:
+        return a_label[0]
+    is_one = label.isprintable() and not label.isascii() and label == unicodedata.normalize("NFC", label).lower()
+    return label if is_one else a_label[0]
 
 
 def address_keys(address: str) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ messages. The words are those of RFC 9051, and so are the promises, which every 
   or a restart. A mailbox that is deleted and made again gets a greater uid_validity, from one counter of the
   store.
 - **A change is whole and lasting** when its method returns, and has not happened when it raises.
-- **An address belongs to one account at most.** The case of its letters does not matter, and mail for
-  `user+tag@domain` goes to `user@domain` unless somebody has the longer address itself.
+- **An address belongs to one account at most.** The case of its letters does not matter, nor whether its domain is
+  written in Unicode or in ASCII (``xn--``), and mail for `user+tag@domain` goes to `user@domain` unless somebody has
+  the longer address itself.
 - **Names are text, never paths**: 1 to 255 octets of UTF-8 without control characters or surrogates. They are
   compared exactly, except that INBOX is INBOX in any case (RFC 9051 §5.1). There is no hierarchy: "/" is a
   letter like others.
@@ -50,6 +51,7 @@ from trio_smtp.mailbox.errors import (
     StoreError,
     StoreUnavailable,
 )
+from trio_smtp.mailbox.names import INBOX, address_key
 from trio_smtp.mime import ParsedMessage, parse
 
 __all__ = [
@@ -85,7 +87,6 @@ __all__ = [
     "What",
 ]
 
-INBOX = "INBOX"
 SEEN = r"\Seen"
 
 FlagMode = Literal["replace", "add", "remove"]
@@ -387,6 +388,18 @@ class MailStore(abc.ABC):
         So a store that other processes change too may name who had the address a moment ago.
         """
         return await self.find_account(address)
+
+    async def has_domain(self, domain: str) -> bool:
+        """Whether an account has an address in this domain.
+
+        Strangers can have it asked with each RCPT, so a store with many accounts has something quicker than this.
+        """
+        addresses = [address for account in await self.list_accounts() for address in account.addresses]
+        return address_key(domain) in (address_key(address).rpartition("@")[2] for address in addresses)
+
+    async def first_account(self) -> Account | None:
+        """The one that was made before all others, None if there is none. The same goes for this."""
+        return next(iter(await self.list_accounts()), None)
 
     @abc.abstractmethod
     async def set_password(

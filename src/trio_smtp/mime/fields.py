@@ -12,13 +12,14 @@ from itertools import groupby
 
 from trio_smtp.mime.charsets import decode_octets
 
-__all__ = ["HEAD", "body_start", "decode", "decode_words", "fields", "one_line", "read_fields", "to_text"]
+__all__ = ["HEAD", "body_start", "decode", "decode_words", "fields", "header_end", "one_line", "read_fields", "to_text"]
 
 HEAD = 256 * 1024  # octets of a message that may hold its header, for a listing
 
 _EMPTY_LINE = re.compile(rb"\r?\n")  # mail with lone LFs may have been let in
-_LINE_END_AND_EMPTY_LINE = re.compile(rb"\n\r?\n")  # begins with one octet, for which `re` looks at memchr's speed
-_NEXT_FIELD = re.compile(rb"\r?\n(?![ \t])")
+# Fields, the lines that continue them, and lines of an mbox file, which readers pass over.
+_HEADER = re.compile(rb"(?:(?![ \t])(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+(?:\n|\Z))++)?+")
+_NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # begins with one octet, for which `re` looks at memchr's speed
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
 
 _WORD = r"=\?([a-z0-9_.:-]{1,40})(?:\*[a-z0-9-]*)?\?([bq])\?([^?]*)\?="  # RFC 2047 §2, with the language of RFC 2231 §5
@@ -31,34 +32,35 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 def fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The fields of a header in their order: name in lower case, value as it stands.
 
-    Lines that are no fields are left out; `head` is the message or its beginning.
+    `head` is the message or its beginning.
     """
     head = head[:HEAD]
-    end = _end(head)
-    yield from read_fields(head[: end.start()].removesuffix(b"\r") if end else head)[0]
+    yield from read_fields(head[: header_end(head, 0, len(head))[0]])
 
 
 def body_start(content: bytes) -> int:
-    """Where the body of a message begins: behind the first empty line, at the end if there is none."""
-    end = _end(content)
-    return end.end() if end else len(content)
+    """Where the body of a message begins; see `header_end`."""
+    return header_end(content, 0, len(content))[1]
 
 
-def _end(content: bytes) -> re.Match[bytes] | None:
-    """The end of the header: the first empty line, and the LF before it."""
-    return _EMPTY_LINE.match(content) or _LINE_END_AND_EMPTY_LINE.search(content)
+def header_end(content: bytes, start: int, end: int) -> tuple[int, int]:
+    """Where the header is over that begins at `start` and is over at `end` at the latest, and where the body begins.
+
+    The empty line is between the two. Where there is none the body begins with the first line that is nothing of a
+    header, as for the mail servers that put an empty line there.
+    """
+    header = _HEADER.match(content, start, end)
+    assert header is not None  # it matches no line, too
+    last = header.end()
+    is_line_end = last == start or content.endswith(b"\n", start, last)
+    empty = _EMPTY_LINE.match(content, last) if is_line_end else None
+    return last, empty.end() if empty else last
 
 
-def read_fields(header: bytes) -> tuple[list[tuple[bytes, bytes]], int]:
-    """The fields of a header that ends where `header` does, and how many of its lines are none."""
-    found, others = [], 0
-    for line in _NEXT_FIELD.split(header):
-        field = _FIELD.fullmatch(line)
-        if field:
-            found.append((field[1].lower(), field[2]))
-        elif line:
-            others += 1
-    return found, others
+def read_fields(header: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields of a header, without what stands between them."""
+    fields = (_FIELD.fullmatch(piece.removesuffix(b"\r")) for piece in _NEXT_FIELD.split(header))
+    return [(field[1].lower(), field[2]) for field in fields if field]
 
 
 def decode(value: bytes) -> str:

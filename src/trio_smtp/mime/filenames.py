@@ -79,7 +79,8 @@ def _key(name: str) -> str:
 
 def _safe(name: str) -> str:
     name = re.split(r"[/\\]", name.rstrip("/\\ "))[-1]
-    name = "".join(character for character in " ".join(name.split()) if character.isprintable())
+    words = ("".join(filter(str.isprintable, word)) for word in name.split())
+    name = " ".join(filter(None, words))
     name = unicodedata.normalize("NFC", name)
     name = _NOT_EVERYWHERE.sub("_", name).lstrip(".-~ ").rstrip(". ")
     if _DEVICE.fullmatch(name):

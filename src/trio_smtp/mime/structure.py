@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from trio_smtp.mime.fields import one_line, read_fields, to_text
+from trio_smtp.mime.fields import header_end, one_line, read_fields, to_text
 from trio_smtp.mime.parameters import read_parameters
 from trio_smtp.mime.transfer import IDENTITY, decode_content
 from trio_smtp.mime.values import MimeLimits, Part
@@ -27,8 +27,7 @@ Field = tuple[bytes, bytes]
 """Name in lower case, value."""
 
 _MOST_DEFECTS: Final = 100
-_EMPTY_LINE = re.compile(rb"\r?\n")
-_END_OF_HEADER = re.compile(rb"\r?\n\r?\n")
+_LOOKS: Final = 100  # for each part that a message may have, at what may be a boundary
 _REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _TYPE = re.compile(r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}/[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}")  # RFC 2045 §5.1
 _CHARSET = re.compile(r"[^\s()\"'\x00-\x1f\x7f-\x9f]+")
@@ -91,6 +90,7 @@ class Builder:
         self._defects = defects
         self._header_left = limits.header
         self._parts_left = limits.parts
+        self._looks_left = _LOOKS * limits.parts
 
     def message(self, source: bytes, end: int) -> tuple[list[Field], Part]:
         """The header fields of a message that stands in `source` up to `end`, and the tree of its body."""
@@ -156,20 +156,17 @@ class Builder:
     def _header(self, source: bytes, start: int, end: int, default: str) -> tuple[_Header, int]:
         """The header of the part from `start` to `end`, and where its body begins."""
         header = _Header([], default)
-        if empty := _EMPTY_LINE.match(source, start, end):
-            return header, empty.end()
         most = min(end, start + self._header_left)
-        gap = _END_OF_HEADER.search(source, start, min(end, most + 4))  # the empty line is not counted
-        last, body = gap.span() if gap else (most, most)
-        self._header_left = max(0, self._header_left - (last - start))
-        header.fields, others = read_fields(source[start:last])
-        if not header.fields and others:
-            header.wrong.append("it has no header")
-            return header, start
-        if not gap and most < end:
+        last, body = header_end(source, start, most)
+        body = min(body, end)
+        self._header_left -= last - start
+        header.fields = read_fields(source[start:last])
+        if last == body == most < end:
             header.wrong.append(f"the headers are longer than {self._limits.header} octets; the rest is taken for text")
-        if others:
-            header.wrong.append("its header has lines that are no fields")
+        elif not header.fields and start == last == body < end:
+            header.wrong.append("it has no header")
+        elif last == body < end:
+            header.wrong.append("its header ends at a line that is no field")
         header.read()
         return header, body
 
@@ -186,13 +183,15 @@ class Builder:
             return []
         ranges: list[tuple[int, int]] = []
         begin = None  # where the part that is being read does
-        for before, after, is_last in _delimiters(source, start, end, b"--" + boundary):
+        for before, after, is_last in self._delimiters(source, start, end, b"--" + boundary):
             if begin is not None:
                 ranges.append((begin, max(begin, before)))
             begin = None if is_last else after
             if is_last or len(ranges) > self._parts_left:
                 break
         else:
+            if not self._looks_left:
+                header.wrong.append("too much of it looks like a boundary; the rest was not looked at")
             if begin is not None:
                 header.wrong.append("its last boundary is missing")
                 ranges.append((begin, end))
@@ -201,25 +200,25 @@ class Builder:
             header.content_type = "text/plain"
         return ranges
 
+    def _delimiters(self, source: bytes, start: int, end: int, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
+        """The delimiter lines in a range: where the line break before one begins, where one ends, and if it is last.
+
+        The line break belongs to the delimiter (RFC 2046 §5.1.1).
+        """
+        at = source.find(delimiter, start, end)
+        while at >= 0 and self._looks_left:
+            self._looks_left -= 1
+            rest = _REST_OF_DELIMITER.match(source, at + len(delimiter), end)
+            if rest and (at == start or source[at - 1] == ord("\n")):
+                before = at - (0 if at == start else 2 if source[at - 2 : at] == b"\r\n" else 1)
+                yield before, rest.end(), rest[1] is not None
+            at = source.find(delimiter, rest.end() if rest else at + len(delimiter), end)
+
     def _may_look_into(self, header: _Header, depth: int) -> bool:
         if depth < self._limits.depth and self._parts_left:
             return True
         header.wrong.append("what is in it was not looked at: the message has too many parts or levels")
         return False
-
-
-def _delimiters(source: bytes, start: int, end: int, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
-    """The delimiter lines in a range: where the line break before one begins, where one ends, and if it is the last.
-
-    The line break belongs to the delimiter (RFC 2046 §5.1.1).
-    """
-    at = source.find(delimiter, start, end)
-    while at >= 0:
-        rest = _REST_OF_DELIMITER.match(source, at + len(delimiter), end)
-        if rest and (at == start or source[at - 1] == ord("\n")):
-            before = at - (0 if at == start else 2 if source[at - 2 : at] == b"\r\n" else 1)
-            yield before, rest.end(), rest[1] is not None
-        at = source.find(delimiter, rest.end() if rest else at + len(delimiter), end)
 
 
 def shown(value: str) -> str:

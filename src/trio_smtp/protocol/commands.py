@@ -75,7 +75,8 @@ def parse_mail(argument: bytes, unlocked: frozenset[bytes]) -> MailFrom:
         if end < len(argument):
             params = parse_mail_parameters(argument, end, unlocked)
     except GrammarError as error:
-        raise CommandError(_MAIL_FAULTS[error.kind]) from None
+        has_path = argument.startswith(b"<", 5)
+        raise CommandError(_MAIL_FAULTS[error.kind] if has_path else replies.SYNTAX_MAIL) from None
     if not params.smtputf8 and not argument.isascii() and sender is not None and not sender.is_ascii:
         raise CommandError(replies.NEED_SMTPUTF8)  # RFC 6531 §3.5
     return MailFrom(sender, params)
@@ -91,7 +92,8 @@ def parse_rcpt(argument: bytes, unlocked: frozenset[bytes], *, smtputf8: bool) -
         if end < len(argument):
             params = parse_rcpt_parameters(argument, end, unlocked)
     except GrammarError as error:
-        raise CommandError(_RCPT_FAULTS[error.kind]) from None
+        has_path = argument.startswith(b"<", 3)
+        raise CommandError(_RCPT_FAULTS[error.kind] if has_path else replies.SYNTAX_RCPT) from None
     assert recipient is not None  # <> is none
     if not smtputf8 and not argument.isascii() and not recipient.is_ascii:
         raise CommandError(replies.NEED_SMTPUTF8)

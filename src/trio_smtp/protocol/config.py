@@ -21,11 +21,12 @@ class Limits:
     Args:
         command_line: octets of a command line, CRLF included; at least 512 (RFC 5321 §4.5.3.1.4), by default 2,048 for
             the growth that the extensions ask for. A longer one gets 500.
-        auth_line: octets of a line of an AUTH exchange, CRLF included (RFC 4954 §4: 12,288).
+        auth_line: octets of a line of an AUTH exchange, AUTH itself and CRLF included (RFC 4954 §4: 12,288).
         message_size: octets of a message, dots removed (RFC 1870). A bigger one gets 552.
         recipients: recipients of one message; at least 100 (RFC 5321 §4.5.3.1.8). More get 452.
         errors: refused commands (5xx) since the last accepted message; the one that reaches it gets 421.
-        junk_commands: HELO, EHLO, LHLO, RSET, NOOP, VRFY, EXPN and HELP since the last accepted message; the same.
+        junk_commands: HELO, EHLO, LHLO, RSET, NOOP, VRFY, EXPN, HELP and empty chunks of BDAT that are not the last,
+            since the last accepted message; the same.
         auth_failures: failed logins of one connection; the same.
 
     Raises:

@@ -89,7 +89,10 @@ class Dialogue(Machine):
         if position == len(buffer):
             return self._need_data()
         command = COMMAND.match(buffer, position)
-        if command is None or self._line_reader.skipping or command.end() - position > self._limits.command_line:
+        if command is None or self._line_reader.skipping:
+            return self._read_no_command()
+        length = command.end() - position
+        if length > self._limits.command_line and length > self._line_limit():
             return self._read_no_command()
         self._position = command.end()
         verb, argument = command.groups(b"")
@@ -109,16 +112,23 @@ class Dialogue(Machine):
         if self._buffer.startswith(_TLS_HANDSHAKE, self._position) and not self._line_reader.skipping:
             self._not_smtp()
             return None
-        line, self._position = self._line_reader.next_line(self._buffer, self._position, self._limits.command_line)
+        line, self._position = self._line_reader.next_line(self._buffer, self._position, self._line_limit())
         if line is None:
             return self._need_data()
         if line is LineReader.TOO_LONG:
             self._refuse(replies.LINE_TOO_LONG)
-        elif b"\n" in line or b"\r" in line:
+        elif line is LineReader.OVER:
+            pass  # it was refused at its LF
+        elif line is LineReader.BARE_LF or b"\r" in line:
             self._refuse(replies.BARE_NEWLINE_IN_COMMAND)
         else:
             self._refuse(replies.UNKNOWN_COMMAND)
         return None
+
+    def _line_limit(self) -> int:
+        """Octets that the line which comes next may have: AUTH may bring as much as a response, a token for example."""
+        is_auth = self._buffer[self._position : self._position + 5].upper() == b"AUTH " and self.auth_mechanisms
+        return max(self._limits.command_line, self._limits.auth_line) if is_auth else self._limits.command_line
 
     def _read_body(self, reader: DotReader | ChunkReader) -> Event | NoEvent | None:
         limit = self._limits.message_size
@@ -232,6 +242,8 @@ class Dialogue(Machine):
 
     def _on_bdat(self, verb: bytes, argument: bytes) -> Event | None:
         if not self._read_chunk_size(argument):
+            return None
+        if self._chunk == (0, False) and self._is_junk_too_much():  # no limit on the message would end a flood of them
             return None
         envelope = self.envelope
         first = self._mode.state is State.RCPT

@@ -42,16 +42,25 @@ def _first_bare_newline(content: bytes, *, no_bare_cr: bool) -> int | None:
 
 
 class LineReader:
-    """Finds command lines in a buffer and skips the end of those that are too long (RFC 5321 §4.5.3.1.4)."""
+    """Finds command lines in a buffer and skips the end of those that are too long (RFC 5321 §4.5.3.1.4) or have an LF.
 
-    __slots__ = ("skipping",)
+    An LF alone is told of at once: a client that ends its lines so would wait for an answer for ever. It ends nothing,
+    or a command could hide behind it (RFC 5321 §2.3.8): what follows is skipped, to the next CRLF.
+    """
+
+    __slots__ = ("_told", "skipping")
 
     TOO_LONG: Final = b"\r\n"  # what no line can hold
     """Stands for a line over the limit, once its end has come."""
+    BARE_LF: Final = b"\n"  # the same
+    """Stands for a line that has an LF within the limit, as soon as that has come."""
+    OVER: Final = b"\r\n\n"  # the same
+    """Stands for the end of such a line, where that came later."""
 
     def __init__(self) -> None:
         self.skipping = False
-        """Whether what comes next is the rest of a line that is too long."""
+        """Whether what comes next is the rest of a line that was given up."""
+        self._told = False  # whether that has been told of, at an LF
 
     def next_line(self, data: bytes, start: int, limit: int) -> tuple[bytes | None, int]:
         """The line that begins at `start`, without its CRLF, and where the next one begins.
@@ -59,15 +68,20 @@ class LineReader:
         The line is None if its end has not come; what need not be kept is then passed over. `limit` counts the CRLF.
         """
         end = data.find(b"\r\n", start)
-        if end < 0:
-            if not self.skipping and len(data) - start < limit:
-                return None, start
-            self.skipping = True
-            return None, len(data) - data.endswith(b"\r", start)
-        if self.skipping or end + 2 - start > limit:
-            self.skipping = False
-            return self.TOO_LONG, end + 2
-        return data[start:end], end + 2
+        is_whole = end >= 0
+        behind = end + 2 if is_whole else len(data) - data.endswith(b"\r", start)
+        if self.skipping:
+            self.skipping = not is_whole
+            return (self.OVER if self._told else self.TOO_LONG) if is_whole else None, behind
+        if data.find(b"\n", start, min(start + limit, end if is_whole else behind)) >= 0:
+            self.skipping = self._told = not is_whole
+            return self.BARE_LF, behind
+        if is_whole:
+            return data[start:end] if behind - start <= limit else self.TOO_LONG, behind
+        if len(data) - start < limit:
+            return None, start
+        self.skipping, self._told = True, False
+        return None, behind
 
 
 class DotReader:

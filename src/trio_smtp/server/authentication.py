@@ -71,10 +71,13 @@ class StoreAuthenticator(Authenticator):
 
     async def scram_keys(self, username: str) -> tuple[str | None, ScramKeys]:
         """The account's name and keys; those of nobody for an unknown user and an account without keys."""
-        nobodys = await self._nobody.keys(username)
+        nobodys, decoy = await self._nobody.keys(username), await self._nobody.credentials(username)
         account, credentials = await self._find(username)
-        keys = None if credentials is None else scram_keys(credentials)
-        return (None, nobodys) if account is None or keys is None else (account.name, keys)
+        read = credentials or decoy  # whose is this: to read them takes time
+        keys = None if read is None else scram_keys(read)
+        if account is None or credentials is None or keys is None:
+            return None, nobodys
+        return account.name, keys
 
     async def check_certificate(self, name: str, username: str | None) -> str | None:
         """The name of the account that has the certificate's name or address, if it is the one asked for."""

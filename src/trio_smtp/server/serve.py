@@ -63,8 +63,8 @@ class SessionOptions(TypedDict, total=False):
 class ServerOptions(SessionOptions, total=False):
     """What a listening server takes besides."""
 
-    max_connections: int
-    """Connections at one time, 1,000 by default; more get 421."""
+    max_connections: int | None
+    """Connections at one time; more get 421. None: 1,000."""
     max_connections_per_peer: int | None
     """The same from one address or one IPv6 /64. None: 50, loopback not counted; a number holds for everyone."""
     connection_counts: Connections
@@ -233,10 +233,11 @@ def _check_port(settings: Settings, port: int) -> None:
 
 
 def _server(settings: Settings, sockets: Sequence[socket.socket], options: ServerOptions) -> Server:
+    most = options.get("max_connections")
     return Server(
         settings,
         sockets,
-        options.get("max_connections", DEFAULT_MAX_CONNECTIONS),
+        DEFAULT_MAX_CONNECTIONS if most is None else most,
         options.get("max_connections_per_peer"),
         options.get("connection_counts") or Connections(),
     )

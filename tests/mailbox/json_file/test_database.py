@@ -314,6 +314,7 @@ def test_forget(database: Database) -> None:
     replica = database.replica
     database.forget()
     assert not database.is_current()
+    assert database.caught_up < 0, "it has never been current"
     database.refresh()
     assert names(database) == ["ann"]
     assert database.replica is not replica

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import math
 import os
@@ -221,6 +222,35 @@ async def test_a_look_that_waits_can_be_cancelled(store: JSONFileStore, path: Pa
                 scope.cancel()
         released.set()
         assert await store.count_messages("ann", INBOX) == 1
+
+
+async def test_many_looks_wait_for_one(store: JSONFileStore, path: Path, system: System) -> None:
+    """Who comes later than what others have written sees it; nobody waits for the lock once for each who is ahead."""
+    counts: list[int] = []
+    read_locks = 0
+    released = threading.Event()
+
+    def flock(call: Callable[[], None], _: int, operation: int) -> None:
+        nonlocal read_locks
+        read_locks += operation == fcntl.LOCK_SH
+        released.wait()
+        call()
+
+    async def look() -> None:
+        counts.append(await store.count_messages("ann", INBOX))
+
+    async with JSONFileStore(path) as other:
+        await add(other, b"x")
+        system.hooks["flock"] = flock
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(look)
+            await trio.testing.wait_all_tasks_blocked()
+            released.set()
+        assert counts == [1] * 50
+        assert read_locks == 1
+        await add(other, b"y")
+        assert await store.count_messages("ann", INBOX) == 2
 
 
 async def test_header_fields_are_remembered(store: JSONFileStore, system: System) -> None:

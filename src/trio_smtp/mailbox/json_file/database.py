@@ -174,6 +174,7 @@ class Database:
     def forget(self) -> None:
         """Read everything again when it is needed next."""
         self.replica.manifest = _NOTHING
+        self.caught_up = -math.inf
 
     def begin_segment(self, *, spare: int = 0) -> None:
         """Seal the live segment and begin another. Needs the exclusive lock."""

@@ -102,6 +102,7 @@ class JSONFileStore(IndexedStore[Place]):
         self._pid = 0
         self._closed = False
         self._opening = trio.Lock()
+        self._refreshing = trio.Lock()
         # Those that write or read bodies must not keep others from looking something up.
         self._looks = trio.CapacityLimiter(4)
         self._bodies = trio.CapacityLimiter(8)
@@ -165,7 +166,10 @@ class JSONFileStore(IndexedStore[Place]):
     async def _look(self, look: Callable[[Index[Place]], R]) -> R:
         database = (await self._open()).database
         if not database.is_current():
-            await self._in_thread(database.refresh, self._looks, abandon=True)
+            since = time.monotonic()
+            async with self._refreshing:  # of many who wait for a moment without a writer one reads, and all go on
+                if database.caught_up < since:
+                    await self._in_thread(database.refresh, self._looks, abandon=True)
         replica = database.replica
         with replica.mutex:
             return look(replica.index)

@@ -143,6 +143,7 @@ class AccountContract:
             "ann+tag2@example.com": "ann",
             "gRÜßE@bÜCHER.Example": "tag",
             "gru\u0308ße@bu\u0308cher.example": "tag",
+            "Grüße@xn--bcher-kva.example": "tag",
             "bob@example.org": "bob",
         }.items():
             account = await store.find_account(address)
@@ -215,6 +216,34 @@ class AccountContract:
             await store.update_account("ann", description="a\nb", addresses=["new@example.com"])
         assert await store.get_account("ann") == before
         assert await store.find_account("new@example.com") is None
+
+    async def test_has_domain(self, store: MailStore) -> None:
+        """A domain is there, in any case, as long as an account has an address in it."""
+        await store.create_account("carl", addresses=["carl@Bücher.example", '"a@b"@quoted.example'])
+        for domain in ("example.com", "EXAMPLE.org", "bu\u0308cher.Example", "quoted.example"):
+            assert await store.has_domain(domain), domain
+        for domain in ("", "example", "com", "sub.example.com", "ann@example.com", 'b"@quoted.example', "\0"):
+            assert not await store.has_domain(domain), domain
+        await store.create_account("dora", addresses=["dora@example.org", "dora@bücher.example"])
+        await store.update_account("carl", addresses=["carl@new.example"])
+        await store.delete_account("bob")
+        for domain in ("example.com", "example.org", "new.example", "bücher.example"):
+            assert await store.has_domain(domain), domain
+        assert not await store.has_domain("quoted.example")
+        await store.delete_account("dora")
+        assert not await store.has_domain("example.org")
+        assert not await store.has_domain("bücher.example")
+
+    async def test_first_account(self, store: MailStore) -> None:
+        """The account that was made first is known, and who comes next when it is gone."""
+        first = await store.first_account()
+        assert first == await store.get_account("ann")
+        await store.create_account("aaron")
+        for gone, next_one in (("ann", "bob"), ("bob", "aaron")):
+            await store.delete_account(gone)
+            assert await store.first_account() == await store.get_account(next_one)
+        await store.delete_account("aaron")
+        assert await store.first_account() is None
 
     # --- passwords
 
