@@ -63,3 +63,16 @@ def test_a_server() -> None:
         assert next(line for line in process.stdout if line.startswith("Ctrl-C"))
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
+
+
+def test_a_full_disk() -> None:
+    with open("/dev/full", "wb") as full:
+        done = trio_smtp("account", "list", stdout=full.fileno())
+    assert done.returncode == 1
+    assert done.stderr == b"trio-smtp: cannot write to standard output: no space left on device\n"
+
+
+def test_closed_streams() -> None:
+    command = 'exec "$0" -W error -m trio_smtp mail show jörg\u202e 1 <&- >&-'
+    done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
