@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_server() -> None:
 
 
 def test_a_full_disk() -> None:
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = trio_smtp("account", "list", stdout=full.fileno())
     assert done.returncode == 1
     assert done.stderr == b"trio-smtp: cannot write to standard output: no space left on device\n"

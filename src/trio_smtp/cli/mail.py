@@ -10,8 +10,9 @@ from pathlib import Path
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.attachments import save
-from trio_smtp.cli.errors import CommandError
-from trio_smtp.cli.messages import check_uids, record, say_messages
+from trio_smtp.cli.confirm import confirm
+from trio_smtp.cli.errors import CommandError, UsageError
+from trio_smtp.cli.messages import check_uids, record, say_messages, wait_for
 from trio_smtp.cli.output import is_coloured, printable, say, say_json
 from trio_smtp.cli.parsed import parsed_record
 from trio_smtp.cli.readable import readable
@@ -23,10 +24,17 @@ from trio_smtp.mailbox.store import Message, MessageSummary
 __all__ = ["delete", "list_all", "show"]
 
 
-async def list_all(*, account: str, mailbox: str, store: StoreURL, as_json: bool) -> None:
-    """List the messages of a mailbox, by UID ascending."""
+async def list_all(*, account: str, wait: float | None, mailbox: str, store: StoreURL, as_json: bool) -> None:
+    """List the messages of a mailbox, by UID ascending.
+
+    Raises:
+        CommandError: if there is none after so many seconds, where `wait` was given.
+    """
     async with opened(store) as mail_store:
-        await say_messages(bind(mail_store.list_messages, account, mailbox), as_json=as_json)
+        find = bind(mail_store.list_messages, account, mailbox)
+        if wait is not None:
+            await wait_for(find, mail_store, account, wait)
+        await say_messages(find, as_json=as_json)
 
 
 async def show(
@@ -60,10 +68,26 @@ async def show(
                     say(line)
 
 
-async def delete(*, account: str, uids: Sequence[int], mailbox: str, store: StoreURL, as_json: bool) -> None:
-    """Delete messages for good: all of them, or none if one of them does not exist."""
+async def delete(
+    *,
+    account: str,
+    uids: Sequence[int],
+    every: bool,
+    yes: bool,
+    mailbox: str,
+    store: StoreURL,
+    as_json: bool,
+) -> None:
+    """Delete messages for good: these, or none if one of them does not exist; or every one in the mailbox."""
+    if every == bool(uids):
+        raise UsageError("delete what? name the messages by their UIDs, or all of them by --all")
     async with opened(store) as mail_store:
-        for uid in await check_uids(mail_store, account, mailbox, uids):
+        if every:
+            uids = [message.uid for message in await mail_store.list_messages(account, mailbox)]
+            confirm(f"mailbox {mailbox} of {account}", len(uids), yes=yes)
+        else:
+            uids = await check_uids(mail_store, account, mailbox, uids)
+        for uid in uids:
             await mail_store.delete_message(account, mailbox, uid)
             if as_json:
                 say_json({"uid": uid})

@@ -85,6 +85,13 @@ _STORE = _flag(
 _JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object a line")
 _MAILBOX = _flag("--mailbox", default="INBOX", metavar="NAME", help="the mailbox (default: %(default)s)")
 _YES = _flag("--yes", action="store_true", help="delete the messages too, without asking")
+_YES_ALL = _flag("--yes", action="store_true", help="with --all: without asking")
+_WAIT = _flag(
+    "--wait",
+    type=values.seconds,
+    metavar="SECONDS",
+    help="if there is none yet, wait for one, at most so long; exit code 1 if none came",
+)
 _REPAIR = _flag("--yes", action="store_true", help="repair without asking")
 _OUTPUT = _flag("--output", type=Path, metavar="DIRECTORY", help="copy the files to this directory, which is made")
 _QUOTA = "octets that it may hold, or as 512K, 10M, 2G"
@@ -184,7 +191,7 @@ def _add_mailbox(actions: _Commands) -> None:
 
 
 def _add_mail(actions: _Commands) -> None:
-    show_all = actions.add("list", "list the messages of a mailbox", [_MAILBOX, _STORE, _JSON])
+    show_all = actions.add("list", "list the messages of a mailbox", [_WAIT, _MAILBOX, _STORE, _JSON])
     show_all.set_defaults(command=("mail", "list_all"))
     show = actions.add("show", "print messages", [_MAILBOX, _STORE])
     show.set_defaults(command=("mail", "show"))
@@ -204,9 +211,10 @@ def _add_mail(actions: _Commands) -> None:
         action="store_true",
         help="print one JSON object a line: the content in base64, and what was found in it",
     )
-    delete = actions.add("delete", "delete messages for good", [_MAILBOX, _STORE, _JSON])
+    delete = actions.add("delete", "delete messages for good", [_YES_ALL, _MAILBOX, _STORE, _JSON])
     delete.set_defaults(command=("mail", "delete"))
-    search = actions.add("search", "list the messages that are wanted", [_MAILBOX, _STORE, _JSON])
+    delete.add_argument("--all", dest="every", action="store_true", help="all messages of the mailbox")
+    search = actions.add("search", "list the messages that are wanted", [_WAIT, _MAILBOX, _STORE, _JSON])
     search.set_defaults(command=("messages", "search"))
     for flag, kind, read, metavar, what in _CONDITIONS:
         search.add_argument(
@@ -255,8 +263,9 @@ def _add_mail(actions: _Commands) -> None:
     import_.add_argument("--format", dest="form", choices=_FORMS, help="what it is (default: what it looks like)")
     for parser in (show_all, search, show, flag_them, copy, move, delete, export, import_):
         parser.add_argument("account", metavar="ACCOUNT")
-    for parser in (show, flag_them, copy, move, delete):
+    for parser in (show, flag_them, copy, move):
         parser.add_argument("uids", type=values.count, nargs="+", metavar="UID")
+    delete.add_argument("uids", type=values.count, nargs="*", metavar="UID")
     export.add_argument("uids", type=values.count, nargs="*", metavar="UID", help="default: all")
     import_.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="mbox files, Maildirs, .eml files and folders of them, or -"
