@@ -21,7 +21,7 @@ from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.headers import summarise
 from trio_smtp.mailbox.store import Message, MessageSummary
 
-__all__ = ["delete", "list_all", "show"]
+__all__ = ["delete", "list_all", "record_with_content", "show"]
 
 
 async def list_all(*, account: str, wait: float | None, mailbox: str, store: StoreURL, as_json: bool) -> None:
@@ -60,7 +60,7 @@ async def show(
                 for path in save(message.parsed.attachments, folder):
                     say(printable(str(path)))
             elif as_json:
-                say_json(_record_with_content(message))
+                say_json(record_with_content(message))
             else:
                 if at:
                     say()
@@ -103,7 +103,8 @@ def _content_of(message: Message, path: str) -> bytes:
     return part.content
 
 
-def _record_with_content(message: Message) -> Mapping[str, object]:
+def record_with_content(message: Message) -> Mapping[str, object]:
+    """What ``mail show --json`` prints of a message."""
     info = message.info
     subject, sender, recipients = summarise(message.content)
     summary = MessageSummary(info.uid, info.flags, info.size, info.internal_date, subject, sender, recipients)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from trio_smtp import __version__
 from trio_smtp.cli import values
 from trio_smtp.cli.output import printable
-from trio_smtp.cli.serve_flags import add_serve_flags
+from trio_smtp.cli.serve_flags import add_catch_flags, add_serve_flags
 from trio_smtp.cli.settings import DEFAULT_STORE, parse_json_store
 
 __all__ = ["build_parser"]
@@ -33,6 +33,9 @@ def build_parser() -> ArgumentParser:
     serve = commands.add("serve", "take mail for the accounts of a store, until Ctrl-C or SIGTERM")
     serve.set_defaults(command=("serve", "serve"))
     add_serve_flags(serve)
+    catch = commands.add("catch", "take all mail, whoever it is for, and show it: to see what a program sends")
+    catch.set_defaults(command=("serve", "serve"), catching=True)
+    add_catch_flags(catch)
     _add_account(commands.group("account", "who gets mail, and who may log in"))
     _add_mailbox(commands.group("mailbox", "the mailboxes of an account"))
     _add_mail(commands.group("mail", "the messages in a mailbox"))

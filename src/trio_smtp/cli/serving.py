@@ -12,6 +12,7 @@ from typing import TypeAlias
 import trio
 
 from trio_smtp._escape import escape
+from trio_smtp.cli.catcher import CAUGHT, catcher, catching
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.limits import limits, login_limits, policies_by_listener, timeouts
 from trio_smtp.cli.listen import ListenSpec, Scheme
@@ -95,7 +96,11 @@ def servers(
         options = server_options(spec, settings, config, tls.get(spec.scheme), authenticator, policy(spec))
         if counts is not None:
             options["connection_counts"] = counts.connections(number)
-        tasks.append(partial(serve_sockets, with_login if spec.scheme.login else for_anyone, sockets, **options))
+        handler = with_login if spec.scheme.login else for_anyone
+        if settings.catching:
+            handler = catcher(store, as_json=settings.as_json)
+            options = {**options, **catching(config)}
+        tasks.append(partial(serve_sockets, handler, sockets, **options))
     return tasks
 
 
@@ -138,10 +143,14 @@ def configuration(settings: ServeSettings) -> Config:
 async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Account]:
     """Make the accounts of ``--account`` that are missing, or none of them if one cannot be; return all there are.
 
+    For ``trio-smtp catch`` it is one account, for everybody.
+
     Raises:
         CommandError: if not.
     """
     accounts = {account.name: account for account in await store.list_accounts()}
+    if settings.catching:
+        return [accounts[CAUGHT] if CAUGHT in accounts else await store.create_account(CAUGHT)]
     owners = {address_key(address): account.name for account in accounts.values() for address in account.addresses}
     missing: dict[str, list[str]] = {}
     for name, address in settings.accounts:

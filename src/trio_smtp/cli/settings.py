@@ -65,6 +65,9 @@ class ServeSettings:
         UsageError: the settings contradict each other, or one of them would have no effect.
     """
 
+    catching: bool = False
+    """Take all mail, for ``trio-smtp catch``."""
+    as_json: bool = False
     listen: Sequence[ListenSpec] = (parse_listen("smtp://127.0.0.1:1025"),)
     store: StoreURL = DEFAULT_STORE
     workers: int = 1
@@ -106,6 +109,8 @@ class ServeSettings:
     def __post_init__(self) -> None:
         self._check_tls()
         self._check_workers()
+        if self.catching and self.store.kind == "null":
+            raise UsageError("what is caught has to be somewhere; take --store memory: or json:DIRECTORY")
         if self.max_header_size > 1 << 20:
             raise UsageError("--max-header-size is at most 1M")
         if self.any_sender and not any(spec.scheme.login for spec in self.listen):
