@@ -67,6 +67,7 @@ class Certificates:
 
     Raises:
         CertificateError: if any of the files cannot be used.
+        TypeError: for files that are not in pairs.
         ValueError: without any pair.
     """
 
@@ -75,6 +76,8 @@ class Certificates:
     ) -> None:
         if not pairs:
             raise ValueError("there is no certificate")
+        if isinstance(pairs, str | Path) or any(isinstance(pair, str | Path) for pair in pairs):
+            raise TypeError("certificates come as a list of pairs: [(certificate, key)], or [(certificate, None)]")
         self._pairs = tuple(pairs)
         self._client_authority = client_authority
         self._complaint = ""  # why the files could not be used at the last attempt
