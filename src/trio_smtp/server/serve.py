@@ -94,9 +94,11 @@ async def serve_smtp(  # noqa: ASYNC128 - Server.run calls it
         **options: see `ServerOptions` and `SessionOptions`.
 
     Raises:
-        TypeError: if the handler is none of the three, or for an option that there is not; before anything is bound.
+        TypeError: if the handler is none of the three, or for an option that there is not, or not of this type; before
+            anything is bound.
         ValueError: if the options contradict each other; the same.
         OSError: if the port cannot be had.
+        RuntimeError: outside trio.
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     _check_port(settings, port)
