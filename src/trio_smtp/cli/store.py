@@ -13,7 +13,7 @@ from trio_smtp.cli.errors import CommandError, reason
 from trio_smtp.cli.output import Record, say, say_json, say_record, say_table
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
-from trio_smtp.cli.stores import unusable
+from trio_smtp.cli.stores import check_owner, unusable
 from trio_smtp.mailbox.json_file.maintenance import (
     Checked,
     Fault,
@@ -97,6 +97,7 @@ def compact(*, store: StoreURL, as_json: bool) -> None:
 
 @contextmanager
 def _using(store: StoreURL) -> Generator[None]:
+    check_owner(store)
     # What is found is printed; the log would say it once more.
     logging.getLogger("trio_smtp.mailbox").addHandler(logging.NullHandler())
     try:
