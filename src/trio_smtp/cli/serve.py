@@ -30,6 +30,7 @@ from trio_smtp.cli.limits import WINDOWS
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.output import json_text, say
+from trio_smtp.cli.service import notify
 from trio_smtp.cli.serving import Listener, ServerTask, configuration, prepare_accounts, run, servers, total
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.cli.stores import opened
@@ -75,6 +76,7 @@ def _announce(text: str) -> None:
     with contextlib.suppress(BrokenPipeError):  # mail comes in all the same
         say(text)
         sys.stdout.flush()
+    notify("READY=1")
 
 
 # --- in this process
@@ -91,6 +93,7 @@ async def _serve_here(tasks: Sequence[ServerTask], signals: AsyncIterator[int]) 
 
 async def _told_to_drain(signals: AsyncIterator[int]) -> None:
     await anext(signals)
+    notify("STOPPING=1")
     log.info("stopping: open connections may finish; a second signal cuts them off")
 
 
