@@ -55,7 +55,7 @@ def nobody_of(uid: int) -> NoReturn:
     raise KeyError(uid)
 
 
-@pytest.mark.parametrize("command", ["account list", "store compact", "serve --listen smtp://127.0.0.1:0"])
+@pytest.mark.parametrize("command", ["account list", "store repair", "store compact", "serve --listen smtp://127.0.0.1:0"])
 def test_a_store_of_another_user(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, folder: Path, command: str
 ) -> None:
@@ -67,6 +67,8 @@ def test_a_store_of_another_user(
     run(*command.split()).fails(1, f"json:mail belongs to the user {name};", f"sudo -u {name} trio-smtp", "chown -R")
     monkeypatch.setattr(pwd, "getpwuid", nobody_of)
     run(*command.split()).fails(1, f"belongs to the user #{owner};", f"sudo -u '#{owner}' trio-smtp")
+    for reading in ("info", "check", "quarantine"):
+        assert run("store", reading).code == 0  # of a backup, perhaps
     assert files == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

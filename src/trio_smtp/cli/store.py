@@ -53,6 +53,7 @@ def check(*, store: StoreURL, as_json: bool) -> None:
 
 def repair(*, yes: bool, store: StoreURL, as_json: bool) -> None:
     """Let a store go on without what is damaged."""
+    check_owner(store)
     faults = _checked(store).faults
     if not as_json:
         _say_faults(faults)
@@ -87,6 +88,7 @@ def quarantine(*, output: Path | None, store: StoreURL, as_json: bool) -> None:
 
 def compact(*, store: StoreURL, as_json: bool) -> None:
     """Free the space of what was deleted."""
+    check_owner(store)
     with _using(store), progress("Compacting") as advance:
         before, after = compact_store(store.path, advance)
     if as_json:
@@ -97,7 +99,6 @@ def compact(*, store: StoreURL, as_json: bool) -> None:
 
 @contextmanager
 def _using(store: StoreURL) -> Generator[None]:
-    check_owner(store)
     # What is found is printed; the log would say it once more.
     logging.getLogger("trio_smtp.mailbox").addHandler(logging.NullHandler())
     try:
