@@ -58,6 +58,7 @@ async def test_as_json(store: MailStore, capsys: pytest.CaptureFixture[str]) -> 
         await client.send_mail("x@example.com", ["a@example.com"], MESSAGE)
     one, two = map(json.loads, capsys.readouterr().out.splitlines())
     assert (one["uid"], one["subject"], one["parsed"]["subject"]) == (1, "hé", "hé")
+    assert one["notes"] == []
     assert one["envelope"] == {"sender": "", "recipients": ["a@example.com", "b@example.com"]}
     assert (two["uid"], two["envelope"]["sender"]) == (2, "x@example.com")
 
@@ -65,6 +66,17 @@ async def test_as_json(store: MailStore, capsys: pytest.CaptureFixture[str]) -> 
 async def test_every_login_is_right(store: MailStore) -> None:
     async with catching_session(store) as client:
         assert (await client.command("AUTH PLAIN AGFubgB4")).code == 235
+
+
+async def test_a_newline_that_others_would_refuse(store: MailStore, capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        async with catching_session(store, as_json=as_json) as client:
+            assert (await client.send_mail("", ["a@example.com"], b"Subject: x\n\ny\r\n")).code == 250
+    *_, text, record = capsys.readouterr().out.splitlines()
+    note = "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"
+    assert text == f"Note: {note}"
+    assert json.loads(record)["notes"] == [note]
+    assert (await store.get_message(CAUGHT, "INBOX", 1)).content.endswith(b"Subject: x\n\ny\r\n")
 
 
 async def test_nobody_reads_what_is_shown(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:

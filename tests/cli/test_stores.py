@@ -55,7 +55,9 @@ def nobody_of(uid: int) -> NoReturn:
     raise KeyError(uid)
 
 
-@pytest.mark.parametrize("command", ["account list", "store repair", "store compact", "serve --listen smtp://127.0.0.1:0"])
+@pytest.mark.parametrize(
+    "command", ["account list", "store repair", "store compact", "serve --listen smtp://127.0.0.1:0"]
+)
 def test_a_store_of_another_user(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, folder: Path, command: str
 ) -> None:

@@ -7,6 +7,7 @@ mail`` reads it as any other mail. Nothing leaves the machine.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,8 @@ from trio_smtp.trace import delivered_to, received, return_path
 
 __all__ = ["CAUGHT", "catcher", "catching"]
 
+_BARE_NEWLINE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
+
 CAUGHT: Final = "caught"
 """The account that gets all mail."""
 
@@ -38,8 +41,9 @@ def catcher(store: MailStore, *, as_json: bool) -> HandlerFactory:
 
 
 def catching(config: Config) -> SessionOptions:
-    """What goes with it: every login is right, inside TLS and outside, and nothing is too much."""
-    return {"config": replace(config, auth_requires_tls=False), "authenticator": _anybody, "policy": ()}
+    """What goes with it: every login is right, inside TLS and outside, and nothing is too much or too odd."""
+    config = replace(config, auth_requires_tls=False, bare_newline="keep")
+    return {"config": config, "authenticator": _anybody, "policy": ()}
 
 
 async def _anybody(username: str, _: str, /) -> str:
@@ -68,17 +72,17 @@ class _Catcher(MailboxHandler):
             return self._reply_to(error)
         show = _as_json if self._as_json else _as_text
         text = await trio.to_thread.run_sync(show, message, envelope)
-        with contextlib.suppress(BrokenPipeError):  # mail comes in all the same
+        with contextlib.suppress(OSError):  # a broken pipe, a full disk: mail comes in all the same
             sys.stdout.write(text)
             sys.stdout.flush()
         return None
 
 
 def _as_json(message: Message, envelope: Envelope) -> str:
-    recipients = list(map(str, envelope.recipients))
     record = {
         **record_with_content(message),
-        "envelope": {"sender": str(envelope.sender or ""), "recipients": recipients},
+        "envelope": {"sender": str(envelope.sender or ""), "recipients": list(map(str, envelope.recipients))},
+        "notes": list(_notes(message)),
     }
     return json_text(record) + "\n"
 
@@ -92,3 +96,11 @@ def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
     yield escape(f"--- message {message.info.uid}, from <{envelope.sender or ''}>, to {recipients}")
     yield from readable(message, coloured=is_coloured())
     yield ""
+    for note in _notes(message):
+        yield f"Note: {note}"
+
+
+def _notes(message: Message) -> Iterator[str]:
+    """Why other servers may refuse what is taken here."""
+    if _BARE_NEWLINE.search(message.content):
+        yield "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"
