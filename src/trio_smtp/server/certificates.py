@@ -187,6 +187,9 @@ def _load(certificate: Path | str, key: Path | str | None) -> tuple[ssl.SSLConte
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # a client's cheap way to keep the server busy: CVE-2011-1473
+    for path in (certificate, key):
+        if path is not None:
+            Path(path).open("rb").close()  # OpenSSL would not say which of them is missing
     context.load_cert_chain(certificate, key, password=lambda: "")  # or else OpenSSL asks at the terminal, and waits
     shown, names = _try_out(context, certificate)
     remember_certificate(context, shown)
