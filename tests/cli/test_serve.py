@@ -342,6 +342,13 @@ def test_postmaster(run: Run, folder: Path) -> None:
     assert stored(run, "ann") == [CONTENT]
 
 
+def test_catch_all(run: Run, folder: Path) -> None:
+    flags = ("--account", "ann=ann@example.org", "--catch-all", "ann")
+    with Serving(*FREE, *DEMO, *flags, folder=folder) as server:
+        send(server.connect(), recipients=["nobody@example.com"])
+    assert stored(run, "ann") == [CONTENT]
+
+
 def test_accounts_are_made_once(run: Run, folder: Path) -> None:
     for _ in range(2):
         with Serving(*FREE, *DEMO, folder=folder) as server:
@@ -402,6 +409,7 @@ def test_certificates(run: Run, folder: Path, certificates: Path, certificate: s
         ("--account new=new@example.com --account x=ANN@example.com", ["account ann", "--account"]),
         ("--account new=new@example.com --account ann=x@example.com", ["account ann exists", "x@example.com"]),
         ("--account new=new@example.com --postmaster bob", ["no account bob", "--postmaster"]),
+        ("--account new=new@example.com --catch-all bob", ["no account bob", "--catch-all"]),
     ],
 )
 def test_accounts_that_cannot_be(run: Run, flags: str, fragments: list[str]) -> None:

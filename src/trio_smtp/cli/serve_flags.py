@@ -104,6 +104,12 @@ def _add_main_flags(add: _Add) -> None:
         what="the account that gets the postmaster's mail if no address says so (default: the first account)",
     )
     add(
+        "--catch-all",
+        type=values.line,
+        metavar="NAME",
+        what="the account that gets the mail for unknown users in the domains of the accounts (default: it is refused)",
+    )
+    add(
         "--any-sender",
         action="store_true",
         what="let those who log in send from any address (default: only from those of their account)",

@@ -86,8 +86,11 @@ def servers(
         tls: what the listeners of each scheme show.
         counts: what this process has in common with others that serve the same listeners.
     """
-    for_anyone = MailboxHandler.factory(store, postmaster=settings.postmaster)
-    with_login = SubmissionHandler.factory(store, postmaster=settings.postmaster, any_sender=settings.any_sender)
+    postmaster, catch_all = settings.postmaster, settings.catch_all
+    for_anyone = MailboxHandler.factory(store, postmaster=postmaster, catch_all=catch_all)
+    with_login = SubmissionHandler.factory(
+        store, postmaster=postmaster, catch_all=catch_all, any_sender=settings.any_sender
+    )
     config = configuration(settings)
     authenticator = StoreAuthenticator(store, **login_limits(settings))
     policy = policies_by_listener(settings, store, counts)
@@ -164,8 +167,9 @@ async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Ac
                 f"account {name} exists and {address} is none of its addresses; give it to a new account"
             )
         missing.setdefault(name, []).append(address)
-    if settings.postmaster is not None and settings.postmaster not in accounts.keys() | missing.keys():
-        raise CommandError(f"there is no account {settings.postmaster} for --postmaster; add it with --account")
+    for flag, wanted in (("--postmaster", settings.postmaster), ("--catch-all", settings.catch_all)):
+        if wanted is not None and wanted not in accounts.keys() | missing.keys():
+            raise CommandError(f"there is no account {wanted} for {flag}; add it with --account")
     for name, addresses in missing.items():
         accounts[name] = await store.create_account(name, addresses=addresses)
     return list(accounts.values())

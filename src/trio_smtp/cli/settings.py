@@ -74,6 +74,7 @@ class ServeSettings:
     hostname: str | None = None
     accounts: Sequence[tuple[str, str]] = ()
     postmaster: str | None = None
+    catch_all: str | None = None
     any_sender: bool = False
     tls: Literal["self-signed"] | None = None
     tls_cert: Sequence[Path] = ()
