@@ -94,7 +94,8 @@ def compact(*, store: StoreURL, as_json: bool) -> None:
     if as_json:
         say_json({"before": before, "after": after})
     else:
-        say(f"{before} octets before, {after} now.")
+        more = " There was nothing to free; the index has been written." if after > before else ""
+        say(f"{before} octets before, {after} now.{more}")
 
 
 @contextmanager
