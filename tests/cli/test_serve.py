@@ -335,18 +335,13 @@ def test_greylist(folder: Path) -> None:
         assert client.rcpt("demo@example.com")[0] == 451
 
 
-def test_postmaster(run: Run, folder: Path) -> None:
-    flags = ("--account", "ann=ann@example.com", "--postmaster", "ann")
-    with Serving(*FREE, *DEMO, *flags, folder=folder) as server:
+def test_postmaster_and_unknown_users(run: Run, folder: Path) -> None:
+    accounts = ("--account", "ann=ann@example.com", "--account", "bob=bob@example.com")
+    with Serving(*FREE, *DEMO, *accounts, "--postmaster", "ann", "--catch-all", "bob", folder=folder) as server:
         send(server.connect(), recipients=["postmaster"])
-    assert stored(run, "ann") == [CONTENT]
-
-
-def test_catch_all(run: Run, folder: Path) -> None:
-    flags = ("--account", "ann=ann@example.org", "--catch-all", "ann")
-    with Serving(*FREE, *DEMO, *flags, folder=folder) as server:
         send(server.connect(), recipients=["nobody@example.com"])
     assert stored(run, "ann") == [CONTENT]
+    assert stored(run, "bob") == [CONTENT]
 
 
 def test_accounts_are_made_once(run: Run, folder: Path) -> None:
