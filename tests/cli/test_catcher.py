@@ -7,12 +7,14 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.cli.tools import Result, Serving
 from trio_smtp.cli.catcher import CAUGHT, catcher, catching
 from trio_smtp.mailbox import MailStore, MemoryStore
+from trio_smtp.mailbox.store import NoSuchMessage
 from trio_smtp.protocol import Config
 from trio_smtp.testing import ScriptedClient, open_session
 
@@ -72,7 +74,7 @@ async def test_a_newline_that_others_would_refuse(store: MailStore, capsys: pyte
     for as_json in (False, True):
         async with catching_session(store, as_json=as_json) as client:
             assert (await client.send_mail("", ["a@example.com"], b"Subject: x\n\ny\r\n")).code == 250
-    *_, text, record = capsys.readouterr().out.splitlines()
+    *_, text, _, record = capsys.readouterr().out.splitlines()
     note = "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"
     assert text == f"Note: {note}"
     assert json.loads(record)["notes"] == [note]
@@ -91,6 +93,18 @@ async def test_nobody_reads_what_is_shown(store: MailStore, monkeypatch: pytest.
     async with catching_session(store) as client:
         assert (await client.send_mail("", ["a@example.com"], MESSAGE)).code == 250
     assert await store.count_messages(CAUGHT, "INBOX") == 1
+
+
+async def test_what_is_deleted_at_once_is_not_shown(
+    store: MailStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def gone(account: str, mailbox: str, uid: int) -> NoReturn:
+        raise NoSuchMessage(str(uid))
+
+    monkeypatch.setattr(store, "get_message", gone)
+    async with catching_session(store) as client:
+        assert (await client.send_mail("", ["a@example.com"], MESSAGE)).code == 250
+    assert capsys.readouterr().out == ""
 
 
 async def test_the_account_is_gone(store: MailStore) -> None:

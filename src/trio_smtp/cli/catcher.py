@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -37,7 +37,8 @@ CAUGHT: Final = "caught"
 
 def catcher(store: MailStore, *, as_json: bool) -> HandlerFactory:
     """The handler: everything goes to the account `CAUGHT` and to standard output."""
-    return HandlerFactory(lambda: _Catcher(store, as_json=as_json))
+    turn = trio.Lock()
+    return HandlerFactory(lambda: _Catcher(store, _as_json if as_json else _as_text, turn))
 
 
 def catching(config: Config) -> SessionOptions:
@@ -51,9 +52,18 @@ async def _anybody(username: str, _: str, /) -> str:
 
 
 class _Catcher(MailboxHandler):
-    def __init__(self, store: MailStore, *, as_json: bool) -> None:
+    """Keeps and shows.
+
+    Args:
+        store: where to keep.
+        text: how to show.
+        turn: one message at a time.
+    """
+
+    def __init__(self, store: MailStore, text: Callable[[Message, Envelope], str], turn: trio.Lock) -> None:
         super().__init__(store)
-        self._as_json = as_json
+        self._text = text
+        self._turn = turn
 
     async def rcpt(self, event: RcptTo) -> Reply | None:
         return None
@@ -66,16 +76,19 @@ class _Catcher(MailboxHandler):
                 async for chunk in body:
                     await delivery.write(chunk)
                 [delivered] = await delivery.commit()
-            assert isinstance(delivered, Delivered)  # or `commit` would have raised
-            message = await self._store.get_message(CAUGHT, INBOX, delivered.uid)
         except StoreError as error:
             return self._reply_to(error)
-        show = _as_json if self._as_json else _as_text
-        text = await trio.to_thread.run_sync(show, message, envelope)
-        with contextlib.suppress(OSError):  # a broken pipe, a full disk: mail comes in all the same
-            sys.stdout.write(text)
-            sys.stdout.flush()
+        assert isinstance(delivered, Delivered)  # or `commit` would have raised
+        async with self._turn:
+            with contextlib.suppress(StoreError):  # deleted already
+                message = await self._store.get_message(CAUGHT, INBOX, delivered.uid)
+                await trio.to_thread.run_sync(self._show, message, envelope, abandon_on_cancel=True)
         return None
+
+    def _show(self, message: Message, envelope: Envelope) -> None:
+        with contextlib.suppress(OSError):  # a broken pipe, a full disk: mail comes in all the same
+            sys.stdout.write(self._text(message, envelope))
+            sys.stdout.flush()
 
 
 def _as_json(message: Message, envelope: Envelope) -> str:
@@ -95,9 +108,8 @@ def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
     recipients = ", ".join(map(str, envelope.recipients))
     yield escape(f"--- message {message.info.uid}, from <{envelope.sender or ''}>, to {recipients}")
     yield from readable(message, coloured=is_coloured())
+    yield from (f"Note: {note}" for note in _notes(message))
     yield ""
-    for note in _notes(message):
-        yield f"Note: {note}"
 
 
 def _notes(message: Message) -> Iterator[str]:
