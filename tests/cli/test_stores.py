@@ -42,6 +42,13 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
+def test_nobody_is_told_to_begin_a_store_where_there_is_one(run: Callable[..., Result], folder: Path) -> None:
+    assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
+    (folder / "mail").chmod(0o777)
+    result = run("account", "list")
+    result.fails(1, "can be written by others (chmod go-w is what it needs); name another one with --store")
+
+
 @pytest.mark.parametrize(
     "command", ["account add demo --address demo@example.com", "serve --listen smtp://localhost:0"]
 )

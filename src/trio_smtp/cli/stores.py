@@ -77,12 +77,10 @@ def check_owner(url: StoreURL) -> None:
     Raises:
         CommandError: if the store belongs to somebody else.
     """
-    try:
-        owner = (url.path / "manifest.json").stat().st_uid
-    except OSError:  # there is none, or none for us, as will be seen
+    manifest = _manifest(url)
+    if manifest is None or manifest.st_uid == os.geteuid():
         return
-    if owner == os.geteuid():
-        return
+    owner = manifest.st_uid
     try:
         name = pwd.getpwuid(owner).pw_name
     except KeyError:
@@ -94,9 +92,17 @@ def check_owner(url: StoreURL) -> None:
     )
 
 
+def _manifest(url: StoreURL) -> os.stat_result | None:
+    """That of a store, None if there is none, or none for us."""
+    try:
+        return (url.path / "manifest.json").stat()
+    except OSError:
+        return None
+
+
 def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
     """What to say of a store that cannot be opened."""
-    begin = "" if create else "begin one with trio-smtp account add, or "
+    begin = "" if create or _manifest(url) else "begin one with trio-smtp account add, or "
     return CommandError(
         f"cannot use the store {url}: {_why(error)}; {begin}name another one with --store json:DIRECTORY"
     )
