@@ -59,6 +59,12 @@ async def generator(self: object, *arguments: object) -> Any:
     yield
 
 
+async def without_arguments(self: object) -> None: ...
+
+
+async def one_too_many(self: object, event: object) -> None: ...
+
+
 @wraps(coroutine)
 def wrapper(self: object, *arguments: object) -> Any:
     return coroutine(self, *arguments)
@@ -78,6 +84,8 @@ def wrapper(self: object, *arguments: object) -> Any:
         ({"close": wrapper}, r"Wrong\.close must be an async method"),
         ({"mail": None}, r"Wrong\.mail must be an async method"),
         ({"hello": staticmethod(sync)}, r"Wrong\.hello must be an async method"),
+        ({"rcpt": without_arguments}, r"Wrong\.rcpt must take \(self, event\)"),
+        ({"close": one_too_many}, r"Wrong\.close must take \(self\)"),
     ],
 )
 def test_mistakes_are_found_when_the_class_is_defined(members: dict[str, Any], complaint: str) -> None:

@@ -126,6 +126,32 @@ async def test_the_postmaster_is_who_was_named(store: MemoryStore, name: str) ->
     assert await counts(store) == ([0, 2, 0] if name == "bob" else [2, 0, 0])
 
 
+@pytest.mark.parametrize(
+    ("recipient", "account"),
+    [
+        ("nobody@example.com", "bob"),
+        ("nobody+tag@Example.ORG", "bob"),
+        ("ann@example.com", "ann"),
+        ("postmaster@example.com", "ann"),
+        ("nobody@elsewhere.example", None),
+    ],
+)
+async def test_one_account_for_unknown_users(store: MemoryStore, recipient: str, account: str | None) -> None:
+    async with open_session(MailboxHandler.factory(store, catch_all="bob")) as client:
+        await begin(client)
+        reply = await send(client, recipient)
+        assert str(reply).startswith("250" if account else UNKNOWN)
+    assert [name for name in ("ann", "bob", "cid") if await store.count_messages(name, INBOX)] == [account][
+        : bool(account)
+    ]
+
+
+async def test_the_account_for_unknown_users_is_gone(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store, catch_all="dan")) as client:
+        await begin(client)
+        assert str(await send(client, "nobody@example.com")) == UNKNOWN
+
+
 async def test_the_postmaster_s_own_address_goes_first(store: MemoryStore) -> None:
     await store.create_account("dan", addresses=["postmaster@example.com"])
     async with open_session(MailboxHandler.factory(store, postmaster="bob")) as client:

@@ -1,25 +1,55 @@
-"""Classes whose methods are hooks: a misspelt hook must not go unnoticed, for what it was to refuse would be let in."""
+"""What an application hands in, looked at before it is used: a mistake must not wait until mail comes, and refuse it.
+
+Of hooks most of all: a misspelt one would go unnoticed, and what it was to refuse would be let in.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, TypeGuard
 
-__all__ = ["check_hooks"]
+__all__ = ["check_hooks", "is_async", "takes"]
 
 
 def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]:
     """Check a new subclass of `base`; the hooks that it overrides, itself or by what it inherits.
 
     Raises:
-        TypeError: for a hook that is not async, and for a public method that is no hook.
+        TypeError: for a hook that is not async, or does not take what it is called with, and for a public method that
+            is no hook.
     """
     for name, member in vars(cls).items():
-        if name in hooks and not inspect.iscoroutinefunction(member):
-            raise TypeError(f"{cls.__name__}.{name} must be an async method")
-        if inspect.isfunction(member) and not name.startswith("_") and not hasattr(base, name):
+        if name in hooks:
+            if not inspect.iscoroutinefunction(member):
+                raise TypeError(f"{cls.__name__}.{name} must be an async method")
+            arguments = list(inspect.signature(getattr(base, name)).parameters)
+            if not takes(member, len(arguments)):
+                raise TypeError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
+        elif inspect.isfunction(member) and not name.startswith("_") and not hasattr(base, name):
             raise TypeError(
                 f"{cls.__name__}.{name} is no hook of {base.__name__} ({', '.join(hooks)}); "
                 "the name of a helper begins with _"
             )
     return frozenset(name for name in hooks if getattr(cls, name) is not getattr(base, name))
+
+
+def takes(function: Callable[..., object], count: int) -> bool:
+    """Whether it can be called with so many arguments, as far as can be seen."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # something of C that does not tell
+        return True
+    return True
+
+
+def is_async(candidate: object) -> TypeGuard[Callable[..., Awaitable[Any]]]:
+    """Whether it is an async function, a partial one, or an object that is called like one."""
+    while isinstance(candidate, functools.partial):
+        candidate = candidate.func
+    return inspect.iscoroutinefunction(candidate) or (
+        not isinstance(candidate, type) and inspect.iscoroutinefunction(getattr(type(candidate), "__call__", None))  # noqa: B004 - of what kind it is matters
+    )

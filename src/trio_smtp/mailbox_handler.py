@@ -43,9 +43,9 @@ _REPLIES: Final[dict[type[StoreError], Reply]] = {
 class MailboxHandler(Handler):
     """Delivers into the INBOX of the account that has the recipient's address.
 
-    Other recipients get 550 5.1.1. A message to several accounts is stored in all of them or in none; in LMTP each
-    recipient gets its own reply. Return-Path, Delivered-To and Received lines are put in front, the rest is
-    byte-exact.
+    Other recipients in a domain of ours, one that an account has an address in, go to `catch_all` if that is given. The
+    rest gets 550 5.1.1. A message to several accounts is stored in all of them or in none; in LMTP each recipient gets
+    its own reply. Return-Path, Delivered-To and Received lines are put in front, the rest is byte-exact.
 
     An account whose quota is used up, or has no room for the size that the client declared (RFC 1870 §6.4), refuses at
     RCPT already: 452 4.2.2, or 552 5.2.2 where there will never be room. The same goes for the message itself.
@@ -56,18 +56,22 @@ class MailboxHandler(Handler):
     Args:
         store: where accounts and mail are.
         postmaster: the name of the account that gets the postmaster's mail.
+        catch_all: the name of the account that gets the mail for unknown users.
     """
 
-    def __init__(self, store: MailStore, postmaster: str | None = None) -> None:
+    def __init__(self, store: MailStore, postmaster: str | None = None, catch_all: str | None = None) -> None:
         self._store = store
         self._postmaster = postmaster
+        self._catch_all = catch_all
         self._accounts: dict[Address, str] = {}  # whose the recipients are
         self._size = 0  # that the client declared, or 0
 
     @classmethod
-    def factory(cls, store: MailStore, *, postmaster: str | None = None) -> HandlerFactory:
+    def factory(
+        cls, store: MailStore, *, postmaster: str | None = None, catch_all: str | None = None
+    ) -> HandlerFactory:
         """For `serve_smtp`: a handler for each connection, all delivering into `store`."""
-        return HandlerFactory(lambda: cls(store, postmaster))
+        return HandlerFactory(lambda: cls(store, postmaster, catch_all))
 
     async def mail(self, event: MailFrom) -> Reply | None:
         self._accounts = {}
@@ -111,14 +115,14 @@ class MailboxHandler(Handler):
         store = self._store
         if recipient.domain and (account := await store.find_recipient(str(recipient))) is not None:
             return account
-        if recipient.local_part.lower() != "postmaster":
+        is_postmaster = recipient.local_part.lower() == "postmaster"
+        if not (is_postmaster or self._catch_all) or not await self._is_ours(recipient.domain):
             return None
-        if not await self._is_ours(recipient.domain):
-            return None
-        if self._postmaster is not None:
+        name = self._postmaster if is_postmaster else self._catch_all
+        if name is not None:
             with contextlib.suppress(NoSuchAccount):
-                return await store.get_account(self._postmaster)
-        return await store.first_account()
+                return await store.get_account(name)
+        return await store.first_account() if is_postmaster else None
 
     async def _is_ours(self, domain: str) -> bool:
         """Whether an account has an address in this domain; ``""`` stands for the server itself."""

@@ -59,7 +59,7 @@ class SubmissionHandler(MailboxHandler):
     in it. Identities are names of accounts, as `StoreAuthenticator` gives them. It is not for LMTP.
 
     Args:
-        store, postmaster: see `MailboxHandler`.
+        store, postmaster, catch_all: see `MailboxHandler`.
         any_sender: take any sender address from those who have logged in.
         relay: takes the mail for recipients that are not ours; without it they are refused. Such a message is in memory
             as a whole. The relay has it before the store does: if the store then fails, the client will send both their
@@ -70,11 +70,12 @@ class SubmissionHandler(MailboxHandler):
         self,
         store: MailStore,
         postmaster: str | None = None,
+        catch_all: str | None = None,
         *,
         any_sender: bool = False,
         relay: Relay | None = None,
     ) -> None:
-        super().__init__(store, postmaster)
+        super().__init__(store, postmaster, catch_all)
         self._any_sender = any_sender
         self._relay = relay
 
@@ -84,11 +85,12 @@ class SubmissionHandler(MailboxHandler):
         store: MailStore,
         *,
         postmaster: str | None = None,
+        catch_all: str | None = None,
         any_sender: bool = False,
         relay: Relay | None = None,
     ) -> HandlerFactory:
         """For `serve_smtp`: a handler for each connection."""
-        return HandlerFactory(lambda: cls(store, postmaster, any_sender=any_sender, relay=relay))
+        return HandlerFactory(lambda: cls(store, postmaster, catch_all, any_sender=any_sender, relay=relay))
 
     async def mail(self, event: MailFrom) -> Reply | None:
         await super().mail(event)

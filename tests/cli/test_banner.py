@@ -42,6 +42,11 @@ def test_the_fingerprint_of_a_certificate() -> None:
     assert lines[1:3] == ["The certificate is self-signed; its SHA-256 fingerprint is", "    AB:CD"]
 
 
+def test_an_account_is_needed_in_memory_too() -> None:
+    lines = [*banner([], StoreURL("memory"), [])]
+    assert lines[-2] == "    trio-smtp serve --account demo=demo@example.com --store memory:"
+
+
 def test_ten_accounts_are_named() -> None:
     accounts = [Account(f"a{number}", addresses=(f"a{number}@b",)) for number in range(12)]
     lines = list(banner([], StoreURL("memory"), accounts))

@@ -301,6 +301,17 @@ def test_delete(run: Run) -> None:
     assert listed(run, "--mailbox", "Old") == []
 
 
+def test_delete_every_one(run: Run) -> None:
+    run("mail", "delete", "demo", "--all").fails(2, "mailbox INBOX of demo holds 3 messages", "--yes")
+    refused = run("mail", "delete", "demo", "--all", stdin=b"n\n", terminal=True)
+    assert (refused.code, refused.out) == (1, b"")
+    assert len(listed(run)) == 3
+    assert run("mail", "delete", "demo", "--all", "--yes", "--json").records == [{"uid": uid} for uid in (1, 2, 3)]
+    assert listed(run) == []
+    assert run("mail", "delete", "demo", "--all") == (0, b"", "")
+    assert len(listed(run, "--mailbox", "Old")) == 1
+
+
 def test_delete_all_or_none(run: Run) -> None:
     run("mail", "delete", "demo", "1", "4", "2").fails(1, "no message 4", "nothing was done")
     assert [record["uid"] for record in listed(run)] == [1, 2, 3]

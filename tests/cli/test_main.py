@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -22,12 +25,12 @@ def message(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None])
     prepare(fill)
 
 
-def trio_smtp(*argv: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[bytes]:
+def trio_smtp(*argv: str, stdout: int = PIPE, **environment: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "trio_smtp", *argv],
         stdin=subprocess.DEVNULL,
         stdout=stdout,
-        stderr=subprocess.PIPE,
+        stderr=PIPE,
         env={**os.environ, **environment},
         check=False,
     )
@@ -56,10 +59,28 @@ def test_a_reader_that_has_seen_enough(command: str, unbuffered: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_server() -> None:
+def test_a_server(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "trio_smtp", "serve", "--listen", "smtp://127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert next(line for line in process.stdout if line.startswith("Ctrl-C"))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "systemd"))
+        environment = {**os.environ, "NOTIFY_SOCKET": systemd.getsockname()}
+        with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, env=environment) as process:
+            assert process.stdout is not None
+            assert next(line for line in process.stdout if line.startswith("Ctrl-C"))
+            assert systemd.recv(100) == b"READY=1"
+            process.send_signal(signal.SIGTERM)
+            assert systemd.recv(100) == b"STOPPING=1"
+            assert process.wait() == 0
+
+
+def test_a_full_disk() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = trio_smtp("account", "list", stdout=full.fileno())
+    assert done.returncode == 1
+    assert done.stderr == b"trio-smtp: cannot write to standard output: no space left on device\n"
+
+
+def test_closed_streams() -> None:
+    command = 'exec "$0" -W error -m trio_smtp mail show jörg\u202e 1 <&- >&-'
+    done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from tests.cli.tools import Result
 from trio_smtp.cli import messages
-from trio_smtp.mailbox.store import MailStore
+from trio_smtp.mailbox import MemoryStore
+from trio_smtp.mailbox.store import MailStore, NoSuchAccount, Search
 
 Run = Callable[..., Result]
 
@@ -71,6 +75,39 @@ def test_search_for_people(run: Run) -> None:
         "  2  2056  2026-11-24T12:00:00Z         bob@example.com  Two",
     ]
     assert run("mail", "search", "demo", "--subject", "three").lines == ["UID  SIZE  DATE  FLAGS  SENDER  SUBJECT"]
+
+
+def test_to_wait_for_what_is_there(run: Run) -> None:
+    for line in ("list demo --wait 600", "search demo --subject o --wait 600"):
+        assert run("mail", *line.split(), "--json").records == listed(run)
+
+
+@pytest.mark.parametrize("line", ["list demo --mailbox Old\u202e", "search demo --subject three"])
+def test_to_wait_for_what_does_not_come(run: Run, line: str) -> None:
+    run("mail", *line.split(" "), "--wait", "0.01").fails(1, "no such message came within 0.01 seconds")
+
+
+async def test_to_wait_for_what_comes(autojump_clock: trio.testing.MockClock) -> None:
+    store = MemoryStore()
+    await store.create_account("demo")
+    find = partial(store.find_messages, "demo", "INBOX", Search(subject="two"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(messages.wait_for, find, store, "demo", 600)
+        for content in (ANN, BOB):
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 1
+            await store.append_message("demo", "INBOX", content)
+    assert trio.current_time() == 0
+
+
+async def test_to_wait_in_an_account_that_goes() -> None:
+    store = MemoryStore()
+    await store.create_account("demo")
+    with pytest.RaisesGroup(NoSuchAccount):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(messages.wait_for, partial(store.list_messages, "demo", "INBOX"), store, "demo", 600)
+            await trio.testing.wait_all_tasks_blocked()
+            await store.delete_account("demo")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -163,6 +163,22 @@ def test_banner_of_a_store_that_nobody_shares(folder: Path, store: str, kept: st
     assert not list(folder.iterdir())
 
 
+def test_where_it_listens_as_json(run: Run, folder: Path) -> None:
+    flags = ("--listen", "lmtp://127.0.0.1:0", *DEMO, "--json")
+    with Serving(*FREE, *flags, folder=folder) as server:
+        ready = server.record
+        smtp, lmtp = ready.pop("listen")
+        assert ready == {
+            "store": f"json:{folder}/mail",
+            "accounts": [{"name": "demo", "addresses": ["demo@example.com"]}],
+            "fingerprint": None,
+        }
+        assert lmtp.startswith("lmtp://127.0.0.1:")
+        run("send", "--to", "demo@example.com", "--server", smtp.removeprefix("smtp://"))
+        assert server.stop() == 0
+    assert len(run("mail", "list", "demo", "--json").records) == 1
+
+
 # --- listeners
 
 
@@ -319,11 +335,13 @@ def test_greylist(folder: Path) -> None:
         assert client.rcpt("demo@example.com")[0] == 451
 
 
-def test_postmaster(run: Run, folder: Path) -> None:
-    flags = ("--account", "ann=ann@example.com", "--postmaster", "ann")
-    with Serving(*FREE, *DEMO, *flags, folder=folder) as server:
+def test_postmaster_and_unknown_users(run: Run, folder: Path) -> None:
+    accounts = ("--account", "ann=ann@example.com", "--account", "bob=bob@example.com")
+    with Serving(*FREE, *DEMO, *accounts, "--postmaster", "ann", "--catch-all", "bob", folder=folder) as server:
         send(server.connect(), recipients=["postmaster"])
+        send(server.connect(), recipients=["nobody@example.com"])
     assert stored(run, "ann") == [CONTENT]
+    assert stored(run, "bob") == [CONTENT]
 
 
 def test_accounts_are_made_once(run: Run, folder: Path) -> None:
@@ -386,6 +404,7 @@ def test_certificates(run: Run, folder: Path, certificates: Path, certificate: s
         ("--account new=new@example.com --account x=ANN@example.com", ["account ann", "--account"]),
         ("--account new=new@example.com --account ann=x@example.com", ["account ann exists", "x@example.com"]),
         ("--account new=new@example.com --postmaster bob", ["no account bob", "--postmaster"]),
+        ("--account new=new@example.com --catch-all bob", ["no account bob", "--catch-all"]),
     ],
 )
 def test_accounts_that_cannot_be(run: Run, flags: str, fragments: list[str]) -> None:

@@ -119,6 +119,12 @@ def test_compact(run: Run) -> None:
     assert run("store", "compact").lines[0].startswith(f"{second['after']} octets before, ")
 
 
+def test_compact_has_nothing_to_free(run: Run) -> None:
+    assert run("account", "add", "ann", "--address", "ann@example.com", "--store", "json:new").code == 0
+    [line] = run("store", "compact", "--store", "json:new").lines
+    assert line.endswith("now. There was nothing to free; the index has been written.")
+
+
 @pytest.mark.parametrize(("action", "what"), [("check", "Checking"), ("compact", "Compacting")])
 def test_progress(run: Run, monkeypatch: pytest.MonkeyPatch, action: str, what: str) -> None:
     terminal = Terminal()

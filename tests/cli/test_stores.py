@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -39,6 +42,13 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
+def test_nobody_is_told_to_begin_a_store_where_there_is_one(run: Callable[..., Result], folder: Path) -> None:
+    assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
+    (folder / "mail").chmod(0o777)
+    result = run("account", "list")
+    result.fails(1, "can be written by others (chmod go-w is what it needs); name another one with --store")
+
+
 @pytest.mark.parametrize(
     "command", ["account add demo --address demo@example.com", "serve --listen smtp://localhost:0"]
 )
@@ -46,6 +56,29 @@ def test_a_store_that_cannot_be_made(run: Callable[..., Result], folder: Path, c
     (folder / "file").write_text("precious")
     run(*command.split(), "--store", "json:file/mail").fails(1, "json:file/mail", "not a directory", "--store")
     assert (folder / "file").read_text() == "precious"
+
+
+def nobody_of(uid: int) -> NoReturn:
+    raise KeyError(uid)
+
+
+@pytest.mark.parametrize(
+    "command", ["account list", "store repair", "store compact", "serve --listen smtp://127.0.0.1:0"]
+)
+def test_a_store_of_another_user(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, folder: Path, command: str
+) -> None:
+    assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    name = pwd.getpwuid(owner).pw_name
+    run(*command.split()).fails(1, f"json:mail belongs to the user {name};", f"sudo -u {name} trio-smtp", "chown -R")
+    monkeypatch.setattr(pwd, "getpwuid", nobody_of)
+    run(*command.split()).fails(1, f"belongs to the user #{owner};", f"sudo -u '#{owner}' trio-smtp")
+    for reading in ("info", "check", "quarantine"):
+        assert run("store", reading).code == 0  # of a backup, perhaps
+    assert files == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 async def test_the_null_store_checks_and_drops() -> None:

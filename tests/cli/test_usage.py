@@ -94,6 +94,11 @@ WRONG = [
     ("seconds: infinite", "serve --data-timeout inf", "'inf'"),
     ("seconds: no number", "serve --drain-timeout nan", "'nan'"),
     ("postmaster: control character", "serve --postmaster \x1b[2J", "--postmaster"),
+    # catch
+    ("catch: no port", "catch --smtp localhost", "HOST:PORT"),
+    ("catch: port too high", "catch --smtp 65536", "'127.0.0.1:65536'"),
+    ("catch: port of other digits", "catch --smtp ٢٥", "HOST:PORT"),
+    ("catch: nowhere to keep it", "catch --store null:", "memory:"),
     # account, mailbox, mail
     ("add: no address", "account add demo", "--address"),
     ("add: bad address", "account add demo --address demo", "'demo'"),
@@ -105,6 +110,9 @@ WRONG = [
     ("add: quota of nothing", f"account add demo --address {A} --quota 0", "'0'"),
     ("quota: no size", "account quota demo", "SIZE|none"),
     ("quota: a word", "account quota demo much", "'much'"),
+    ("delete: nothing", "mail delete demo", "--all"),
+    ("delete: all, and one", "mail delete demo 1 --all", "--all"),
+    ("wait: for no time", "mail list demo --wait 0", "'0'"),
     ("list: store that keeps nothing", "mail list demo --store null:", "null:"),
     ("show: no UID", "mail show demo", "UID"),
     ("show: UID 0", "mail show demo 0", "'0'"),
@@ -143,7 +151,9 @@ def test_wrong_usage(run: Callable[..., Result], folder: Path, line: str, fragme
     assert not list(folder.iterdir())
 
 
-@pytest.mark.parametrize("command", ["", "serve", "account", "account add", "mailbox rename", "mail show", "send"])
+@pytest.mark.parametrize(
+    "command", ["", "serve", "catch", "account", "account add", "mailbox rename", "mail show", "send"]
+)
 def test_help(run: Callable[..., Result], command: str) -> None:
     result = run(*command.split(), "--help")
     assert (result.code, result.err) == (0, "")
@@ -172,7 +182,7 @@ def test_the_help_tells_the_defaults_of_the_library(run: Callable[..., Result]) 
         ("--max-message-size", f"{limits.message_size >> 20}M"),
         ("--max-recipients", limits.recipients),
         ("--max-connections", DEFAULT_MAX_CONNECTIONS),
-        ("--max-connections-per-peer", f"{DEFAULT_MAX_CONNECTIONS_PER_PEER}, its own not counted"),
+        ("--max-connections-per-peer", f"{DEFAULT_MAX_CONNECTIONS_PER_PEER}, this machine not counted"),
         ("--command-timeout", f"{timeouts.command:g}"),
         ("--data-timeout", f"the same, but at most {timeouts.data:g}"),
         ("--drain-timeout", f"{timeouts.drain:g}"),

@@ -49,12 +49,12 @@ class Terminal(io.StringIO):
 
 
 class Serving:
-    """`trio-smtp serve` in `folder`, from its banner on."""
+    """`trio-smtp serve`, or another command that serves, in `folder`, from its banner on."""
 
-    def __init__(self, *flags: str, folder: Path, umask: int | None = None) -> None:
+    def __init__(self, *flags: str, folder: Path, umask: int | None = None, command: str = "serve") -> None:
         self.folder = folder
         (out, to_out), (err, to_err) = FORKED.Pipe(duplex=False), FORKED.Pipe(duplex=False)
-        self._process = FORKED.Process(target=_serve, args=(flags, folder, umask, to_out, to_err))
+        self._process = FORKED.Process(target=_serve, args=([command, *flags], folder, umask, to_out, to_err))
         self._process.start()
         to_out.close()
         to_err.close()
@@ -64,7 +64,7 @@ class Serving:
         self.banner: list[str] = []
         for line in self._out:
             self.banner.append(line.removesuffix("\n"))
-            if line.startswith("Ctrl-C"):
+            if line.startswith(("Ctrl-C", '{"listen"')):
                 break
         else:
             with self:
@@ -91,6 +91,12 @@ class Serving:
 
     def connect(self) -> smtplib.SMTP:
         return smtplib.SMTP(*self.endpoints[0], local_hostname="client.example")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The next JSON object that it prints; the first one is its banner."""
+        record: dict[str, Any] = json.loads(self.banner.pop() if self.banner else next(self._out))
+        return record
 
     def log(self, word: str) -> str:
         """The next message in the log with this word in it."""
@@ -119,7 +125,7 @@ class Serving:
         return self.wait()
 
 
-def _serve(flags: Sequence[str], folder: Path, umask: int | None, out: Connection, err: Connection) -> None:
+def _serve(argv: Sequence[str], folder: Path, umask: int | None, out: Connection, err: Connection) -> None:
     """Become the program."""
     os.chdir(folder)
     if umask is not None:
@@ -128,4 +134,4 @@ def _serve(flags: Sequence[str], folder: Path, umask: int | None, out: Connectio
     os.dup2(err.fileno(), 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
     warnings.simplefilter("error")
-    sys.exit(main(["serve", *flags]))
+    sys.exit(main(argv))

@@ -7,7 +7,7 @@ import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import trio
@@ -175,6 +175,12 @@ async def test_a_name_that_is_not_ascii_ends_the_handshake(
 def test_there_must_be_a_certificate() -> None:
     with pytest.raises(ValueError, match="there is no certificate"):
         Certificates([])
+
+
+@pytest.mark.parametrize("pairs", ["cert.pem", Path("cert.pem"), ["cert.pem", "key.pem"], [Path("cert.pem")]])
+def test_certificates_come_in_pairs(pairs: Any) -> None:
+    with pytest.raises(TypeError, match=r"\[\(certificate, key\)\]"):
+        Certificates(pairs)
 
 
 def broken_pairs(issuer: Issuer) -> dict[str, tuple[list[tuple[Path, Path | None]], str]]:

@@ -179,6 +179,17 @@ async def test_a_fault_is_451_with_a_reference_to_the_log(
     assert match[1] in record.getMessage()
 
 
+@every_hook
+@pytest.mark.parametrize("answered", ["250 OK", True, Refuse(550, "No")], ids=["text", "truth", "refusal"])
+async def test_the_log_says_what_a_hook_may_return(
+    hook: str, answered: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_session(handler(hook, returning(answered))) as client:
+        await answer(client, hook)
+    assert "a hook returns a Reply (not 3xx) or None, and raises Refuse to say no; it returned " in caplog.text
+    assert repr(answered) in caplog.text
+
+
 async def test_after_a_fault_the_next_message_is_taken() -> None:
     outcomes = [raising(ValueError()), returning(None)]
 

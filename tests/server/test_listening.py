@@ -6,6 +6,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,20 @@ async def test_ipv4_and_ipv6_share_a_free_port() -> None:
             assert not sock.get_inheritable()
             with socket.create_connection(sock.getsockname()[:2]):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("port", "error"),
+    [("1025", TypeError), (1025.0, TypeError), (None, TypeError), (-1, ValueError), (65536, ValueError)],
+)
+async def test_what_is_no_port(port: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="a port is a"):
+        await bind_sockets(port)
+
+
+async def test_an_error_names_the_host() -> None:
+    with pytest.raises(OSError, match="host\\.invalid"):
+        await bind_sockets(0, "host.invalid")
 
 
 async def test_every_interface() -> None:

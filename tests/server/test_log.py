@@ -8,8 +8,11 @@ import sys
 
 import pytest
 
+from tests.server.tools import begin, deliver, take
+from trio_smtp.protocol import Config
 from trio_smtp.server import log as module
 from trio_smtp.server.log import ACCEPTED, LogLimit
+from trio_smtp.testing.client import open_session
 
 
 class Lines(logging.Handler):
@@ -71,3 +74,19 @@ def test_every_part_of_the_server_has_the_limit() -> None:
     code = "import logging, trio_smtp.server; print(*map(type, logging.getLogger('trio_smtp').filters))"
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert printed.strip() == f"{LogLimit!r}"
+
+
+async def test_who_has_logged_in_is_in_the_line_of_the_message(caplog: pytest.LogCaptureFixture) -> None:
+    async def check(username: str, password: str) -> str:
+        return f"{username}\n"
+
+    caplog.set_level(logging.INFO)
+    config = Config(auth_requires_tls=False)
+    async with open_session(take, authenticator=check, config=config) as client:
+        await begin(client)
+        await deliver(client)
+        assert (await client.command("AUTH PLAIN AGFubgB4")).code == 235
+        await deliver(client)
+    anonymous, known = (message for message in caplog.messages if " accepted " in message)
+    assert " peer=local reply=250 " in anonymous
+    assert r" peer=local login=<ann\n> reply=250 " in known

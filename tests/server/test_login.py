@@ -123,6 +123,34 @@ def test_not_an_authenticator(wrong: Any) -> None:
         resolve_authenticator(wrong)
 
 
+class Misspelt(Authenticator):
+    async def check_pasword(self, username: str, password: str) -> str | None:
+        return username
+
+
+class Sync(Authenticator):
+    def check_password(self, username: str, password: str) -> str | None:  # type: ignore[override]  # that is the test
+        return username
+
+
+async def of_one(username: str) -> str:
+    return username
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (Misspelt(), r"Misspelt overrides no hook of Authenticator \(.*check_password\)"),
+        (Sync(), r"Sync\.check_password must be an async method"),
+        (lambda username, password: username, "an async function of a name and a password"),
+        (of_one, "an async function of a name and a password"),
+    ],
+)
+def test_an_authenticator_that_could_not_be_asked(wrong: Any, complaint: str) -> None:
+    with pytest.raises(TypeError, match=complaint):
+        resolve_authenticator(wrong)
+
+
 async def test_nothing_in_clear() -> None:
     async with open_session(take, authenticator=Everything()) as client:
         await client.expect("220")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import ssl
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ import trio
 
 from tests.server.tools import Recorder, begin, connected, deliver, hosts, take
 from trio_smtp.handler import Handler, Peer, Session
+from trio_smtp.policy import RateLimits
 from trio_smtp.protocol import Config
 from trio_smtp.server import (
     Server,
+    ServerOptions,
     SessionOptions,
     bind_sockets,
     open_server,
@@ -23,6 +27,10 @@ from trio_smtp.server import (
     serve_stream,
 )
 from trio_smtp.testing.client import ScriptedClient, open_session
+
+
+async def let_in(username: str, password: str) -> str:
+    return username
 
 
 class Noting(Handler):
@@ -74,7 +82,7 @@ async def test_a_given_port() -> None:
 
 async def test_a_port_in_use() -> None:
     async with open_server(take) as server:
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match=rf"in use.*127\.0\.0\.1 port {server.port}"):
             await serve_smtp(take, server.port)
 
 
@@ -83,30 +91,64 @@ class NoBinding(Exception):
 
 
 @pytest.mark.parametrize(
-    ("handler", "options", "error"),
+    ("handler", "options", "complaint"),
     [
-        (None, {}, TypeError),
-        (lambda mail: None, {}, TypeError),
-        (Handler(), {}, TypeError),
-        (take, {"implicit_tls": True}, ValueError),
-        (take, {"max_conections": 5}, TypeError),
-        (take, {"hostname": "mx.example.com"}, TypeError),
+        (None, {}, "not None"),
+        (lambda mail: None, {}, "a handler is an async function"),
+        (Handler(), {}, "not an instance"),
+        (take, {"implicit_tls": True}, "needs an ssl_context"),
+        (take, {"max_conections": 5}, "there is no option max_conections; there are .*, max_connections,"),
+        (take, {"hostname": "mx.example.com"}, "there is no option hostname; Config has one"),
+        (take, {"recipients": 5}, "there is no option recipients; Limits has one"),
+        (take, {"config": {"hostname": "mx.example.com"}}, "config is of the type Config, and {.*} is not"),
+        (take, {"timeouts": 30}, "timeouts is of the type Timeouts, and 30 is not"),
+        (take, {"ssl_context": "cert.pem"}, "ssl_context is of the type Certificates or SSLContext, and 'cert.pem' "),
+        (take, {"ssl_context": ssl.create_default_context()}, "one of a client; server_context"),
+        (take, {"max_connections": "5"}, "max_connections is of the type int, and '5' is not"),
+        (take, {"early_talkers": "refused"}, "early_talkers is refuse or allow, not 'refused'"),
+        (take, {"policy": RateLimits}, "an instance of a subclass of Policy"),
+        (take, {"proxy_networks": "10.0.0.0/8"}, r"a list, such as \['10.0.0.0/8'\]"),
+        (take, {"authenticator": lambda name, password: name}, "an authenticator is an async function"),
     ],
 )
 async def test_mistakes_are_found_before_anything_is_bound(
-    handler: Any, options: dict[str, Any], error: type[Exception], monkeypatch: pytest.MonkeyPatch
+    handler: Any, options: dict[str, Any], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def bind(*arguments: object) -> None:
         raise NoBinding
 
     monkeypatch.setattr("trio_smtp.server.serve.bind_sockets", bind)
-    with pytest.raises(error):
+    with pytest.raises((TypeError, ValueError), match=complaint):
         await serve_smtp(handler, 0, **options)
-    with pytest.raises(error):
+    with pytest.raises((TypeError, ValueError), match=complaint):
         async with open_server(handler, **options):
             raise AssertionError
-    with pytest.raises(error):
+    with pytest.raises((TypeError, ValueError), match=complaint):
         await serve_sockets(handler, [], **options)
+
+
+def test_it_runs_in_trio_only() -> None:
+    with pytest.raises(RuntimeError, match=r"trio\.run"):
+        asyncio.run(serve_smtp(take, 0))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"authenticator": let_in}, ["nobody can log in: it takes an ssl_context, or Config(auth_requires_tls=False)"]),
+        (
+            {"config": Config(auth_required=True)},
+            ["all mail is refused: Config.auth_required is set, and there is no authenticator"],
+        ),
+        ({"authenticator": let_in, "config": Config(auth_required=True, auth_requires_tls=False)}, []),
+    ],
+)
+async def test_a_warning_where_all_is_refused(
+    options: ServerOptions, complaint: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_server(take, **options):
+        pass
+    assert caplog.messages == complaint
 
 
 @pytest.mark.parametrize("options", [{"lmtp": True}, {"config": Config(lmtp=True)}])

@@ -60,6 +60,41 @@ def test_handler_class() -> None:
     assert first is not second
 
 
+class Needy(Handler):
+    def __init__(self, number: int) -> None: ...
+
+
+class Made(Needy):
+    @classmethod
+    def factory(cls, number: int) -> HandlerFactory:
+        return HandlerFactory(lambda: cls(number))
+
+
+async def on_two(mail: Mail, more: object) -> None: ...
+
+
+async def on_nothing() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (Needy, r"Needy cannot be made without arguments; hand in HandlerFactory\(lambda: Needy\(\.\.\.\)\)"),
+        (Made, r"Made cannot be made without arguments; hand in Made\.factory\(\.\.\.\)"),
+        (
+            HandlerFactory(Needy),  # type: ignore[arg-type]  # that is the test
+            "made of a function without arguments, not <class",
+        ),
+        (HandlerFactory(Special(7)), "made of a function without arguments, not <"),  # type: ignore[arg-type]  # that is the test
+        (on_two, "takes one argument, the Mail, and <function on_two"),
+        (on_nothing, "takes one argument, the Mail"),
+    ],
+)
+def test_what_could_not_be_called(wrong: Any, complaint: str) -> None:
+    with pytest.raises(TypeError, match=complaint):
+        resolve_handler(wrong)
+
+
 def test_handler_factory() -> None:
     handler = resolve_handler(HandlerFactory(lambda: Special(7)))()
     assert isinstance(handler, Special)

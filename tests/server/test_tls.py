@@ -450,8 +450,10 @@ def test_server_context(certificate: Path, tmp_path: Path, authority: trustme.CA
     (tmp_path / "other.key").write_bytes(other.private_key_pem.bytes())
     with pytest.raises(ssl.SSLError, match="KEY_VALUES_MISMATCH"):
         server_context(certificate, tmp_path / "other.key")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"missing\.pem"):
         server_context(tmp_path / "missing.pem")
+    with pytest.raises(FileNotFoundError, match=r"missing\.key"):
+        server_context(certificate, tmp_path / "missing.key")
 
 
 async def test_implicit_tls_needs_a_context() -> None:

@@ -91,3 +91,21 @@ def test_a_failing_test_stops_it_too() -> None:
     with pytest.raises(ZeroDivisionError), CatchingServer():
         raise ZeroDivisionError
     assert threading.active_count() == threads
+
+
+def test_to_wait_for_what_is_sent_elsewhere() -> None:
+    with CatchingServer() as server:
+        assert server.wait_for(0) == []
+
+        def send() -> None:
+            with smtplib.SMTP(server.host, server.port) as client:
+                for _ in range(2):
+                    client.sendmail("app@example.com", ["ann@example.com"], b"")
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        assert len(server.wait_for(2)) == 2
+        thread.join()
+        assert len(server.messages) == 2
+        with pytest.raises(TimeoutError, match=r"2 of 3 messages came within 0\.01 seconds"):
+            server.wait_for(3, timeout=0.01)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
-from trio_smtp.cli.errors import CommandError
+from trio_smtp.cli.errors import CommandError, reason
 from trio_smtp.cli.output import warn
 from trio_smtp.cli.parser import build_parser
 
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: after ``--help``, ``--version`` or a wrong flag.
     """
+    _complete_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # whatever the terminal cannot show
@@ -41,10 +42,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # a fault is to show here, not when Python exits
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:  # a full disk; all other files are the business of the commands
+        _drop_output()
+        warn(f"cannot write to standard output: {reason(error)}")
+        return CommandError.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _complete_streams() -> None:
+    """Put something in the place of streams that the shell has closed (``>&-``), before a file gets their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(nothing, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - to the end
+
+
+def _drop_output() -> None:
+    """Let what is still in the buffer go nowhere, so that Python does not complain when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:

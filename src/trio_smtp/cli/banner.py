@@ -1,10 +1,10 @@
-"""What ``trio-smtp serve`` says when it is ready: where it listens, where the mail is kept, what to try next."""
+"""What a server says when it is ready: where it listens, where the mail is kept, what to try next."""
 
 from __future__ import annotations
 
 import shlex
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from trio_smtp import __version__
@@ -15,24 +15,39 @@ from trio_smtp.cli.settings import DEFAULT_STORE, StoreURL
 from trio_smtp.cli.values import Endpoint
 from trio_smtp.mailbox.store import Account
 
-__all__ = ["banner"]
+__all__ = ["banner", "ready_record"]
 
 _NAMED: Final = 10  # accounts
 _REACHABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a client finds a wildcard
 
 
 def banner(
-    listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account], fingerprint: str | None = None
+    listeners: Sequence[Listener],
+    store: StoreURL,
+    accounts: Sequence[Account],
+    fingerprint: str | None = None,
+    *,
+    catching: bool = False,
 ) -> Iterator[str]:
-    """The lines of it, safe for a terminal; `fingerprint` is that of a certificate that no authority vouches for."""
+    """The lines of it, safe for a terminal.
+
+    Args:
+        listeners: where it listens.
+        store: where it keeps mail.
+        accounts: all that there are, or the one that gets all mail.
+        fingerprint: of a certificate that no authority vouches for.
+        catching: whether it takes all mail.
+    """
     yield f"trio-smtp {__version__} takes mail at"
-    for spec, sockets in listeners:
-        for sock in sockets:
-            yield f"    {spec.scheme.name}://{escape(str(_where(sock)))}{spec.query}"
+    for url in _urls(listeners):
+        yield f"    {escape(url)}"
     if fingerprint is not None:
         yield "The certificate is self-signed; its SHA-256 fingerprint is"
         yield f"    {fingerprint}"
-    if accounts:
+    if catching:
+        yield f"All mail, whoever it is for, goes to the account {accounts[0].name} and is {_kept(store)}."
+        yield "Every login is right."
+    elif accounts:
         yield f"Mail for these accounts is {_kept(store)}:"
         for account in accounts[:_NAMED]:
             yield f"    {escape(account.name)}: {escape(', '.join(account.addresses))}"
@@ -40,12 +55,30 @@ def banner(
             yield f"    and {len(accounts) - _NAMED} more"
     else:
         yield f"Mail is {_kept(store)}; there is no account yet, so all of it is refused."
-    hints = [printable(shlex.join(["trio-smtp", *words])) for words in _hints(listeners, store, accounts)]
+    hints = [printable(shlex.join(["trio-smtp", *words])) for words in _hints(listeners, store, accounts, catching)]
     if hints:
         yield "Try in another terminal:"
         for hint in hints:
             yield f"    {hint}"
     yield "Ctrl-C stops the server."
+
+
+def ready_record(
+    listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account], fingerprint: str | None = None
+) -> Mapping[str, object]:
+    """The same for programs; the arguments are those of `banner`."""
+    return {
+        "listen": list(_urls(listeners)),
+        "store": f"json:{store.path.absolute()}" if store.kind == "json" else str(store),
+        "accounts": [{"name": account.name, "addresses": account.addresses} for account in accounts],
+        "fingerprint": fingerprint,
+    }
+
+
+def _urls(listeners: Sequence[Listener]) -> Iterator[str]:
+    for spec, sockets in listeners:
+        for sock in sockets:
+            yield f"{spec.scheme.name}://{_where(sock)}{spec.query}"
 
 
 def _kept(store: StoreURL) -> str:
@@ -54,18 +87,23 @@ def _kept(store: StoreURL) -> str:
     return "kept in memory until the server stops" if store.kind == "memory" else "dropped"
 
 
-def _hints(listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account]) -> Iterator[list[str]]:
+def _hints(
+    listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account], catching: bool
+) -> Iterator[list[str]]:
     same_store = [] if store == DEFAULT_STORE else ["--store", str(store)]
-    first = next((account for account in accounts if account.addresses), None)
+    first = next((account for account in accounts if account.addresses or catching), None)
     if first is None:
         if store.kind == "json":
             yield ["account", "add", "demo", "--address", "demo@example.com", *same_store]
+        else:
+            yield ["serve", "--account", "demo=demo@example.com", *same_store]
         return
     open_to_all = next(
         (sockets[0] for spec, sockets in listeners if spec.scheme.name == "smtp" and not spec.proxies), None
     )
     if open_to_all is not None:
-        yield ["send", "--to", first.addresses[0], "--server", str(_where(open_to_all, reachable=True))]
+        recipient = "anybody@example.com" if catching else first.addresses[0]
+        yield ["send", "--to", recipient, "--server", str(_where(open_to_all, reachable=True))]
     if store.kind == "json":
         yield ["mail", "list", first.name, *same_store]
 

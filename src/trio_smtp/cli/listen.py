@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 from trio_smtp.cli.values import Endpoint, endpoint
 
-__all__ = ["ListenSpec", "Scheme", "parse_listen"]
+__all__ = ["ListenSpec", "Scheme", "parse_listen", "parse_smtp"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,16 @@ def parse_listen(url: str) -> ListenSpec:
     if not where.startswith("/"):
         raise ArgumentTypeError(f"{url!a} names no absolute path, as lmtp+unix:///run/lmtp.sock does")
     return ListenSpec(scheme, Path(where))
+
+
+def parse_smtp(where: str) -> ListenSpec:
+    """Read ``HOST:PORT``, or ``PORT`` alone for one on this machine only.
+
+    Raises:
+        ArgumentTypeError: with a sentence that says what is wrong.
+    """
+    alone = where.isascii() and where.isdigit()
+    return ListenSpec(SCHEMES["smtp"], endpoint(f"127.0.0.1:{where}" if alone else where))
 
 
 def _proxies(url: str, query: str) -> tuple[IPv4Network | IPv6Network, ...]:

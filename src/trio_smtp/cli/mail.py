@@ -10,8 +10,9 @@ from pathlib import Path
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.attachments import save
-from trio_smtp.cli.errors import CommandError
-from trio_smtp.cli.messages import check_uids, record, say_messages
+from trio_smtp.cli.confirm import confirm
+from trio_smtp.cli.errors import CommandError, UsageError
+from trio_smtp.cli.messages import check_uids, record, say_messages, wait_for
 from trio_smtp.cli.output import is_coloured, printable, say, say_json
 from trio_smtp.cli.parsed import parsed_record
 from trio_smtp.cli.readable import readable
@@ -20,13 +21,20 @@ from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.headers import summarise
 from trio_smtp.mailbox.store import Message, MessageSummary
 
-__all__ = ["delete", "list_all", "show"]
+__all__ = ["delete", "list_all", "record_with_content", "show"]
 
 
-async def list_all(*, account: str, mailbox: str, store: StoreURL, as_json: bool) -> None:
-    """List the messages of a mailbox, by UID ascending."""
+async def list_all(*, account: str, wait: float | None, mailbox: str, store: StoreURL, as_json: bool) -> None:
+    """List the messages of a mailbox, by UID ascending.
+
+    Raises:
+        CommandError: if there is none after so many seconds, where `wait` was given.
+    """
     async with opened(store) as mail_store:
-        await say_messages(bind(mail_store.list_messages, account, mailbox), as_json=as_json)
+        find = bind(mail_store.list_messages, account, mailbox)
+        if wait is not None:
+            await wait_for(find, mail_store, account, wait)
+        await say_messages(find, as_json=as_json)
 
 
 async def show(
@@ -52,7 +60,7 @@ async def show(
                 for path in save(message.parsed.attachments, folder):
                     say(printable(str(path)))
             elif as_json:
-                say_json(_record_with_content(message))
+                say_json(record_with_content(message))
             else:
                 if at:
                     say()
@@ -60,10 +68,26 @@ async def show(
                     say(line)
 
 
-async def delete(*, account: str, uids: Sequence[int], mailbox: str, store: StoreURL, as_json: bool) -> None:
-    """Delete messages for good: all of them, or none if one of them does not exist."""
+async def delete(
+    *,
+    account: str,
+    uids: Sequence[int],
+    every: bool,
+    yes: bool,
+    mailbox: str,
+    store: StoreURL,
+    as_json: bool,
+) -> None:
+    """Delete messages for good: these, or none if one of them does not exist; or every one in the mailbox."""
+    if every == bool(uids):
+        raise UsageError("delete what? name the messages by their UIDs, or all of them by --all")
     async with opened(store) as mail_store:
-        for uid in await check_uids(mail_store, account, mailbox, uids):
+        if every:
+            uids = [message.uid for message in await mail_store.list_messages(account, mailbox)]
+            confirm(f"mailbox {mailbox} of {account}", len(uids), yes=yes)
+        else:
+            uids = await check_uids(mail_store, account, mailbox, uids)
+        for uid in uids:
             await mail_store.delete_message(account, mailbox, uid)
             if as_json:
                 say_json({"uid": uid})
@@ -79,7 +103,8 @@ def _content_of(message: Message, path: str) -> bytes:
     return part.content
 
 
-def _record_with_content(message: Message) -> Mapping[str, object]:
+def record_with_content(message: Message) -> Mapping[str, object]:
+    """What ``mail show --json`` prints of a message."""
     info = message.info
     subject, sender, recipients = summarise(message.content)
     summary = MessageSummary(info.uid, info.flags, info.size, info.internal_date, subject, sender, recipients)

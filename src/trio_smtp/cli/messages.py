@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial as bind
 from typing import Any
 
+import trio
+
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.output import Record, say, say_json, say_table
@@ -13,7 +15,7 @@ from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.store import FlagMode, MailStore, MessageSummary, Search
 
-__all__ = ["check_uids", "copy", "flag", "move", "record", "say_messages", "search"]
+__all__ = ["check_uids", "copy", "flag", "move", "record", "say_messages", "search", "wait_for"]
 
 _PAGE = 500  # messages found before the first of them is printed
 
@@ -23,17 +25,41 @@ async def search(
     account: str,
     conditions: Sequence[tuple[str, Any]],
     any_of: bool,
+    wait: float | None,
     mailbox: str,
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """List the messages for which all conditions hold, or with `any_of` one of them, by UID ascending."""
+    """List the messages for which all conditions hold, or with `any_of` one of them, by UID ascending.
+
+    Raises:
+        CommandError: if there is none after so many seconds, where `wait` was given.
+    """
     if not conditions:
         raise UsageError("search for what? trio-smtp mail search --help shows what can be asked for")
     parts = tuple(_condition(kind, value) for kind, value in conditions)
     wanted = Search(any_of=parts) if any_of else Search(all_of=parts)
     async with opened(store) as mail_store:
-        await say_messages(bind(mail_store.find_messages, account, mailbox, wanted), as_json=as_json)
+        find = bind(mail_store.find_messages, account, mailbox, wanted)
+        if wait is not None:
+            await wait_for(find, mail_store, account, wait)
+        await say_messages(find, as_json=as_json)
+
+
+async def wait_for(
+    find: Callable[..., Awaitable[list[MessageSummary]]], mail_store: MailStore, account: str, seconds: float
+) -> None:
+    """Return when `find`, which is called as in `say_messages`, finds a message.
+
+    Raises:
+        CommandError: if it does not in so many seconds.
+    """
+    async with mail_store.watch(account) as changes:
+        with trio.move_on_after(seconds):
+            while not await find(after=0, limit=1):
+                await anext(changes, None)  # None for an account that is gone, which `find` will notice
+            return
+    raise CommandError(f"no such message came within {seconds:g} seconds")
 
 
 async def say_messages(find: Callable[..., Awaitable[list[MessageSummary]]], *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from trio_smtp._escape import escape
 
-__all__ = ["Record", "is_coloured", "printable", "say", "say_json", "say_record", "say_table", "warn"]
+__all__ = ["Record", "is_coloured", "json_text", "printable", "say", "say_json", "say_record", "say_table", "warn"]
 
 Value: TypeAlias = str | int | bool | Sequence[str] | None
 Record: TypeAlias = Mapping[str, Value]
@@ -42,9 +42,14 @@ def printable(line: str) -> str:
     return "".join(char if char.isprintable() else escape(char) for char in line)
 
 
+def json_text(record: Mapping[str, object]) -> str:
+    """A record as one line of JSON, without its end."""
+    return json.dumps(record).replace("\x7f", r"\u007f")  # the one control character that JSON leaves as it is
+
+
 def say_json(record: Mapping[str, object]) -> None:
     """Print a record as one line of JSON."""
-    say(json.dumps(record).replace("\x7f", r"\u007f"))  # the one control character that JSON leaves as it is
+    say(json_text(record))
 
 
 def say_record(record: Record, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ and a wrong flag are answered at once.
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial as bind
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from trio_smtp import __version__
 from trio_smtp.cli import values
 from trio_smtp.cli.output import printable
-from trio_smtp.cli.serve_flags import add_serve_flags
+from trio_smtp.cli.serve_flags import add_catch_flags, add_serve_flags
 from trio_smtp.cli.settings import DEFAULT_STORE, parse_json_store
 
 __all__ = ["build_parser"]
@@ -33,6 +33,9 @@ def build_parser() -> ArgumentParser:
     serve = commands.add("serve", "take mail for the accounts of a store, until Ctrl-C or SIGTERM")
     serve.set_defaults(command=("serve", "serve"))
     add_serve_flags(serve)
+    catch = commands.add("catch", "take all mail, whoever it is for, and show it: to see what a program sends")
+    catch.set_defaults(command=("serve", "serve"), catching=True)
+    add_catch_flags(catch)
     _add_account(commands.group("account", "who gets mail, and who may log in"))
     _add_mailbox(commands.group("mailbox", "the mailboxes of an account"))
     _add_mail(commands.group("mail", "the messages in a mailbox"))
@@ -84,7 +87,20 @@ _STORE = _flag(
 )
 _JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object a line")
 _MAILBOX = _flag("--mailbox", default="INBOX", metavar="NAME", help="the mailbox (default: %(default)s)")
+_ACCOUNT: Mapping[str, Any] = {"metavar": "ACCOUNT", "help": "the name of the account"}
+_UID: Mapping[str, Any] = {
+    "type": values.count,
+    "metavar": "UID",
+    "help": "the number of a message, as trio-smtp mail list shows it",
+}
 _YES = _flag("--yes", action="store_true", help="delete the messages too, without asking")
+_YES_ALL = _flag("--yes", action="store_true", help="with --all: without asking")
+_WAIT = _flag(
+    "--wait",
+    type=values.seconds,
+    metavar="SECONDS",
+    help="if there is none yet, wait for one, at most so long; exit code 1 if none came",
+)
 _REPAIR = _flag("--yes", action="store_true", help="repair without asking")
 _OUTPUT = _flag("--output", type=Path, metavar="DIRECTORY", help="copy the files to this directory, which is made")
 _QUOTA = "octets that it may hold, or as 512K, 10M, 2G"
@@ -122,13 +138,16 @@ def _named(kind: str, read: Callable[[str], object], text: str) -> tuple[str, ob
 def _add_account(actions: _Commands) -> None:
     add = actions.add("add", "make an account, and a store if there is none", [_PASSWORD, _STORE, _JSON])
     add.set_defaults(command=("account", "add"))
-    add.add_argument("name", type=values.name, metavar="NAME")
+    add.add_argument(
+        "name", type=values.name, metavar="NAME", help="the name that it gets, which is also one to log in with"
+    )
     add.add_argument(
         "--address",
         dest="addresses",
         action="append",
         required=True,
         type=values.address,
+        metavar="ADDRESS",
         help="an address whose mail it gets; may be given several times",
     )
     add.add_argument("--description", default="", type=values.description, metavar="TEXT", help="a note about it")
@@ -136,19 +155,20 @@ def _add_account(actions: _Commands) -> None:
 
     change = actions.add("set", "give an account other addresses or another description", [_STORE, _JSON])
     change.set_defaults(command=("account", "change"))
-    change.add_argument("name", metavar="NAME")
+    change.add_argument("name", **_ACCOUNT)
     change.add_argument(
         "--address",
         dest="addresses",
         action="append",
         type=values.address,
+        metavar="ADDRESS",
         help="an address whose mail it gets, in the place of those that it has; may be given several times",
     )
     change.add_argument("--description", type=values.description, metavar="TEXT", help="a note about it")
 
     quota = actions.add("quota", "say how much an account may hold", [_STORE, _JSON])
     quota.set_defaults(command=("account", "quota"))
-    quota.add_argument("name", metavar="NAME")
+    quota.add_argument("name", **_ACCOUNT)
     quota.add_argument("octets", type=values.quota, metavar="SIZE|none", help=f"{_QUOTA}; or none, for no limit")
 
     show_all = actions.add("list", "list the accounts", [_STORE, _JSON])
@@ -162,29 +182,30 @@ def _add_account(actions: _Commands) -> None:
     ):
         parser = actions.add(action, what, [*flags, _STORE, _JSON])
         parser.set_defaults(command=("account", action))
-        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("name", **_ACCOUNT)
 
 
 def _add_mailbox(actions: _Commands) -> None:
-    for action, function, what, names, flags in (
-        ("list", "list_all", "list the mailboxes", [], []),
-        ("create", "create", "make an empty mailbox", ["name"], []),
-        ("rename", "rename", "give a mailbox another name", ["name", "new_name"], []),
-        ("delete", "delete", "delete a mailbox with all its mail", ["name"], [_YES]),
+    for action, function, what, flags in (
+        ("list", "list_all", "list the mailboxes", []),
+        ("create", "create", "make an empty mailbox", []),
+        ("rename", "rename", "give a mailbox another name", []),
+        ("delete", "delete", "delete a mailbox with all its mail", [_YES]),
+        ("read-only", "read_only", "close a mailbox to every change, or open it again", []),
     ):
         parser = actions.add(action, what, [*flags, _STORE, _JSON])
         parser.set_defaults(command=("mailbox", function))
-        for name in ["account", *names]:
-            parser.add_argument(name, metavar=name.upper())
-    read_only = actions.add("read-only", "close a mailbox to every change, or open it again", [_STORE, _JSON])
-    read_only.set_defaults(command=("mailbox", "read_only"))
-    read_only.add_argument("account", metavar="ACCOUNT")
-    read_only.add_argument("name", metavar="NAME")
-    read_only.add_argument("state", choices=("on", "off"))
+        parser.add_argument("account", **_ACCOUNT)
+        if action != "list":
+            parser.add_argument("name", metavar="NAME", help="the name of the mailbox")
+        if action == "rename":
+            parser.add_argument("new_name", metavar="NEW_NAME", help="its name from now on")
+        if action == "read-only":
+            parser.add_argument("state", choices=("on", "off"), help="on closes it, off opens it")
 
 
 def _add_mail(actions: _Commands) -> None:
-    show_all = actions.add("list", "list the messages of a mailbox", [_MAILBOX, _STORE, _JSON])
+    show_all = actions.add("list", "list the messages of a mailbox", [_WAIT, _MAILBOX, _STORE, _JSON])
     show_all.set_defaults(command=("mail", "list_all"))
     show = actions.add("show", "print messages", [_MAILBOX, _STORE])
     show.set_defaults(command=("mail", "show"))
@@ -204,9 +225,10 @@ def _add_mail(actions: _Commands) -> None:
         action="store_true",
         help="print one JSON object a line: the content in base64, and what was found in it",
     )
-    delete = actions.add("delete", "delete messages for good", [_MAILBOX, _STORE, _JSON])
+    delete = actions.add("delete", "delete messages for good", [_YES_ALL, _MAILBOX, _STORE, _JSON])
     delete.set_defaults(command=("mail", "delete"))
-    search = actions.add("search", "list the messages that are wanted", [_MAILBOX, _STORE, _JSON])
+    delete.add_argument("--all", dest="every", action="store_true", help="all messages of the mailbox")
+    search = actions.add("search", "list the messages that are wanted", [_WAIT, _MAILBOX, _STORE, _JSON])
     search.set_defaults(command=("messages", "search"))
     for flag, kind, read, metavar, what in _CONDITIONS:
         search.add_argument(
@@ -254,10 +276,11 @@ def _add_mail(actions: _Commands) -> None:
     import_.set_defaults(command=("import_", "import_"))
     import_.add_argument("--format", dest="form", choices=_FORMS, help="what it is (default: what it looks like)")
     for parser in (show_all, search, show, flag_them, copy, move, delete, export, import_):
-        parser.add_argument("account", metavar="ACCOUNT")
-    for parser in (show, flag_them, copy, move, delete):
-        parser.add_argument("uids", type=values.count, nargs="+", metavar="UID")
-    export.add_argument("uids", type=values.count, nargs="*", metavar="UID", help="default: all")
+        parser.add_argument("account", **_ACCOUNT)
+    for parser in (show, flag_them, copy, move):
+        parser.add_argument("uids", nargs="+", **_UID)
+    delete.add_argument("uids", nargs="*", **_UID)
+    export.add_argument("uids", nargs="*", **{**_UID, "help": "the number of a message (default: all)"})
     import_.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="mbox files, Maildirs, .eml files and folders of them, or -"
     )

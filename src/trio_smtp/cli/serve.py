@@ -1,4 +1,4 @@
-"""``trio-smtp serve``: take mail for the accounts of a store, until a signal ends it.
+"""``trio-smtp serve`` and ``catch``: take mail for the accounts of a store, or all mail, until a signal ends it.
 
 What can fail is tried in the order in which least is left behind: settings, certificates, ports, store, accounts. So a
 port in use makes no store, and a store that cannot be used leaves nothing but closed ports. Only a certificate that is
@@ -23,13 +23,14 @@ from typing import Any
 
 import trio
 
-from trio_smtp.cli.banner import banner
+from trio_smtp.cli.banner import banner, ready_record
 from trio_smtp.cli.control import RELOAD, Assignment
 from trio_smtp.cli.errors import CommandError, reason
 from trio_smtp.cli.limits import WINDOWS
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.logs import logging_to_stderr
-from trio_smtp.cli.output import say
+from trio_smtp.cli.output import json_text, say
+from trio_smtp.cli.service import notify
 from trio_smtp.cli.serving import Listener, ServerTask, configuration, prepare_accounts, run, servers, total
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.cli.stores import opened
@@ -58,7 +59,11 @@ async def serve(**flags: Any) -> None:
                 if self_signed is not None:
                     certificate, fingerprint = stack.enter_context(self_signed(settings.store, config.hostname))
                     tls = certificates_by_scheme(settings, [(certificate, None)])
-                ready = partial(_announce, "\n".join(banner(listeners, settings.store, accounts, fingerprint)))
+                facts = listeners, settings.store, accounts, fingerprint
+                if settings.as_json:
+                    ready = partial(_announce, json_text(ready_record(*facts)))
+                else:
+                    ready = partial(_announce, "\n".join(banner(*facts, catching=settings.catching)))
                 if settings.workers == 1:
                     async with kept_fresh(set(tls.values())) if tls else contextlib.nullcontext():
                         ready()
@@ -71,6 +76,7 @@ def _announce(text: str) -> None:
     with contextlib.suppress(BrokenPipeError):  # mail comes in all the same
         say(text)
         sys.stdout.flush()
+    notify("READY=1")
 
 
 # --- in this process
@@ -87,6 +93,7 @@ async def _serve_here(tasks: Sequence[ServerTask], signals: AsyncIterator[int]) 
 
 async def _told_to_drain(signals: AsyncIterator[int]) -> None:
     await anext(signals)
+    notify("STOPPING=1")
     log.info("stopping: open connections may finish; a second signal cuts them off")
 
 

@@ -1,4 +1,4 @@
-"""The flags of ``trio-smtp serve``, each a field of `ServeSettings`.
+"""The flags of ``trio-smtp serve`` and ``trio-smtp catch``, each a field of `ServeSettings`.
 
 Those that limit what clients may do have a row each in docs/dos-mitigations.md.
 """
@@ -8,21 +8,24 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from trio_smtp.cli import values
-from trio_smtp.cli.listen import parse_listen
+from trio_smtp.cli.listen import parse_listen, parse_smtp
 from trio_smtp.cli.settings import DEFAULT_STORE, ServeSettings, parse_store
 
-__all__ = ["RATES", "add_serve_flags"]
+if TYPE_CHECKING:
+    from argparse import _ArgumentGroup
+
+__all__ = ["RATES", "add_catch_flags", "add_serve_flags"]
 
 RATES: Final = {
     "--connection-rate": ("connections", "connections of one peer", "300/1m"),
     "--message-rate": ("messages", "messages of one peer", "1000/10m"),
     "--recipient-rate": ("recipients", "recipients that one peer names", "10000/10m"),
     "--login-failure-rate": ("login_failures", "failed logins of one peer", "30/10m"),
-    "--account-message-rate": ("account_messages", "messages of one account that has logged in", "1000/1h"),
-    "--account-recipient-rate": ("account_recipients", "recipients that one such account names", "10000/1h"),
+    "--account-message-rate": ("account_messages", "messages that one account sends", "1000/1h"),
+    "--account-recipient-rate": ("account_recipients", "recipients that one account names", "10000/1h"),
     "--account-login-failure-rate": ("account_login_failures", "failed logins as one user", "100/1h"),
 }
 """Flags that take a rate: the argument of `RateLimits`, what is counted, and the default."""
@@ -31,20 +34,43 @@ _Add = Callable[..., None]
 
 
 def add_serve_flags(parser: ArgumentParser) -> None:
-    """Add them to the parser of the command."""
+    """Add them to the parser of ``trio-smtp serve``."""
+    _add_main_flags(_adder(parser))
+    _add_json(_adder(parser), "when it is ready, print one JSON object that says where it listens")
+    _add_tls_flags(_adder(parser.add_argument_group("TLS")))
+    _add_size_flags(_adder(parser.add_argument_group("sizes and numbers")))
+    _add_time_flags(_adder(parser.add_argument_group("times")))
+    _add_policy_flags(_adder(parser.add_argument_group("what strangers may do")))
 
+
+def add_catch_flags(parser: ArgumentParser) -> None:
+    """Add them to the parser of ``trio-smtp catch``."""
+    add = _adder(parser)
+    add(
+        "--smtp",
+        dest="listen",
+        action="append",
+        type=parse_smtp,
+        metavar="[HOST:]PORT",
+        what="where to take mail; port 0 is any free one; may be given several times "
+        f"(default: {ServeSettings.listen[0].where})",
+    )
+    _add_store(add, "or memory: (until the server stops)")
+    _add_json(add, "print one JSON object a line: when it is ready one that says where it listens, then each message")
+    _add_hostname(add)
+    _add_tls(add)
+    _add_message_size(add)
+
+
+def _adder(parser: ArgumentParser | _ArgumentGroup) -> _Add:
     def add(flag: str, *, what: str, **options: Any) -> None:
         parser.add_argument(flag, help=what, default=SUPPRESS, **options)  # the defaults are those of the settings
 
-    _add_main_flags(add)
-    _add_size_flags(add)
-    _add_time_flags(add)
-    _add_policy_flags(add)
+    return add
 
 
 def _add_main_flags(add: _Add) -> None:
     default = ServeSettings
-
     add(
         "--listen",
         action="append",
@@ -55,13 +81,7 @@ def _add_main_flags(add: _Add) -> None:
         "alone, by the PROXY protocol; may be given several times "
         f"(default: {default.listen[0]})",
     )
-    add(
-        "--store",
-        type=parse_store,
-        metavar="URL",
-        what="where to keep it: json:DIRECTORY, memory: (until the server stops) or null: (nowhere) "
-        f"(default: {DEFAULT_STORE})",
-    )
+    _add_store(add, "memory: (until the server stops) or null: (nowhere)")
     add(
         "--workers",
         type=values.count,
@@ -84,11 +104,37 @@ def _add_main_flags(add: _Add) -> None:
         what="the account that gets the postmaster's mail if no address says so (default: the first account)",
     )
     add(
+        "--catch-all",
+        type=values.line,
+        metavar="NAME",
+        what="the account that gets the mail for unknown users in the domains of the accounts (default: it is refused)",
+    )
+    add(
         "--any-sender",
         action="store_true",
         what="let those who log in send from any address (default: only from those of their account)",
     )
+    _add_hostname(add)
+
+
+def _add_store(add: _Add, others: str) -> None:
+    add(
+        "--store",
+        type=parse_store,
+        metavar="URL",
+        what=f"where to keep it: json:DIRECTORY, {others} (default: {DEFAULT_STORE})",
+    )
+
+
+def _add_hostname(add: _Add) -> None:
     add("--hostname", metavar="NAME", what="the name in the greeting (default: that of this machine)")
+
+
+def _add_json(add: _Add, what: str) -> None:
+    add("--json", dest="as_json", action="store_true", what=what)
+
+
+def _add_tls_flags(add: _Add) -> None:
     add(
         "--tls-cert",
         action="append",
@@ -104,11 +150,7 @@ def _add_main_flags(add: _Add) -> None:
         metavar="FILE",
         what="its key, if it is not in the same file; as often as --tls-cert",
     )
-    add(
-        "--tls",
-        choices=["self-signed"],
-        what="self-signed: make a certificate, keep it with the mail, and print its fingerprint",
-    )
+    _add_tls(add)
     add(
         "--tls-client-ca",
         type=Path,
@@ -117,14 +159,26 @@ def _add_main_flags(add: _Add) -> None:
     )
 
 
-def _add_size_flags(add: _Add) -> None:
-    default = ServeSettings
+def _add_tls(add: _Add) -> None:
+    add(
+        "--tls",
+        choices=["self-signed"],
+        what="self-signed: make a certificate, keep it with the mail, and print its fingerprint",
+    )
+
+
+def _add_message_size(add: _Add) -> None:
     add(
         "--max-message-size",
         type=values.size,
         metavar="SIZE",
-        what=f"octets, or as 512K, 10M (default: {default.max_message_size >> 20}M)",
+        what=f"octets of a message, or as 512K, 10M (default: {ServeSettings.max_message_size >> 20}M)",
     )
+
+
+def _add_size_flags(add: _Add) -> None:
+    default = ServeSettings
+    _add_message_size(add)
     add(
         "--max-recipients",
         type=values.count,
@@ -141,7 +195,7 @@ def _add_size_flags(add: _Add) -> None:
         "--max-connections-per-peer",
         type=values.count,
         metavar="N",
-        what="the same from one address, this machine's own included (default: 50, its own not counted)",
+        what="the same from one address; this machine counts too then (default: 50, this machine not counted)",
     )
     add(
         "--max-errors",
@@ -234,8 +288,8 @@ def _add_policy_flags(add: _Add) -> None:
             flag,
             type=values.rate,
             metavar="N/TIME",
-            what=f"{what} in a time such as 30s, 10m or 1h, this machine's own included; off for no limit "
-            f"(default: {usual}, its own not counted)",
+            what=f"{what}, as 100/30s, 1000/10m or 20/1h; this machine counts too then; off for no limit "
+            f"(default: {usual}, this machine not counted)",
         )
     add(
         "--early-talkers",

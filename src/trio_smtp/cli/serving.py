@@ -12,6 +12,7 @@ from typing import TypeAlias
 import trio
 
 from trio_smtp._escape import escape
+from trio_smtp.cli.catcher import CAUGHT, catcher, catching
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.limits import limits, login_limits, policies_by_listener, timeouts
 from trio_smtp.cli.listen import ListenSpec, Scheme
@@ -85,8 +86,11 @@ def servers(
         tls: what the listeners of each scheme show.
         counts: what this process has in common with others that serve the same listeners.
     """
-    for_anyone = MailboxHandler.factory(store, postmaster=settings.postmaster)
-    with_login = SubmissionHandler.factory(store, postmaster=settings.postmaster, any_sender=settings.any_sender)
+    postmaster, catch_all = settings.postmaster, settings.catch_all
+    for_anyone = MailboxHandler.factory(store, postmaster=postmaster, catch_all=catch_all)
+    with_login = SubmissionHandler.factory(
+        store, postmaster=postmaster, catch_all=catch_all, any_sender=settings.any_sender
+    )
     config = configuration(settings)
     authenticator = StoreAuthenticator(store, **login_limits(settings))
     policy = policies_by_listener(settings, store, counts)
@@ -95,7 +99,11 @@ def servers(
         options = server_options(spec, settings, config, tls.get(spec.scheme), authenticator, policy(spec))
         if counts is not None:
             options["connection_counts"] = counts.connections(number)
-        tasks.append(partial(serve_sockets, with_login if spec.scheme.login else for_anyone, sockets, **options))
+        handler = with_login if spec.scheme.login else for_anyone
+        if settings.catching:
+            handler = catcher(store, as_json=settings.as_json)
+            options = {**options, **catching(config)}
+        tasks.append(partial(serve_sockets, handler, sockets, **options))
     return tasks
 
 
@@ -138,10 +146,14 @@ def configuration(settings: ServeSettings) -> Config:
 async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Account]:
     """Make the accounts of ``--account`` that are missing, or none of them if one cannot be; return all there are.
 
+    For ``trio-smtp catch`` it is one account, for everybody.
+
     Raises:
         CommandError: if not.
     """
     accounts = {account.name: account for account in await store.list_accounts()}
+    if settings.catching:
+        return [accounts[CAUGHT] if CAUGHT in accounts else await store.create_account(CAUGHT)]
     owners = {address_key(address): account.name for account in accounts.values() for address in account.addresses}
     missing: dict[str, list[str]] = {}
     for name, address in settings.accounts:
@@ -155,8 +167,9 @@ async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Ac
                 f"account {name} exists and {address} is none of its addresses; give it to a new account"
             )
         missing.setdefault(name, []).append(address)
-    if settings.postmaster is not None and settings.postmaster not in accounts.keys() | missing.keys():
-        raise CommandError(f"there is no account {settings.postmaster} for --postmaster; add it with --account")
+    for flag, wanted in (("--postmaster", settings.postmaster), ("--catch-all", settings.catch_all)):
+        if wanted is not None and wanted not in accounts.keys() | missing.keys():
+            raise CommandError(f"there is no account {wanted} for {flag}; add it with --account")
     for name, addresses in missing.items():
         accounts[name] = await store.create_account(name, addresses=addresses)
     return list(accounts.values())

@@ -65,12 +65,16 @@ class ServeSettings:
         UsageError: the settings contradict each other, or one of them would have no effect.
     """
 
+    catching: bool = False
+    """Take all mail, for ``trio-smtp catch``."""
+    as_json: bool = False
     listen: Sequence[ListenSpec] = (parse_listen("smtp://127.0.0.1:1025"),)
     store: StoreURL = DEFAULT_STORE
     workers: int = 1
     hostname: str | None = None
     accounts: Sequence[tuple[str, str]] = ()
     postmaster: str | None = None
+    catch_all: str | None = None
     any_sender: bool = False
     tls: Literal["self-signed"] | None = None
     tls_cert: Sequence[Path] = ()
@@ -106,6 +110,8 @@ class ServeSettings:
     def __post_init__(self) -> None:
         self._check_tls()
         self._check_workers()
+        if self.catching and self.store.kind == "null":
+            raise UsageError("what is caught has to be somewhere; take --store memory: or json:DIRECTORY")
         if self.max_header_size > 1 << 20:
             raise UsageError("--max-header-size is at most 1M")
         if self.any_sender and not any(spec.scheme.login for spec in self.listen):

@@ -13,7 +13,7 @@ from trio_smtp.cli.errors import CommandError, reason
 from trio_smtp.cli.output import Record, say, say_json, say_record, say_table
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
-from trio_smtp.cli.stores import unusable
+from trio_smtp.cli.stores import check_owner, unusable
 from trio_smtp.mailbox.json_file.maintenance import (
     Checked,
     Fault,
@@ -53,6 +53,7 @@ def check(*, store: StoreURL, as_json: bool) -> None:
 
 def repair(*, yes: bool, store: StoreURL, as_json: bool) -> None:
     """Let a store go on without what is damaged."""
+    check_owner(store)
     faults = _checked(store).faults
     if not as_json:
         _say_faults(faults)
@@ -87,12 +88,14 @@ def quarantine(*, output: Path | None, store: StoreURL, as_json: bool) -> None:
 
 def compact(*, store: StoreURL, as_json: bool) -> None:
     """Free the space of what was deleted."""
+    check_owner(store)
     with _using(store), progress("Compacting") as advance:
         before, after = compact_store(store.path, advance)
     if as_json:
         say_json({"before": before, "after": after})
     else:
-        say(f"{before} octets before, {after} now.")
+        more = " There was nothing to free; the index has been written." if after > before else ""
+        say(f"{before} octets before, {after} now.{more}")
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import shlex
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -31,7 +34,7 @@ from trio_smtp.mailbox.store import (
     Target,
 )
 
-__all__ = ["NullStore", "opened", "unusable"]
+__all__ = ["NullStore", "check_owner", "opened", "unusable"]
 
 # What to do about a refusal; the store's own text says what happened.
 _ADVICE: Final[dict[type[StoreError], str]] = {
@@ -68,9 +71,38 @@ async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailS
         raise CommandError(f"{_why(error)}; {advice}" if advice else _why(error)) from error
 
 
+def check_owner(url: StoreURL) -> None:
+    """Let root, above all, leave no file in a store that the server of another user could not read.
+
+    Raises:
+        CommandError: if the store belongs to somebody else.
+    """
+    manifest = _manifest(url)
+    if manifest is None or manifest.st_uid == os.geteuid():
+        return
+    owner = manifest.st_uid
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"
+    as_owner = f"sudo -u {shlex.quote(name)} trio-smtp ..."
+    raise CommandError(
+        f"the store {url} belongs to the user {name}; run this as that user, {as_owner}, "
+        "or give all of it to another one, chown -R"
+    )
+
+
+def _manifest(url: StoreURL) -> os.stat_result | None:
+    """That of a store, None if there is none, or none for us."""
+    try:
+        return (url.path / "manifest.json").stat()
+    except OSError:
+        return None
+
+
 def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
     """What to say of a store that cannot be opened."""
-    begin = "" if create else "begin one with trio-smtp account add, or "
+    begin = "" if create or _manifest(url) else "begin one with trio-smtp account add, or "
     return CommandError(
         f"cannot use the store {url}: {_why(error)}; {begin}name another one with --store json:DIRECTORY"
     )
@@ -81,6 +113,7 @@ def _make(url: StoreURL, *, create: bool) -> MailStore:
         return MemoryStore()
     if url.kind == "null":
         return NullStore()
+    check_owner(url)
     return JSONFileStore(url.path, create=create)
 
 

@@ -29,13 +29,13 @@ def as_reply(answer: object) -> Reply | None:
         return None
     if isinstance(answer, Reply) and answer.code // 100 != 3:
         return answer
-    raise TypeError(f"a hook returns a Reply (not 3xx) or None, not {answer!r}")
+    raise TypeError(f"a hook returns a Reply (not 3xx) or None, and raises Refuse to say no; it returned {answer!r}")
 
 
-def as_verdicts(answer: Reply | Sequence[Reply] | None, envelope: Envelope, lmtp: bool) -> list[Reply]:
+def as_verdicts(answer: object, envelope: Envelope, lmtp: bool) -> list[Reply]:
     """The message hook's answer, one reply per recipient in LMTP and at least one in SMTP."""
     due = len(envelope.recipients) if lmtp else 1
-    if answer is None or isinstance(answer, Reply):
+    if isinstance(answer, str) or not isinstance(answer, Sequence):  # one for all
         return [as_reply(answer) or replies.MESSAGE_ACCEPTED] * due
     answers = [as_reply(reply) or replies.MESSAGE_ACCEPTED for reply in answer]
     if len(answers) != due:

@@ -67,6 +67,7 @@ class Certificates:
 
     Raises:
         CertificateError: if any of the files cannot be used.
+        TypeError: for files that are not in pairs.
         ValueError: without any pair.
     """
 
@@ -75,6 +76,8 @@ class Certificates:
     ) -> None:
         if not pairs:
             raise ValueError("there is no certificate")
+        if isinstance(pairs, str | Path) or any(isinstance(pair, str | Path) for pair in pairs):
+            raise TypeError("certificates come as a list of pairs: [(certificate, key)], or [(certificate, None)]")
         self._pairs = tuple(pairs)
         self._client_authority = client_authority
         self._complaint = ""  # why the files could not be used at the last attempt
@@ -184,6 +187,9 @@ def _load(certificate: Path | str, key: Path | str | None) -> tuple[ssl.SSLConte
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # a client's cheap way to keep the server busy: CVE-2011-1473
+    for path in (certificate, key):
+        if path is not None:
+            Path(path).open("rb").close()  # OpenSSL would not say which of them is missing
     context.load_cert_chain(certificate, key, password=lambda: "")  # or else OpenSSL asks at the terminal, and waits
     shown, names = _try_out(context, certificate)
     remember_certificate(context, shown)

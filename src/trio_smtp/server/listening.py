@@ -15,6 +15,7 @@ LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for by host=None
 _BACKLOG: Final = 1024
 _TRIES: Final = 20
+_LAST_PORT: Final = 65535
 _NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 
 
@@ -27,12 +28,22 @@ async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -
             machine does not have (IPv6, often) are left out, as long as there is one that it has.
 
     Raises:
-        OSError: if a port is taken, or none of the addresses is there.
+        TypeError, ValueError: if that is no port.
+        OSError: if a port is taken, or none of the addresses is there; `filename` says which.
     """
+    if not isinstance(port, int):
+        raise TypeError(f"a port is a whole number, not {port!r}")
+    if not 0 <= port <= _LAST_PORT:
+        raise ValueError(f"a port is a number from 0 to {_LAST_PORT}, not {port}")
     hosts = _EVERYWHERE if host is None else (host,) if isinstance(host, str) else tuple(host)
     addresses: list[tuple[int, str]] = []
     for name in hosts:
-        for family, _, _, _, address in await trio.socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
+        try:
+            found = await trio.socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            error.filename = name
+            raise
+        for family, _, _, _, address in found:
             if (int(family), str(address[0])) not in addresses:
                 addresses.append((int(family), str(address[0])))
     for tries_left in reversed(range(_TRIES if port == 0 else 1)):
@@ -62,6 +73,7 @@ def _bind_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.so
             try:
                 sock.bind((host, port))
             except OSError as error:
+                error.filename = f"{host} port {port}"
                 if error.errno not in _NO_SUCH_ADDRESS:
                     raise
                 missing = error

@@ -99,7 +99,7 @@ class SessionLog:
                 escape(str(envelope.sender or "")),
                 ",".join(f"<{escape(str(recipient))}>" for recipient in envelope.recipients),
                 size,
-                session.peer,
+                session.peer if session.identity is None else f"{session.peer} login=<{escape(session.identity)}>",
                 " / ".join(map(_text, dict.fromkeys(verdicts))),
             )
 

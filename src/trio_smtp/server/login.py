@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+from trio_smtp._hooks import is_async, takes
 from trio_smtp.sasl import (
     Challenge,
     CheckCertificate,
@@ -83,16 +84,29 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
     """The authenticator of a server, None where nobody can log in.
 
     Raises:
-        TypeError: if it is of neither form.
+        TypeError: if it is of neither form, has no hook, or one that is not async.
     """
-    if authenticator is None or isinstance(authenticator, Authenticator):
+    if authenticator is None:
+        return None
+    if isinstance(authenticator, Authenticator):
+        name = type(authenticator).__name__
+        hooks = {hook for hook in _HOOKS.values() if _has(authenticator, hook)}
+        if not hooks and type(authenticator) is not Authenticator:
+            raise TypeError(f"{name} overrides no hook of Authenticator ({', '.join(dict.fromkeys(_HOOKS.values()))})")
+        for hook in hooks:
+            if not is_async(getattr(authenticator, hook)):
+                raise TypeError(f"{name}.{hook} must be an async method")
         return authenticator
-    if isinstance(authenticator, type) or not callable(authenticator):
+    if isinstance(authenticator, type) or not is_async(authenticator) or not takes(authenticator, 2):
         raise TypeError(
             "an authenticator is an async function of a name and a password or an instance of a subclass of "
             f"Authenticator, not {authenticator!r}"
         )
     return _PasswordFunction(authenticator)
+
+
+def _has(authenticator: Authenticator, hook: str) -> bool:
+    return getattr(type(authenticator), hook) is not getattr(Authenticator, hook)
 
 
 # The best first, for clients that take the first they know.
@@ -123,12 +137,7 @@ def offered_mechanisms(
     if authenticator is None:
         return ()
     lacking = {name for name, given in ((External.name, client_name), (ScramPlus.name, end_point)) if given is None}
-    kind = type(authenticator)
-    return tuple(
-        name
-        for name, hook in _HOOKS.items()
-        if getattr(kind, hook) is not getattr(Authenticator, hook) and name not in lacking
-    )
+    return tuple(name for name, hook in _HOOKS.items() if _has(authenticator, hook) and name not in lacking)
 
 
 class LoginExchange:

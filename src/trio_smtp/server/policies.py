@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, TypeAlias
 
@@ -60,7 +60,7 @@ def resolve_policies(policy: AnyPolicy | None) -> Policies:
     """
     if policy is None:
         policy = default_policies()
-    policies = [policy] if isinstance(policy, Policy) else list(policy)
+    policies = [policy] if isinstance(policy, Policy) or not isinstance(policy, Iterable) else list(policy)
     for candidate in policies:
         if not isinstance(candidate, Policy):
             raise TypeError(f"a policy is an instance of a subclass of Policy, not {candidate!r}")

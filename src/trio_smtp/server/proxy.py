@@ -176,8 +176,11 @@ def parse_networks(networks: Iterable[str | Network]) -> tuple[Network, ...]:
     """Networks, of which those that are text are parsed: ``10.0.0.0/8``, ``2001:db8::/32``, one address alone.
 
     Raises:
-        ValueError: if it is no network, has bits of a host in it, or a zone, which would be ignored.
+        ValueError: if this is a text, or one of them is no network, has bits of a host in it, or a zone, which would be
+            ignored.
     """
+    if isinstance(networks, str):
+        raise ValueError(f"the networks of proxies are a list, such as [{networks!r}]")  # noqa: TRY004 - as for one of it
     parsed = tuple(map(ipaddress.ip_network, networks))
     for network in parsed:
         if "%" in str(network):

@@ -6,16 +6,18 @@ import contextlib
 import dataclasses
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import NoneType
 from typing import Final, Literal, TypedDict, Unpack
 
 import trio
 
 from trio_smtp.handler import Peer
-from trio_smtp.protocol import Config
-from trio_smtp.server.certificates import AnyContext
+from trio_smtp.protocol import Config, Limits
+from trio_smtp.server.certificates import AnyContext, Certificates
 from trio_smtp.server.counting import Connections
 from trio_smtp.server.listening import LOOPBACK, bind_sockets
+from trio_smtp.server.log import log
 from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
 from trio_smtp.server.policies import AnyPolicy, resolve_policies
 from trio_smtp.server.proxy import Network, parse_networks
@@ -92,9 +94,11 @@ async def serve_smtp(  # noqa: ASYNC128 - Server.run calls it
         **options: see `ServerOptions` and `SessionOptions`.
 
     Raises:
-        TypeError: if the handler is none of the three, or for an option that there is not; before anything is bound.
+        TypeError: if the handler is none of the three, or for an option that there is not, or not of this type; before
+            anything is bound.
         ValueError: if the options contradict each other; the same.
         OSError: if the port cannot be had.
+        RuntimeError: outside trio.
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     _check_port(settings, port)
@@ -202,8 +206,9 @@ async def _abort_when_cancelled(session: ServerSession) -> None:
 
 
 def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str]) -> Settings:
-    if unknown := options.keys() - known:
-        raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
+    if not trio.lowlevel.in_trio_run():
+        raise RuntimeError("trio-smtp runs in trio: start it by trio.run, or in a program that is run by it")
+    _check_options(options, known)
     config = options.get("config") or Config()
     if options.get("lmtp") and not config.lmtp:
         config = dataclasses.replace(config, lmtp=True)
@@ -227,6 +232,34 @@ def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str
     )
 
 
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "config": (Config, NoneType),
+    "timeouts": (Timeouts, NoneType),
+    "ssl_context": (Certificates, ssl.SSLContext, NoneType),
+    "message_memory": (int,),
+    "max_connections": (int, NoneType),
+    "max_connections_per_peer": (int, NoneType),
+}
+_CHOICES: Final = {"early_talkers": ("refuse", "allow"), "on_error": ("reply", "raise")}
+
+
+def _check_options(options: Mapping[str, object], known: frozenset[str]) -> None:
+    """See what a type checker would, for those who use none: without this it would show much later, or never."""
+    for name in options.keys() - known:
+        home = next((kind.__name__ for kind in (Config, Limits, Timeouts) if hasattr(kind(), name)), None)
+        hint = f"{home} has one" if home else f"there are {', '.join(sorted(known))}"
+        raise TypeError(f"there is no option {name}; {hint}")
+    for name, value in options.items():
+        if name in _TYPES and not isinstance(value, _TYPES[name]):
+            kinds = " or ".join(kind.__name__ for kind in _TYPES[name] if kind is not NoneType)
+            raise TypeError(f"{name} is of the type {kinds}, and {value!r} is not")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise ValueError(f"{name} is {' or '.join(_CHOICES[name])}, not {value!r}")
+    context = options.get("ssl_context")
+    if isinstance(context, ssl.SSLContext) and context.protocol == ssl.PROTOCOL_TLS_CLIENT:
+        raise ValueError("the ssl_context is one of a client; server_context(certificate, key) makes one for a server")
+
+
 def _check_port(settings: Settings, port: int) -> None:
     if settings.config.lmtp and port == _SMTP_PORT:
         raise ValueError("LMTP must not be spoken on port 25, which is that of SMTP (RFC 2033 section 5)")
@@ -234,6 +267,12 @@ def _check_port(settings: Settings, port: int) -> None:
 
 def _server(settings: Settings, sockets: Sequence[socket.socket], options: ServerOptions) -> Server:
     most = options.get("max_connections")
+    config = settings.config
+    if settings.authenticator is None:
+        if config.auth_required:
+            log.warning("all mail is refused: Config.auth_required is set, and there is no authenticator")
+    elif config.auth_requires_tls and settings.ssl_context is None:
+        log.warning("nobody can log in: it takes an ssl_context, or Config(auth_requires_tls=False)")
     return Server(
         settings,
         sockets,

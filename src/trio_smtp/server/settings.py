@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias, TypeGuard
+from typing import Final, Literal, TypeAlias
 
+from trio_smtp._hooks import is_async, takes
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
 from trio_smtp.server.certificates import AnyContext
@@ -49,25 +49,25 @@ def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
     """How to make the handler of a connection.
 
     Raises:
-        TypeError: if `handler` is none of the three forms.
+        TypeError: if `handler` is none of the three forms, or does not take what it is called with.
     """
     if isinstance(handler, HandlerFactory):
+        if not takes(handler.make, 0):
+            raise TypeError(f"a HandlerFactory is made of a function without arguments, not {handler.make!r}")
         return handler.make
     if isinstance(handler, type) and issubclass(handler, Handler):
+        if not takes(handler, 0):
+            name = handler.__name__
+            way = f"{name}.factory(...)" if hasattr(handler, "factory") else f"HandlerFactory(lambda: {name}(...))"
+            raise TypeError(f"{name} cannot be made without arguments; hand in {way}")
         return handler
-    if _is_async_callable(handler):
+    if is_async(handler):
+        if not takes(handler, 1):
+            raise TypeError(f"a function that is a handler takes one argument, the Mail, and {handler!r} does not")
         return functools.partial(_FunctionHandler, handler)
     raise TypeError(
         "a handler is an async function of one Mail, a subclass of Handler (the class, not an instance) or a "
         f"HandlerFactory, not {handler!r}"
-    )
-
-
-def _is_async_callable(candidate: object) -> TypeGuard[Callable[[Mail], Awaitable[Reply | None]]]:
-    while isinstance(candidate, functools.partial):
-        candidate = candidate.func
-    return inspect.iscoroutinefunction(candidate) or (
-        not isinstance(candidate, type) and inspect.iscoroutinefunction(getattr(type(candidate), "__call__", None))  # noqa: B004 - of what kind it is matters
     )
 
 

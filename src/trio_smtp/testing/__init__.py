@@ -1,4 +1,8 @@
-"""Tools for tests of what is built on trio-smtp. They need pytest, pytest-trio and Hypothesis."""
+"""Tools for tests of what is built on trio-smtp.
+
+They need pytest: the client here, and the fixture in `plugin` for programs that send mail. `store_contract` needs
+pytest-trio, and `store_model` Hypothesis besides.
+"""
 
 from __future__ import annotations
 

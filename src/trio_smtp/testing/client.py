@@ -126,7 +126,8 @@ class ScriptedClient:
         """A transaction by MAIL, RCPT and DATA, its dots doubled (RFC 5321 §4.5.2).
 
         Returns:
-            The first refusal, else the (in LMTP: first) answer to the message.
+            The first refusal, else the (in LMTP: first) answer to the message. A refusal before DATA leaves the
+            transaction open: RSET ends it.
         """
         for line in (f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"):
             reply = await self.command(line)

@@ -47,7 +47,8 @@ class CatchingServer:
         self.port = 0
         """A free one, known inside the block."""
         self.messages: list[Mail] = []
-        """In the order in which they came."""
+        """In the order in which they came; `messages.clear()` forgets them."""
+        self._arrived = threading.Condition()
         self._scope = trio.CancelScope()
         self._started = threading.Event()
 
@@ -58,6 +59,21 @@ class CatchingServer:
         self._thread.start()
         self._started.wait()
         return self
+
+    def wait_for(self, count: int, timeout: float = 10.0) -> list[Mail]:
+        """The messages, as soon as there are so many: for what is sent behind the back of a test.
+
+        Args:
+            count: how many, those included that have come already.
+            timeout: seconds to wait.
+
+        Raises:
+            TimeoutError: if fewer have come by then.
+        """
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self.messages) >= count, timeout):
+                raise TimeoutError(f"{len(self.messages)} of {count} messages came within {timeout:g} seconds")
+            return self.messages[:]
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -72,7 +88,9 @@ class CatchingServer:
             await serve_sockets(self._keep, [sock], authenticator=_anybody, config=Config(auth_requires_tls=False))
 
     async def _keep(self, mail: Mail) -> None:
-        self.messages.append(mail)
+        with self._arrived:
+            self.messages.append(mail)
+            self._arrived.notify_all()
 
 
 async def _anybody(username: str, _: str, /) -> str:

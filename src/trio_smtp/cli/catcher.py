@@ -1,0 +1,118 @@
+"""``trio-smtp catch``: all mail is taken, whoever it is for, and shown; for those who develop what sends it.
+
+It is ``trio-smtp serve`` with this handler, which refuses nobody. What is caught is in a store, so that ``trio-smtp
+mail`` reads it as any other mail. Nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+import trio
+
+from trio_smtp._escape import escape
+from trio_smtp.cli.mail import record_with_content
+from trio_smtp.cli.output import is_coloured, json_text
+from trio_smtp.cli.readable import readable
+from trio_smtp.handler import Body, HandlerFactory
+from trio_smtp.mailbox.store import INBOX, Delivered, MailStore, Message, StoreError, Target
+from trio_smtp.mailbox_handler import MailboxHandler
+from trio_smtp.protocol import Config, Envelope, RcptTo, Reply
+from trio_smtp.server import SessionOptions
+from trio_smtp.trace import delivered_to, received, return_path
+
+__all__ = ["CAUGHT", "catcher", "catching"]
+
+_BARE_NEWLINE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
+
+CAUGHT: Final = "caught"
+"""The account that gets all mail."""
+
+
+def catcher(store: MailStore, *, as_json: bool) -> HandlerFactory:
+    """The handler: everything goes to the account `CAUGHT` and to standard output."""
+    turn = trio.Lock()
+    return HandlerFactory(lambda: _Catcher(store, _as_json if as_json else _as_text, turn))
+
+
+def catching(config: Config) -> SessionOptions:
+    """What goes with it: every login is right, inside TLS and outside, and nothing is too much or too odd."""
+    config = replace(config, auth_requires_tls=False, bare_newline="keep")
+    return {"config": config, "authenticator": _anybody, "policy": ()}
+
+
+async def _anybody(username: str, _: str, /) -> str:
+    return username
+
+
+class _Catcher(MailboxHandler):
+    """Keeps and shows.
+
+    Args:
+        store: where to keep.
+        text: how to show.
+        turn: one message at a time.
+    """
+
+    def __init__(self, store: MailStore, text: Callable[[Message, Envelope], str], turn: trio.Lock) -> None:
+        super().__init__(store)
+        self._text = text
+        self._turn = turn
+
+    async def rcpt(self, event: RcptTo) -> Reply | None:
+        return None
+
+    async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
+        prefix = return_path(envelope.sender) + b"".join(map(delivered_to, envelope.recipients))
+        prefix += received(self.session, envelope.recipients, envelope.params.smtputf8, datetime.now(UTC))
+        try:
+            async with self._store.deliver([Target(CAUGHT, INBOX, prefix)]) as delivery:
+                async for chunk in body:
+                    await delivery.write(chunk)
+                [delivered] = await delivery.commit()
+        except StoreError as error:
+            return self._reply_to(error)
+        assert isinstance(delivered, Delivered)  # or `commit` would have raised
+        async with self._turn:
+            with contextlib.suppress(StoreError):  # deleted already
+                message = await self._store.get_message(CAUGHT, INBOX, delivered.uid)
+                await trio.to_thread.run_sync(self._show, message, envelope, abandon_on_cancel=True)
+        return None
+
+    def _show(self, message: Message, envelope: Envelope) -> None:
+        with contextlib.suppress(OSError):  # a broken pipe, a full disk: mail comes in all the same
+            sys.stdout.write(self._text(message, envelope))
+            sys.stdout.flush()
+
+
+def _as_json(message: Message, envelope: Envelope) -> str:
+    record = {
+        **record_with_content(message),
+        "envelope": {"sender": str(envelope.sender or ""), "recipients": list(map(str, envelope.recipients))},
+        "notes": list(_notes(message)),
+    }
+    return json_text(record) + "\n"
+
+
+def _as_text(message: Message, envelope: Envelope) -> str:
+    return "".join(f"{line}\n" for line in _lines(message, envelope))
+
+
+def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
+    recipients = ", ".join(map(str, envelope.recipients))
+    yield escape(f"--- message {message.info.uid}, from <{envelope.sender or ''}>, to {recipients}")
+    yield from readable(message, coloured=is_coloured())
+    yield from (f"Note: {note}" for note in _notes(message))
+    yield ""
+
+
+def _notes(message: Message) -> Iterator[str]:
+    """Why other servers may refuse what is taken here."""
+    if _BARE_NEWLINE.search(message.content):
+        yield "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"

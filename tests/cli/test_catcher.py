@@ -1,0 +1,134 @@
+"""`trio-smtp catch`: nobody is refused, and everything is shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.cli.tools import Result, Serving
+from trio_smtp.cli.catcher import CAUGHT, catcher, catching
+from trio_smtp.mailbox import MailStore, MemoryStore
+from trio_smtp.mailbox.store import NoSuchMessage
+from trio_smtp.protocol import Config
+from trio_smtp.testing import ScriptedClient, open_session
+
+MESSAGE = b"Subject: =?utf-8?q?h=C3=A9?=\r\n\r\n\x1b[31mred\r\n"
+
+
+@asynccontextmanager
+async def catching_session(store: MailStore, *, as_json: bool = False) -> AsyncIterator[ScriptedClient]:
+    async with open_session(catcher(store, as_json=as_json), **catching(Config())) as client:
+        await client.expect("220")
+        await client.command("EHLO client.example")
+        yield client
+
+
+@pytest.fixture
+async def store() -> MailStore:
+    store = MemoryStore()
+    await store.create_account(CAUGHT)
+    await store.create_account("ann", addresses=["ann@example.com"])
+    return store
+
+
+async def test_one_copy_for_everybody(store: MailStore, capsys: pytest.CaptureFixture[str]) -> None:
+    async with catching_session(store) as client:
+        recipients = ["ann@example.com", "Bcc@elsewhere.example", "postmaster"]
+        assert (await client.send_mail("app@example.com", recipients, MESSAGE)).code == 250
+    assert await store.count_messages("ann", "INBOX") == 0
+    content = (await store.get_message(CAUGHT, "INBOX", 1)).content
+    assert content.startswith(
+        b"Return-Path: <app@example.com>\r\nDelivered-To: ann@example.com\r\n"
+        b"Delivered-To: Bcc@elsewhere.example\r\nDelivered-To: postmaster\r\nReceived: "
+    )
+    assert content.endswith(MESSAGE)
+    assert capsys.readouterr().out == (
+        "--- message 1, from <app@example.com>, to ann@example.com, Bcc@elsewhere.example, postmaster\n"
+        "Subject: hé\n\n\\x1b[31mred\n\n"
+    )
+
+
+async def test_as_json(store: MailStore, capsys: pytest.CaptureFixture[str]) -> None:
+    async with catching_session(store, as_json=True) as client:
+        await client.send_mail("", ["a@example.com", "b@example.com"], MESSAGE)
+        await client.send_mail("x@example.com", ["a@example.com"], MESSAGE)
+    one, two = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (one["uid"], one["subject"], one["parsed"]["subject"]) == (1, "hé", "hé")
+    assert one["notes"] == []
+    assert one["envelope"] == {"sender": "", "recipients": ["a@example.com", "b@example.com"]}
+    assert (two["uid"], two["envelope"]["sender"]) == (2, "x@example.com")
+
+
+async def test_every_login_is_right(store: MailStore) -> None:
+    async with catching_session(store) as client:
+        assert (await client.command("AUTH PLAIN AGFubgB4")).code == 235
+
+
+async def test_a_newline_that_others_would_refuse(store: MailStore, capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        async with catching_session(store, as_json=as_json) as client:
+            assert (await client.send_mail("", ["a@example.com"], b"Subject: x\n\ny\r\n")).code == 250
+    *_, text, _, record = capsys.readouterr().out.splitlines()
+    note = "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"
+    assert text == f"Note: {note}"
+    assert json.loads(record)["notes"] == [note]
+    assert (await store.get_message(CAUGHT, "INBOX", 1)).content.endswith(b"Subject: x\n\ny\r\n")
+
+
+async def test_nobody_reads_what_is_shown(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def isatty(self) -> bool:
+            return False
+
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    async with catching_session(store) as client:
+        assert (await client.send_mail("", ["a@example.com"], MESSAGE)).code == 250
+    assert await store.count_messages(CAUGHT, "INBOX") == 1
+
+
+async def test_what_is_deleted_at_once_is_not_shown(
+    store: MailStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def gone(account: str, mailbox: str, uid: int) -> NoReturn:
+        raise NoSuchMessage(str(uid))
+
+    monkeypatch.setattr(store, "get_message", gone)
+    async with catching_session(store) as client:
+        assert (await client.send_mail("", ["a@example.com"], MESSAGE)).code == 250
+    assert capsys.readouterr().out == ""
+
+
+async def test_the_account_is_gone(store: MailStore) -> None:
+    await store.delete_account(CAUGHT)
+    async with catching_session(store) as client:
+        assert (await client.send_mail("", ["a@example.com"], MESSAGE)).code == 550
+
+
+def test_the_program(run: Callable[..., Result], folder: Path) -> None:
+    assert (
+        run("account", "add", "caught", "--address", "demo@example.com").code == 0
+    )  # as if it were not the first time
+    with Serving("--smtp", "0", "--json", command="catch", folder=folder) as server:
+        ready = server.record
+        assert ready["accounts"] == [{"name": "caught", "addresses": ["demo@example.com"]}]
+        [where] = ready["listen"]
+        assert run("send", "--to", "nobody@example.com", "--server", where.removeprefix("smtp://")).code == 0
+        shown = server.record
+        assert (shown["uid"], shown["envelope"]["recipients"]) == (1, ["nobody@example.com"])
+        assert server.stop() == 0
+
+
+def test_its_hints_work(run: Callable[..., Result], folder: Path) -> None:
+    with Serving("--smtp", "0", command="catch", folder=folder) as server:
+        assert f"All mail, whoever it is for, goes to the account caught and is kept in {folder}/mail." in server.banner
+        for hint in [line.split()[1:] for line in server.banner if line.startswith("    trio-smtp")]:
+            assert run(*hint).code == 0
