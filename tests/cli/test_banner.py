@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trio_smtp.cli.banner import banner
+from trio_smtp.cli.banner import banner, ready_record
 from trio_smtp.cli.listen import parse_listen
 from trio_smtp.cli.settings import DEFAULT_STORE, StoreURL
 from trio_smtp.mailbox.store import Account
@@ -35,6 +35,31 @@ def test_the_hint_names_an_address_that_can_be_reached(host: str, listens: str, 
         lines = list(banner([(parse_listen("smtp://x:0"), [sock])], DEFAULT_STORE, [Account("a", addresses=("a@b",))]))
     assert lines[1] == f"    smtp://{listens}"
     assert f"    trio-smtp send --to a@b --server {hint}" in lines
+
+
+def test_a_server_that_catches() -> None:
+    with Bound("127.0.0.1", 1025) as sock:
+        listeners = [(parse_listen("smtp://x:0"), [sock])]
+        lines = list(banner(listeners, StoreURL("memory"), [Account("caught")], catching=True))
+    assert lines[2:] == [
+        "All mail, whoever it is for, goes to the account caught and is kept in memory until the server stops.",
+        "Every login is right.",
+        "Try in another terminal:",
+        "    trio-smtp send --to anybody@example.com --server 127.0.0.1:1025",
+        "Ctrl-C stops the server.",
+    ]
+
+
+def test_the_same_for_programs() -> None:
+    with Bound("::", 25) as sock:
+        listeners = [(parse_listen("smtp://x:0?proxy=10.0.0.0/8"), [sock])]
+        record = ready_record(listeners, StoreURL("null"), [Account("a", addresses=("a@b",))], "AB:CD")
+    assert record == {
+        "listen": ["smtp://[::]:25?proxy=10.0.0.0/8"],
+        "store": "null:",
+        "accounts": [{"name": "a", "addresses": ("a@b",)}],
+        "fingerprint": "AB:CD",
+    }
 
 
 def test_the_fingerprint_of_a_certificate() -> None:

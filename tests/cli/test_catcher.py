@@ -13,6 +13,8 @@ import pytest
 
 from tests.cli.tools import Result, Serving
 from trio_smtp.cli.catcher import CAUGHT, catcher, catching
+from trio_smtp.cli.serving import prepare_accounts
+from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.mailbox import MailStore, MemoryStore
 from trio_smtp.mailbox.store import NoSuchMessage
 from trio_smtp.protocol import Config
@@ -113,22 +115,20 @@ async def test_the_account_is_gone(store: MailStore) -> None:
         assert (await client.send_mail("", ["a@example.com"], MESSAGE)).code == 550
 
 
+async def test_the_account_is_made_once() -> None:
+    store = MemoryStore()
+    for _ in range(2):
+        assert [account.name for account in await prepare_accounts(store, ServeSettings(catching=True))] == [CAUGHT]
+
+
 def test_the_program(run: Callable[..., Result], folder: Path) -> None:
-    assert (
-        run("account", "add", "caught", "--address", "demo@example.com").code == 0
-    )  # as if it were not the first time
     with Serving("--smtp", "0", "--json", command="catch", folder=folder) as server:
         ready = server.record
-        assert ready["accounts"] == [{"name": "caught", "addresses": ["demo@example.com"]}]
-        [where] = ready["listen"]
+        [where] = ready.pop("listen")
+        accounts = [{"name": "caught", "addresses": []}]
+        assert ready == {"store": f"json:{folder}/mail", "accounts": accounts, "fingerprint": None}
         assert run("send", "--to", "nobody@example.com", "--server", where.removeprefix("smtp://")).code == 0
         shown = server.record
         assert (shown["uid"], shown["envelope"]["recipients"]) == (1, ["nobody@example.com"])
+        assert len(run("mail", "list", "caught", "--json").records) == 1
         assert server.stop() == 0
-
-
-def test_its_hints_work(run: Callable[..., Result], folder: Path) -> None:
-    with Serving("--smtp", "0", command="catch", folder=folder) as server:
-        assert f"All mail, whoever it is for, goes to the account caught and is kept in {folder}/mail." in server.banner
-        for hint in [line.split()[1:] for line in server.banner if line.startswith("    trio-smtp")]:
-            assert run(*hint).code == 0

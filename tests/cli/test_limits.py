@@ -38,6 +38,10 @@ def test_without_flags_the_program_has_the_defaults_of_the_library() -> None:
     assert rates() == RateLimits().rates
 
 
+def test_json() -> None:
+    assert (settings().as_json, settings("--json").as_json) == (False, True)
+
+
 def test_every_rate_has_a_flag_that_tells_its_default() -> None:
     defaults = {
         name: argument.default

@@ -43,6 +43,18 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert second == f" 10  {'x' * 39}…  {'y' * 50}"
 
 
+def test_columns_of_a_table_are_those_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["王小明", "e\u0301ve", "ann", "明" * 30]
+    say_table([{"name": name, "subject": "x"} for name in names], ("name", "subject"), as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        f"NAME{' ' * 36}  SUBJECT",
+        f"王小明{' ' * 34}  x",
+        f"e\u0301ve{' ' * 37}  x",
+        f"ann{' ' * 37}  x",
+        f"{'明' * 19}… " + "  x",
+    ]
+
+
 def test_table_without_titles(capsys: pytest.CaptureFixture[str]) -> None:
     say_table([{"uid": 1, "subject": "x"}], ("uid", "subject"), as_json=False, titles=False)
     say_table([], ("uid", "subject"), as_json=False, titles=False)

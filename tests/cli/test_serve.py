@@ -163,22 +163,6 @@ def test_banner_of_a_store_that_nobody_shares(folder: Path, store: str, kept: st
     assert not list(folder.iterdir())
 
 
-def test_where_it_listens_as_json(run: Run, folder: Path) -> None:
-    flags = ("--listen", "lmtp://127.0.0.1:0", *DEMO, "--json")
-    with Serving(*FREE, *flags, folder=folder) as server:
-        ready = server.record
-        smtp, lmtp = ready.pop("listen")
-        assert ready == {
-            "store": f"json:{folder}/mail",
-            "accounts": [{"name": "demo", "addresses": ["demo@example.com"]}],
-            "fingerprint": None,
-        }
-        assert lmtp.startswith("lmtp://127.0.0.1:")
-        run("send", "--to", "demo@example.com", "--server", smtp.removeprefix("smtp://"))
-        assert server.stop() == 0
-    assert len(run("mail", "list", "demo", "--json").records) == 1
-
-
 # --- listeners
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
+from unicodedata import combining, east_asian_width
 
 from trio_smtp._escape import escape
 
@@ -19,7 +20,7 @@ __all__ = ["Record", "is_coloured", "json_text", "printable", "say", "say_json",
 Value: TypeAlias = str | int | bool | Sequence[str] | None
 Record: TypeAlias = Mapping[str, Value]
 
-_WIDEST = 40  # characters of a column of a table, unless it is the last one
+_WIDEST = 40  # columns of a terminal that a column of a table has, unless it is the last one
 
 
 def say(line: str = "") -> None:
@@ -76,10 +77,10 @@ def say_table(records: Iterable[Record], columns: Sequence[str], *, as_json: boo
     for record in records:
         rows.append([_cell(record[column]) for column in columns])
         numeric |= {at for at, column in enumerate(columns) if type(record[column]) is int}
-    widths = [min(_WIDEST, max(map(len, cells))) for cells in zip(*rows, strict=True)][:-1]
+    widths = [min(_WIDEST, max(map(_width, cells))) for cells in zip(*rows, strict=True)][:-1]
     for *cells, last in rows:
         padded = [
-            _cut(cell).rjust(width) if at in numeric else _cut(cell).ljust(width)
+            _padded(_cut(cell), width, to_the_right=at in numeric)
             for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         say("  ".join([*padded, last]).rstrip())
@@ -100,4 +101,20 @@ def _cell(value: Value) -> str:
 
 
 def _cut(cell: str) -> str:
-    return cell if len(cell) <= _WIDEST else cell[: _WIDEST - 1] + "…"
+    if _width(cell) <= _WIDEST:
+        return cell
+    while _width(cell) >= _WIDEST:
+        cell = cell[: min(len(cell), _WIDEST) - 1]
+    return cell + "…"
+
+
+def _padded(cell: str, width: int, *, to_the_right: bool) -> str:
+    blanks = " " * (width - _width(cell))
+    return blanks + cell if to_the_right else cell + blanks
+
+
+def _width(cell: str) -> int:
+    """In columns of a terminal: letters of East Asia have two, accents that stand for themselves none (UAX #11)."""
+    if cell.isascii():
+        return len(cell)
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in cell)
