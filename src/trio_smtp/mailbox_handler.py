@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from trio_smtp._escape import escape
@@ -96,7 +96,7 @@ class MailboxHandler(Handler):
 
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
         session = self.session
-        trace = received(session, envelope.recipients, envelope.params.smtputf8, datetime.now(UTC))
+        trace = received(session, envelope.recipients, envelope.params.smtputf8, int(time.time()))
         path = return_path(envelope.sender)
         targets = [
             Target(self._accounts[recipient], INBOX, path + delivered_to(recipient) + trace)

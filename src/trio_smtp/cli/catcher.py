@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final
 
 import trio
@@ -70,7 +70,7 @@ class _Catcher(MailboxHandler):
 
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
         prefix = return_path(envelope.sender) + b"".join(map(delivered_to, envelope.recipients))
-        prefix += received(self.session, envelope.recipients, envelope.params.smtputf8, datetime.now(UTC))
+        prefix += received(self.session, envelope.recipients, envelope.params.smtputf8, int(time.time()))
         try:
             async with self._store.deliver([Target(CAUGHT, INBOX, prefix)]) as delivery:
                 async for chunk in body:
