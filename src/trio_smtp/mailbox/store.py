@@ -166,7 +166,7 @@ class Message:
         return parse(self.content)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen, for each message has one: that would triple what it costs
 class Target:
     """Where a delivery goes; `prefix` (trace header lines) is stored in front of the body that all share."""
 
@@ -175,7 +175,7 @@ class Target:
     prefix: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen, as `Target`
 class Delivered:
     """Where a message is now."""
 
