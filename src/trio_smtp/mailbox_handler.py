@@ -61,7 +61,7 @@ class MailboxHandler(Handler):
     def __init__(self, store: MailStore, postmaster: str | None = None) -> None:
         self._store = store
         self._postmaster = postmaster
-        self._accounts: dict[Address, str] = {}  # whose the recipients are
+        self._recipients: dict[Address, tuple[str, str]] = {}  # whose each is, and how it is written
         self._size = 0  # that the client declared, or 0
 
     @classmethod
@@ -70,13 +70,15 @@ class MailboxHandler(Handler):
         return HandlerFactory(lambda: cls(store, postmaster))
 
     async def mail(self, event: MailFrom) -> Reply | None:
-        self._accounts = {}
+        self._recipients = {}
         self._size = event.params.size or 0
         return None
 
     async def rcpt(self, event: RcptTo) -> Reply | None:
+        recipient = event.recipient
+        text = str(recipient)
         try:
-            account = await self._find(event.recipient)
+            account = await self._find(recipient, text)
         except StoreError as error:
             return self._reply_to(error)
         if account is None:
@@ -87,17 +89,15 @@ class MailboxHandler(Handler):
                 return replies.MAILBOX_OVER_QUOTA
             if octets > account.quota - account.used:
                 return replies.MAILBOX_FULL
-        self._accounts[event.recipient] = account.name
+        self._recipients[recipient] = account.name, text
         return None
 
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
         session = self.session
-        trace = received(session, envelope.recipients, envelope.params.smtputf8, datetime.now(UTC))
+        recipients = [self._recipients[recipient] for recipient in envelope.recipients]
+        trace = received(session, [text for _, text in recipients], envelope.params.smtputf8, datetime.now(UTC))
         path = return_path(envelope.sender)
-        targets = [
-            Target(self._accounts[recipient], INBOX, path + delivered_to(recipient) + trace)
-            for recipient in envelope.recipients
-        ]
+        targets = [Target(account, INBOX, path + delivered_to(text) + trace) for account, text in recipients]
         try:
             async with self._store.deliver(targets, partial=session.lmtp) as delivery:
                 async for chunk in body:
@@ -107,9 +107,9 @@ class MailboxHandler(Handler):
             return self._reply_to(error)
         return [self._reply_to(result) for result in results] if session.lmtp else None
 
-    async def _find(self, recipient: Address) -> Account | None:
+    async def _find(self, recipient: Address, text: str) -> Account | None:
         store = self._store
-        if recipient.domain and (account := await store.find_recipient(str(recipient))) is not None:
+        if recipient.domain and (account := await store.find_recipient(text)) is not None:
             return account
         if recipient.local_part.lower() != "postmaster":
             return None

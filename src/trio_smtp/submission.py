@@ -118,7 +118,7 @@ class SubmissionHandler(MailboxHandler):
         content: Body = _Completed(body, self.session.hostname)
         ours, others = Envelope(envelope.sender, envelope.params), list[Address]()
         for recipient, params in zip(envelope.recipients, envelope.recipient_params, strict=True):
-            if recipient in self._accounts:
+            if recipient in self._recipients:
                 ours.recipients.append(recipient)
                 ours.recipient_params.append(params)
             else:

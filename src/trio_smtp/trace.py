@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_smtp.handler import Session
     from trio_smtp.protocol import Address
 
@@ -25,12 +27,12 @@ def return_path(sender: Address | None) -> bytes:
     return f"Return-Path: <{sender or ''}>\r\n".encode()
 
 
-def delivered_to(recipient: Address) -> bytes:
+def delivered_to(recipient: Address | str) -> bytes:
     """``Delivered-To`` (RFC 9228): for whom this copy is."""
     return f"Delivered-To: {recipient}\r\n".encode()
 
 
-def received(session: Session, recipients: list[Address], smtputf8: bool, when: datetime) -> bytes:
+def received(session: Session, recipients: Sequence[Address | str], smtputf8: bool, when: datetime) -> bytes:
     """``Received`` (RFC 5321 §4.4): who sent it, to whom, how and when.
 
     Args:

@@ -121,7 +121,7 @@ class Index(Generic[B]):
         self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination in use
 
         self._in_group = False
-        self._promised: dict[str, int] = {}  # octets that the group will add, by account
+        self._promised: dict[str, int] = {}  # octets that the group will add, by account that has a quota
         self._promised_notes = 0
 
     @contextmanager
@@ -295,16 +295,17 @@ class Index(Generic[B]):
         """
         homes: list[Box[B] | StoreError] = []  # for each target
         copies: dict[Box[B], Target] = {}
-        added: dict[str, int] = {}
+        added: dict[str, int] = {}  # octets, by account that has a quota
         for target in targets:
             try:
                 owner = self._owner(target.account)
                 box = owner.box(target.mailbox).writable()
                 if box not in copies:
-                    octets = len(target.prefix) + size
-                    mine = added.get(owner.name, 0)
-                    owner.check_quota(octets, mine + self._promised.get(owner.name, 0))
-                    added[owner.name] = mine + octets
+                    if owner.quota is not None:
+                        octets = len(target.prefix) + size
+                        before = added.get(owner.name, 0)
+                        owner.check_quota(octets, self._promised.get(owner.name, 0) + before)
+                        added[owner.name] = before + octets
                     copies[box] = target
                 homes.append(box)
             except StoreError as refusal:

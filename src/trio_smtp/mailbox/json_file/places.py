@@ -24,9 +24,8 @@ class Places:
 
     def append(self, place: Place, /) -> None:
         """Add one at the end."""
-        *numbers, blob = place
-        self._numbers.extend(numbers)
-        self.blobs.append(blob)
+        self._numbers.extend(place[:_NUMBERS])
+        self.blobs.append(place.blob)
 
     def __getitem__(self, row: int, /) -> Place:
         start = row * _NUMBERS

@@ -152,7 +152,7 @@ class JSONFileStore(IndexedStore[Place]):
                 missing = error.place
 
     async def find_recipient(self, address: str) -> Account | None:
-        database = (await self._open()).database
+        database = (self._running() or await self._start()).database
         if time.monotonic() - database.caught_up < _A_MOMENT:  # to look again may take as long as a commit of another
             with database.replica.mutex:
                 account = database.replica.index.find_account(address)
@@ -207,8 +207,11 @@ class JSONFileStore(IndexedStore[Place]):
     # --- engine room
 
     async def _open(self) -> _Engine:
+        return self._running() or await self._start()
+
+    def _running(self) -> _Engine | None:
         if self._engine is None or self._closed:
-            return await self._start()
+            return None
         if self._pid != os.getpid():
             raise RuntimeError("a store that was used before a fork cannot be used after it")
         return self._engine
@@ -225,7 +228,7 @@ class JSONFileStore(IndexedStore[Place]):
             return self._engine
 
     async def _write(self, change: Change[R]) -> R:
-        return await (await self._open()).writer.commit(change)
+        return await (self._running() or await self._start()).writer.commit(change)
 
     async def _new_blob(self) -> NewBlob:
         blobs = (await self._open()).database.blobs

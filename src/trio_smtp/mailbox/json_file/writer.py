@@ -126,7 +126,8 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self.after_group: Callable[[], None] = lambda: None
         self._database = database
-        self._condition = threading.Condition()
+        self._mutex = threading.Lock()
+        self._condition = threading.Condition(self._mutex)
         self._waiting: dict[_Request, None] = {}  # in their order
         self._turn = trio.lowlevel.RunVar[_Turn]("turn")
         self._thread: threading.Thread | None = None
@@ -147,7 +148,7 @@ class Writer:
             if request in turn.requests:
                 del turn.requests[request]
                 return trio.lowlevel.Abort.SUCCEEDED
-            with self._condition:
+            with self._mutex:
                 if request not in self._waiting:
                     return trio.lowlevel.Abort.FAILED
                 del self._waiting[request]
@@ -235,7 +236,7 @@ class Writer:
     def _take(self, taken: list[_Request]) -> Iterator[_Request]:
         """Take those that wait now, one by one."""
         for _ in range(len(self._waiting)):
-            with self._condition:
+            with self._mutex:
                 request = next(iter(self._waiting), None)
                 if request is None:  # the rest was withdrawn
                     return
@@ -293,7 +294,7 @@ class Writer:
         return True
 
     def _refuse_waiting(self, error: Exception) -> None:
-        with self._condition:
+        with self._mutex:
             waiting = list(self._waiting)
             self._waiting.clear()
         _fail(waiting, error)
