@@ -27,7 +27,7 @@ from trio_smtp.mailbox.operations import (
     SpendUidValidities,
     UpdateAccount,
 )
-from trio_smtp.mailbox.state import to_datetime, to_seconds
+from trio_smtp.mailbox.state import Box, Owner, to_datetime, to_seconds
 from trio_smtp.mailbox.store import (
     INBOX,
     SEEN,
@@ -138,6 +138,23 @@ def test_a_copy_goes_its_own_way() -> None:
     found = copy.find_account("ann@x")
     assert found is not None
     assert found.quota == 1000
+
+
+def test_a_copy_of_an_owner_has_all_that_it_has() -> None:
+    owner = Owner[str](CreateAccount("ann", "Ann", ("ann@x",), "secret", 1000, 7), [])
+    owner.used = 5
+    box = owner.boxes[INBOX]
+    box.add(1, frozenset({SEEN}), 10, 20, "a")
+    box.add(3, frozenset(), 11, 21, "b")
+    box.spend_uid()
+    box.read_only = True
+    copy = owner.copy()
+    assert [getattr(copy, name) for name in Owner.__slots__ if name != "boxes"] == [
+        getattr(owner, name) for name in Owner.__slots__ if name != "boxes"
+    ]
+    [copied] = copy.boxes.values()
+    assert [getattr(copied, name) for name in Box.__slots__] == [getattr(box, name) for name in Box.__slots__]
+    assert all(getattr(copied, name) is not getattr(box, name) for name in ("uids", "_flags", "_dates", "_sizes"))
 
 
 def test_count() -> None:

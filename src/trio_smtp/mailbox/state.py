@@ -8,7 +8,6 @@ of the bodies is the store's own, for it alone knows how to put them into such a
 
 from __future__ import annotations
 
-import copy
 from array import array
 from bisect import bisect_left
 from datetime import UTC, datetime, timedelta
@@ -101,12 +100,15 @@ class Box(Generic[B]):
 
     def copy(self) -> Self:
         """The same, to go its own way."""
-        box = copy.copy(self)
+        box = type(self)(self.name, self.uid_validity, self.bodies.copy())
+        box.uid_next = self.uid_next
+        box.uid_planned = self.uid_planned
+        box.read_only = self.read_only
+        box.unseen = self.unseen
         box.uids = self.uids[:]
         box._dates = self._dates[:]
         box._sizes = self._sizes[:]
         box._flags = self._flags[:]
-        box.bodies = self.bodies.copy()
         return box
 
     # --- rows
@@ -210,7 +212,13 @@ class Owner(Generic[B]):
 
     def copy(self) -> Self:
         """The same, to go its own way."""
-        owner = copy.copy(self)
+        owner = type(self).__new__(type(self))
+        owner.name = self.name
+        owner.description = self.description
+        owner.addresses = self.addresses
+        owner.credentials = self.credentials
+        owner.quota = self.quota
+        owner.used = self.used
         owner.boxes = {name: box.copy() for name, box in self.boxes.items()}
         return owner
 

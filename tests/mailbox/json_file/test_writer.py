@@ -215,7 +215,25 @@ async def test_segments(store: JSONFileStore, path: Path, monkeypatch: pytest.Mo
     assert len(await contents(store)) == 20
 
 
+async def test_what_is_changed_in_one_turn_of_the_loop_is_one_sync(store: JSONFileStore, system: System) -> None:
+    before = system.count("fdatasync")
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(deliver, store)
+    assert system.count("fdatasync") == before + 1
+
+
 # --- cancellation
+
+
+async def test_who_has_only_just_come_can_withdraw(store: JSONFileStore, system: System) -> None:
+    before = system.count("fdatasync")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await deliver(store)
+    assert scope.cancelled_caught
+    assert system.count("fdatasync") == before
+    assert await deliver(store) == 1
 
 
 async def test_who_waits_can_withdraw(store: JSONFileStore, gate: Gate, path: Path) -> None:
@@ -594,3 +612,33 @@ async def test_closed(path: Path) -> None:
         run = store._engine.writer.run
     with pytest.raises(StoreUnavailable, match="closed"):
         run(lambda: None)
+
+
+async def test_closed_before_the_turn_of_the_loop_has_ended(path: Path) -> None:
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        assert store._engine is not None
+        closing = store._engine.writer
+
+        class Close(trio.abc.Instrument):
+            def after_task_step(self, _: trio.lowlevel.Task) -> None:
+                closing.closing = True
+
+        close = Close()
+        trio.lowlevel.add_instrument(close)
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await deliver(store)
+        trio.lowlevel.remove_instrument(close)
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await deliver(store)
+    assert await kept(path) == {}
+
+
+async def test_the_loop_does_not_call_a_store_that_is_closed(path: Path) -> None:
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        assert store._engine is not None
+        turn = store._engine.writer._turn.get()
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(KeyError):
+        trio.lowlevel.remove_instrument(turn)

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.journal import Journal, Manifest, segment_name
-from trio_smtp.mailbox.json_file.records import encode, encode_mark, parse, to_content
+from trio_smtp.mailbox.json_file.pace import Pace
+from trio_smtp.mailbox.json_file.records import check, encode, encode_mark, to_content
 from trio_smtp.mailbox.json_file.replica import Damage, Replica, why
 from trio_smtp.mailbox.json_file.snapshot import Position, Snapshot, position
 from trio_smtp.mailbox.json_file.values import RecordError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.operations import NewMessage, Operation
 
 _BUFFER = 1024 * 1024
+_DAMAGED = -1
 _UNSYNCED = 8 * _BUFFER  # a disk that has more to do at once keeps the syncs of the writer waiting
 
 
@@ -63,6 +65,7 @@ class Compaction:
         self._stopping = stopping
         self._advance = advance
         self._thorough = thorough
+        self._pace = Pace()
         self._done = 0  # messages
         self._total = before.contents.count()
         self._live = before.position.segment
@@ -70,8 +73,9 @@ class Compaction:
         self._number = self._live - 1
         self._replica = Replica(Manifest(before.manifest.store, (self._number, self._live)))
         self._replica.damage = before.damage
-        # old segment and offset: new offset and length, None for what is damaged
-        self._moved: dict[tuple[int, int], tuple[int, int] | None] = {}
+        # By old segment: the new offset of what was at an old one, or `_DAMAGED`. One dictionary of pairs would be so
+        # large that the event loop waited for its growth, for the garbage collector and for its end.
+        self._moved: dict[int, dict[int, int]] = {}
 
     def write(self) -> None:
         """Step 2. Raises OSError; StoreUnavailable when it gave up."""
@@ -84,6 +88,8 @@ class Compaction:
             for operation in self._before.contents.dump():
                 self._move(operation, output)
             del self._before  # as large as the store
+            for segment in self._pace.over(list(self._moved)):
+                del self._moved[segment]  # each takes its time
             output.flush()
             files.sync(fd)
             segments.sync()
@@ -103,7 +109,7 @@ class Compaction:
         with contextlib.closing(Journal(database.root, database.segments)) as since:
             since.load()
             since.seek(*self._at[:3])
-            done = replica.replay_all(since.read_on(sync=False, until=end))
+            done = replica.replay_all(self._pace.over(since.read_on(sync=False, until=end)))
             self._at = position(since)
             segments = [each for each in since.manifest.segments if self._live <= each <= self._at.segment]
         replica.manifest = replica.manifest._replace(segments=(self._number, *segments))
@@ -124,7 +130,8 @@ class Compaction:
     def _move(self, operation: Operation[Place], output: _Output) -> None:
         """Write an operation, and first the content that it needs."""
         if isinstance(operation, AddMessages):
-            operation = AddMessages([each for each in operation.messages if self._move_content(each, output)])
+            messages = self._pace.over(operation.messages)
+            operation = AddMessages([each for each in messages if self._move_content(each, output)])
             if not operation.messages:
                 return
         output.add(encode(operation))
@@ -137,20 +144,20 @@ class Compaction:
         self._done += 1
         self._advance(self._done / self._total)
         place = message.body
-        record = place.segment, place.offset
-        if record not in self._moved:
-            self._moved[record] = self._copy_content(place, output)
-        moved = self._moved[record]
-        if moved is None:
+        moved = self._moved.setdefault(place.segment, {})
+        offset = moved.get(place.offset)
+        if offset is None:
+            offset = moved[place.offset] = self._copy_content(place, output)
+        if offset == _DAMAGED:
             return False
-        message.body = place._replace(segment=self._number, offset=moved[0], length=moved[1])
+        message.body = place._replace(segment=self._number, offset=offset)
         return True
 
-    def _copy_content(self, place: Place, output: _Output) -> tuple[int, int] | None:
-        """Write the content, and return its offset and length; None if it is damaged."""
+    def _copy_content(self, place: Place, output: _Output) -> int:
+        """Write the content, which has the same length there, and return its offset; `_DAMAGED` if it is that."""
         try:
             line = self._database.journal.line(place.segment, place.offset, place.length)
-            parse(line)
+            check(line)
             if self._thorough:
                 self._database.read(place, None)
         except (FileNotFoundError, RecordError) as error:
@@ -158,9 +165,8 @@ class Compaction:
             if place.blob is not None:
                 with contextlib.suppress(FileNotFoundError):  # it is what is missing, or there since the last attempt
                     self._database.quarantine(self._database.blobs, place.blob)
-            return None
-        line = to_content(line)
-        return output.add(line), len(line)
+            return _DAMAGED
+        return output.add(to_content(line))
 
 
 class _Output:

@@ -24,8 +24,9 @@ class Places:
 
     def append(self, place: Place, /) -> None:
         """Add one at the end."""
-        self._numbers.extend(place[:_NUMBERS])
-        self.blobs.append(place.blob)
+        segment, offset, length, copy, blob = place
+        self._numbers.extend((segment, offset, length, copy))
+        self.blobs.append(blob)
 
     def __getitem__(self, row: int, /) -> Place:
         start = row * _NUMBERS

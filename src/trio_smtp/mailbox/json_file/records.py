@@ -95,14 +95,19 @@ def encode_mark(kind: str, **members: object) -> bytes:
     return frame(b"," + text[1:].encode())
 
 
+def check(line: bytes) -> None:
+    """Raises RecordError if a line is not as it was written."""
+    if line[-1:] != b"\n" or line[:_COVERED] != b'{"v":1,"crc":"%08x"' % zlib.crc32(memoryview(line)[_COVERED:-1]):
+        raise RecordError("the checksum is wrong")
+
+
 def parse(line: bytes) -> dict[str, object]:
     """Check a line and return its members but for the body.
 
     Raises:
         RecordError: whatever is wrong with it.
     """
-    if line[-1:] != b"\n" or line[:_COVERED] != b'{"v":1,"crc":"%08x"' % zlib.crc32(memoryview(line)[_COVERED:-1]):
-        raise RecordError("the checksum is wrong")
+    check(line)
     end = line.find(_BODY, _COVERED)
     return _load(b"{" + line[_COVERED + 1 : end] + b"}" if end > 0 else line)
 
@@ -181,7 +186,7 @@ def _octets(name: str, octets: bytes | bytearray) -> str:
 
 
 def to_content(line: bytes) -> bytes:
-    """The line that holds the same content as this `deliver` or `content` record, and nothing else."""
+    """The line that holds the same content as this `deliver` or `content` record, and nothing else; as long as it."""
     return frame(line[_COVERED:-1].replace(_DELIVER, _CONTENT, 1))
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from trio_smtp.mailbox.json_file import files, values
 from trio_smtp.mailbox.json_file.journal import Journal, Manifest
+from trio_smtp.mailbox.json_file.pace import Pace
 from trio_smtp.mailbox.json_file.records import Place, decode, encode, encode_mark, parse
 from trio_smtp.mailbox.json_file.replica import Damage, Replica
 from trio_smtp.mailbox.json_file.values import RecordError
@@ -66,7 +67,7 @@ class Snapshot(NamedTuple):
             dead=self.dead,
             damage=self.damage,
         )
-        root.publish(SNAPSHOT, chain([head], map(encode, self.contents.dump()), [_END]))
+        root.publish(SNAPSHOT, chain([head], map(encode, Pace().over(self.contents.dump())), [_END]))
 
 
 def load_snapshot(root: files.Directory, journal: Journal) -> Replica | None:

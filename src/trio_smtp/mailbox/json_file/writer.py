@@ -42,6 +42,8 @@ SEGMENT_OCTETS = 64 * 1024 * 1024  # a segment that has reached this is sealed
 GROUP_OCTETS = 16 * 1024 * 1024  # a group that has reached this is written
 RETRY = 1.0  # seconds between attempts to undo a failed write
 
+_CLOSED = "the store is closed"
+
 Sleeping = dict[trio.lowlevel.TrioToken, list[trio.lowlevel.Task]]
 """The tasks that wait, by the run that they belong to."""
 
@@ -140,6 +142,8 @@ class Writer:
             StoreError: the change was refused, or with StoreUnavailable the machine refused.
             trio.Cancelled: nothing was changed.
         """
+        if self.closing:
+            raise StoreUnavailable(_CLOSED)
         turn = self._turn_of_this_run()
         request = _Commit(change, turn.token)
         turn.requests[request] = None
@@ -178,19 +182,27 @@ class Writer:
 
     def put(self, requests: Iterable[_Request]) -> None:
         """Add requests to the queue, or refuse them."""
-        try:
-            with self._condition:
-                if self.closing:
-                    raise StoreUnavailable("the store is closed")
-                if self._thread is None:
-                    thread = threading.Thread(target=self._work, name="mail store writer", daemon=True)
-                    thread.start()
-                    self._thread = thread
-                self._waiting.update(dict.fromkeys(requests))
-                self._condition.notify()
-        except (StoreUnavailable, RuntimeError) as error:  # the system has no thread to give
-            _fail(requests, error)
+        refusal: Exception | None = None
+        with self._condition:
+            if self.closing:
+                refusal = StoreUnavailable(_CLOSED)
+            else:
+                try:
+                    self._start()
+                except RuntimeError as error:  # the system has no thread to give
+                    refusal = error
+                else:
+                    self._waiting.update(dict.fromkeys(requests))
+                    self._condition.notify()
+        if refusal is not None:
+            _fail(requests, refusal)
             _wake(requests)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="mail store writer", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _turn_of_this_run(self) -> _Turn:
         try:
@@ -213,8 +225,9 @@ class Writer:
                     committed = True
                     with contextlib.suppress(OSError):
                         self._database.journal.mend()
-                    _wake(taken)
-                    taken.clear()
+                    if not self._database.journal.is_sound():  # which may last
+                        _wake(taken)
+                        taken.clear()
                     if self._mend():
                         self.after_group()
             except (OSError, StoreUnavailable) as error:
@@ -223,9 +236,11 @@ class Writer:
             except Exception as error:  # noqa: BLE001 - a bug must leave nobody waiting
                 _log.exception("the writer of the mail store failed")
                 self._database.forget()
-                _fail(taken, error)
-                _wake(taken)
+                if not committed:
+                    _fail(taken, error)
                 self._refuse_waiting(error)
+            # Not before the lock is free: the event loop takes the interpreter as soon as it is woken.
+            _wake(taken)
 
     def _wait(self, seconds: float | None = None) -> bool:
         """Wait for a request, the end, or so long; True if there is a request."""
