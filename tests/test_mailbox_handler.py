@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,12 +159,7 @@ async def test_nothing_but_rcpt_tells_who_there_is(store: MemoryStore, lmtp: boo
 
 
 async def test_the_lines_in_front(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> Clock:
-            return cls(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
-
-    monkeypatch.setattr("trio_smtp.mailbox_handler.datetime", Clock)
+    monkeypatch.setattr(time, "time", lambda: datetime(2026, 2, 3, 4, 5, 6, 900_000, tzinfo=UTC).timestamp())
     async with open_session(MailboxHandler.factory(store), config=Config(hostname="mx.example.com")) as client:
         await begin(client)
         assert (await send(client, "robert+x@example.org")).code == 250

@@ -5,7 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from trio_smtp.handler import Peer, Session, TLSInfo
 from trio_smtp.protocol import Address, Hello
 from trio_smtp.trace import delivered_to, received, return_path, transmission_type
 
-WHEN = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+WHEN = int(datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp())
 ANN = Address("ann", "example.com")
 BOB = Address("bob", "example.org")
 TLS = TLSInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", None)
@@ -99,11 +99,6 @@ def test_origin(peer: Peer, origin: bytes) -> None:
 
 def test_before_any_hello() -> None:
     assert received(session(hello=None), [ANN], False, WHEN).startswith(b"Received: from unknown ([192.0.2.1])")
-
-
-def test_date_keeps_its_zone() -> None:
-    when = WHEN.astimezone(timezone(timedelta(hours=-3, minutes=-30)))
-    assert received(session(), [ANN], False, when).endswith(b"\tTue, 03 Feb 2026 00:35:06 -0330\r\n")
 
 
 def test_smtputf8_recipient() -> None:

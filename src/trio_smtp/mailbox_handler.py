@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from trio_smtp._escape import escape
@@ -95,7 +95,7 @@ class MailboxHandler(Handler):
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
         session = self.session
         recipients = [self._recipients[recipient] for recipient in envelope.recipients]
-        trace = received(session, [text for _, text in recipients], envelope.params.smtputf8, datetime.now(UTC))
+        trace = received(session, [text for _, text in recipients], envelope.params.smtputf8, int(time.time()))
         path = return_path(envelope.sender)
         targets = [Target(account, INBOX, path + delivered_to(text) + trace) for account, text in recipients]
         try:

@@ -16,6 +16,7 @@ import abc
 import email.utils
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -144,7 +145,7 @@ class SubmissionHandler(MailboxHandler):
 
     async def _pass_on(self, envelope: Envelope, recipients: list[Address], content: bytes) -> None:
         assert self._relay is not None  # or `rcpt` would have refused these recipients
-        trace = received(self.session, recipients, envelope.params.smtputf8, datetime.now(UTC))
+        trace = received(self.session, recipients, envelope.params.smtputf8, int(time.time()))
         await self._relay(Mail(envelope.sender, tuple(recipients), envelope.params, trace + content, self.session))
 
 

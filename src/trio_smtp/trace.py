@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import email.utils
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -32,14 +32,14 @@ def delivered_to(recipient: Address | str) -> bytes:
     return f"Delivered-To: {recipient}\r\n".encode()
 
 
-def received(session: Session, recipients: Sequence[Address | str], smtputf8: bool, when: datetime) -> bytes:
+def received(session: Session, recipients: Sequence[Address | str], smtputf8: bool, when: int) -> bytes:
     """``Received`` (RFC 5321 §4.4): who sent it, to whom, how and when.
 
     Args:
         session: the connection that it came over.
         recipients: named if there is but one, so that nobody learns of the others.
         smtputf8: whether the message was sent with SMTPUTF8 (RFC 6531 §4.3).
-        when: aware.
+        when: in seconds since 1970.
     """
     hello = session.hello.domain if session.hello is not None else "unknown"
     host = session.peer.host
@@ -49,13 +49,13 @@ def received(session: Session, recipients: Sequence[Address | str], smtputf8: bo
     return (
         f"Received: from {_UNSAFE.sub('?', hello)} ({origin})\r\n"
         f"\tby {session.hostname} (trio-smtp) with {transmission_type(session, smtputf8)} id {session.id}{tls}{to};\r\n"
-        f"\t{_date(int(when.timestamp()), when.utcoffset() or timedelta())}\r\n"
+        f"\t{_date(when)}\r\n"
     ).encode()
 
 
 @lru_cache(maxsize=8)  # many messages come in one second
-def _date(seconds: int, offset: timedelta) -> str:
-    return email.utils.format_datetime(datetime.fromtimestamp(seconds, timezone(offset)))
+def _date(when: int) -> str:
+    return email.utils.format_datetime(datetime.fromtimestamp(when, UTC))
 
 
 def transmission_type(session: Session, smtputf8: bool) -> str:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
+_UNKNOWN = Place(0, 0, 0, 0, None)
+
+
 class Change(abc.ABC, Generic[R]):
     """A change with a result."""
 
@@ -75,7 +78,7 @@ class NewMail(Change["list[Delivered | StoreError]"]):
 
         def place(target: Target) -> Place:
             prefixes.append(target.prefix)
-            return Place(segment, offset, 0, len(prefixes) - 1, self._blob)
+            return _UNKNOWN  # before the line has its length
 
         operation, results = index.add_messages(
             self._targets,

@@ -25,6 +25,7 @@ import json
 import zlib
 from dataclasses import fields
 from itertools import starmap
+from json.encoder import encode_basestring_ascii as _quoted  # what json.dumps makes of a string, at a third of the cost
 from typing import TYPE_CHECKING, NamedTuple
 
 from trio_smtp.mailbox.json_file import values
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 _COVERED = 23  # where the octets begin that the checksum covers
 _BODY = b',"body'
 _DELIVER = b',"type":"deliver"'
-_quoted = json.JSONEncoder().encode  # for a string, a third of the cost of json.dumps
 _CONTENT = b',"type":"content"'
 
 
@@ -164,7 +164,7 @@ def encode_delivery(messages: Sequence[NewMessage[Place]], prefixes: Sequence[by
             for message, prefix in zip(messages, prefixes, strict=True)
         ]
     )
-    flags = _quoted(sorted(messages[0].flags)) if messages[0].flags else "[]"
+    flags = json.dumps(sorted(messages[0].flags)) if messages[0].flags else "[]"
     head = f',"type":"deliver","date":{messages[0].date},"flags":{flags},"messages":[{copies}],'
     return frame(head.encode() + content)
 
