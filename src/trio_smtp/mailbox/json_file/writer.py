@@ -2,10 +2,11 @@
 
 Tasks leave their changes in a queue and wait. The thread takes the lock of the store, then all that waits, and
 makes it lasting with one sync: a group. While it syncs, the next group gathers; who comes alone waits for one sync
-and no longer. The changes of one turn of the event loop enter the queue together, at its end: woken by the first of
-them, the thread would take that one alone, and fight with the loop for the interpreter while the others come.
-A group ends with the first change that is neither a delivery nor a note, for what follows is planned on top of that
-(see `trio_smtp.mailbox.index`).
+and no longer. A group ends with the first change that is neither a delivery nor a note, for what follows is planned on
+top of that (see `trio_smtp.mailbox.index`).
+
+The changes of one turn of the event loop enter the queue together, at its end. Woken by the first of them, the thread
+would take that one alone, and compete with the loop for the interpreter while the others come.
 
 A change in the queue is withdrawn when its task is cancelled, for example because a commit took too long. Once
 taken it is waited for, so that its outcome is always known.
@@ -101,7 +102,10 @@ class _Job(_Request, Generic[R]):
 
 
 class _Turn(trio.abc.Instrument):
-    """The changes that the tasks of one run of trio have made since its event loop last looked for I/O."""
+    """The changes that the tasks of one run of trio have made since its event loop last looked for I/O.
+
+    It stays until the writer is closed: to be called in every turn costs less than to be added in some.
+    """
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
