@@ -502,6 +502,19 @@ async def test_a_bug_leaves_nobody_waiting(
     assert await contents(store) == await kept(path), "what is in the journal counts"
 
 
+async def test_a_bug_behind_a_group_changes_nothing_for_it(
+    store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def after_group() -> None:
+        raise ZeroDivisionError("a bug")
+
+    assert store._engine is not None
+    monkeypatch.setattr(store._engine.writer, "after_group", after_group)
+    assert [await deliver(store), await deliver(store)] == [1, 2]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+    assert list(await kept(path)) == [1, 2]
+
+
 async def test_a_change_that_cannot_be_planned_hurts_nobody_else(store: JSONFileStore) -> None:
     def plan(_: object) -> tuple[SpendUidValidities, None]:
         raise ZeroDivisionError("a bug")
