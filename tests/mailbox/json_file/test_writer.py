@@ -313,6 +313,13 @@ async def test_some_withdraw_while_others_are_planned(store: JSONFileStore, gate
     assert list(await contents(store)) == [1], "the last three are gone from the queue"
 
 
+def test_a_store_outlives_the_run_that_opened_it(path: Path) -> None:
+    store = JSONFileStore(path)
+    trio.run(store.create_account, "ann")
+    assert [trio.run(deliver, store) for _ in range(3)] == [1, 2, 3]
+    trio.run(store.aclose)
+
+
 def test_a_run_that_is_over_is_not_woken() -> None:
     async def request() -> writer._Commit[None]:
         change = OperationChange(lambda _: (SpendUidValidities(1), None))
@@ -651,7 +658,7 @@ async def test_the_loop_does_not_call_a_store_that_is_closed(path: Path) -> None
     async with JSONFileStore(path) as store:
         await store.create_account("ann")
         assert store._engine is not None
-        turn = store._engine.writer._turn.get()
+        turn = store._engine.writer._turn()
     await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(KeyError):
         trio.lowlevel.remove_instrument(turn)

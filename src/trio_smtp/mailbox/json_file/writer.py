@@ -107,9 +107,9 @@ class _Turn(trio.abc.Instrument):
     It stays until the writer is closed: to be called in every turn costs less than to be added in some.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, token: trio.lowlevel.TrioToken) -> None:
         self._writer = writer
-        self.token = trio.lowlevel.current_trio_token()
+        self.token = token
         self.requests: dict[_Request, None] = {}  # in their order
 
     def before_io_wait(self, timeout: float) -> None:
@@ -135,7 +135,7 @@ class Writer:
         self._mutex = threading.Lock()
         self._condition = threading.Condition(self._mutex)
         self._waiting: dict[_Request, None] = {}  # in their order
-        self._turn = trio.lowlevel.RunVar[_Turn]("turn")
+        self._turns: dict[trio.lowlevel.TrioToken, _Turn] = {}  # not a `RunVar`, which would keep all of this alive
         self._thread: threading.Thread | None = None
         self.closing = False
 
@@ -148,7 +148,7 @@ class Writer:
         """
         if self.closing:
             raise StoreUnavailable(_CLOSED)
-        turn = self._turn_of_this_run()
+        turn = self._turn()
         request = _Commit(change, turn.token)
         turn.requests[request] = None
 
@@ -208,14 +208,14 @@ class Writer:
             thread.start()
             self._thread = thread
 
-    def _turn_of_this_run(self) -> _Turn:
-        try:
-            return self._turn.get()
-        except LookupError:
-            turn = _Turn(self)
-            self._turn.set(turn)
+    def _turn(self) -> _Turn:
+        """That of the run that asks."""
+        token = trio.lowlevel.current_trio_token()
+        turn = self._turns.get(token)
+        if turn is None:
+            turn = self._turns[token] = _Turn(self, token)
             trio.lowlevel.add_instrument(turn)
-            return turn
+        return turn
 
     # --- the thread
 
