@@ -142,7 +142,7 @@ def build(session: nox.Session) -> None:
         session.install(*map(str, (work / "dist").glob("*.whl")))
         for name in ("tests", "fuzz", "bench", "docs"):
             shutil.copytree(name, work / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("pyproject.toml", "README.md"):
+        for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
             shutil.copy(name, work)
         with session.chdir(work):
             session.run("python", *PYTEST, *session.posargs)
