@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.mailbox.json_file.system import System
-from trio_smtp.mailbox.json_file import files
+from tests.mailbox.json_file.writing import Gate
+from trio_smtp.mailbox.json_file import JSONFileStore, files
 
 
 @pytest.fixture
@@ -21,3 +23,20 @@ def system(monkeypatch: pytest.MonkeyPatch) -> System:
 def path(tmp_path: Path) -> Path:
     """Where a store can be made; nothing is there yet."""
     return tmp_path / "mail"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[JSONFileStore]:
+    """A store with ann, whose thread runs and has tidied up, as it does after its first group."""
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        await store.set_password("ann", None)
+        yield store
+
+
+@pytest.fixture
+def gate(store: JSONFileStore, system: System) -> Iterator[Gate]:
+    """The writer stops where it syncs."""
+    system.hooks["fdatasync"] = gate = Gate()
+    yield gate
+    gate.open()

@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,75 +14,16 @@ import trio
 import trio.testing
 
 from tests.mailbox.json_file.system import Nth, System
+from tests.mailbox.json_file.writing import Gate, contents, deliver, kept
 from trio_smtp.mailbox.json_file import JSONFileStore, writer
 from trio_smtp.mailbox.json_file.changes import OperationChange
 from trio_smtp.mailbox.operations import KeepNote, SpendUidValidities
 from trio_smtp.mailbox.store import (
-    INBOX,
-    Delivered,
     MailboxExists,
     NoSuchAccount,
     StoreUnavailable,
     Target,
 )
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[JSONFileStore]:
-    """A store with ann, whose thread runs and has tidied up, as it does after its first group."""
-    async with JSONFileStore(path) as store:
-        await store.create_account("ann")
-        await store.set_password("ann", None)
-        yield store
-
-
-async def deliver(store: JSONFileStore, body: bytes = b"x", account: str = "ann") -> int:
-    async with store.deliver([Target(account)]) as delivery:
-        await delivery.write(body)
-        [result] = await delivery.commit()
-    assert isinstance(result, Delivered)
-    return result.uid
-
-
-async def contents(store: JSONFileStore) -> dict[int, bytes]:
-    listed = await store.list_messages("ann", INBOX)
-    return {each.uid: (await store.get_message("ann", INBOX, each.uid)).content for each in listed}
-
-
-async def kept(path: Path) -> dict[int, bytes]:
-    """What somebody finds who opens the store now."""
-    async with JSONFileStore(path, create=False) as again:
-        return await contents(again)
-
-
-class Gate:
-    """A hook that keeps the first call that comes until `open`, and then lets all pass."""
-
-    def __init__(self) -> None:
-        self._entered = threading.Event()
-        self._opened = threading.Event()
-        self.calls = 0
-
-    def __call__(self, call: Callable[[], Any], *_: object) -> Any:
-        self.calls += 1
-        self._entered.set()
-        self._opened.wait()
-        return call()
-
-    async def entered(self) -> None:
-        await trio.to_thread.run_sync(self._entered.wait)
-
-    def open(self) -> None:
-        self._opened.set()
-
-
-@pytest.fixture
-def gate(store: JSONFileStore, system: System) -> Iterator[Gate]:
-    """The writer stops where it syncs."""
-    system.hooks["fdatasync"] = gate = Gate()
-    yield gate
-    gate.open()
-
 
 # --- groups
 
@@ -509,6 +450,23 @@ async def test_a_bug_leaves_nobody_waiting(
     assert await contents(store) == await kept(path), "what is in the journal counts"
 
 
+async def test_nobody_is_told_that_what_was_never_written_is_safe(
+    store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever keeps a group that was planned from the disk."""
+
+    def append(*_: object) -> None:
+        raise StoreUnavailable("it is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trio_smtp.mailbox.json_file.journal.Journal.append", append)
+        with pytest.raises(StoreUnavailable, match="it is gone"):
+            await deliver(store)
+    assert await contents(store) == await kept(path) == {}
+    await deliver(store)
+    assert len(await kept(path)) == 1
+
+
 async def test_a_bug_behind_a_group_changes_nothing_for_it(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -531,98 +489,7 @@ async def test_a_change_that_cannot_be_planned_hurts_nobody_else(store: JSONFile
     assert await deliver(store) == 1
 
 
-# --- jobs
-
-
-@pytest.fixture
-def run(store: JSONFileStore) -> Callable[[Callable[[], Any]], Any]:
-    assert store._engine is not None
-    return store._engine.writer.run
-
-
-@pytest.fixture
-def queued(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """When a job is in the queue."""
-    assert store._engine is not None
-    queued = threading.Event()
-    put = store._engine.writer.put
-
-    def put_and_tell(requests: Iterable[writer._Request]) -> None:
-        put(requests)
-        if any(isinstance(request, writer._Job) for request in requests):
-            queued.set()
-
-    monkeypatch.setattr(store._engine.writer, "put", put_and_tell)
-    return queued
-
-
-async def test_a_job(store: JSONFileStore, run: Callable[[Callable[[], Any]], Any], path: Path) -> None:
-    def job() -> str:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return threading.current_thread().name
-
-    fd = os.open(path / "lock", os.O_RDWR)
-    assert await trio.to_thread.run_sync(run, job) == "mail store writer"
-    os.close(fd)
-
-
-async def test_a_job_comes_after_what_was_there_before(
-    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any], queued: threading.Event
-) -> None:
-    assert store._engine is not None
-    index = store._engine.database.replica.index
-    seen: list[int] = []
-
-    async def job() -> None:
-        seen.append(await trio.to_thread.run_sync(run, lambda: index.mailbox("ann", INBOX).messages))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(deliver, store)
-        await gate.entered()
-        nursery.start_soon(deliver, store)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(job)
-        await trio.to_thread.run_sync(queued.wait)
-        nursery.start_soon(deliver, store)
-        await trio.testing.wait_all_tasks_blocked()
-        gate.open()
-    assert seen == [2]
-
-
-@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), NoSuchAccount("nobody")])
-async def test_a_job_that_fails(
-    store: JSONFileStore, run: Callable[[Callable[[], Any]], Any], error: Exception
-) -> None:
-    def job() -> None:
-        raise error
-
-    with pytest.raises(type(error)):
-        await trio.to_thread.run_sync(run, job)
-    assert await deliver(store) == 1
-
-
-async def test_a_job_that_the_machine_refuses(
-    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any], queued: threading.Event
-) -> None:
-    """What was committed before it, in the same group, is committed."""
-
-    def job() -> None:
-        raise OSError(errno.EIO, "input/output error")
-
-    async def refused() -> None:
-        with pytest.raises(StoreUnavailable, match="input/output error"):
-            await trio.to_thread.run_sync(run, job)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(deliver, store)
-        await gate.entered()
-        nursery.start_soon(deliver, store)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(refused)
-        await trio.to_thread.run_sync(queued.wait)
-        gate.open()
-    assert list(await contents(store)) == [1, 2]
+# --- the end
 
 
 async def test_closed(path: Path) -> None:

@@ -236,6 +236,7 @@ class Writer:
                         self.after_group()
             except (OSError, StoreUnavailable) as error:
                 if not committed:  # not even the lock could be had; what fails later is no fault of those who wait now
+                    _fail(taken, error)
                     self._refuse_waiting(error)
             except Exception as error:  # noqa: BLE001 - a bug must leave nobody waiting
                 _log.exception("the writer of the mail store failed")

@@ -1,0 +1,114 @@
+"""What the writer is asked to do in its thread, under the exclusive lock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.mailbox.json_file.writing import Gate, contents, deliver
+from trio_smtp.mailbox.json_file import JSONFileStore, writer
+from trio_smtp.mailbox.store import (
+    INBOX,
+    NoSuchAccount,
+    StoreUnavailable,
+)
+
+
+@pytest.fixture
+def run(store: JSONFileStore) -> Callable[[Callable[[], Any]], Any]:
+    assert store._engine is not None
+    return store._engine.writer.run
+
+
+@pytest.fixture
+def queued(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """When a job is in the queue."""
+    assert store._engine is not None
+    queued = threading.Event()
+    put = store._engine.writer.put
+
+    def put_and_tell(requests: Iterable[writer._Request]) -> None:
+        put(requests)
+        if any(isinstance(request, writer._Job) for request in requests):
+            queued.set()
+
+    monkeypatch.setattr(store._engine.writer, "put", put_and_tell)
+    return queued
+
+
+async def test_a_job(store: JSONFileStore, run: Callable[[Callable[[], Any]], Any], path: Path) -> None:
+    def job() -> str:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return threading.current_thread().name
+
+    fd = os.open(path / "lock", os.O_RDWR)
+    assert await trio.to_thread.run_sync(run, job) == "mail store writer"
+    os.close(fd)
+
+
+async def test_a_job_comes_after_what_was_there_before(
+    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any], queued: threading.Event
+) -> None:
+    assert store._engine is not None
+    index = store._engine.database.replica.index
+    seen: list[int] = []
+
+    async def job() -> None:
+        seen.append(await trio.to_thread.run_sync(run, lambda: index.mailbox("ann", INBOX).messages))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(job)
+        await trio.to_thread.run_sync(queued.wait)
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), NoSuchAccount("nobody")])
+async def test_a_job_that_fails(
+    store: JSONFileStore, run: Callable[[Callable[[], Any]], Any], error: Exception
+) -> None:
+    def job() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await trio.to_thread.run_sync(run, job)
+    assert await deliver(store) == 1
+
+
+async def test_a_job_that_the_machine_refuses(
+    store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any], queued: threading.Event
+) -> None:
+    """What was committed before it, in the same group, is committed."""
+
+    def job() -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    async def refused() -> None:
+        with pytest.raises(StoreUnavailable, match="input/output error"):
+            await trio.to_thread.run_sync(run, job)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(refused)
+        await trio.to_thread.run_sync(queued.wait)
+        gate.open()
+    assert list(await contents(store)) == [1, 2]
