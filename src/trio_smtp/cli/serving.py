@@ -91,6 +91,8 @@ def servers(
     with_login = SubmissionHandler.factory(
         store, postmaster=postmaster, catch_all=catch_all, any_sender=settings.any_sender
     )
+    if settings.catching:
+        for_anyone = with_login = catcher(store, as_json=settings.as_json)  # one, for all show what they take in turn
     config = configuration(settings)
     authenticator = StoreAuthenticator(store, **login_limits(settings))
     policy = policies_by_listener(settings, store, counts)
@@ -99,11 +101,9 @@ def servers(
         options = server_options(spec, settings, config, tls.get(spec.scheme), authenticator, policy(spec))
         if counts is not None:
             options["connection_counts"] = counts.connections(number)
-        handler = with_login if spec.scheme.login else for_anyone
         if settings.catching:
-            handler = catcher(store, as_json=settings.as_json)
             options = {**options, **catching(config)}
-        tasks.append(partial(serve_sockets, handler, sockets, **options))
+        tasks.append(partial(serve_sockets, with_login if spec.scheme.login else for_anyone, sockets, **options))
     return tasks
 
 
