@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import abc
 import itertools
 import math
 from collections.abc import Iterator
@@ -100,7 +101,7 @@ class _Change(Generic[T]):
 
 
 @dataclass
-class _Node(Generic[T]):
+class _Node(abc.ABC, Generic[T]):
     changes: list[_Change[T]] = field(default_factory=list)
 
     def variants(self) -> list[list[T | None]]:
@@ -120,11 +121,11 @@ class _Node(Generic[T]):
                 change.lasts = True  # or not; it makes no difference
         self.settle()
 
-    def is_undone(self, what: T, later: list[T]) -> bool:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def is_undone(self, what: T, later: list[T]) -> bool: ...
 
-    def settle(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def settle(self) -> None: ...
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import trustme
 from trio.testing import MockClock
 
-from trio_smtp.server import server_context
+from tests.server.handshakes import NAME, Issuer
+from trio_smtp.server import Certificates, server_context
 from trio_smtp.server.log import log
 
 
@@ -46,3 +48,30 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
 def patient_clock() -> MockClock:
     """As `autojump_clock`, where octets may be on their way through the kernel, which no other clock knows of."""
     return MockClock(autojump_threshold=0.02)
+
+
+@pytest.fixture
+def issuer(authority: trustme.CA, tmp_path: Path) -> Issuer:
+    return Issuer(authority, tmp_path)
+
+
+@pytest.fixture
+def authority_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return tmp_path / "ca.pem"
+
+
+@pytest.fixture
+def several(issuer: Issuer) -> Certificates:
+    files = {
+        "first.pem": [NAME, "localhost", "both.example"],
+        "wild.pem": ["*.example.org", "*.wild.example", "both.example"],
+        "exact.pem": ["smtp.example.org", "EXACT.example"],
+    }
+    return Certificates([(issuer.write(file, *names), None) for file, names in files.items()])
+
+
+@pytest.fixture(name="log")
+def _heard(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    return caplog

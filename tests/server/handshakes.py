@@ -1,0 +1,57 @@
+"""Certificates where a server reads them, and handshakes in memory."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+
+NAME = "mx.example.com"
+
+
+class Issuer:
+    """Puts certificates where a server reads them."""
+
+    def __init__(self, authority: trustme.CA, folder: Path) -> None:
+        self.authority = authority
+        self.folder = folder
+
+    def write(self, file: str, *names: str) -> Path:
+        """A certificate with its key in one file."""
+        path = self.folder / file
+        self.authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
+        return path
+
+
+class Handshake(NamedTuple):
+    """Both ends of a handshake in memory."""
+
+    client: ssl.SSLObject
+    server: ssl.SSLObject
+
+    @property
+    def shown(self) -> set[str]:
+        """The names in the server's certificate."""
+        certificate = self.client.getpeercert()
+        assert certificate is not None
+        names: tuple[tuple[str, str], ...] = certificate["subjectAltName"]  # type: ignore[assignment]  # so it is
+        return {name for _, name in names}
+
+
+def shake_hands(
+    server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = NAME, session: ssl.SSLSession | None = None
+) -> Handshake:
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = Handshake(
+        client.wrap_bio(to_client, to_server, server_hostname=name, session=session),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for end in (*ends, *ends):
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    ends.server.write(b"220")  # with the first octets come the tickets
+    assert ends.client.read() == b"220"
+    return ends
