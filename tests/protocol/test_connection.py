@@ -32,7 +32,11 @@ from trio_smtp.protocol import (
     CloseReason,
     Config,
     ConnectionClosed,
+    Limits,
     LocalProtocolError,
+    MailFrom,
+    MessageStart,
+    RcptTo,
     Reply,
     SMTPConnection,
     State,
@@ -248,6 +252,35 @@ def test_what_may_be_looked_at() -> None:
     assert (connection.receiving_message, connection.error_count, connection.authenticated) == (True, 0, False)
     player.feed(b".\r\nFOO\r\nNO")
     assert (connection.receiving_message, connection.error_count, connection.has_unread_data) == (False, 1, True)
+
+
+# What the driver need not hear of ----------------------------------------------------------------------------------
+
+
+def test_the_driver_is_spared_what_it_accepts_in_any_case() -> None:
+    player = Player.at(AT_READY)
+    player.connection.unheard = frozenset({MailFrom, RcptTo})
+    recipients = b"".join(b"RCPT TO:<r%d@b.example>\r\n" % number for number in range(40))
+    player.feed(b"MAIL FROM:<ann@a.example>\r\n" + recipients + b"DATA\r\n")
+    heard = [event.recipient.local_part for event in player.events if type(event) is RcptTo]
+    assert heard == ["r7", "r15", "r23", "r31", "r39"]  # so that others go on now and then
+    assert player.events[-1] == MessageStart(chunking=False, declared_size=None)
+    assert codes(player.sent) == ["250/2.1.0", *["250/2.1.5"] * 40, "354/"]
+    envelope = player.connection.envelope
+    assert envelope is not None
+    assert [recipient.local_part for recipient in envelope.recipients] == [f"r{number}" for number in range(40)]
+    assert len(envelope.recipient_params) == 40
+
+
+def test_what_breaks_a_rule_is_refused_unheard() -> None:
+    player = Player.at(AT_READY, Config(hostname="mx.example", limits=Limits(recipients=1, message_size=20)))
+    player.connection.unheard = frozenset({MailFrom, RcptTo})
+    player.feed(
+        b"RCPT TO:<bob@b.example>\r\nMAIL FROM:<ann@a.example> SIZE=21\r\nMAIL FROM:<ann@a.example>\r\n"
+        b"RCPT TO:<bob>\r\nRCPT TO:<bob@b.example>\r\nRCPT TO:<cat@b.example>\r\n"
+    )
+    assert codes(player.sent) == ["503/5.5.1", "552/5.3.4", "250/2.1.0", "501/5.1.3", "250/2.1.5", "452/4.5.3"]
+    assert player.events == []
 
 
 # The end ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from typing import Final
 from trio_smtp.protocol import replies
 from trio_smtp.protocol.config import Config
 from trio_smtp.protocol.dialogue import Dialogue
-from trio_smtp.protocol.envelope import Envelope
 from trio_smtp.protocol.errors import LocalProtocolError
 from trio_smtp.protocol.events import (
     PAUSED,
@@ -35,7 +34,7 @@ from trio_smtp.protocol.states import State, Trigger
 
 __all__ = ["SMTPConnection"]
 
-_MAIL, _RCPT, _DATA = Trigger.MAIL, Trigger.RCPT, Trigger.DATA  # see machine.py
+_DATA = Trigger.DATA  # see machine.py
 _DEAF: Final = frozenset({State.TLS, State.CLOSED})
 
 
@@ -272,21 +271,6 @@ class SMTPConnection(Dialogue):
         self._abort(AbortReason.HELLO)  # RFC 5321 §4.1.4
         self._refusal = None
         self._advance(Trigger.HELLO)
-
-    def _accept_mail(self, event: MailFrom, reply: Reply | None) -> None:
-        self.envelope = Envelope(event.sender, event.params, [], [])
-        self._due = 0 if self._config.lmtp else 1
-        self._out.append((reply or replies.SENDER_OK).wire)
-        self._mode = self._mode.after[_MAIL]
-
-    def _accept_rcpt(self, event: RcptTo, reply: Reply | None) -> None:
-        assert self.envelope is not None
-        self.envelope.recipients.append(event.recipient)
-        self.envelope.recipient_params.append(event.params)
-        if self._config.lmtp:
-            self._due += 1
-        self._out.append((reply or replies.RECIPIENT_OK).wire)
-        self._mode = self._mode.after[_RCPT]
 
     def _accept_start(self, event: MessageStart, reply: None) -> None:
         self._size = 0

@@ -26,10 +26,12 @@ from trio_smtp.protocol.events import (
     AuthResponse,
     CloseReason,
     Event,
+    MailFrom,
     MessageChunk,
     MessageEnd,
     MessageStart,
     NoEvent,
+    RcptTo,
     StartTLS,
 )
 from trio_smtp.protocol.grammar import COMMAND
@@ -43,6 +45,7 @@ __all__ = ["Dialogue"]
 _HTTP_VERBS: Final = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
 )
+_BURST: Final = 8  # recipients of which the driver hears of one
 _TLS_HANDSHAKE: Final = b"\x16"  # the first octet of a TLS ClientHello
 _TRANSACTION_STATES: Final = (State.MAIL, State.RCPT, State.BDAT, State.FAILED)
 _BODY_STATES: Final = (State.RCPT, State.BDAT, State.DATA)
@@ -220,6 +223,9 @@ class Dialogue(Machine):
         event = parse_mail(argument, self._mail_keywords)
         if event.params.size is not None and event.params.size > self._limits.message_size:
             raise CommandError(replies.MESSAGE_TOO_BIG)  # RFC 1870 §6.1
+        if MailFrom in self.unheard:
+            self._accept_mail(event, None)
+            return None
         return event
 
     def _on_rcpt(self, verb: bytes, argument: bytes) -> Event | None:
@@ -228,6 +234,9 @@ class Dialogue(Machine):
         event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8)
         if len(envelope.recipients) >= self._limits.recipients:
             self._out.append(replies.TOO_MANY_RECIPIENTS.wire)  # no error: the client sends the rest again
+            return None
+        if RcptTo in self.unheard and (len(envelope.recipients) + 1) % _BURST:
+            self._accept_rcpt(event, None)
             return None
         return event
 

@@ -15,7 +15,9 @@ from trio_smtp.protocol.events import (
     ConnectionClosed,
     Event,
     Hello,
+    MailFrom,
     NoEvent,
+    RcptTo,
     TransactionAborted,
 )
 from trio_smtp.protocol.readers import ChunkReader, DotReader
@@ -24,7 +26,8 @@ from trio_smtp.protocol.states import State, Trigger
 
 __all__ = ["Machine", "Mode"]
 
-_END: Final = Trigger.END  # CPython 3.11 finds a member of an Enum by Python code, 0.2 us that each message would pay
+# CPython 3.11 finds a member of an Enum by Python code, 0.2 us that each message would pay.
+_MAIL, _RCPT, _END = Trigger.MAIL, Trigger.RCPT, Trigger.END
 _ABORT_REASONS: Final = {CloseReason.QUIT: AbortReason.QUIT, CloseReason.EOF: AbortReason.EOF}
 
 
@@ -68,6 +71,7 @@ class Machine:
         "hello",
         "junk_count",
         "tls_active",
+        "unheard",
     )
 
     def __init__(self, config: Config, tls_active: bool, modes: Mapping[State, Mode]) -> None:
@@ -85,6 +89,9 @@ class Machine:
         """Refused commands since the last accepted message."""
         self.junk_count: int = 0
         """Commands that led nowhere since the last accepted message."""
+        self.unheard: frozenset[type[MailFrom | RcptTo]] = frozenset()
+        """The kinds of events that the driver would accept in any case and is spared: `MailFrom`, `RcptTo`. They are
+        accepted here; only every eighth recipient is returned, so that the driver can let others go on."""
 
         self._reader: DotReader | ChunkReader | None = None  # of the body that is coming, if any
         self._size = 0  # octets of the body so far
@@ -132,6 +139,23 @@ class Machine:
         """The message is refused: drop what still comes of its body, then answer."""
         self.envelope = None
         self._refusal = self._refusal or reply  # the first reason counts
+
+    def _accept_mail(self, event: MailFrom, reply: Reply | None) -> None:
+        """The client may name recipients."""
+        self.envelope = Envelope(event.sender, event.params, [], [])
+        self._due = 0 if self._config.lmtp else 1
+        self._out.append((reply or replies.SENDER_OK).wire)
+        self._mode = self._mode.after[_MAIL]
+
+    def _accept_rcpt(self, event: RcptTo, reply: Reply | None) -> None:
+        """The client may name more of them, or send the message."""
+        assert self.envelope is not None
+        self.envelope.recipients.append(event.recipient)
+        self.envelope.recipient_params.append(event.params)
+        if self._config.lmtp:
+            self._due += 1
+        self._out.append((reply or replies.RECIPIENT_OK).wire)
+        self._mode = self._mode.after[_RCPT]
 
     def _end_message(self, verdicts: list[Reply]) -> None:
         """The message was delivered or refused: back to where MAIL is taken."""

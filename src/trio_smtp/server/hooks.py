@@ -17,7 +17,12 @@ __all__ = ["Hooks"]
 
 _NOBODY: Final = Handler()
 _NO_HOOKS: Final = PolicyHooks()
-_EVENTS: Final[dict[type[object], str]] = {MailFrom: "mail", RcptTo: "rcpt"}
+_UNHEARD: Final[dict[tuple[bool, bool], frozenset[type[MailFrom | RcptTo]]]] = {  # by whether mail and rcpt are heard
+    (True, True): frozenset(),
+    (False, True): frozenset({MailFrom}),
+    (True, False): frozenset({RcptTo}),
+    (False, False): frozenset({MailFrom, RcptTo}),
+}
 
 
 class Hooks:
@@ -30,7 +35,7 @@ class Hooks:
         clock: the clock of the session, which is for hooks that wait.
     """
 
-    __slots__ = ("_clock", "_log", "_session", "_settings", "handler", "policies", "unheard")
+    __slots__ = ("_clock", "_log", "_session", "_settings", "handler", "policies")
 
     def __init__(self, settings: Settings, session: Session, session_log: SessionLog, clock: Clock) -> None:
         self._settings = settings
@@ -39,19 +44,20 @@ class Hooks:
         self._clock = clock
         self.handler = _NOBODY  # until it is known who the client is
         self.policies = _NO_HOOKS
-        self.unheard: frozenset[type[object]] = frozenset()
-        """The events that nobody has a hook for."""
 
-    def begin(self) -> None:
-        """It is known who the client is: make its handler, and find the policies that apply to it."""
+    def begin(self) -> frozenset[type[MailFrom | RcptTo]]:
+        """It is known who the client is: make its handler, and find the policies that apply to it.
+
+        Returns the events that nobody has a hook for.
+        """
         settings, session = self._settings, self._session
         self.handler = settings.make_handler()
         self.handler.session = session
         self.policies = settings.policies.hooks_for(session)
-        heard = self.handler.overrides
-        self.unheard = frozenset(
-            kind for kind, hook in _EVENTS.items() if hook not in heard and not getattr(self.policies, hook)
-        )
+        return _UNHEARD[self._is_heard("mail"), self._is_heard("rcpt")]
+
+    def _is_heard(self, name: str) -> bool:
+        return name in self.handler.overrides or bool(getattr(self.policies, name))
 
     async def ask(self, name: str, *event: object) -> Reply | None:
         """The answer of the hook of that name: a policy's refusal, or else the handler's; None if there is neither."""

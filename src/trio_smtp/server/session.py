@@ -181,7 +181,7 @@ class ServerSession:
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""
         self._stopping = True
-        self._hooks.unheard = frozenset()  # MAIL is no longer accepted without a look
+        self.connection.unheard = frozenset()  # MAIL is no longer accepted without a look
         if self._idle:
             self._clock.cancel()
 
@@ -194,7 +194,7 @@ class ServerSession:
             self._clock.cancel()
 
     async def _converse(self) -> None:
-        connection, hooks = self.connection, self._hooks
+        connection = self.connection
         if connection.state is State.CONNECTED and not await self._begin():
             return
         while not self._aborting:
@@ -204,7 +204,7 @@ class ServerSession:
             event = connection.next_event()
             if event is NEED_DATA:
                 await self.exchange()
-            elif type(event) in hooks.unheard:
+            elif type(event) in connection.unheard:
                 connection.accept()
             elif type(event) is MessageStart:
                 await self._take_message()
@@ -222,7 +222,7 @@ class ServerSession:
             return False
         if settings.implicit_tls and not await self._start_tls():
             return False
-        self._hooks.begin()
+        self.connection.unheard = self._hooks.begin()
         await self._greet()
         return True
 
