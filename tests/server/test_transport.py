@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from tests.server.tools import reset
+from tests.server.tools import connection, reset
+from trio_smtp.server.polled import open_poller
 from trio_smtp.server.transport import SocketTransport, StreamTransport, Transport
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[SocketTransport, socket.socket]]:
+@pytest.fixture(params=["alone", "polled"])
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[SocketTransport, socket.socket]]:
     """A transport, and the other end of its TCP connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        theirs, _ = listener.accept()
-    theirs.setblocking(False)
-    with ours, theirs:
-        yield SocketTransport(theirs), ours
+    ours, theirs = connection()
+    async with open_poller() as poller:
+        with ours:
+            transport = poller(theirs) if request.param == "polled" else SocketTransport(theirs)
+            yield transport, ours
+            if theirs.fileno() >= 0:
+                await transport.aclose(linger=False, seconds=5)
 
 
 async def test_receive(pair: tuple[SocketTransport, socket.socket]) -> None:

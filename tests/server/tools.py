@@ -118,6 +118,15 @@ async def deliver(client: ScriptedClient, content: bytes = CONTENT) -> None:
     assert str(reply).startswith(ACCEPTED), reply
 
 
+def connection() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection: the client's, and the server's, which does not block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    theirs.setblocking(False)
+    return ours, theirs
+
+
 def reset(sock: socket.socket | trio.socket.SocketType) -> None:
     """Close a connection by a reset (RST), without a goodbye."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

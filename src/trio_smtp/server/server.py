@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import resource
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -21,6 +21,7 @@ from trio_smtp.policy import is_loopback, peer_network
 from trio_smtp.protocol import replies
 from trio_smtp.server.counting import Connections
 from trio_smtp.server.log import log
+from trio_smtp.server.polled import open_poller
 from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import Settings
 from trio_smtp.server.stats import Stats
@@ -68,6 +69,7 @@ class Server:
         )
         self._sessions: set[ServerSession] = set()
         self._nursery: trio.Nursery | None = None  # of their tasks
+        self._watch: Callable[[socket.socket], SocketTransport] = SocketTransport  # for a connection that is not alone
         self._counts = counts
         self._counted: dict[ServerSession, str] = {}  # as whose connection
         self._accepting = trio.CancelScope()
@@ -115,7 +117,7 @@ class Server:
     async def run(self, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `aclose` is called or the task is cancelled."""
         try:
-            async with trio.open_nursery() as connections:
+            async with open_poller() as self._watch, trio.open_nursery() as connections:
                 self._nursery = connections
                 try:
                     with self._accepting:
@@ -192,7 +194,8 @@ class Server:
             self._turn_away(sock, "connections-per-peer")
             return
         self.stats.connections += 1
-        session = ServerSession(self._settings, SocketTransport(sock), peer, self)
+        transport = self._watch(sock) if self._sessions else SocketTransport(sock)
+        session = ServerSession(self._settings, transport, peer, self)
         self._sessions.add(session)
         self._counts.enter()
         self._count(session, key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Awaitable
 from typing import Protocol
 
 import trio
@@ -60,17 +61,21 @@ class SocketTransport:
             if self._full:
                 await trio.lowlevel.checkpoint()
             else:
-                await trio.lowlevel.wait_readable(sock)
+                await self._readable()
             while True:
                 try:
                     data = sock.recv(size)
                 except (BlockingIOError, InterruptedError):
-                    await trio.lowlevel.wait_readable(sock)
+                    await self._readable()
                 else:
                     self._full = len(data) == size
                     return data
         except OSError as error:
             raise trio.BrokenResourceError(str(error)) from error
+
+    def _readable(self) -> Awaitable[object]:
+        """Waits until there is something to read, or to learn by reading."""
+        return trio.lowlevel.wait_readable(self._socket)  # noqa: ASYNC105 - `receive` awaits it, with no coroutine between
 
     def send_now(self, data: bytes) -> bool:
         try:
@@ -106,7 +111,10 @@ class SocketTransport:
                     while await self.receive(65536):
                         pass
         finally:
-            sock.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._socket.close()
 
 
 class StreamTransport:

