@@ -133,6 +133,18 @@ async def test_the_end(ends: tuple[TLSTransport, Client], says_goodbye: bool) ->
         assert await transport.receive(100) == b""
 
 
+async def test_the_goodbye_is_the_end_of_a_connection_that_stays_open(
+    ends: tuple[TLSTransport, Client], autojump_clock: trio.testing.MockClock
+) -> None:
+    """A client may wait for ours before it closes, and nothing more comes from it till then."""
+    transport, client = ends
+    await client.stream.send_all(client.records(b"data") + client.goodbye())
+    assert await transport.receive(100) == b"data"
+    for _ in range(2):
+        with trio.fail_after(1), assert_checkpoints():
+            assert await transport.receive(100) == b""
+
+
 async def test_what_follows_the_goodbye_is_no_part_of_it(ends: tuple[TLSTransport, Client]) -> None:
     transport, client = ends
     await client.stream.send_all(client.records(b"QUIT\r\n") + client.goodbye() + b"MAIL FROM:<>\r\n")

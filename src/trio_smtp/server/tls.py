@@ -30,11 +30,12 @@ class TLSTransport:
         context: the certificates.
     """
 
-    __slots__ = ("_fault", "_incoming", "_outgoing", "_tls", "_transport")
+    __slots__ = ("_at_end", "_fault", "_incoming", "_outgoing", "_tls", "_transport")
 
     def __init__(self, transport: Transport, context: AnyContext) -> None:
         self._transport = transport
         self._fault: ssl.SSLError | None = None  # what came cannot be read any more
+        self._at_end = False  # the peer has said goodbye, or gone without one
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = current_context(context).wrap_bio(self._incoming, self._outgoing, server_side=True)
 
@@ -72,7 +73,7 @@ class TLSTransport:
         )
 
     async def receive(self, size: int) -> bytes:
-        if self._incoming.pending or self._tls.pending() or self._fault is not None:
+        if self._incoming.pending or self._tls.pending() or self._at_end or self._fault is not None:
             await trio.lowlevel.checkpoint()
             data = self._read(size)
         else:
@@ -112,13 +113,14 @@ class TLSTransport:
                 piece = self._tls.read(size)
                 pieces.append(piece)
                 size -= len(piece)
-                if not piece or not size or not self._incoming.pending:
+                self._at_end = not piece
+                if self._at_end or not size or not self._incoming.pending:
                     break
         except ssl.SSLWantReadError:
             if not pieces:
                 return None
         except _END:
-            pass
+            self._at_end = True
         except ssl.SSLError as error:
             self._fault = error
         if self._fault is not None and not pieces:
