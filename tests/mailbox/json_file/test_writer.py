@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import logging
 import os
 import threading
@@ -422,9 +423,10 @@ async def test_a_segment_that_cannot_be_begun(
     assert list(await kept(path)) == [1]
 
 
-async def test_no_thread_to_be_had(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+async def test_no_thread_to_be_had(path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def start(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     async with JSONFileStore(path) as store:
         with monkeypatch.context() as patch:
@@ -434,6 +436,22 @@ async def test_no_thread_to_be_had(path: Path, monkeypatch: pytest.MonkeyPatch) 
             with pytest.raises(StoreUnavailable, match="can't start"):
                 await store.create_account("ann")
         await store.create_account("ann")
+
+
+async def test_no_memory_to_wait_with(store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store._engine is not None
+    wait, waits = store._engine.writer._wait, itertools.count()
+
+    def fail_at_first(seconds: float | None = None) -> bool:
+        if next(waits) < 2:
+            raise MemoryError
+        return wait(seconds)
+
+    monkeypatch.setattr(writer, "RETRY", 0)
+    monkeypatch.setattr(store._engine.writer, "_wait", fail_at_first)
+    assert [await deliver(store), await deliver(store)] == [1, 2]
+    assert next(waits) > 2
+    assert list(await kept(path)) == [1, 2]
 
 
 async def test_a_bug_leaves_nobody_waiting(

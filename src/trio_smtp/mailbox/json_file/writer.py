@@ -21,6 +21,7 @@ import abc
 import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
@@ -41,7 +42,7 @@ R = TypeVar("R")
 
 SEGMENT_OCTETS = 64 * 1024 * 1024  # a segment that has reached this is sealed
 GROUP_OCTETS = 16 * 1024 * 1024  # a group that has reached this is written
-RETRY = 1.0  # seconds between attempts to undo a failed write
+RETRY = 1.0  # seconds between attempts to undo a failed write, or to find memory
 
 _CLOSED = "the store is closed"
 
@@ -193,11 +194,10 @@ class Writer:
             else:
                 try:
                     self._start()
-                except RuntimeError as error:  # the system has no thread to give
-                    refusal = error
-                else:
+                    self._condition.notify()  # who is woken goes on when the lock is free
                     self._waiting.update(dict.fromkeys(requests))
-                    self._condition.notify()
+                except (RuntimeError, MemoryError) as error:  # the system has no thread to give, or no memory
+                    refusal = error
         if refusal is not None:
             _fail(requests, refusal)
             _wake(requests)
@@ -220,32 +220,40 @@ class Writer:
     # --- the thread
 
     def _work(self) -> None:
-        while self._wait():
-            taken: list[_Request] = []
-            committed = False
+        while True:
             try:
-                with self._database.exclusive():
-                    self._commit_group(taken)
-                    committed = True
-                    with contextlib.suppress(OSError):
-                        self._database.journal.mend()
-                    if not self._database.journal.is_sound():  # which may last
-                        _wake(taken)
-                        taken.clear()
-                    if self._mend():
-                        self.after_group()
-            except (OSError, StoreUnavailable) as error:
-                if not committed:  # not even the lock could be had; what fails later is no fault of those who wait now
-                    _fail(taken, error)
-                    self._refuse_waiting(error)
-            except Exception as error:  # noqa: BLE001 - a bug must leave nobody waiting
-                _log.exception("the writer of the mail store failed")
-                self._database.forget()
-                if not committed:
-                    _fail(taken, error)
+                if not self._wait():
+                    return
+                self._do_what_waits()
+            except MemoryError:  # to wait takes some, for example
+                time.sleep(RETRY)
+
+    def _do_what_waits(self) -> None:
+        taken: list[_Request] = []
+        committed = False
+        try:
+            with self._database.exclusive():
+                self._commit_group(taken)
+                committed = True
+                with contextlib.suppress(OSError):
+                    self._database.journal.mend()
+                if not self._database.journal.is_sound():  # which may last
+                    _wake(taken)
+                    taken.clear()
+                if self._mend():
+                    self.after_group()
+        except (OSError, StoreUnavailable) as error:
+            if not committed:  # not even the lock could be had; what fails later is no fault of those who wait now
+                _fail(taken, error)
                 self._refuse_waiting(error)
-            # Not before the lock is free: the event loop takes the interpreter as soon as it is woken.
-            _wake(taken)
+        except Exception as error:  # noqa: BLE001 - a bug must leave nobody waiting
+            _log.exception("the writer of the mail store failed")
+            self._database.forget()
+            if not committed:
+                _fail(taken, error)
+            self._refuse_waiting(error)
+        # Not before the lock is free: the event loop takes the interpreter as soon as it is woken.
+        _wake(taken)
 
     def _wait(self, seconds: float | None = None) -> bool:
         """Wait for a request, the end, or so long; True if there is a request."""
