@@ -88,6 +88,7 @@ class Policy:
         """Commands were refused or led nowhere, and their replies are about to go out: the place for a delay.
 
         `errors` and `junk` say how much of `Limits.errors` and of `Limits.junk_commands` is used up, from 0 to 1.
+        What is raised here is noted and changes nothing any more, for the commands have been answered.
         """
 
     def __init_subclass__(cls, **kwargs: object) -> None:
