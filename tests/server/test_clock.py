@@ -12,12 +12,14 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 from tests.server.tools import (
     ACCEPTED,
     CONTENT,
+    DATA,
     HELLO,
     RCPT,
     TRANSACTION,
     TRANSACTION_ACCEPTED,
     Recorder,
     begin,
+    connected,
     deliver,
     handler_with,
     session_over,
@@ -25,7 +27,7 @@ from tests.server.tools import (
 )
 from trio_smtp.handler import Body, Handler, MessageAborted
 from trio_smtp.protocol import Config, Envelope
-from trio_smtp.server import Timeouts
+from trio_smtp.server import Timeouts, open_server
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 TIMED_OUT = "421 4.4.2 Timed out"
@@ -371,6 +373,21 @@ async def test_a_commit_that_cannot_be_stopped_counts(autojump_clock: MockClock)
         for _ in range(2):
             await deliver(client)
         assert trio.current_time() == 300
+
+
+async def test_a_client_that_is_busy_all_the_time_is_not_cut_off(mock_clock: MockClock) -> None:
+    """The scope of a busy session expires too early; that may be while a hook computes, and nobody notices yet."""
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        await body.read()
+        mock_clock.jump(100)
+
+    async with open_server(handler_with(message=message)) as server, connected(server) as client:
+        await begin(client)
+        for _ in range(7):
+            await client.send(TRANSACTION + DATA)
+            await client.expect(*TRANSACTION_ACCEPTED, "354", ACCEPTED)
+        assert (await client.command("NOOP")).code == 250
 
 
 async def test_a_commit_that_takes_too_long_in_lmtp(autojump_clock: MockClock) -> None:
