@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from types import MethodType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 import trio
@@ -96,6 +96,20 @@ async def test_what_comes_after_a_wait_was_given_up_is_not_lost(poller: Poller, 
             assert await transport.receive(10) == data
 
 
+async def test_news_is_not_lost_with_a_wait_that_is_cancelled_at_once(poller: Poller) -> None:
+    """Nor what it tells of: no other edge would."""
+    async with AsyncExitStack() as stack:
+        transport, peer = await watched(poller, stack)
+        peer.sendall(b"first")
+        await wait_all_tasks_blocked()  # it is told while nobody waits
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await transport.receive(10)
+        assert scope.cancelled_caught
+        with trio.fail_after(5):
+            assert await transport.receive(10) == b"first"
+
+
 async def test_news_of_what_was_read_already_is_no_end_of_input(poller: Poller, mock_clock: MockClock) -> None:
     """Octets that come between the two halves of a turn are read with those before, and told of later."""
     async with AsyncExitStack() as stack:
@@ -171,6 +185,44 @@ async def test_a_socket_that_cannot_be_watched_has_an_ordinary_transport(poller:
         assert type(ordinary) is SocketTransport
         peer.sendall(b"x")
         assert await ordinary.receive(10) == b"x"
+
+
+async def test_a_want_of_memory_leaves_nobody_waiting(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was told is told once; and an instrument that raises is called no more."""
+    assert isinstance(poller, MethodType)
+    hooks: Any = poller.__self__
+    epoll = hooks._epoll
+    fails = [True, True]
+
+    class NoMemory:
+        def __getattr__(self, name: str) -> object:
+            return getattr(epoll, name)
+
+        def poll(self, timeout: float) -> list[tuple[int, int]]:
+            told: list[tuple[int, int]] = epoll.poll(timeout)
+            if told and fails:
+                fails.pop()
+                raise MemoryError
+            return told
+
+    received: list[bytes] = []
+
+    async def receive(transport: SocketTransport) -> None:
+        while data := await transport.receive(10):
+            received.append(data)
+
+    async with AsyncExitStack() as stack:
+        pairs = [await watched(poller, stack) for _ in range(3)]
+        await wait_all_tasks_blocked()
+        with monkeypatch.context() as patch:
+            patch.setattr(hooks, "_epoll", NoMemory())
+            async with trio.open_nursery() as nursery:
+                for transport, peer in pairs:
+                    nursery.start_soon(receive, transport)
+                    peer.sendall(b"x")
+                    peer.close()
+    assert received == [b"x"] * 3
+    assert not fails
 
 
 async def test_nothing_is_left() -> None:

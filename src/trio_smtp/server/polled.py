@@ -72,9 +72,13 @@ if sys.platform == "linux":
 
         def after_io_wait(self, timeout: float) -> None:
             """In time for this turn of the loop; `wake_up` has its own turn in it."""
-            for descriptor, news in self._epoll.poll(0):
-                if transport := self._watched.get(descriptor):
-                    transport.tell(bool(news & _END))
+            try:
+                for descriptor, news in self._epoll.poll(0):
+                    if transport := self._watched.get(descriptor):
+                        transport.tell(bool(news & _END))
+            except MemoryError:  # trio never calls an instrument again that raises
+                for descriptor in self._watched:
+                    self._epoll.modify(descriptor, _NEWS)  # it is told once more of what there is
 
     class _PolledTransport(SocketTransport):
         """One of its sockets."""
@@ -100,10 +104,13 @@ if sys.platform == "linux":
 
         def _readable(self) -> Awaitable[object]:
             if self._has_news or self._has_ended:
-                self._has_news = False
-                return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - `receive` awaits it
+                return self._take_news()
             self._task = trio.lowlevel.current_task()
             return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - the same
+
+        async def _take_news(self) -> None:
+            await trio.lowlevel.checkpoint()
+            self._has_news = False  # not before: who is cancelled there has read nothing, and is told no second time
 
         def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
             self._task = None
