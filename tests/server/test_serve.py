@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
-from tests.server.tools import Recorder, begin, connected, deliver, hosts, take
+from tests.server.tools import TRANSACTION, Recorder, begin, connected, deliver, hosts, take
 from trio_smtp.handler import Handler, Peer, Session
 from trio_smtp.policy import RateLimits
 from trio_smtp.protocol import Config
@@ -346,6 +347,24 @@ async def test_a_client_that_is_gone_already() -> None:
             sock.getpeername()
     await serve_stream(take, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
     assert sock.fileno() == -1 or sock.detach()
+
+
+@pytest.mark.parametrize("in_the_middle", [False, True])
+async def test_a_stream_that_is_closed_on_our_side(in_the_middle: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """An application may end a session so; it is lost like one whose client went away."""
+    recorder = Recorder()
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery, ScriptedClient(ours) as client:
+        nursery.start_soon(serve_stream, recorder.factory, theirs)
+        await begin(client)
+        if in_the_middle:
+            await client.send(TRANSACTION + b"DATA\r\nhalf")
+            await client.expect("250 2.1.0", "250 2.1.5", "354")
+            await trio.testing.wait_all_tasks_blocked()
+        await theirs.aclose()
+    assert recorder.calls[-1] == "close"
+    assert ("reset EOF" in recorder.calls) == in_the_middle
+    assert "internal error" not in caplog.text
 
 
 async def test_a_cancelled_session_says_goodbye() -> None:

@@ -14,6 +14,7 @@ import tempfile
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -25,6 +26,7 @@ from trio_smtp.protocol import Config
 from trio_smtp.server import Server, open_server, serve_sockets
 from trio_smtp.server.counting import Connections
 from trio_smtp.server.settings import Settings
+from trio_smtp.server.transport import SocketTransport
 from trio_smtp.testing.client import ScriptedClient
 
 TURNED_AWAY = "421 Too many connections, try again later"
@@ -189,6 +191,46 @@ async def test_a_full_file_table_pauses_the_listener(
         await server.aclose()
     assert len(caplog.records) == 5
     assert "too many open files" in caplog.text
+
+
+async def test_no_memory_for_a_connection_costs_that_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_server(take) as server:
+        with monkeypatch.context() as patch:
+
+            def no_memory(*_: object) -> None:
+                raise MemoryError
+
+            patch.setattr("trio_smtp.server.server._PAUSE", 0)
+            patch.setattr("trio_smtp.server.server.ServerSession", no_memory)
+            async with connected(server) as client:
+                await client.expect_close()
+        async with connected(server) as client:
+            await begin(client)
+            await deliver(client)
+
+
+async def test_what_fails_while_a_connection_ends_costs_that_one_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its last step too: a want of memory comes where it likes."""
+    close = SocketTransport.aclose
+
+    async def no_memory(self: SocketTransport, **options: Any) -> None:
+        await close(self, **options)
+        raise MemoryError
+
+    async with open_server(take) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(SocketTransport, "aclose", no_memory)
+            async with connected(server) as client:
+                await begin(client)
+                assert (await client.command("QUIT")).code == 221
+                await client.expect_close()
+            await no_connections(server)
+        async with connected(server) as client:
+            await begin(client)
+            await deliver(client)
+    assert [record.getMessage()[16:] for record in caplog.records] == [" internal error"]
 
 
 async def begin_again(client: ScriptedClient) -> None:

@@ -159,26 +159,32 @@ class Server:
                     break
                 except OSError as error:
                     if error.errno in _TABLE_FULL:
-                        await self._pause()
+                        await self._pause("too many open files")
                     break  # otherwise the client was faster: ECONNABORTED and the like
                 if sock.fileno() >= self._descriptor_limit:
                     self._turn_away(sock, "open-files")
-                    await self._pause()
+                    await self._pause("too many open files")
                     break
-                self._admit(sock, peer_at(address), nursery)
+                try:
+                    self._admit(sock, address, nursery)
+                except MemoryError:  # no reason to turn all others away too
+                    sock.close()
+                    await self._pause("out of memory")
+                    break
                 if self._counts.ahead:
                     break
 
-    async def _pause(self) -> None:
-        """Let the kernel's queue wait until a descriptor is free."""
+    async def _pause(self, shortage: str) -> None:
+        """Let the kernel's queue wait until some sessions have ended."""
         now = trio.current_time()
         if now - self._complained_at >= _PAUSE:
             self._complained_at = now
-            log.warning("too many open files: no new connections until some have ended (%d open)", self.connections)
+            log.warning("%s: no new connections until some have ended (%d open)", shortage, self.connections)
         with trio.move_on_after(_PAUSE):
             await self._session_ended.wait()
 
-    def _admit(self, sock: socket.socket, peer: Peer, nursery: trio.Nursery) -> None:
+    def _admit(self, sock: socket.socket, address: object, nursery: trio.Nursery) -> None:
+        peer = peer_at(address)
         try:
             sock.setblocking(False)
             if sock.family != socket.AF_UNIX:
@@ -196,10 +202,10 @@ class Server:
         self.stats.connections += 1
         transport = self._watch(sock) if self._sessions else SocketTransport(sock)
         session = ServerSession(self._settings, transport, peer, self)
+        nursery.start_soon(session.run, name="SMTP session")  # trio would make a new string for each
         self._sessions.add(session)
         self._counts.enter()
         self._count(session, key)
-        nursery.start_soon(session.run, name="SMTP session")  # trio would make a new string for each
 
     def admit_announced(self, session: ServerSession, peer: Peer) -> bool:
         """Whether a client that a proxy has announced on this connection is let in."""

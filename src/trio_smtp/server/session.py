@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import Final, Protocol
 
@@ -148,10 +149,10 @@ class ServerSession:
 
     async def run(self) -> None:
         """Serve the connection to its end and close it."""
-        clock = self._clock
-        clock.start()
         goodbye = replies.CLOSING
         try:
+            clock = self._clock
+            clock.start()
             while not self._aborting:
                 with clock.scope:
                     await self._converse()
@@ -166,16 +167,23 @@ class ServerSession:
                             goodbye = replies.TIMED_OUT
                         break
                 clock.renew()
-        except Exception:
-            log.exception("%s internal error", self._info.id)
-            if self.settings.on_error == "raise":
-                raise
+        except Exception as error:  # noqa: BLE001 - see `_report_fault`
+            self._report_fault(error)
         finally:
             try:
                 await self._finish(goodbye)  # noqa: ASYNC102 - it shields each step
+            except Exception as error:  # noqa: BLE001 - the same
+                self._report_fault(error)
             finally:
                 if self._register is not None:
                     self._register.forget(self)
+
+    def _report_fault(self, error: Exception) -> None:
+        """Nothing escapes, or the server would end for everybody; where memory is short there may be no line either."""
+        if self.settings.on_error == "raise":
+            raise error
+        with contextlib.suppress(MemoryError):
+            log.error("%s internal error", self._info.id, exc_info=error)
 
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""

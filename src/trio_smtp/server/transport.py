@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Protocol
 
 import trio
@@ -127,7 +127,8 @@ class StreamTransport:
         self._rest = b""
 
     async def receive(self, size: int) -> bytes:
-        return bytes(await self._stream.receive_some(size))
+        with _closed_is_broken():
+            return bytes(await self._stream.receive_some(size))
 
     def send_now(self, data: bytes) -> bool:
         self._rest = data
@@ -135,7 +136,8 @@ class StreamTransport:
 
     async def flush(self) -> None:
         rest, self._rest = self._rest, b""
-        await self._stream.send_all(rest)
+        with _closed_is_broken():
+            await self._stream.send_all(rest)
 
     def has_input(self) -> bool:
         return False
@@ -151,6 +153,15 @@ class StreamTransport:
                             pass
             finally:
                 await stream.aclose()
+
+
+@contextlib.contextmanager
+def _closed_is_broken() -> Iterator[None]:
+    """An application may close a stream that it has handed in, to end the session."""
+    try:
+        yield
+    except trio.ClosedResourceError as error:
+        raise trio.BrokenResourceError("closed on this side") from error
 
 
 def peer_at(address: object) -> Peer:
