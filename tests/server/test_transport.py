@@ -79,6 +79,29 @@ async def test_send_now_sends_what_goes_out_and_flush_the_rest(pair: tuple[Socke
     assert peer.recv(10) == b"end"
 
 
+async def test_what_a_cancelled_flush_has_left_goes_first(pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    data = b"0123456789abcdef" * 1_000_000
+    assert not transport.send_now(data)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await transport.flush()
+    assert scope.cancelled_caught
+    assert not transport.send_now(b"end")
+    received = bytearray()
+    peer.setblocking(False)
+
+    async def receive() -> None:
+        while len(received) < len(data) + 3:
+            await trio.lowlevel.wait_readable(peer)
+            received.extend(peer.recv(1 << 20))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        nursery.start_soon(transport.flush)
+    assert received == data + b"end"
+
+
 async def test_send_now_of_all(pair: tuple[SocketTransport, socket.socket]) -> None:
     transport, peer = pair
     assert transport.send_now(b"abc")

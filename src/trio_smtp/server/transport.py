@@ -27,7 +27,10 @@ class Transport(Protocol):
         ...
 
     def send_now(self, data: bytes) -> bool:
-        """Send what goes out without waiting, and keep the rest for `flush`; whether there is none. Not before that."""
+        """Send what goes out without waiting, and keep the rest for `flush`; whether there is none.
+
+        What was kept before, since a `flush` was cancelled, goes first.
+        """
         ...
 
     async def flush(self) -> None:
@@ -78,6 +81,8 @@ class SocketTransport:
         return trio.lowlevel.wait_readable(self._socket)  # noqa: ASYNC105 - `receive` awaits it, with no coroutine between
 
     def send_now(self, data: bytes) -> bool:
+        if self._rest:
+            data, self._rest = self._rest + data, b""
         try:
             sent = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
@@ -131,7 +136,7 @@ class StreamTransport:
             return bytes(await self._stream.receive_some(size))
 
     def send_now(self, data: bytes) -> bool:
-        self._rest = data
+        self._rest += data
         return False
 
     async def flush(self) -> None:
