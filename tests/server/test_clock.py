@@ -102,8 +102,11 @@ async def test_so_does_every_burst_however_long(autojump_clock: MockClock) -> No
             assert (await client.command("NOOP")).code == 250
 
 
-@pytest.mark.parametrize("inside", [b"", TRANSACTION + b"BDAT 2\r\nab"], ids=["command", "between-chunks"])
-async def test_a_client_that_drips_gains_nothing(autojump_clock: MockClock, inside: bytes) -> None:
+@pytest.mark.parametrize(
+    ("inside", "seconds"), [(b"", 300), (TRANSACTION + b"BDAT 2\r\nab", 180)], ids=["command", "between-chunks"]
+)
+async def test_a_client_that_drips_gains_nothing(autojump_clock: MockClock, inside: bytes, seconds: float) -> None:
+    """Between two chunks it makes the minimum rate of a message neither."""
     async with open_session(take) as client:
         await begin(client)
         await client.send(inside)
@@ -118,7 +121,7 @@ async def test_a_client_that_drips_gains_nothing(autojump_clock: MockClock, insi
 
             nursery.start_soon(drip)
             await client.expect(TIMED_OUT)
-            assert trio.current_time() == pytest.approx(300, rel=0.011)
+            assert trio.current_time() == pytest.approx(seconds, rel=0.011)
             nursery.cancel_scope.cancel()
 
 
@@ -169,6 +172,26 @@ async def test_a_message_makes_a_minimum_rate(autojump_clock: MockClock) -> None
         nursery.cancel_scope.cancel()
 
 
+async def test_chunks_make_a_minimum_rate(autojump_clock: MockClock) -> None:
+    """As above: what passes between two chunks is time of the message too."""
+    async with open_session(take, timeouts=Timeouts(minimum_rate=50)) as client, trio.open_nursery() as nursery:
+        await begin(client)
+        await client.send(TRANSACTION)
+        await client.expect(*TRANSACTION_ACCEPTED)
+
+        async def crawl() -> None:
+            while True:
+                await trio.sleep(10)
+                await client.send(b"BDAT 90\r\n" + b"x" * 90)
+
+        nursery.start_soon(crawl)
+        while (reply := await client.read_reply()).code == 250:
+            pass
+        assert reply.code == 421
+        assert trio.current_time() == pytest.approx(180 * 10 / 8, rel=0.05)
+        nursery.cancel_scope.cancel()
+
+
 async def test_the_time_of_a_slow_reader_is_not_the_clients(autojump_clock: MockClock) -> None:
     """The hook takes 400 s for each piece: that is no fault of a client which has always sent at once."""
 
@@ -183,6 +206,28 @@ async def test_the_time_of_a_slow_reader_is_not_the_clients(autojump_clock: Mock
         await client.expect(*TRANSACTION_ACCEPTED)
         await client.send(b"BDAT 200000 LAST\r\n" + b"x" * 200_000)
         await client.expect(ACCEPTED)
+
+
+async def test_a_hook_that_gives_up_its_reader_has_its_own_time_again(autojump_clock: MockClock) -> None:
+    """Here it has waited for a client which does not even take the 354."""
+    cut_off: list[float] = []
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        with trio.move_on_after(10):
+            await body.read()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cut_off.append(trio.current_time())
+
+    async with session_over(lockstep_stream_pair(), handler_with(message=message)) as client:
+        await begin(client)
+        began = trio.current_time()
+        await client.send(TRANSACTION)
+        await client.expect(*TRANSACTION_ACCEPTED)
+        await client.send(b"DATA\r\n")
+        await trio.sleep(200)
+    assert [at - began for at in cut_off] == [pytest.approx(10 + 120, rel=0.02)]
 
 
 async def test_a_session_ends_at_last(autojump_clock: MockClock) -> None:

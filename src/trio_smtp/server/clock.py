@@ -114,7 +114,8 @@ class Clock:
         Args:
             receiving: a message is on its way in.
             replied: a reply has just gone out; otherwise the clock of the command runs on, for the client drips.
-            in_hook: a hook waits with us, which would be cancelled by a scope that expires too early.
+            in_hook: a hook waits with us for its message, or between two chunks of it; a scope that expires too early
+                would cancel it.
         """
         now = self._waiting_since = self._now()
         if receiving:
@@ -122,16 +123,17 @@ class Clock:
             until = now + timeout
             self._command_until = None
             self.waits_for = "data-timeout"
-            if self._body_credit < 0:
-                until += self._body_credit
-                self.waits_for = "minimum-rate"
         else:
-            self._body_credit = 0
             timeout = self._timeouts.command
             if self._command_until is None or replied:
                 self._command_until = now + timeout
             until = self._command_until
             self.waits_for = "command-timeout"
+        if not receiving and not in_hook:  # no message is on its way
+            self._body_credit = 0
+        elif self._body_credit < 0 and now + self._timeouts.data + self._body_credit < until:
+            until = now + self._timeouts.data + self._body_credit
+            self.waits_for = "minimum-rate"
         if until > self._ends_at:
             until = self._ends_at
             self.waits_for = "session-time"

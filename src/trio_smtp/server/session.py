@@ -296,33 +296,34 @@ class ServerSession:
         """Send what is pending, then wait for the client; if a hook does so, its clock stands still."""
         connection, clock = self.connection, self._clock
         hook_left = clock.pause_hook()
-        faults = connection.error_count + connection.junk_count
-        if faults != self._faults:
-            await self._report_faults(faults)
-        answer = connection.data_to_send()
-        if answer and not self._send_now(answer):
-            await self._send_rest()
-        self._events = 0
-        receiving = connection.receiving_message
-        idle = not receiving and connection.envelope is None
-        if self._aborting or (idle and self._stopping):
-            connection.close()
-            return
-        self._idle = idle
-        clock.wait_for_peer(receiving=receiving, replied=bool(answer), in_hook=hook_left is not None)
-        data = b""
-        if not self._lost:
-            try:
-                data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
-            except trio.BrokenResourceError as error:
-                self._lose(error)
-            except trio.Cancelled:
-                if hook_left is not None and not clock.has_expired():  # the hook has given up reading
-                    clock.resume_hook(hook_left)
-                raise
+        try:
+            faults = connection.error_count + connection.junk_count
+            if faults != self._faults:
+                await self._report_faults(faults)
+            answer = connection.data_to_send()
+            if answer and not self._send_now(answer):
+                await self._send_rest()
+            self._events = 0
+            receiving = connection.receiving_message
+            idle = not receiving and connection.envelope is None
+            if self._aborting or (idle and self._stopping):
+                connection.close()
+                return
+            self._idle = idle
+            clock.wait_for_peer(receiving=receiving, replied=bool(answer), in_hook=hook_left is not None)
+            data = b""
+            if not self._lost:
+                try:
+                    data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
+                except trio.BrokenResourceError as error:
+                    self._lose(error)
+        except trio.Cancelled:
+            if hook_left is not None and not clock.has_expired():  # the hook has given up reading
+                clock.resume_hook(hook_left)
+            raise
         self._idle = False
         connection.receive_data(data)
-        if receiving:
+        if receiving or hook_left is not None:  # between two chunks
             clock.count_body(len(data))
         if hook_left is not None:
             clock.resume_hook(hook_left)
@@ -335,10 +336,15 @@ class ServerSession:
     async def outside_hook(self, event: Event | NoEvent | None) -> None:
         """Go on with the dialogue while a hook waits for its message; the clock of the hook stands still."""
         left = self._clock.pause_hook()
-        if event is not None:
-            await self._dispatch(event)
-        if event is None or self.has_had_its_turn():
-            await self._give_way(in_hook=True)
+        try:
+            if event is not None:
+                await self._dispatch(event)
+            if event is None or self.has_had_its_turn():
+                await self._give_way(in_hook=True)
+        except trio.Cancelled:
+            if left is not None and not self._clock.has_expired():  # the hook has given up reading
+                self._clock.resume_hook(left)
+            raise
         if left is not None:
             self._clock.resume_hook(left)
 
@@ -376,7 +382,8 @@ class ServerSession:
             self._lost = False
         except trio.BrokenResourceError as error:
             self._lose(error)
-        self._clock.phase = phase
+        finally:
+            self._clock.phase = phase
 
     def _lose(self, error: Exception) -> None:
         self._lost = True
@@ -552,6 +559,7 @@ class ServerSession:
         self.settings.stats.hook_errors += 1
         connection = self.connection
         event = connection.waiting
+        self._login = None  # with all that it knows
         if connection.state is State.CONNECTED:
             connection.greet(replies.CLOSING)
         while event is not None and connection.waiting is event:  # in LMTP once for each recipient
