@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from trio_smtp.protocol import RcptParameters as RcptParameters
     from trio_smtp.protocol import RcptTo as RcptTo
     from trio_smtp.protocol import Reply as Reply
+    from trio_smtp.protocol import Verify as Verify
     from trio_smtp.server import Authenticator as Authenticator
     from trio_smtp.server import CertificateError as CertificateError
     from trio_smtp.server import Certificates as Certificates
@@ -69,7 +70,7 @@ _HOMES: Final = {
     "trio_smtp.mime": "Attachment MailAddress ParsedMessage Part",
     "trio_smtp.policy": "Content FaultDelay Greylist HeaderLimits Policy Rate RateLimits default_policies",
     "trio_smtp.protocol": (
-        "AbortReason Address Config Envelope Hello Limits MailFrom MailParameters RcptParameters RcptTo Reply"
+        "AbortReason Address Config Envelope Hello Limits MailFrom MailParameters RcptParameters RcptTo Reply Verify"
     ),
     "trio_smtp.server": (
         "Authenticator CertificateError Certificates Server Stats StoreAuthenticator Timeouts bind_sockets open_server "

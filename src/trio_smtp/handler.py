@@ -26,6 +26,7 @@ from trio_smtp.protocol import (
     MailParameters,
     RcptTo,
     Reply,
+    Verify,
 )
 
 __all__ = [
@@ -159,6 +160,13 @@ class Handler:
         """RCPT (RFC 5321 §4.1.1.3)."""
         return None
 
+    async def verify(self, event: Verify) -> Reply | None:
+        """VRFY (RFC 5321 §3.5): ``250`` or ``251`` with the mailbox in the text, or None: ``252``, which says nothing.
+
+        Whoever asks learns which names exist (RFC 5321 §7.3), so `self.session.identity` should be looked at first.
+        """
+        return None
+
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
         """A message: read the body to its end, and return once it is safe (RFC 5321 §4.2.5).
 
@@ -178,7 +186,7 @@ class Handler:
         cls.overrides = check_hooks(cls, Handler, HOOKS)
 
 
-HOOKS: Final = ("connect", "hello", "mail", "rcpt", "message", "reset", "close")
+HOOKS: Final = ("connect", "hello", "mail", "rcpt", "verify", "message", "reset", "close")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 import trio
-from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from tests.server.tools import (
     ACCEPTED,
@@ -24,7 +24,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, MessageAborted, Refuse
-from trio_smtp.protocol import AbortReason, Config, Envelope, Limits, Reply
+from trio_smtp.protocol import AbortReason, Config, Envelope, Limits, Reply, Verify
 from trio_smtp.server import Timeouts, open_server
 from trio_smtp.testing.client import ScriptedClient, open_session
 
@@ -388,6 +388,28 @@ async def test_chunks_come_as_one_message_and_other_commands_in_between() -> Non
         await client.send(b"BDAT 0 LAST\r\n")
         await client.expect(ACCEPTED)
     assert b"".join(chunks) == b"ab\r\n.\r"
+
+
+@pytest.mark.parametrize("command", ["EHLO again.example", "VRFY bob"])
+async def test_a_message_that_is_given_up_while_a_command_between_its_chunks_is_asked_about(
+    command: str, autojump_clock: MockClock
+) -> None:
+    asked: list[object] = []
+
+    async def ask(event: object) -> None:
+        asked.append(event)
+        if isinstance(event, Verify) or len(asked) == 2:
+            await trio.sleep_forever()
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        with trio.move_on_after(1):
+            await body.read()
+        raise Refuse(452, "Too slow", "4.4.2")
+
+    async with open_session(handler_with(hello=ask, verify=ask, message=message)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 2\r\nab" + f"{command}\r\n".encode() + b"BDAT 2 LAST\r\nabNOOP\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "250 2.0.0", "451 ", "452 4.4.2 Too slow", "250 2.0.0 OK")
 
 
 async def test_a_chunk_is_answered_before_the_next_one_is_waited_for() -> None:

@@ -25,7 +25,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Refuse
-from trio_smtp.protocol import Config, Envelope, Limits, Reply
+from trio_smtp.protocol import Config, Envelope, Limits, Reply, Verify
 from trio_smtp.server import open_server
 from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
 
@@ -36,12 +36,14 @@ STANDARD = {
     "hello": "250 localhost",
     "mail": "250 2.1.0",
     "rcpt": "250 2.1.5",
+    "verify": "252 2.5.2",
     "message": ACCEPTED,
 }
 COMMANDS = {
     "hello": b"EHLO client.example\r\n",
     "mail": b"MAIL FROM:<ann@example.com>\r\n",
     "rcpt": b"RCPT TO:<bob@example.com>\r\n",
+    "verify": b"VRFY bob\r\n",
     "message": DATA,
 }
 WITHOUT_ENHANCED_CODE = ("connect", "hello")  # RFC 2034 §4
@@ -257,7 +259,7 @@ async def test_faults_come_out_of_the_server_for_tests(hook: str) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="^mine$"), flatten_subgroups=True):
         async with open_session(handler(hook, raising(ValueError("mine"))), on_error="raise") as client:
             await client.expect(STANDARD["connect"] if hook != "connect" else "421")
-            await client.send(HELLO + TRANSACTION)
+            await client.send(HELLO + TRANSACTION + COMMANDS["verify"])
             if hook == "message":
                 await client.send(DATA)
             await client.send(b"RSET\r\nQUIT\r\n")
@@ -285,6 +287,25 @@ async def test_what_is_no_exception_is_not_for_us(on_error: Literal["reply", "ra
         async with open_session(handler_with(mail=stop), on_error=on_error) as client:
             await begin(client)
             assert (await client.command("MAIL FROM:<>")).code == 421
+
+
+# --- VRFY
+
+
+async def test_the_verify_hook_is_asked_without_an_option_and_a_refusal_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def verify(event: Verify) -> Reply:
+        if event.argument == "bob":
+            return Reply(250, "Bob <bob@example.com>", "2.1.5")
+        raise Refuse(553, "Say which", "5.1.4")
+
+    async with open_session(handler_with(verify=verify)) as client:
+        await begin(client)
+        await client.send(b"VRFY bob\r\nVRFY Smith\x7f\r\nVRFY Sm\xc3\xafth\r\n")
+        with caplog.at_level(logging.INFO):
+            await client.expect("250 2.1.5 Bob <bob@example.com>", "501", "553 5.1.4 Say which")
+    assert "refused VRFY Smïth peer=local reply=553 5.1.4 Say which" in caplog.text
 
 
 # --- the function handler

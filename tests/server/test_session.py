@@ -358,7 +358,7 @@ async def test_stats() -> None:
 
 
 async def test_replies_to_everything_that_is_no_transaction() -> None:
-    async with open_session(take, config=Config(verify=True)) as client:
+    async with open_session(take) as client:
         await begin(client)
         await client.send(
             b"VRFY bob\r\nEXPN list\r\nHELP\r\nNOOP x\r\nRSET\r\nWHAT\r\nDATA\r\nSTARTTLS\r\nAUTH PLAIN\r\n"

@@ -59,7 +59,8 @@ class Config:
             reads the message to its end and answers 550, ``"keep"`` passes it on as it came. BDAT counts octets and
             carries any.
         dsn: advertise DSN and accept its parameters (RFC 3461); only for an application that honours them.
-        verify: hand VRFY to the application as a `Verify` event; otherwise it gets 252 (RFC 5321 §3.5.3).
+        verify: hand VRFY to the application as a `Verify` event; otherwise it gets 252 (RFC 5321 §3.5.3). For those who
+            drive the core themselves: the server always does, and asks the hook `verify` of the handler.
         auth_requires_tls: offer and take AUTH inside TLS only (RFC 4954 §4).
         auth_required: answer MAIL with 530 until the client has logged in (RFC 6409 §4.3).
 

@@ -62,7 +62,7 @@ class Hooks:
     async def ask(self, name: str, *event: object) -> Reply | None:
         """The answer of the hook of that name: a policy's refusal, or else the handler's; None if there is neither."""
         reply: Reply | None = None
-        if policies := getattr(self.policies, name):
+        if policies := getattr(self.policies, name, None):  # there is none for VRFY
             reply = await self._call(self.consult, policies, *event)
         return await self.tell(name, *event) if reply is None else reply
 

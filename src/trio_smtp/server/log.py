@@ -9,7 +9,7 @@ from typing import Final
 
 from trio_smtp._escape import escape
 from trio_smtp.handler import Session
-from trio_smtp.protocol import AbortReason, Envelope, Hello, MailFrom, RcptTo, Reply
+from trio_smtp.protocol import AbortReason, Envelope, Hello, MailFrom, RcptTo, Reply, Verify
 from trio_smtp.server.stats import Stats
 
 __all__ = ["ACCEPTED", "LogLimit", "SessionLog", "log"]
@@ -117,6 +117,8 @@ class SessionLog:
             what = f"from=<{event.sender or ''}>"
         elif isinstance(event, Hello):
             what = f"{event.verb} {event.domain}"
+        elif isinstance(event, Verify):
+            what = f"VRFY {event.argument}"
         log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._session.peer, _text(reply))
 
     def timed_out(self, rule: str) -> None:

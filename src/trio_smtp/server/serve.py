@@ -210,8 +210,7 @@ def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str
         raise RuntimeError("trio-smtp runs in trio: start it by trio.run, or in a program that is run by it")
     _check_options(options, known)
     config = options.get("config") or Config()
-    if options.get("lmtp") and not config.lmtp:
-        config = dataclasses.replace(config, lmtp=True)
+    config = dataclasses.replace(config, lmtp=config.lmtp or options.get("lmtp", False), verify=True)
     ssl_context = options.get("ssl_context")
     if options.get("implicit_tls") and ssl_context is None:
         raise ValueError("implicit_tls needs an ssl_context")

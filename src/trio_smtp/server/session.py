@@ -433,7 +433,7 @@ class ServerSession:
         elif type(event) is AuthResponse and self._login is not None:
             await self._authenticate(self._login, event.data)
         elif type(event) is Verify:
-            self.connection.accept()
+            await self._answer("verify", event)
         elif type(event) is not AuthAborted:
             raise RuntimeError(f"nobody handles {event!r}")
 
@@ -479,6 +479,8 @@ class ServerSession:
             if any(verdict.positive for verdict in verdicts):
                 log.error("%s the message hook accepted a message without reading it to its end", session.id)
                 verdicts = [replies.LOCAL_ERROR]
+            if connection.waiting is not None and type(connection.waiting) is not MessageStart:
+                connection.reject(replies.LOCAL_ERROR)  # to a command between chunks, whose hook ended with this one
             connection.reject(verdicts[0])
         elif session.lmtp:
             connection.accept_each(verdicts)
