@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeGuard
 
-__all__ = ["check_hooks", "is_async", "takes"]
+__all__ = ["check_hooks", "hint", "is_async", "takes"]
 
 
 def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]:
@@ -53,3 +53,18 @@ def is_async(candidate: object) -> TypeGuard[Callable[..., Awaitable[Any]]]:
     return inspect.iscoroutinefunction(candidate) or (
         not isinstance(candidate, type) and inspect.iscoroutinefunction(getattr(type(candidate), "__call__", None))  # noqa: B004 - of what kind it is matters
     )
+
+
+def hint(candidate: object) -> str:
+    """What to do with something that was handed in for an async function and is none, to end an error with."""
+    while isinstance(candidate, functools.partial):
+        candidate = candidate.func
+    if inspect.iscoroutine(candidate):
+        return "; hand in the function itself, without calling it"
+    if inspect.isasyncgenfunction(candidate):
+        return "; it must return, not yield"
+    if inspect.isfunction(candidate) and candidate.__name__ == "<lambda>":
+        return "; a lambda is never async, so write an async def"
+    if inspect.isroutine(candidate):
+        return "; make it an async def"
+    return ""

@@ -143,7 +143,7 @@ async def of_one(username: str) -> str:
         (Misspelt(), r"Misspelt overrides no hook of Authenticator \(.*check_password\)"),
         (Sync(), r"Sync\.check_password must be an async method"),
         (lambda username, password: username, "an async function of a name and a password"),
-        (of_one, "an async function of a name and a password"),
+        (of_one, "takes two arguments, the name and the password, and <function of_one"),
     ],
 )
 def test_an_authenticator_that_could_not_be_asked(wrong: Any, complaint: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
 import pytest
 
 from trio_smtp.handler import Handler, HandlerFactory, Mail
+from trio_smtp.server.login import resolve_authenticator
 from trio_smtp.server.settings import resolve_handler
 
 
@@ -83,9 +84,10 @@ async def on_nothing() -> None: ...
         (Made, r"Made cannot be made without arguments; hand in Made\.factory\(\.\.\.\)"),
         (
             HandlerFactory(Needy),  # type: ignore[arg-type]  # that is the test
-            "made of a function without arguments, not <class",
+            "made of a function without arguments that is not async, not of <class",
         ),
-        (HandlerFactory(Special(7)), "made of a function without arguments, not <"),  # type: ignore[arg-type]  # that is the test
+        (HandlerFactory(Special(7)), "without arguments that is not async, not of <"),  # type: ignore[arg-type]  # that is the test
+        (HandlerFactory(on_nothing), "not async, not of <function on_nothing"),  # type: ignore[arg-type]  # that is the test
         (on_two, "takes one argument, the Mail, and <function on_two"),
         (on_nothing, "takes one argument, the Mail"),
     ],
@@ -131,3 +133,31 @@ def test_handler_factory() -> None:
 def test_anything_else_is_a_type_error(wrong: Any) -> None:
     with pytest.raises(TypeError, match="a handler is an async function of one Mail, a subclass of Handler"):
         resolve_handler(wrong)
+
+
+async def generator(mail: Mail) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        (not_async, "make it an async def"),
+        (partial(not_async), "make it an async def"),
+        (lambda mail: on_mail(mail), "a lambda is never async, so write an async def"),  # noqa: PLW0108 - as above
+        (generator, "it must return, not yield"),
+    ],
+    ids=["function", "partial", "lambda", "generator"],
+)
+def test_the_error_says_what_to_write_instead(wrong: Any, advice: str) -> None:
+    with pytest.raises(TypeError, match=f">; {advice}$|\\); {advice}$"):
+        resolve_handler(wrong)
+    with pytest.raises(TypeError, match=f">; {advice}$|\\); {advice}$"):
+        resolve_authenticator(wrong)
+
+
+def test_a_handler_that_was_called() -> None:
+    called: Any = on_nothing()
+    with pytest.raises(TypeError, match=r"hand in the function itself, without calling it$"):
+        resolve_handler(called)
+    called.close()

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from trio_smtp._hooks import is_async, takes
+from trio_smtp._hooks import hint, is_async, takes
 from trio_smtp.sasl import (
     Challenge,
     CheckCertificate,
@@ -97,10 +97,15 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
             if not is_async(getattr(authenticator, hook)):
                 raise TypeError(f"{name}.{hook} must be an async method")
         return authenticator
-    if isinstance(authenticator, type) or not is_async(authenticator) or not takes(authenticator, 2):
+    if not is_async(authenticator):
         raise TypeError(
             "an authenticator is an async function of a name and a password or an instance of a subclass of "
-            f"Authenticator, not {authenticator!r}"
+            f"Authenticator (not the class), not {authenticator!r}{hint(authenticator)}"
+        )
+    if not takes(authenticator, 2):
+        raise TypeError(
+            "a function that is an authenticator takes two arguments, the name and the password, and "
+            f"{authenticator!r} does not"
         )
     return _PasswordFunction(authenticator)
 

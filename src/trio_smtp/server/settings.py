@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from trio_smtp._hooks import is_async, takes
+from trio_smtp._hooks import hint, is_async, takes
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
 from trio_smtp.server.certificates import AnyContext
@@ -52,8 +52,10 @@ def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
         TypeError: if `handler` is none of the three forms, or does not take what it is called with.
     """
     if isinstance(handler, HandlerFactory):
-        if not takes(handler.make, 0):
-            raise TypeError(f"a HandlerFactory is made of a function without arguments, not {handler.make!r}")
+        if is_async(handler.make) or not takes(handler.make, 0):
+            raise TypeError(
+                f"a HandlerFactory is made of a function without arguments that is not async, not of {handler.make!r}"
+            )
         return handler.make
     if isinstance(handler, type) and issubclass(handler, Handler):
         if not takes(handler, 0):
@@ -67,7 +69,7 @@ def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
         return functools.partial(_FunctionHandler, handler)
     raise TypeError(
         "a handler is an async function of one Mail, a subclass of Handler (the class, not an instance) or a "
-        f"HandlerFactory, not {handler!r}"
+        f"HandlerFactory, not {handler!r}{hint(handler)}"
     )
 
 
