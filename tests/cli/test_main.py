@@ -10,9 +10,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from subprocess import PIPE
+from unittest.mock import Mock
 
 import pytest
 
+from tests.cli.tools import Result
+from trio_smtp.cli import account
 from trio_smtp.mailbox.store import MailStore
 
 
@@ -78,6 +81,36 @@ def test_a_full_disk() -> None:
         done = trio_smtp("account", "list", stdout=full.fileno())
     assert done.returncode == 1
     assert done.stderr == b"trio-smtp: cannot write to standard output: no space left on device\n"
+
+
+def test_errors_that_nobody_can_read() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-m", "trio_smtp", "account", "show", "x"], stderr=full, check=False)
+    assert done.returncode == 1
+
+
+def test_a_server_with_a_full_disk_takes_mail_all_the_same() -> None:
+    command = [sys.executable, "-W", "error", "-m", "trio_smtp", "serve", "--listen", "smtp://127.0.0.1:0"]
+    with Path("/dev/full").open("wb") as full, subprocess.Popen(command, stdout=full, stderr=PIPE) as process:
+        assert process.stderr is not None
+        assert b"cannot write to standard output: no space left on device" in process.stderr.readline()
+        process.terminate()
+        assert b"stopping" in process.stderr.readline()
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (PermissionError(13, "Permission denied", "/etc/x"), "trio-smtp: /etc/x: permission denied\n"),
+        (OSError(24, "Too many open files"), "trio-smtp: too many open files\n"),
+        (BrokenPipeError(32, "Broken pipe"), "trio-smtp: broken pipe\n"),
+    ],
+)
+def test_faults_that_are_not_of_the_output(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, fault: OSError, sentence: str
+) -> None:
+    monkeypatch.setattr(account, "opened", Mock(side_effect=fault))
+    assert run("account", "list") == (1, b"", sentence)
 
 
 def test_closed_streams() -> None:

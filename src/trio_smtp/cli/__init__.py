@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 
-from trio_smtp.cli.errors import CommandError, reason
-from trio_smtp.cli.output import warn
+from trio_smtp.cli.errors import CommandError, OutputError, reason
+from trio_smtp.cli.output import flush, warn
 from trio_smtp.cli.parser import build_parser
 
 __all__ = ["main"]
@@ -40,13 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(argv)
         finally:
-            sys.stdout.flush()  # a fault is to show here, not when Python exits
-    except BrokenPipeError:  # `| head` has seen enough
+            flush()  # a fault is to show here, not when Python exits
+    except OutputError as error:
         _drop_output()
-        return 0
-    except OSError as error:  # a full disk; all other files are the business of the commands
-        _drop_output()
-        warn(f"cannot write to standard output: {reason(error)}")
+        if isinstance(error.__cause__, BrokenPipeError):  # `| head` has seen enough
+            return 0
+        warn(str(error))
+        return CommandError.exit_code
+    except OSError as error:  # what no command has thought of
+        warn(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
         return CommandError.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,8 +16,9 @@ from typing import Final
 import trio
 
 from trio_smtp._escape import escape
+from trio_smtp.cli.errors import OutputError
 from trio_smtp.cli.mail import record_with_content
-from trio_smtp.cli.output import is_coloured, json_text
+from trio_smtp.cli.output import flush, is_coloured, json_text, say
 from trio_smtp.cli.readable import readable
 from trio_smtp.handler import Body, HandlerFactory
 from trio_smtp.mailbox.store import INBOX, Delivered, MailStore, Message, StoreError, Target
@@ -86,9 +86,9 @@ class _Catcher(MailboxHandler):
         return None
 
     def _show(self, message: Message, envelope: Envelope) -> None:
-        with contextlib.suppress(OSError):  # a broken pipe, a full disk: mail comes in all the same
-            sys.stdout.write(self._text(message, envelope))
-            sys.stdout.flush()
+        with contextlib.suppress(OutputError):  # a broken pipe, a full disk: mail comes in all the same
+            say(self._text(message, envelope))
+            flush()
 
 
 def _as_json(message: Message, envelope: Envelope) -> str:
@@ -97,11 +97,11 @@ def _as_json(message: Message, envelope: Envelope) -> str:
         "envelope": {"sender": str(envelope.sender or ""), "recipients": list(map(str, envelope.recipients))},
         "notes": list(_notes(message)),
     }
-    return json_text(record) + "\n"
+    return json_text(record)
 
 
 def _as_text(message: Message, envelope: Envelope) -> str:
-    return "".join(f"{line}\n" for line in _lines(message, envelope))
+    return "\n".join(_lines(message, envelope))
 
 
 def _lines(message: Message, envelope: Envelope) -> Iterator[str]:

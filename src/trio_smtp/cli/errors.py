@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["CommandError", "UsageError", "reason"]
+__all__ = ["CommandError", "OutputError", "UsageError", "reason"]
 
 
 class CommandError(Exception):
@@ -17,6 +17,10 @@ class UsageError(CommandError):
     """The command line asks for something that makes no sense."""
 
     exit_code = 2
+
+
+class OutputError(Exception):
+    """Standard output takes no more. Its cause is the OSError."""
 
 
 def reason(error: OSError) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
@@ -19,7 +18,7 @@ from typing import IO, Final
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError, reason
 from trio_smtp.cli.messages import check_uids
-from trio_smtp.cli.output import say, say_json
+from trio_smtp.cli.output import say, say_json, say_octets
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -99,7 +98,7 @@ async def _messages(mail_store: MailStore, account: str, mailbox: str, uids: Seq
 def _writing(form: str, output: Path | None, overwrite: bool) -> Generator[_Add]:
     """What adds a message to the output. CommandError if it cannot be written."""
     if output is None:
-        yield lambda message: _print(_mbox(message))
+        yield lambda message: say_octets(_mbox(message))
         return
     try:
         if output.exists() and not overwrite and not (form != "mbox" and _is_empty_folder(output)):
@@ -116,10 +115,6 @@ def _is_empty_folder(path: Path) -> bool:
 
 def _mbox(message: Message) -> bytes:
     return to_mbox(message.content, message.info.internal_date, message.info.flags)
-
-
-def _print(octets: bytes) -> None:
-    sys.stdout.buffer.write(octets)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial as bind
 from pathlib import Path
@@ -13,7 +12,7 @@ from trio_smtp.cli.attachments import save
 from trio_smtp.cli.confirm import confirm
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.messages import check_uids, record, say_messages, wait_for
-from trio_smtp.cli.output import is_coloured, printable, say, say_json
+from trio_smtp.cli.output import is_coloured, printable, say, say_json, say_octets
 from trio_smtp.cli.parsed import parsed_record
 from trio_smtp.cli.readable import readable
 from trio_smtp.cli.settings import StoreURL
@@ -53,9 +52,9 @@ async def show(
         for at, uid in enumerate(uids):
             message = await mail_store.get_message(account, mailbox, uid)
             if raw:
-                sys.stdout.buffer.write(message.content)
+                say_octets(message.content)
             elif part is not None:
-                sys.stdout.buffer.write(_content_of(message, part))
+                say_octets(_content_of(message, part))
             elif folder is not None:
                 for path in save(message.parsed.attachments, folder):
                     say(printable(str(path)))

@@ -9,13 +9,27 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 from unicodedata import combining, east_asian_width
 
 from trio_smtp._escape import escape
+from trio_smtp.cli.errors import OutputError, reason
 
-__all__ = ["Record", "is_coloured", "json_text", "printable", "say", "say_json", "say_record", "say_table", "warn"]
+__all__ = [
+    "Record",
+    "flush",
+    "is_coloured",
+    "json_text",
+    "printable",
+    "say",
+    "say_json",
+    "say_octets",
+    "say_record",
+    "say_table",
+    "warn",
+]
 
 Value: TypeAlias = str | int | bool | Sequence[str] | None
 Record: TypeAlias = Mapping[str, Value]
@@ -24,8 +38,29 @@ _WIDEST = 40  # columns of a terminal that a column of a table has, unless it is
 
 
 def say(line: str = "") -> None:
-    """Print a line that is safe already."""
-    sys.stdout.write(line + "\n")
+    """Print a line that is safe already. OutputError if that fails, here as in all that prints."""
+    with _written():
+        sys.stdout.write(line + "\n")
+
+
+def say_octets(octets: bytes) -> None:
+    """Print them as they are."""
+    with _written():
+        sys.stdout.buffer.write(octets)
+
+
+def flush() -> None:
+    """Let what was printed be seen now."""
+    with _written():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output: {reason(error)}") from error
 
 
 def is_coloured() -> bool:
@@ -34,8 +69,9 @@ def is_coloured() -> bool:
 
 
 def warn(sentence: str) -> None:
-    """Print an error."""
-    sys.stderr.write(f"trio-smtp: {printable(sentence)}\n")
+    """Print an error, if there is a place for it; the exit code tells as much."""
+    with suppress(OSError):
+        sys.stderr.write(f"trio-smtp: {printable(sentence)}\n")
 
 
 def printable(line: str) -> str:

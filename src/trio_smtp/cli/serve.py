@@ -14,7 +14,6 @@ import errno
 import logging
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -25,11 +24,11 @@ import trio
 
 from trio_smtp.cli.banner import banner, ready_record
 from trio_smtp.cli.control import RELOAD, Assignment
-from trio_smtp.cli.errors import CommandError, reason
+from trio_smtp.cli.errors import CommandError, OutputError, reason
 from trio_smtp.cli.limits import WINDOWS
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.logs import logging_to_stderr
-from trio_smtp.cli.output import json_text, say
+from trio_smtp.cli.output import flush, json_text, say
 from trio_smtp.cli.service import notify
 from trio_smtp.cli.serving import Listener, ServerTask, configuration, prepare_accounts, run, servers, total
 from trio_smtp.cli.settings import ServeSettings
@@ -73,9 +72,11 @@ async def serve(**flags: Any) -> None:
 
 
 def _announce(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):  # mail comes in all the same
+    try:
         say(text)
-        sys.stdout.flush()
+        flush()
+    except OutputError as error:  # mail comes in all the same
+        log.warning("%s", error)
     notify("READY=1")
 
 
