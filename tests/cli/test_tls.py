@@ -62,12 +62,6 @@ def test_sighup_reads_the_certificates_again(folder: Path, authority: trustme.CA
         assert server.stop() == 0
 
 
-def test_without_certificates_sighup_ends_it_as_ever(folder: Path) -> None:
-    """A terminal that is closed leaves no server behind."""
-    with Serving("--listen", "smtp://127.0.0.1:0", folder=folder) as server:
-        assert server.stop(signal.SIGHUP) == -signal.SIGHUP
-
-
 def test_several_certificates(folder: Path, authority: trustme.CA, client_tls: ssl.SSLContext) -> None:
     issued = authority.issue_cert("b.example")
     issued.cert_chain_pems[0].write_to_path(folder / "b.crt")

@@ -25,6 +25,7 @@ import trio
 from trio_smtp.cli.banner import banner, ready_record
 from trio_smtp.cli.control import RELOAD, Assignment
 from trio_smtp.cli.errors import CommandError, OutputError, reason
+from trio_smtp.cli.hangup import Stops, stop_signals
 from trio_smtp.cli.limits import WINDOWS
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.logs import logging_to_stderr
@@ -33,7 +34,7 @@ from trio_smtp.cli.service import notify
 from trio_smtp.cli.serving import Listener, ServerTask, configuration, prepare_accounts, run, servers, total
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.cli.stores import opened
-from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, self_signed_maker
+from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, reload, self_signed_maker
 from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.cli.workers import Supervisor, Worker, started_worker
 from trio_smtp.server import Stats, bind_sockets, shared_memory
@@ -44,12 +45,15 @@ log = logging.getLogger("trio_smtp")
 
 
 async def serve(**flags: Any) -> None:
-    """Take mail; the flags are the fields of `ServeSettings`. SIGINT and SIGTERM drain, a second one cuts off."""
+    """Take mail; the flags are the fields of `ServeSettings`. SIGINT and SIGTERM drain, a second one cuts off.
+
+    SIGHUP has the certificates read again, unless the terminal is gone: then it drains too.
+    """
     settings = ServeSettings(**flags)
     config = configuration(settings)
     tls = certificates_by_scheme(settings, settings.key_pairs) if settings.tls_cert else {}
     self_signed = self_signed_maker() if settings.tls == "self-signed" else None
-    with logging_to_stderr(), trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with logging_to_stderr(), stop_signals() as stops:
         async with contextlib.AsyncExitStack() as stack:
             listeners = [(spec, await _bind(spec, stack)) for spec in settings.listen]
             async with opened(settings.store, create=True) as store:
@@ -64,11 +68,13 @@ async def serve(**flags: Any) -> None:
                 else:
                     ready = partial(_announce, "\n".join(banner(*facts, catching=settings.catching)))
                 if settings.workers == 1:
-                    async with kept_fresh(set(tls.values())) if tls else contextlib.nullcontext():
+                    certificates = set(tls.values())
+                    async with kept_fresh(certificates):
                         ready()
-                        await _serve_here(servers(listeners, settings, store, tls), signals)
+                        tasks = servers(listeners, settings, store, tls)
+                        await _serve_here(tasks, stops(partial(reload, certificates)))
                     return
-            await _serve_by_workers(settings, listeners, certificate, signals, ready)
+            await _serve_by_workers(settings, listeners, certificate, stops, ready)
 
 
 def _announce(text: str) -> None:
@@ -119,7 +125,7 @@ async def _serve_by_workers(
     settings: ServeSettings,
     listeners: Sequence[Listener],
     certificate: Path | None,
-    signals: AsyncIterator[int],
+    stops: Stops,
     ready: Callable[[], None],
 ) -> None:
     descriptors = [(spec, [sock.fileno() for sock in sockets]) for spec, sockets in listeners]
@@ -131,9 +137,7 @@ async def _serve_by_workers(
         workers = Supervisor(settings.workers, start, memory.forget_connections)
         async with trio.open_nursery() as helpers:
             helpers.start_soon(_tell_stats, lambda: workers.stats)
-            helpers.start_soon(_stop_at, signals, workers, listeners)
-            if settings.tls or settings.tls_cert:
-                helpers.start_soon(_reload_at_hangup, workers)
+            helpers.start_soon(_stop_at, stops(partial(_reload, workers)), workers, listeners)
             helpers.start_soon(_when_settled, workers, ready)
             await workers.run()
             helpers.cancel_scope.cancel()
@@ -145,10 +149,8 @@ async def _when_settled(workers: Supervisor, ready: Callable[[], None]) -> None:
     ready()
 
 
-async def _reload_at_hangup(workers: Supervisor) -> None:
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        async for _ in signals:
-            workers.tell(RELOAD)
+async def _reload(workers: Supervisor) -> None:
+    workers.tell(RELOAD)
 
 
 async def _stop_at(signals: AsyncIterator[int], workers: Supervisor, listeners: Sequence[Listener]) -> None:

@@ -6,9 +6,9 @@ may have one from an authority that is not ours, which would end its handshake.
 
 from __future__ import annotations
 
-import signal
+import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from trio_smtp.cli.listen import Scheme
 from trio_smtp.cli.settings import KeyPair, ServeSettings, StoreURL
 from trio_smtp.server import CertificateError, Certificates
 
-__all__ = ["certificates_by_scheme", "kept_fresh", "self_signed_maker"]
+__all__ = ["certificates_by_scheme", "kept_fresh", "reload", "self_signed_maker"]
+
+log = logging.getLogger("trio_smtp")
 
 
 def certificates_by_scheme(settings: ServeSettings, pairs: Sequence[KeyPair]) -> dict[Scheme, Certificates]:
@@ -55,20 +57,21 @@ def self_signed_maker() -> Callable[[StoreURL, str], AbstractContextManager[tupl
 
 @asynccontextmanager
 async def kept_fresh(certificates: Collection[Certificates]) -> AsyncGenerator[None]:
-    """Read them again when their files change, and on SIGHUP, for the length of the block."""
-    with _no_word_of_bad_names(), trio.open_signal_receiver(signal.SIGHUP) as hangups:
+    """Read them again when their files change, for the length of the block."""
+    with _no_word_of_bad_names():
         async with trio.open_nursery() as nursery:
             for each in certificates:
                 nursery.start_soon(each.watch)
-            nursery.start_soon(_reload_at, hangups, certificates)
             yield
             nursery.cancel_scope.cancel()
 
 
-async def _reload_at(hangups: AsyncIterator[int], certificates: Collection[Certificates]) -> None:
-    async for _ in hangups:
-        for each in certificates:
-            await each.reload()
+async def reload(certificates: Collection[Certificates]) -> None:
+    """Read them again now."""
+    for each in certificates:
+        await each.reload()
+    if not certificates:
+        log.info("there are no certificates to be read again")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from trio_smtp.cli.errors import CommandError
 from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.serving import prepare_accounts, run, servers, total
 from trio_smtp.cli.stores import opened
-from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh
+from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, reload
 from trio_smtp.server import Certificates, Server, SharedCounts
 
 __all__ = ["main", "work"]
@@ -38,7 +38,8 @@ def main() -> int:
     except OSError:
         sys.stderr.write("trio-smtp: workers are started by trio-smtp serve --workers N\n")
         return 2
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # it is for the parent, which knows the counters of all
+    for number in (signal.SIGUSR1, signal.SIGHUP):  # they are for the parent
+        signal.signal(number, signal.SIG_IGN)
     with logging_to_stderr(), contextlib.closing(control):
         try:
             trio.run(work, control)
@@ -101,8 +102,7 @@ async def _obey(
 ) -> None:
     async for order in control:
         if order == RELOAD:
-            for each in certificates:
-                await each.reload()
+            await reload(certificates)
         elif order == DRAIN:
             drain.set()
         elif order == CUT_OFF:

@@ -1,0 +1,52 @@
+"""The signals that stop a server, and the one that may: SIGHUP.
+
+To a daemon that says "read your files again", to everything else "your terminal is gone". Which of them it is tells the
+terminal that the server was started from: whether it is still there. Who wants a server to outlive its terminal starts
+it by nohup(1), as any other program.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeAlias
+
+import trio
+
+__all__ = ["Stops", "stop_signals"]
+
+Stops: TypeAlias = Callable[[Callable[[], Awaitable[None]]], AsyncIterator[int]]
+"""Called with what to do at a SIGHUP that does not stop the server; the signals that do."""
+
+
+@contextmanager
+def stop_signals() -> Generator[Stops]:
+    """Receive SIGINT, SIGTERM and SIGHUP for the length of the block."""
+    by_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        yield partial(_to_stop, signals, by_terminal)
+
+
+async def _to_stop(
+    signals: AsyncIterator[int], by_terminal: bool, reload: Callable[[], Awaitable[None]]
+) -> AsyncIterator[int]:
+    told = False
+    async for number in signals:
+        if number != signal.SIGHUP:
+            yield number
+        elif not by_terminal or _has_terminal():
+            await reload()
+        elif not told:
+            told = True  # the kernel says it, and perhaps the shell as well
+            yield number
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
