@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import getpass
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.cli.tools import Result, Serving
+from trio_smtp.mailbox.json_file import JSONFileStore
 
 Run = Callable[..., Result]
 
@@ -115,6 +118,72 @@ def scripted(answers: Sequence[bytes]) -> Iterator[str]:
     thread.join()
 
 
+# --- TLS and logins
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """Listens for anybody, for logins after STARTTLS, and for logins in TLS, in this order."""
+    folder = tmp_path_factory.mktemp("secure")
+
+    async def make_account() -> None:
+        async with JSONFileStore(folder / "mail") as store:
+            await store.create_account("jörg", addresses=["demo@example.com"], password="geheimß")
+
+    trio.run(make_account)
+    listen = [f"--listen={scheme}://127.0.0.1:0" for scheme in ("smtp", "submission", "submissions")]
+    with Serving(*listen, "--tls=self-signed", folder=folder) as server:
+        yield server
+
+
+def at(server: Serving, listener: int) -> tuple[str, ...]:
+    return (*DEMO, "--from", "demo@example.com", "--server", "{}:{}".format(*server.endpoints[listener]))
+
+
+LOGIN = ("--user", "jörg", "--password-stdin")
+
+
+@pytest.mark.parametrize(
+    ("listener", "flags"),
+    [(0, ("--starttls",)), (1, ("--starttls", *LOGIN)), (2, ("--tls", *LOGIN))],
+    ids=["starttls", "login after starttls", "login in tls"],
+)
+def test_tls(run: Run, secure: Serving, listener: int, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ("send", *at(secure, listener), *flags)
+    run(*argv, stdin="geheimß\n".encode()).fails(1, "the certificate of 127.0.0.1:", "self-signed", "--insecure")
+    assert run(*argv, "--insecure", stdin="geheimß\n".encode()).out.endswith(b" said: 250 2.6.0 Message accepted\n")
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure.folder / "mail" / "self-signed.pem"))
+    assert run(*argv, stdin="geheimß\n".encode()).code == 0
+
+
+def test_the_password_is_asked_for(run: Run, secure: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: "geheimß")
+    argv = ("send", *at(secure, 2), "--tls", "--insecure", "--user", "jörg")
+    assert run(*argv, terminal=True).code == 0
+    run(*argv).fails(2, "no terminal", "--password-stdin")
+
+
+REFUSED = [
+    ("a wrong password", 2, ("--tls", "--insecure", *LOGIN), 1, "535 5.7.8"),
+    ("no login", 2, ("--tls", "--insecure"), 1, "530 5.7.0"),
+    ("no login in clear", 1, LOGIN, 1, "538 5.7.11"),
+    ("no TLS there", 0, ("--tls",), 1, "no TLS with 127.0.0.1:"),
+    ("nobody else's server", 0, ("--server", "192.0.2.1:25", *LOGIN), 2, "in clear; add --starttls or --tls"),
+    ("insecure anyway", 0, ("--insecure",), 2, "--insecure has no effect without"),
+    ("nobody's password", 0, ("--password-stdin",), 2, "--password-stdin has no effect without"),
+    ("two in one pipe", 0, (*LOGIN, "-"), 2, "either the password or the message"),
+]
+
+
+@pytest.mark.parametrize(
+    ("listener", "flags", "code", "fragment"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
+def test_refused_tls_and_logins(
+    run: Run, secure: Serving, listener: int, flags: tuple[str, ...], code: int, fragment: str
+) -> None:
+    run("send", *at(secure, listener), *flags, stdin=b"wrong").fails(code, fragment)
+
+
 HELLO = [b"220 hello\r\n", b"250 hello\r\n"]
 ANSWERS = [
     ("greeting", [b"554-go\r\n554 away\r\n"], "554 go away"),
@@ -123,11 +192,13 @@ ANSWERS = [
     ("escapes", [*HELLO, b"550 \x1b[2J\xe2\x80\xae\r\n"], r"550 \x1b[2J\u202e"),
     ("data", [*HELLO, b"250 ok\r\n", b"250 ok\r\n", b"451 later\r\n"], "451 later"),
     ("no UTF-8 addresses", HELLO, "SMTPUTF8"),
+    ("no STARTTLS", HELLO, "STARTTLS"),
 ]
 
 
 @pytest.mark.parametrize(("answers", "fragment"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS])
 def test_servers_of_all_kinds(run: Run, answers: list[bytes], fragment: str) -> None:
     recipient = "änn@example.com" if fragment == "SMTPUTF8" else "ann@example.com"
+    flags = ["--starttls"] * (fragment == "STARTTLS")
     with scripted(answers) as address:
-        run("send", "--to", recipient, "--server", address).fails(1, address, fragment)
+        run("send", "--to", recipient, "--server", address, *flags).fails(1, address, fragment)

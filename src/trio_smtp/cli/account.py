@@ -10,9 +10,10 @@ from trio_smtp._escape import escape
 from trio_smtp.cli.confirm import confirm
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.output import Record, say, say_json, say_record, say_table
+from trio_smtp.cli.password import read_password
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
-from trio_smtp.mailbox.passwords import MAX_PASSWORD, hash_password, verify_password
+from trio_smtp.mailbox.passwords import hash_password, verify_password
 from trio_smtp.mailbox.store import Account, Credentials
 
 __all__ = ["add", "change", "check", "list_all", "passwd", "quota", "remove", "show"]
@@ -104,7 +105,7 @@ async def check(*, name: str, password_stdin: bool, store: StoreURL, as_json: bo
     """Say whether this is the password of an account."""
     async with opened(store) as mail_store:
         credentials = await mail_store.get_credentials(name)
-    if not verify_password(credentials, _read_password(password_stdin)):
+    if not verify_password(credentials, read_password(from_stdin=password_stdin)):
         raise CommandError(f"this is not the password of account {name}")
     if as_json:
         say_json({"name": name})
@@ -135,23 +136,10 @@ def _record(account: Account) -> Record:
 
 
 def _new_password(from_stdin: bool) -> Credentials:
-    password = _read_password(from_stdin)
+    password = read_password(from_stdin=from_stdin)
     if not from_stdin and getpass.getpass("The same again: ") != password:
         raise CommandError("the two passwords differ; nothing was changed")
     try:
         return hash_password(password)
     except ValueError as error:
         raise CommandError(f"{error}; nothing was changed") from error
-
-
-def _read_password(from_stdin: bool) -> str:
-    if not from_stdin:
-        if not sys.stdin.isatty():
-            raise UsageError("there is no terminal to ask for the password; add --password-stdin to read it")
-        return getpass.getpass("Password: ")
-    # One octet more than any password has, so that a longer one is noticed; and a newline.
-    octets = sys.stdin.buffer.read(MAX_PASSWORD + 2)
-    try:
-        return octets.removesuffix(b"\n").decode()
-    except UnicodeDecodeError as error:
-        raise CommandError("the password on standard input is not UTF-8; nothing was changed") from error

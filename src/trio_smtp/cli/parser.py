@@ -104,11 +104,11 @@ _WAIT = _flag(
 _REPAIR = _flag("--yes", action="store_true", help="repair without asking")
 _OUTPUT = _flag("--output", type=Path, metavar="DIRECTORY", help="copy the files to this directory, which is made")
 _QUOTA = "octets that it may hold, or as 512K, 10M, 2G"
-_PASSWORD = _flag(
-    "--password-stdin",
-    action="store_true",
-    help="read the password from standard input; one newline at its end is dropped",
-)
+_PASSWORD_STDIN: Mapping[str, Any] = {
+    "action": "store_true",
+    "help": "read the password from standard input; one newline at its end is dropped",
+}
+_PASSWORD = _flag("--password-stdin", **_PASSWORD_STDIN)
 
 
 # flag, field of Search (or what `messages` makes of it), value, what the help says
@@ -332,6 +332,15 @@ def _add_send(commands: _Commands) -> None:
         metavar="HOST:PORT",
         help="the server (default: %(default)s)",
     )
+    tls = parser.add_mutually_exclusive_group()
+    for flag, kind, what in (
+        ("--starttls", "starttls", "begin with STARTTLS"),
+        ("--tls", "implicit", "speak TLS from the start"),
+    ):
+        tls.add_argument(flag, dest="tls", action="store_const", const=kind, help=what)
+    parser.add_argument("--insecure", action="store_true", help="any certificate of the server will do")
+    parser.add_argument("--user", type=values.line, metavar="NAME", help="log in; the password is asked for")
+    parser.add_argument("--password-stdin", **_PASSWORD_STDIN)
     parser.add_argument(
         "file", nargs="?", metavar="FILE", help="the message, - for standard input; line ends become CRLF"
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import smtplib
+import ssl
 import sys
+from base64 import b64encode
 from collections.abc import Sequence
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
@@ -15,6 +17,7 @@ from typing import Final
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError, reason
 from trio_smtp.cli.output import say
+from trio_smtp.cli.password import read_password
 from trio_smtp.cli.values import Endpoint
 
 __all__ = ["send"]
@@ -23,22 +26,59 @@ _TIMEOUT: Final = 60.0  # seconds for each answer of the server
 _HELLO: Final = "localhost"  # smtplib would ask the DNS for a name
 
 
-def send(*, recipients: Sequence[str], sender: str, subject: str | None, server: Endpoint, file: str | None) -> None:
-    """Send a file, or a test message, and print the server's answer."""
+def send(
+    *,
+    recipients: Sequence[str],
+    sender: str,
+    subject: str | None,
+    server: Endpoint,
+    tls: str | None,
+    insecure: bool,
+    user: str | None,
+    password_stdin: bool,
+    file: str | None,
+) -> None:
+    """Send a file, or a test message, and print the server's answer.
+
+    Args:
+        tls: ``starttls``, ``implicit`` or None.
+    """
+    if insecure and tls is None:
+        raise UsageError("--insecure has no effect without --starttls or --tls")
+    if password_stdin and user is None:
+        raise UsageError("--password-stdin has no effect without --user")
+    if password_stdin and file == "-":
+        raise UsageError("standard input is either the password or the message")
+    if user is not None and tls is None and not _is_loopback(server.host):
+        raise UsageError("--user would send the password in clear; add --starttls or --tls")
+    password = None if user is None else read_password(from_stdin=password_stdin)
     if file is None:
         content = _test_message(sender, recipients, subject or "A test message")
     elif subject is None:
         content = _read(file)
     else:
         raise UsageError("--subject has no effect on a message from a file")
+    context = None if tls is None else _client_context(insecure=insecure)
     try:
-        with smtplib.SMTP(server.host, server.port, local_hostname=_HELLO, timeout=_TIMEOUT) as smtp:
+        with _connect(server, context if tls == "implicit" else None) as smtp:
+            if tls == "starttls":
+                smtp.starttls(context=context)
+            smtp.ehlo_or_helo_if_needed()
+            if user is not None:  # smtplib could log in, but nobody whose name or password is not ASCII
+                _accepted(smtp.docmd("AUTH PLAIN", b64encode(f"\0{user}\0{password}".encode()).decode()))
             say(f"{server} said: {_transact(smtp, sender, recipients, content)}")
     except smtplib.SMTPResponseException as error:
         answer = _answer(error.smtp_code, error.smtp_error)
         raise CommandError(f"{server} did not take the message: {answer}") from error
     except smtplib.SMTPException as error:
         raise CommandError(f"{server} did not take the message: {error}") from error
+    except ssl.SSLCertVerificationError as error:
+        raise CommandError(
+            f"the certificate of {server} proves nothing: {error.verify_message}; --insecure goes on all the same"
+        ) from error
+    except ssl.SSLError as error:
+        why = str(error.reason).replace("_", " ").lower()
+        raise CommandError(f"no TLS with {server}: {why}; is it --starttls there, --tls, or neither?") from error
     except OSError as error:
         raise CommandError(
             f"cannot reach a server at {server}: {reason(error)}; start one with trio-smtp serve, "
@@ -46,8 +86,25 @@ def send(*, recipients: Sequence[str], sender: str, subject: str | None, server:
         ) from error
 
 
+def _connect(server: Endpoint, context: ssl.SSLContext | None) -> smtplib.SMTP:
+    if context is None:
+        return smtplib.SMTP(*server, local_hostname=_HELLO, timeout=_TIMEOUT)
+    return smtplib.SMTP_SSL(*server, local_hostname=_HELLO, timeout=_TIMEOUT, context=context)
+
+
+def _client_context(*, insecure: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def _transact(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str], content: bytes) -> str:
-    smtp.ehlo_or_helo_if_needed()
     options: list[str] = []
     if not content.isascii() and smtp.has_extn("8bitmime"):
         options.append("BODY=8BITMIME")
