@@ -119,10 +119,14 @@ def test_compact(run: Run) -> None:
     assert run("store", "compact").lines[0].startswith(f"{second['after']} octets before, ")
 
 
-def test_compact_has_nothing_to_free(run: Run) -> None:
-    assert run("account", "add", "ann", "--address", "ann@example.com", "--store", "json:new").code == 0
-    [line] = run("store", "compact", "--store", "json:new").lines
-    assert line.endswith("now. There was nothing to free; the index has been written.")
+def test_a_small_store_grows(run: Run) -> None:
+    store = ("--store", "json:new")
+    assert run("account", "add", "ann", "--address", "ann@example.com", *store).code == 0
+    assert run("mail", "import", "ann", "-", "--format=eml", *store, stdin=b"x").code == 0
+    assert run("mail", "delete", "ann", "1", *store).code == 0
+    [line] = run("store", "compact", *store).lines
+    assert line.endswith(" now. What was deleted is gone, and the index that was written takes more than that.")
+    assert run("store", "info", *store, "--json").records[0]["dead"] == 0
 
 
 @pytest.mark.parametrize(("action", "what"), [("check", "Checking"), ("compact", "Compacting")])

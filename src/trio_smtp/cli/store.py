@@ -94,8 +94,8 @@ def compact(*, store: StoreURL, as_json: bool) -> None:
     if as_json:
         say_json({"before": before, "after": after})
     else:
-        more = " There was nothing to free; the index has been written." if after > before else ""
-        say(f"{before} octets before, {after} now.{more}")
+        why = " What was deleted is gone, and the index that was written takes more than that." * (after > before)
+        say(f"{before} octets before, {after} now.{why}")
 
 
 @contextmanager
