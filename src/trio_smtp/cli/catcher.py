@@ -7,7 +7,6 @@ mail`` reads it as any other mail. Nothing leaves the machine.
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -24,12 +23,11 @@ from trio_smtp.handler import Body, HandlerFactory
 from trio_smtp.mailbox.store import INBOX, Delivered, MailStore, Message, StoreError, Target
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.protocol import Config, Envelope, RcptTo, Reply
+from trio_smtp.protocol.readers import BARE_NEWLINE
 from trio_smtp.server import SessionOptions
 from trio_smtp.trace import delivered_to, received, return_path
 
 __all__ = ["CAUGHT", "catcher", "catching"]
-
-_BARE_NEWLINE: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 
 CAUGHT: Final = "caught"
 """The account that gets all mail."""
@@ -114,5 +112,5 @@ def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
 
 def _notes(message: Message) -> Iterator[str]:
     """Why other servers may refuse what is taken here."""
-    if _BARE_NEWLINE.search(message.content):
+    if BARE_NEWLINE.search(message.content):
         yield "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"

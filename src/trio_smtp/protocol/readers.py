@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["ChunkReader", "DotReader", "LineReader"]
+__all__ = ["BARE_NEWLINE", "ChunkReader", "DotReader", "LineReader"]
 
 # Of the standard library's ways to find a short string, the search of a compiled literal is the fastest (20 us for
 # 64 KiB of mail; bytes.find 27, bytes.replace 80); `\r[^\n]` costs the same, and so does looking for both at once.
@@ -23,7 +23,7 @@ _DOT_LINE: Final = re.compile(rb"\r\n\.")
 _DOT_LINE_OR_BARE_CR: Final = re.compile(rb"\r(?:\n\.|[^\n])")
 _END_OF_DATA: Final = re.compile(rb"\r\n\.\r\n")
 _BARE_CR: Final = re.compile(rb"\r[^\n]")
-_BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+BARE_NEWLINE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _NOT_CRLF: Final = bytes(octet for octet in range(256) if octet not in b"\r\n")
 _UNDECIDED: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # the prefixes of the end of data, longest first
 
@@ -37,7 +37,7 @@ def _first_bare_newline(content: bytes, *, no_bare_cr: bool) -> int | None:
     # Strictly alternating CR LF would still allow `\rx\n`.
     if newlines == b"\r\n" * (len(newlines) >> 1) and (no_bare_cr or not _BARE_CR.search(content)):
         return None
-    fault = _BARE.search(content)
+    fault = BARE_NEWLINE.search(content)
     return fault.start() if fault else None
 
 
