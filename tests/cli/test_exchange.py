@@ -6,6 +6,7 @@ import base64
 import mailbox
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -219,6 +220,14 @@ def test_a_form_that_is_named(run: Run, folder: Path) -> None:
     assert {content for content, *_ in held(run, "other")} == {to_mbox(b"x", DATE, []), b"stdin"}
 
 
+def test_a_pipe_is_read_once(run: Run, folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    writer = threading.Thread(target=(folder / "pipe").write_bytes, args=(to_mbox(b"x", DATE, []),))
+    writer.start()
+    assert run("mail", "import", "other", "pipe").lines == ["1 message imported, 0 there already."]
+    writer.join()
+
+
 def test_a_date_that_is_none(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Clock(datetime):
         @classmethod
@@ -234,7 +243,9 @@ def test_a_date_that_is_none(run: Run, folder: Path, monkeypatch: pytest.MonkeyP
     ("arguments", "fragment"),
     [
         (["missing"], "cannot read missing: no such file"),
-        (["text", "--format", "mbox"], "text is no mbox: it does not begin with a From line"),
+        (["missing.eml"], "cannot read missing.eml: no such file"),
+        (["missing", "--format", "eml"], "cannot read missing: no such file"),
+        (["text", "--format", "mbox"], "text is no mbox: it does not begin with a From line; --format eml takes it"),
         (["text", "--format", "maildir"], "cannot read text: not a directory"),
     ],
 )

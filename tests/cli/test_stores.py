@@ -9,8 +9,10 @@ from typing import NoReturn
 import pytest
 
 from tests.cli.tools import Result
-from trio_smtp.cli.stores import NullStore
-from trio_smtp.mailbox.store import Delivered, NoSuchAccount, Target
+from trio_smtp.cli.errors import CommandError
+from trio_smtp.cli.settings import StoreURL, parse_json_store
+from trio_smtp.cli.stores import NullStore, opened, unusable
+from trio_smtp.mailbox.store import Delivered, NoSuchAccount, StoreUnavailable, Target
 
 WITHOUT_A_STORE = [
     "account list",
@@ -47,6 +49,17 @@ def test_nobody_is_told_to_begin_a_store_where_there_is_one(run: Callable[..., R
     (folder / "mail").chmod(0o777)
     result = run("account", "list")
     result.fails(1, "can be written by others (chmod go-w is what it needs); name another one with --store")
+
+
+def test_nobody_is_told_to_begin_a_store_that_is_out_of_sight() -> None:
+    said = str(unusable(parse_json_store("json:mail"), PermissionError(13, "Permission denied")))
+    assert said == "cannot use the store json:mail: permission denied; name another one with --store json:DIRECTORY"
+
+
+async def test_a_store_that_fails_while_it_is_used() -> None:
+    with pytest.raises(CommandError, match=r"^cannot use the store memory: any more: no space left on device$"):
+        async with opened(StoreURL("memory")):
+            raise StoreUnavailable("the journal cannot be written") from OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize(

@@ -26,4 +26,4 @@ class OutputError(Exception):
 def reason(error: OSError) -> str:
     """Why the system refused, in the middle of a sentence: ``address already in use``."""
     text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
-    return text[:1].lower() + text[1:]
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]  # AF_UNIX path too long

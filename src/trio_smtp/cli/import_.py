@@ -116,17 +116,17 @@ def _find(paths: Sequence[Path], form: str | None) -> Iterator[_Found]:
         except OSError as error:
             raise CommandError(f"cannot read {path}: {reason(error)}") from error
         except ValueError as error:
-            raise CommandError(f"{path} is no mbox: {error}") from error
+            raise CommandError(f"{path} is no mbox: {error}; --format eml takes it for one message") from error
 
 
 def _form(path: Path) -> str:
     """What a path seems to be."""
-    if str(path) == "-":
-        return "mbox"
     if path.is_dir():
         return "maildir" if (path / "cur").is_dir() else "eml"
     if path.suffix == ".eml":
         return "eml"
+    if not path.is_file():  # standard input, or another pipe, which can be read once
+        return "mbox"
     with path.open("rb") as file:
         return "mbox" if file.read(5) in (b"", b"From ") else "eml"
 
@@ -143,8 +143,10 @@ def _find_in(path: Path, form: str) -> Iterator[_Found]:
         yield from _files(sorted(files, key=lambda file: file.name))
     elif str(path) == "-":
         yield _Found(sys.stdin.buffer.read(), None, frozenset(), path, 1)
+    elif path.is_dir():
+        yield from _files(sorted(path.glob("*.eml")))
     else:
-        yield from _files(sorted(path.glob("*.eml")) if path.is_dir() else [path])
+        yield _message(path, 1)
 
 
 def _mbox(file: BinaryIO, path: Path, size: int) -> Iterator[_Found]:
@@ -156,9 +158,13 @@ def _mbox(file: BinaryIO, path: Path, size: int) -> Iterator[_Found]:
 def _files(files: Sequence[Path]) -> Iterator[_Found]:
     for number, file in enumerate(files, 1):
         if file.is_file():  # and no folder, and nothing that one waits for
-            letters = file.name.partition(":2,")[2]
-            flags = frozenset(MAILDIR_FLAGS[letter] for letter in letters if letter in MAILDIR_FLAGS)
-            yield _Found(file.read_bytes(), _date(file), flags, file, number / len(files))
+            yield _message(file, number / len(files))
+
+
+def _message(file: Path, share: float) -> _Found:
+    letters = file.name.partition(":2,")[2]
+    flags = frozenset(MAILDIR_FLAGS[letter] for letter in letters if letter in MAILDIR_FLAGS)
+    return _Found(file.read_bytes(), _date(file), flags, file, share)
 
 
 def _date(file: Path) -> datetime | None:

@@ -137,8 +137,9 @@ def configuration(settings: ServeSettings) -> Config:
     Raises:
         UsageError: if that is no name.
     """
+    name = socket.gethostname() if settings.hostname is None else settings.hostname
     try:
-        return Config(hostname=settings.hostname or socket.gethostname(), limits=limits(settings))
+        return Config(hostname=name, limits=limits(settings))
     except ValueError as error:
         raise UsageError(f"{error}; name this machine with --hostname") from error
 

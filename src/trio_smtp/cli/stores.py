@@ -67,6 +67,8 @@ async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailS
     except InvalidName as error:
         raise UsageError(str(error)) from error
     except StoreError as error:
+        if isinstance(error, StoreUnavailable):
+            raise CommandError(f"cannot use the store {url} any more: {_why(error)}") from error
         advice = _ADVICE.get(type(error))
         raise CommandError(f"{_why(error)}; {advice}" if advice else _why(error)) from error
 
@@ -102,7 +104,8 @@ def _manifest(url: StoreURL) -> os.stat_result | None:
 
 def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
     """What to say of a store that cannot be opened."""
-    begin = "" if create or _manifest(url) else "begin one with trio-smtp account add, or "
+    cannot_begin = create or _manifest(url) or isinstance(_cause(error), PermissionError)
+    begin = "" if cannot_begin else "begin one with trio-smtp account add, or "
     return CommandError(
         f"cannot use the store {url}: {_why(error)}; {begin}name another one with --store json:DIRECTORY"
     )
@@ -117,8 +120,12 @@ def _make(url: StoreURL, *, create: bool) -> MailStore:
     return JSONFileStore(url.path, create=create)
 
 
+def _cause(error: StoreError | OSError) -> BaseException | None:
+    return error if isinstance(error, OSError) else error.__cause__
+
+
 def _why(error: StoreError | OSError) -> str:
-    cause = error if isinstance(error, OSError) else error.__cause__
+    cause = _cause(error)
     return reason(cause) if isinstance(cause, OSError) else str(error)
 
 
