@@ -12,10 +12,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import trio
 
 from trio_smtp.cli.banner import banner, ready_record
 from trio_smtp.cli.control import RELOAD, Assignment
+from trio_smtp.cli.counters import begin_file, reported
 from trio_smtp.cli.errors import CommandError, OutputError, reason
 from trio_smtp.cli.hangup import Stops, stop_signals
 from trio_smtp.cli.limits import WINDOWS
@@ -37,7 +36,7 @@ from trio_smtp.cli.stores import opened
 from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, reload, self_signed_maker
 from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.cli.workers import Supervisor, Worker, started_worker
-from trio_smtp.server import Stats, bind_sockets, shared_memory
+from trio_smtp.server import Server, bind_sockets, shared_memory
 
 __all__ = ["serve"]
 
@@ -53,6 +52,8 @@ async def serve(**flags: Any) -> None:
     config = configuration(settings)
     tls = certificates_by_scheme(settings, settings.key_pairs) if settings.tls_cert else {}
     self_signed = self_signed_maker() if settings.tls == "self-signed" else None
+    if settings.metrics_file is not None:
+        begin_file(settings.metrics_file)
     with logging_to_stderr(), stop_signals() as stops:
         async with contextlib.AsyncExitStack() as stack:
             listeners = [(spec, await _bind(spec, stack)) for spec in settings.listen]
@@ -72,7 +73,7 @@ async def serve(**flags: Any) -> None:
                     async with kept_fresh(certificates):
                         ready()
                         tasks = servers(listeners, settings, store, tls)
-                        await _serve_here(tasks, stops(partial(reload, certificates)))
+                        await _serve_here(tasks, stops(partial(reload, certificates)), settings.metrics_file)
                     return
             await _serve_by_workers(settings, listeners, certificate, stops, ready)
 
@@ -89,33 +90,16 @@ def _announce(text: str) -> None:
 # --- in this process
 
 
-async def _serve_here(tasks: Sequence[ServerTask], signals: AsyncIterator[int]) -> None:
-    async with trio.open_nursery() as helpers:
-        async with trio.open_nursery() as nursery:
-            running = await nursery.start(run, tasks, partial(_told_to_drain, signals), partial(anext, signals))
-            helpers.start_soon(_tell_stats, lambda: total(running))
-        helpers.cancel_scope.cancel()
-    _log_stats(total(running))
+async def _serve_here(tasks: Sequence[ServerTask], signals: AsyncIterator[int], metrics_file: Path | None) -> None:
+    running: list[Server] = []
+    async with reported(lambda: total(running), metrics_file), trio.open_nursery() as nursery:
+        running += await nursery.start(run, tasks, partial(_told_to_drain, signals), partial(anext, signals))
 
 
 async def _told_to_drain(signals: AsyncIterator[int]) -> None:
     await anext(signals)
     notify("STOPPING=1")
     log.info("stopping: open connections may finish; a second signal cuts them off")
-
-
-async def _tell_stats(stats: Callable[[], Stats]) -> None:
-    """Write the counters into the log on SIGUSR1."""
-    with trio.open_signal_receiver(signal.SIGUSR1) as signals:
-        async for _ in signals:
-            _log_stats(stats())
-
-
-def _log_stats(stats: Stats) -> None:
-    counters = {each.name: getattr(stats, each.name) for each in fields(Stats) if each.name != "rules"}
-    log.info(
-        "stats %s", " ".join(f"{name}={count}" for name, count in [*counters.items(), *sorted(stats.rules.items())])
-    )
 
 
 # --- in workers
@@ -135,13 +119,11 @@ async def _serve_by_workers(
             return started_worker(Assignment(number, settings, descriptors, memory, certificate))
 
         workers = Supervisor(settings.workers, start, memory.forget_connections)
-        async with trio.open_nursery() as helpers:
-            helpers.start_soon(_tell_stats, lambda: workers.stats)
+        async with reported(lambda: workers.stats, settings.metrics_file), trio.open_nursery() as helpers:
             helpers.start_soon(_stop_at, stops(partial(_reload, workers)), workers, listeners)
             helpers.start_soon(_when_settled, workers, ready)
             await workers.run()
             helpers.cancel_scope.cancel()
-        _log_stats(workers.stats)
 
 
 async def _when_settled(workers: Supervisor, ready: Callable[[], None]) -> None:

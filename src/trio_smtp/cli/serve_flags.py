@@ -115,6 +115,12 @@ def _add_main_flags(add: _Add) -> None:
         what="let those who log in send from any address (default: only from those of their account)",
     )
     _add_hostname(add)
+    add(
+        "--metrics-file",
+        type=Path,
+        metavar="FILE",
+        what="keep the counters in this file, in the format of Prometheus, for the textfile collector of node_exporter",
+    )
 
 
 def _add_store(add: _Add, others: str) -> None:

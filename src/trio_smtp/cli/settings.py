@@ -72,6 +72,7 @@ class ServeSettings:
     store: StoreURL = DEFAULT_STORE
     workers: int = 1
     hostname: str | None = None
+    metrics_file: Path | None = None
     accounts: Sequence[tuple[str, str]] = ()
     postmaster: str | None = None
     catch_all: str | None = None

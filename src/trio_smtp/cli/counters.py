@@ -1,0 +1,92 @@
+"""The counters of a server: a line in the log on SIGUSR1 and at the end, and a file for Prometheus."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from trio_smtp.cli.errors import CommandError, reason
+from trio_smtp.server import Stats
+
+__all__ = ["begin_file", "reported"]
+
+INTERVAL: Final = 15.0  # seconds, as often as Prometheus looks if nothing else is asked of it
+log = logging.getLogger("trio_smtp")
+
+
+def begin_file(file: Path) -> None:
+    """Nothing has been counted yet.
+
+    Raises:
+        CommandError: the file cannot be written.
+    """
+    try:
+        _replace(file, Stats())
+    except OSError as error:
+        raise CommandError(f"cannot write the counters to {file}: {reason(error)}") from error
+
+
+@contextlib.asynccontextmanager
+async def reported(stats: Callable[[], Stats], file: Path | None) -> AsyncIterator[None]:
+    """Tell of the counters while the block runs, and when it ends.
+
+    Args:
+        stats: what has been counted so far.
+        file: to be kept up to date, if any; see `begin_file`.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_log_at_signals, stats)
+        if file is not None:
+            nursery.start_soon(_keep, file, stats)
+        yield
+        nursery.cancel_scope.cancel()
+    _log(stats())
+    if file is not None:
+        await _write(file, stats())
+
+
+async def _log_at_signals(stats: Callable[[], Stats]) -> None:
+    with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        async for _ in signals:
+            _log(stats())
+
+
+def _log(stats: Stats) -> None:
+    counters = {each.name: getattr(stats, each.name) for each in fields(Stats) if each.name != "rules"}
+    log.info(
+        "stats %s", " ".join(f"{name}={count}" for name, count in [*counters.items(), *sorted(stats.rules.items())])
+    )
+
+
+async def _keep(file: Path, stats: Callable[[], Stats]) -> None:
+    while True:
+        await trio.sleep(INTERVAL)
+        await _write(file, stats())
+
+
+async def _write(file: Path, stats: Stats) -> None:
+    try:
+        await trio.to_thread.run_sync(_replace, file, stats)
+    except OSError as error:
+        log.warning("cannot write the counters to %s: %s", file, reason(error))
+
+
+def _replace(file: Path, stats: Stats) -> None:
+    """Who reads it finds the old counters or the new ones."""
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        new.write_text(stats.prometheus(), encoding="utf-8")
+        new.chmod(0o644)  # for the user of another daemon; there is nothing secret in it
+        new.replace(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise

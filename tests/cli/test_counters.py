@@ -1,0 +1,74 @@
+"""The counters of a server in a file for Prometheus. The line in the log is in test_serve.py and test_workers.py."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_smtp.cli import counters
+from trio_smtp.cli.counters import begin_file, reported
+from trio_smtp.cli.errors import CommandError
+from trio_smtp.server import Stats
+
+
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mock clock would jump while one is at work."""
+
+    async def run_sync(function: Callable[..., object], *arguments: Any) -> object:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+
+
+async def test_the_file_is_kept_up_to_date(tmp_path: Path, autojump_clock: MockClock) -> None:
+    file, stats = tmp_path / "smtp.prom", Stats()
+
+    def tells(count: int) -> bool:
+        return f"\ntrio_smtp_connections_total {count}\n" in file.read_text()
+
+    begin_file(file)
+    async with reported(lambda: stats, file):
+        assert tells(0)
+        stats.connections = 1
+        assert tells(0)
+        await trio.sleep(counters.INTERVAL + 1)
+        assert tells(1)
+        stats.connections = 2
+    assert tells(2)
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"cannot write the counters to .*gone.x\.prom: no such file or directory"):
+        begin_file(tmp_path / "gone" / "x.prom")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(CommandError, match=r"cannot write the counters to .*directory"):
+        begin_file(tmp_path / "directory")
+    assert [path.name for path in tmp_path.iterdir()] == ["directory"]
+
+
+async def test_later_it_is_a_warning(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    caplog.set_level(logging.INFO, "trio_smtp")
+    async with reported(Stats, folder / "x.prom"):
+        shutil.rmtree(folder)
+        await trio.sleep(counters.INTERVAL + 1)
+        folder.mkdir()
+        await trio.sleep(counters.INTERVAL)
+        assert (folder / "x.prom").exists()
+    warning, line = (record.getMessage() for record in caplog.records)
+    assert warning.startswith("cannot write the counters to ")
+    assert line.startswith("stats connections=0 ")
