@@ -102,7 +102,8 @@ class Clock:
 
     def has_expired(self) -> bool:
         """Whether the scope is cancelled by now, whatever for."""
-        return self.scope.cancel_called  # trio looks at the deadline then, which it may not have done since it passed
+        # trio may not have looked at the deadline since it passed; it does so when it is asked, but that is not cheap.
+        return self._now() >= self._deadline and self.scope.cancel_called
 
     def is_over(self) -> bool:
         """Whether the peer has no time left; otherwise its scope has only expired too early."""
