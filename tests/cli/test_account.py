@@ -3,6 +3,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -217,6 +218,20 @@ def test_password_without_a_terminal(run: Run, prepare: Prepare) -> None:
 
 
 @pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize(
+    ("fault", "fragment"),
+    [(EOFError(), "no password was typed"), (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "encoding")],
+    ids=["end", "no text"],
+)
+@pytest.mark.parametrize("typed_before", [(), ("secret",)], ids=["first", "second"])
+def test_what_is_no_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch, fault: Exception, fragment: str, typed_before: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(getpass, "getpass", Mock(side_effect=[*typed_before, fault]))
+    run("account", "passwd", "demo", terminal=True).fails(1, fragment, "nothing was done")
+
+
+@pytest.mark.usefixtures("demo")
 def test_interrupted_at_the_prompt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(prompt: str) -> str:
         raise KeyboardInterrupt
@@ -235,9 +250,10 @@ def test_remove_an_empty_account(run: Run) -> None:
 def test_remove_with_mail(run: Run, prepare: Prepare) -> None:
     prepare(deliver_one)
     run("account", "remove", "demo").fails(2, "1 message;", "--yes")
-    declined = run("account", "remove", "demo", terminal=True, stdin=b"\n")
-    assert (declined.code, declined.out) == (1, b"")
-    assert declined.err.endswith("Delete them? [y/N] trio-smtp: nothing was deleted\n")
+    for answer, shown in ((b"\n", ""), (b"\xff\n", ""), (b"", "\n")):
+        declined = run("account", "remove", "demo", terminal=True, stdin=answer)
+        assert (declined.code, declined.out) == (1, b"")
+        assert declined.err.endswith(f"Delete them? [y/N] {shown}trio-smtp: nothing was deleted\n")
     assert len(run("account", "list", "--json").records) == 1
     assert run("account", "remove", "demo", "--yes", "--json").records == [{"name": "demo"}]
     assert run("account", "list", "--json").records == []

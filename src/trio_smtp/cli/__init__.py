@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: after ``--help``, ``--version`` or a wrong flag.
     """
     _complete_streams()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # whatever the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # whatever the terminal cannot show, or should not have sent
     try:
         try:
             return _run(argv)

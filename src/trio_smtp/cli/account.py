@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ from trio_smtp._escape import escape
 from trio_smtp.cli.confirm import confirm
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.output import Record, say, say_json, say_record, say_table
-from trio_smtp.cli.password import read_password
+from trio_smtp.cli.password import ask_for_password, read_password
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.passwords import hash_password, verify_password
@@ -137,7 +136,7 @@ def _record(account: Account) -> Record:
 
 def _new_password(from_stdin: bool) -> Credentials:
     password = read_password(from_stdin=from_stdin)
-    if not from_stdin and getpass.getpass("The same again: ") != password:
+    if not from_stdin and ask_for_password("The same again: ") != password:
         raise CommandError("the two passwords differ; nothing was changed")
     try:
         return hash_password(password)

@@ -33,5 +33,8 @@ def ask(fact: str, deed: str, *, refusal: str) -> None:
         raise UsageError(f"{fact}; add --yes to {deed}")
     sys.stderr.write(f"{fact[:1].upper()}{fact[1:]}. {deed[:1].upper()}{deed[1:]}? [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):  # but Ctrl-D
+        sys.stderr.write("\n")
+    if answer.strip().lower() not in ("y", "yes"):
         raise CommandError(refusal)
