@@ -169,6 +169,7 @@ REFUSED = [
     ("no login in clear", 1, LOGIN, 1, "538 5.7.11"),
     ("no TLS there", 0, ("--tls",), 1, "no TLS with 127.0.0.1:"),
     ("nobody else's server", 0, ("--server", "192.0.2.1:25", *LOGIN), 2, "in clear; add --starttls or --tls"),
+    ("a name like an address", 0, ("--server", "127.0.0.1.example:25", *LOGIN), 2, "in clear; add --starttls or --tls"),
     ("insecure anyway", 0, ("--insecure",), 2, "--insecure has no effect without"),
     ("nobody's password", 0, ("--password-stdin",), 2, "--password-stdin has no effect without"),
     ("two in one pipe", 0, (*LOGIN, "-"), 2, "either the password or the message"),

@@ -1,8 +1,8 @@
 """The signals that stop a server, and the one that may: SIGHUP.
 
-To a daemon that says "read your files again", to everything else "your terminal is gone". Which of them it is tells the
-terminal that the server was started from: whether it is still there. Who wants a server to outlive its terminal starts
-it by nohup(1), as any other program.
+To a daemon that says "read your files again", to everything else "your terminal is gone". It is the second if the
+terminal that the server was started from is no longer there. Who wants a server to outlive its terminal starts it by
+nohup(1), as any other program.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def _form(path: Path) -> str:
         return "maildir" if (path / "cur").is_dir() else "eml"
     if path.suffix == ".eml":
         return "eml"
-    if not path.is_file():  # standard input, or another pipe, which can be read once
+    if str(path) == "-" or not path.is_file():  # standard input, or another pipe, which can be read once
         return "mbox"
     with path.open("rb") as file:
         return "mbox" if file.read(5) in (b"", b"From ") else "eml"

@@ -8,9 +8,11 @@ import ssl
 import sys
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTPUTF8
 from email.utils import localtime, make_msgid
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -51,13 +53,13 @@ def send(
         raise UsageError("standard input is either the password or the message")
     if user is not None and tls is None and not _is_loopback(server.host):
         raise UsageError("--user would send the password in clear; add --starttls or --tls")
-    password = None if user is None else read_password(from_stdin=password_stdin)
     if file is None:
         content = _test_message(sender, recipients, subject or "A test message")
     elif subject is None:
         content = _read(file)
     else:
         raise UsageError("--subject has no effect on a message from a file")
+    password = None if user is None else read_password(from_stdin=password_stdin)
     context = None if tls is None else _client_context(insecure=insecure)
     try:
         with _connect(server, context if tls == "implicit" else None) as smtp:
@@ -101,7 +103,9 @@ def _client_context(*, insecure: bool) -> ssl.SSLContext:
 
 
 def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _transact(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str], content: bytes) -> str:
