@@ -103,6 +103,24 @@ def test_a_name_that_is_not_ascii_is_one_line_in_the_log(
     assert len(lines) == 3
 
 
+def test_tls_required(run: Run, folder: Path, authority: trustme.CA, client_tls: ssl.SSLContext) -> None:
+    """But over LMTP, which has none."""
+    assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
+    flags = ["--listen=smtp://127.0.0.1:0", "--listen=lmtp://127.0.0.1:0", "--require-tls"]
+    certificate = issue(authority, folder / "cert.pem", "127.0.0.1")
+    with Serving(*flags, f"--tls-cert={certificate}", folder=folder) as server:
+        with smtplib.SMTP(*server.endpoints[0]) as client:
+            client.ehlo()
+            assert client.mail("ann@example.com") == (530, b"5.7.0 Issue STARTTLS first")
+            client.starttls(context=client_tls)
+            client.ehlo()
+            assert client.mail("ann@example.com")[0] == 250
+        with smtplib.LMTP(*server.endpoints[1]) as client:
+            client.ehlo("client.example")
+            assert client.mail("ann@example.com")[0] == 250
+        assert server.stop() == 0
+
+
 # --- certificates of clients
 
 

@@ -68,6 +68,7 @@ WRONG = [
     ("self-signed for nothing", "serve --listen lmtp://localhost:0 --tls self-signed", "--tls has no effect"),
     ("certificate of another kind", "serve --tls letsencrypt", "'letsencrypt'"),
     ("two kinds of certificates", "serve --tls self-signed --tls-cert cert.pem", "--tls-cert"),
+    ("TLS required, no certificate", "serve --require-tls", "--require-tls needs a certificate"),
     ("client authority, nobody logs in", "serve --tls self-signed --tls-client-ca ca.pem", "--tls-client-ca"),
     (
         "client authority without certificate",

@@ -35,7 +35,35 @@ from trio_smtp.protocol import (
 CLEAR = dataclasses.replace(CONFIG, auth_requires_tls=False)
 HELLO = b"EHLO c.example\r\n"
 
+REQUIRED = dataclasses.replace(CONFIG, tls_required=True)
+
 DIALOGUES = [
+    Dialogue(
+        "required: MAIL alone has to wait for it (RFC 3207 4)",
+        AT_READY,
+        (b"MAIL FROM:<ann@a.example>\r\nNOOP\r\nSTARTTLS\r\n", HELLO + b"MAIL FROM:<ann@a.example>\r\n"),
+        "530/5.7.0 250 220 250 250",
+        [StartTLS(), EHLO, MAIL],
+        state=State.MAIL,
+        config=REQUIRED,
+    ),
+    Dialogue(
+        "required: it is there already",
+        AT_READY,
+        b"MAIL FROM:<ann@a.example>\r\n",
+        "250",
+        [MAIL],
+        config=REQUIRED,
+        tls_active=True,
+    ),
+    Dialogue(
+        "required: before a login too",
+        AT_READY,
+        b"AUTH PLAIN AAAA\r\nMAIL FROM:<ann@a.example>\r\n",
+        "235 530/5.7.0",
+        [Auth("PLAIN", b"\0\0\0")],
+        config=dataclasses.replace(CLEAR, tls_required=True),
+    ),
     Dialogue("accepted", AT_READY, b"STARTTLS\r\n", "220/2.0.0", [StartTLS()], state=State.TLS),
     Dialogue(
         "48: everything is forgotten but that there is TLS now",

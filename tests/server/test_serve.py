@@ -141,6 +141,10 @@ def test_it_runs_in_trio_only() -> None:
             {"config": Config(auth_required=True)},
             ["all mail is refused: Config.auth_required is set, and there is no authenticator"],
         ),
+        (
+            {"config": Config(tls_required=True)},
+            ["all mail is refused: Config.tls_required is set, and there is no ssl_context"],
+        ),
         ({"authenticator": let_in, "config": Config(auth_required=True, auth_requires_tls=False)}, []),
     ],
 )

@@ -163,6 +163,11 @@ def _add_tls_flags(add: _Add) -> None:
         metavar="FILE",
         what="the authority whose certificates clients may log in with (EXTERNAL), in PEM form",
     )
+    add(
+        "--require-tls",
+        action="store_true",
+        what="refuse mail outside TLS, by 530; not for the server of a public domain: not every client can do TLS",
+    )
 
 
 def _add_tls(add: _Add) -> None:

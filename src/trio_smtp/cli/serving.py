@@ -118,7 +118,12 @@ def server_options(
     """What a listener is started with."""
     scheme = spec.scheme
     return {
-        "config": dataclasses.replace(config, lmtp=scheme.lmtp, auth_required=scheme.login),
+        "config": dataclasses.replace(
+            config,
+            lmtp=scheme.lmtp,
+            tls_required=settings.require_tls and scheme.tls != "never",
+            auth_required=scheme.login,
+        ),
         "timeouts": timeouts(settings),
         "policy": policy,
         "early_talkers": settings.early_talkers,

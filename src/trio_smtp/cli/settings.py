@@ -81,6 +81,7 @@ class ServeSettings:
     tls_cert: Sequence[Path] = ()
     tls_key: Sequence[Path] = ()
     tls_client_ca: Path | None = None
+    require_tls: bool = False
     greylist: float | None = None
     max_message_size: int = 32 << 20
     max_recipients: int = 1000
@@ -158,6 +159,8 @@ class ServeSettings:
                 flag = "--tls-cert" if self.tls_cert else "--tls"
                 raise UsageError(f"{flag} has no effect, for LMTP goes without TLS; add a listener of another kind")
         else:
+            if self.require_tls:
+                raise UsageError("--require-tls needs a certificate: add --tls-cert FILE, or --tls self-signed")
             for spec in self.listen:
                 if spec.scheme.tls in ("starttls", "implicit"):
                     raise UsageError(

@@ -62,6 +62,8 @@ class Config:
         verify: hand VRFY to the application as a `Verify` event; otherwise it gets 252 (RFC 5321 §3.5.3). For those who
             drive the core themselves: the server always does, and asks the hook `verify` of the handler.
         auth_requires_tls: offer and take AUTH inside TLS only (RFC 4954 §4).
+        tls_required: answer MAIL with 530 until TLS is active. Not for a server that takes the mail of a public domain:
+            not every client can do TLS (RFC 3207 §4).
         auth_required: answer MAIL with 530 until the client has logged in (RFC 6409 §4.3).
 
     Raises:
@@ -75,6 +77,7 @@ class Config:
     dsn: bool = False
     verify: bool = False
     auth_requires_tls: bool = True
+    tls_required: bool = False
     auth_required: bool = False
 
     def __post_init__(self) -> None:

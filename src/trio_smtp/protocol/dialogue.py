@@ -217,8 +217,11 @@ class Dialogue(Machine):
     # been answered here -------------------------------------------------------------------------------------------
 
     def _on_mail(self, verb: bytes, argument: bytes) -> Event | None:
-        if self._config.auth_required and not self.authenticated:
-            starttls = self._config.auth_requires_tls and self._tls_available and not self.tls_active
+        config = self._config
+        if config.tls_required and not self.tls_active:
+            raise CommandError(replies.STARTTLS_REQUIRED)
+        if config.auth_required and not self.authenticated:
+            starttls = config.auth_requires_tls and self._tls_available and not self.tls_active
             raise CommandError(replies.STARTTLS_REQUIRED if starttls else replies.AUTH_REQUIRED)
         event = parse_mail(argument, self._mail_keywords)
         if event.params.size is not None and event.params.size > self._limits.message_size:

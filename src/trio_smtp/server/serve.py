@@ -267,6 +267,8 @@ def _check_port(settings: Settings, port: int) -> None:
 def _server(settings: Settings, sockets: Sequence[socket.socket], options: ServerOptions) -> Server:
     most = options.get("max_connections")
     config = settings.config
+    if config.tls_required and settings.ssl_context is None:
+        log.warning("all mail is refused: Config.tls_required is set, and there is no ssl_context")
     if settings.authenticator is None:
         if config.auth_required:
             log.warning("all mail is refused: Config.auth_required is set, and there is no authenticator")
