@@ -54,10 +54,11 @@ class Hooks:
         self.handler = settings.make_handler()
         self.handler.session = session
         self.policies = settings.policies.hooks_for(session)
-        return _UNHEARD[self._is_heard("mail"), self._is_heard("rcpt")]
+        return _UNHEARD[self.is_heard("mail"), self.is_heard("rcpt")]
 
-    def _is_heard(self, name: str) -> bool:
-        return name in self.handler.overrides or bool(getattr(self.policies, name))
+    def is_heard(self, name: str) -> bool:
+        """Whether somebody has the hook of that name."""
+        return name in self.handler.overrides or bool(getattr(self.policies, name, None))
 
     async def ask(self, name: str, *event: object) -> Reply | None:
         """The answer of the hook of that name: a policy's refusal, or else the handler's; None if there is neither."""
