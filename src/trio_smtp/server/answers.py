@@ -35,7 +35,8 @@ def as_reply(answer: object) -> Reply | None:
 def as_verdicts(answer: object, envelope: Envelope, lmtp: bool) -> list[Reply]:
     """The message hook's answer, one reply per recipient in LMTP and at least one in SMTP."""
     due = len(envelope.recipients) if lmtp else 1
-    if isinstance(answer, str) or not isinstance(answer, Sequence):  # one for all
+    # One for all. To ask whether it is a Sequence takes longer than all the rest, so that comes last.
+    if answer is None or isinstance(answer, (Reply, str)) or not isinstance(answer, Sequence):
         return [as_reply(answer) or replies.MESSAGE_ACCEPTED] * due
     answers = [as_reply(reply) or replies.MESSAGE_ACCEPTED for reply in answer]
     if len(answers) != due:
