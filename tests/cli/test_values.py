@@ -10,13 +10,20 @@ from trio_smtp.cli.values import Endpoint
 
 @pytest.mark.parametrize(
     ("text", "octets"),
-    [("1", 1), ("500000", 500_000), ("512K", 524_288), ("10M", 10_485_760), ("2G", 2_147_483_648)],
+    [
+        ("1", 1),
+        ("500000", 500_000),
+        ("512K", 524_288),
+        ("10M", 10_485_760),
+        ("2G", 2_147_483_648),
+        (f"{2**33 - 1}G", 2**63 - 2**30),
+    ],
 )
 def test_size(text: str, octets: int) -> None:
     assert values.size(text) == octets
 
 
-@pytest.mark.parametrize("text", ["", "K", "1k", "1 M", "0K", "-1", "1e3", "9" * 16])
+@pytest.mark.parametrize("text", ["", "K", "1k", "1 M", "0K", "-1", "1e3", "9" * 16, f"{2**33}G"])
 def test_no_size(text: str) -> None:
     with pytest.raises(ArgumentTypeError):
         values.size(text)

@@ -63,7 +63,7 @@ def size(text: str) -> int:
     """Octets; K, M and G are powers of 1024."""
     match = _SIZE.fullmatch(text)
     octets = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not octets:
+    if not 0 < octets < 2**63:  # a quota has no more bits
         raise ArgumentTypeError(f"{text!a} is no size such as 500000, 512K or 10M")
     return octets
 

@@ -105,8 +105,8 @@ def _domain(key: str) -> str:
 
 
 def _check_new_quota(quota: int | None) -> None:
-    if quota is not None and quota < 0:
-        raise ValueError("a quota cannot be negative")
+    if quota is not None and not 0 <= quota < 2**63:
+        raise ValueError("a quota cannot be negative, nor have more than 63 bits")
 
 
 class Index(Generic[B]):

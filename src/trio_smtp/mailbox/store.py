@@ -349,7 +349,8 @@ class MailStore(abc.ABC):
 
         Raises:
             AccountExists, AddressTaken, InvalidName.
-            ValueError: a password that `passwords.hash_password` refuses, or a negative quota.
+            ValueError: a password that `passwords.hash_password` refuses, or a quota that is negative or of more than
+                63 bits.
         """
 
     @abc.abstractmethod
@@ -417,7 +418,7 @@ class MailStore(abc.ABC):
 
         Raises:
             NoSuchAccount.
-            ValueError: a negative quota.
+            ValueError: a negative quota, or one of more than 63 bits.
         """
 
     @abc.abstractmethod
