@@ -154,6 +154,13 @@ def test_publish_that_fails_changes_nothing(folder: files.Directory, tmp_path: P
     with pytest.raises(OSError, match="made to fail"):
         folder.publish("file", [b"new"])
     assert (tmp_path / "folder/file").read_bytes() == b"old"
+    assert folder.names() == ["file"]
+
+
+def test_publish_that_is_broken_off_leaves_nothing(folder: files.Directory) -> None:
+    with pytest.raises(ZeroDivisionError):
+        folder.publish("file", (b"%d" % (1 // number) for number in (1, 0)))
+    assert folder.names() == []
 
 
 def test_a_file_has_its_name_only_when_it_is_on_disk(folder: files.Directory, system: System) -> None:

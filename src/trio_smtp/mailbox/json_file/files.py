@@ -108,13 +108,18 @@ class Directory:
         draft = f"{name}.new"
         with contextlib.suppress(FileNotFoundError):
             self.unlink(draft)  # of somebody who died
-        with _opened(self.create(draft)) as fd:
-            offset = 0
-            for piece in pieces:
-                write_at(fd, offset, piece)
-                offset += len(piece)
-            sync(fd)
-        os.rename(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        try:
+            with _opened(self.create(draft)) as fd:
+                offset = 0
+                for piece in pieces:
+                    write_at(fd, offset, piece)
+                    offset += len(piece)
+                sync(fd)
+            os.rename(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except BaseException:
+            with contextlib.suppress(OSError):  # on a full disk it would take what mail needs
+                self.unlink(draft)
+            raise
 
     def move(self, name: str, to: Directory) -> None:
         """Give a file to another directory."""
