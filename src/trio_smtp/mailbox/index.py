@@ -197,6 +197,10 @@ class Index(Generic[B]):
         """The bodies of all messages, by mailbox."""
         return (box.bodies for owner in self._owners.values() for box in owner.boxes.values())
 
+    def uid_validity(self) -> int:
+        """The last one that was given."""
+        return self._uid_validity
+
     def count(self) -> int:
         """All messages."""
         return sum(len(box.uids) for owner in self._owners.values() for box in owner.boxes.values())

@@ -15,7 +15,14 @@ from trio_smtp.mailbox.json_file.journal import Manifest, segment_name
 from trio_smtp.mailbox.json_file.places import Places
 from trio_smtp.mailbox.json_file.records import Place, decode
 from trio_smtp.mailbox.json_file.values import RecordError
-from trio_smtp.mailbox.operations import AddMessages, DeleteAccount, DeleteMailbox, DeleteMessage, SpendUids
+from trio_smtp.mailbox.operations import (
+    AddMessages,
+    DeleteAccount,
+    DeleteMailbox,
+    DeleteMessage,
+    SpendUids,
+    SpendUidValidities,
+)
 from trio_smtp.mailbox.store import StoreError
 
 if TYPE_CHECKING:
@@ -113,7 +120,11 @@ class Replica:
         return {blob for column in self.index.columns() for blob in cast("Places", column).blobs if blob is not None}
 
     def burn_uids(self, records: int) -> None:
-        """Give up the UIDs that lost records may have given: at most one of each mailbox in a record."""
+        """Give up the UIDs that lost records may have given, at most one of each mailbox in a record; and so many
+        values of uid_validity, for a mailbox whose making was lost may be made again.
+        """
+        with self.mutex:
+            self.index.apply(SpendUidValidities(self.index.uid_validity() + records))
         for account in self.index.accounts():
             with self.mutex:
                 for box in self.index.mailboxes(account.name):
