@@ -69,6 +69,17 @@ async def test_whoever_looks_finds_the_changes_for_all(store: JSONFileStore, oth
     assert await anext(watch) == Changed("message-added", INBOX, uid)
 
 
+async def test_a_change_before_the_store_was_opened(store: JSONFileStore, path: Path) -> None:
+    """A watch begins when it is made, and what opens the store is its first step."""
+    async with JSONFileStore(path) as other:
+        unopened = JSONFileStore(path)
+        watch = unopened.watch("ann")
+        await other.append_message("ann", INBOX, b"hello")
+        assert await anext(watch) == Changed("missed")
+        await unopened.aclose()
+        assert [changed async for changed in watch] == []
+
+
 async def test_a_compaction_by_another_process(
     store: JSONFileStore, other: JSONFileStore, mock_clock: trio.testing.MockClock
 ) -> None:
