@@ -16,7 +16,7 @@ import trio.testing
 
 from tests.mailbox.json_file.system import Nth, System
 from trio_smtp.mailbox.json_file import JSONFileStore
-from trio_smtp.mailbox.json_file.store import INLINE, _JSONDelivery
+from trio_smtp.mailbox.json_file.store import INLINE, _Engine, _JSONDelivery
 from trio_smtp.mailbox.store import INBOX, Delivered, NoSuchAccount, Search, StoreUnavailable, Target
 
 LARGE = b"\r\n\r\n" + bytes(range(256)) * (INLINE // 256)  # without a header, in which a listing would look for fields
@@ -132,6 +132,47 @@ async def test_closing_while_somebody_opens(path: Path, system: System) -> None:
         await trio.testing.wait_all_tasks_blocked()
         resumed.set()
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+@pytest.mark.parametrize("uses", [1, 2])
+@pytest.mark.parametrize("closes", [False, True])
+async def test_opening_can_be_cancelled(
+    path: Path, system: System, monkeypatch: pytest.MonkeyPatch, uses: int, closes: bool
+) -> None:
+    """Another process has the lock and does not give it. What is opened too late, or twice, is closed again."""
+    arrived, stopped = threading.Semaphore(0), threading.Semaphore(0)
+    released = threading.Event()
+    stop = _Engine.stop
+
+    def flock(call: Callable[[], Any], *_: object) -> None:
+        arrived.release()
+        released.wait()
+        call()
+
+    def stop_and_say_so(engine: _Engine) -> None:
+        stop(engine)
+        stopped.release()
+
+    system.hooks["flock"] = flock
+    monkeypatch.setattr(_Engine, "stop", stop_and_say_so)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    store = JSONFileStore(path)
+    for _ in range(uses):
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(store.list_accounts)
+                await trio.to_thread.run_sync(arrived.acquire)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert scope.cancelled_caught
+    if closes:
+        await store.aclose()
+    released.set()
+    if not closes:
+        assert await store.list_accounts() == []
+        await store.aclose()
+    while len(os.listdir("/proc/self/fd")) > descriptors:
+        await trio.to_thread.run_sync(stopped.acquire)
 
 
 async def test_closing_when_cancelled(path: Path) -> None:

@@ -7,6 +7,7 @@ change goes to the writer's thread. A body collects in memory up to `INLINE` oct
 from __future__ import annotations
 
 import os
+import threading
 import time
 from functools import lru_cache
 from functools import partial as bind
@@ -103,6 +104,8 @@ class JSONFileStore(IndexedStore[Place]):
         self._pid = 0
         self._closed = False
         self._opening = trio.Lock()
+        self._starting = threading.Lock()  # for the engine, which may be there later than anybody waits for it
+        self._over = False
         self._refreshing = trio.Lock()
         # Those that write or read bodies must not keep others from looking something up.
         self._looks = trio.CapacityLimiter(4)
@@ -131,6 +134,8 @@ class JSONFileStore(IndexedStore[Place]):
         await super().aclose()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING):
             async with self._opening:  # somebody may be at it
+                with self._starting:
+                    self._over = True
                 if self._engine is not None:
                     await self._in_thread(self._engine.stop, self._looks, abandon=True)
 
@@ -226,11 +231,19 @@ class JSONFileStore(IndexedStore[Place]):
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             if self._engine is None:
-                self._engine = await self._in_thread(
-                    bind(_Engine.start, self._path, self._create, self.watchers), self._looks
-                )
-                self._pid = os.getpid()
+                await self._in_thread(self._start_engine, self._looks, abandon=True)
+            assert self._engine is not None
             return self._engine
+
+    def _start_engine(self) -> None:
+        """Blocks, as long as another process has the lock. Whoever waits may be gone by then, and the store closed."""
+        engine = _Engine.start(self._path, self._create, self.watchers)
+        with self._starting:
+            if self._engine is None and not self._over:
+                self._pid = os.getpid()
+                self._engine = engine
+                return
+        engine.stop()
 
     async def _write(self, change: Change[R]) -> R:
         return await (self._running() or await self._start()).writer.commit(change)
