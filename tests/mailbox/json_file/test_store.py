@@ -420,6 +420,17 @@ async def test_a_blob_that_is_missing_hides_no_message(store: JSONFileStore, pat
     assert [damage.reason for damage in store.damage] == ["its file is missing"]
 
 
+async def test_many_blobs_that_are_missing(store: JSONFileStore, path: Path, system: System) -> None:
+    """Each is looked for a few times, and not once more for each of the others."""
+    for _ in range(20):
+        await add(store, LARGE)
+    for blob in blobs(path):
+        (path / "blobs" / blob).unlink()
+    system.calls.clear()
+    assert [each.subject for each in await store.list_messages("ann", INBOX)] == [""] * 20
+    assert system.count("open") < 20 * 10
+
+
 @pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE])
 async def test_a_body_that_cannot_be_read_now(store: JSONFileStore, system: System, error: int) -> None:
     await add(store, b"Subject: one\r\n\r\n")

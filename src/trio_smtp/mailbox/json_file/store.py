@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.index import Index
     from trio_smtp.mailbox.json_file.changes import Change
     from trio_smtp.mailbox.operations import Operation
-    from trio_smtp.mailbox.store import Account, Message, MessageSummary, Search, StoreError, Target
+    from trio_smtp.mailbox.store import Account, Message, MessageInfo, MessageSummary, Search, StoreError, Target
     from trio_smtp.mailbox.watching import Watchers
 
 R = TypeVar("R")
@@ -47,11 +47,11 @@ _REMEMBERED = 1024  # messages whose header fields are kept for listings
 
 
 class _Missing(Exception):
-    """The content of a message is not where the index had it: a compaction moved it, or it was deleted."""
+    """The contents of messages are not where the index had them: a compaction moved them, or they were deleted."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.place = place
+    def __init__(self, *places: Place) -> None:
+        super().__init__(*places)
+        self.places = set(places)
 
 
 class _Damaged(StoreUnavailable):
@@ -149,14 +149,13 @@ class JSONFileStore(IndexedStore[Place]):
 
     async def _until_found(self, read: Callable[[], Awaitable[R]]) -> R:
         """Do it again if a compaction was faster, with what the index says then."""
-        missing = None
+        missing = set[Place]()
         while True:
             try:
                 return await read()
             except _Missing as error:
-                if error.place == missing:  # so it was no compaction
-                    self._lost.add(error.place)
-                missing = error.place
+                self._lost |= error.places & missing  # for it was no compaction
+                missing = error.places
 
     async def find_recipient(self, address: str) -> Account | None:
         database = (self._running() or await self._start()).database
@@ -213,6 +212,19 @@ class JSONFileStore(IndexedStore[Place]):
 
     def _shown(self, body: Place) -> tuple[str, str, str]:
         return self._remembered(body)
+
+    def _select(self, page: list[tuple[MessageInfo, Place]], search: Search | None) -> list[MessageSummary]:
+        try:
+            return super()._select(page, search)
+        except _Missing:  # all that are missing at once, for with each of them the listing begins anew
+            raise _Missing(*(place for _, place in page if self._is_missing(place))) from None
+
+    def _is_missing(self, place: Place) -> bool:
+        try:
+            self._skim(place, 0)
+        except _Missing:
+            return True
+        return False
 
     # --- engine room
 
