@@ -442,6 +442,31 @@ async def test_a_body_that_cannot_be_read_now(store: JSONFileStore, system: Syst
     assert store.damage == ()
 
 
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+async def test_no_thread_and_no_memory(
+    store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It is the store that is unavailable, and nothing stays of a delivery that began before."""
+    await add(store, b"small")
+    descriptors = len(os.listdir("/proc/self/fd"))
+
+    async def run_sync(*_: object, **__: object) -> None:
+        raise error
+
+    async with store.deliver([Target("ann")]) as delivery:
+        await delivery.write(LARGE)
+        assert len(blobs(path)) == 1
+        monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+        with pytest.raises(StoreUnavailable, match=r"can't start new thread|out of memory"):
+            await delivery.commit()
+    assert blobs(path) == []
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    with pytest.raises(StoreUnavailable):
+        await contents(store)
+    monkeypatch.undo()
+    assert await contents(store) == [b"small"]
+
+
 # --- every fault once
 
 

@@ -269,6 +269,8 @@ class JSONFileStore(IndexedStore[Place]):
             return await trio.to_thread.run_sync(function, limiter=limiter, abandon_on_cancel=abandon)
         except OSError as error:
             raise StoreUnavailable(files.reason(error)) from error
+        except (RuntimeError, MemoryError) as error:  # the system has no thread to give, or no memory
+            raise StoreUnavailable(str(error) or "out of memory") from error
 
 
 class _JSONDelivery(Delivery):
@@ -289,7 +291,10 @@ class _JSONDelivery(Delivery):
         blob, self._blob = self._blob, None
         if blob is not None:
             with trio.CancelScope(shield=True):
-                await self._store._run(blob.discard)
+                try:
+                    await self._store._run(blob.discard)
+                except StoreUnavailable:  # not for long, as the system has no thread to give
+                    blob.discard()
 
     async def write(self, chunk: bytes) -> None:
         self._check()
