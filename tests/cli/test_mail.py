@@ -16,6 +16,7 @@ import pytest
 
 from tests.cli.tools import Result
 from trio_smtp.cli import attachments, messages
+from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.store import MailStore
 
 Run = Callable[..., Result]
@@ -310,6 +311,19 @@ def test_delete_every_one(run: Run) -> None:
     assert listed(run) == []
     assert run("mail", "delete", "demo", "--all") == (0, b"", "")
     assert len(listed(run, "--mailbox", "Old")) == 1
+
+
+def test_delete_what_somebody_else_deletes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    delete_message = JSONFileStore.delete_message
+
+    async def delete_twice(self: JSONFileStore, account: str, mailbox: str, uid: int) -> None:
+        if uid == 2:
+            await delete_message(self, account, mailbox, uid)
+        await delete_message(self, account, mailbox, uid)
+
+    monkeypatch.setattr(JSONFileStore, "delete_message", delete_twice)
+    assert run("mail", "delete", "demo", "--all", "--yes", "--json").records == [{"uid": 1}, {"uid": 3}]
+    assert listed(run) == []
 
 
 def test_delete_all_or_none(run: Run) -> None:

@@ -18,7 +18,7 @@ from trio_smtp.cli.readable import readable
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.headers import summarise
-from trio_smtp.mailbox.store import Message, MessageSummary
+from trio_smtp.mailbox.store import Message, MessageSummary, NoSuchMessage
 
 __all__ = ["delete", "list_all", "record_with_content", "show"]
 
@@ -87,7 +87,10 @@ async def delete(
         else:
             uids = await check_uids(mail_store, account, mailbox, uids)
         for uid in uids:
-            await mail_store.delete_message(account, mailbox, uid)
+            try:
+                await mail_store.delete_message(account, mailbox, uid)
+            except NoSuchMessage:  # somebody else has deleted it meanwhile
+                continue
             if as_json:
                 say_json({"uid": uid})
             else:
