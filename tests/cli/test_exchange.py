@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,22 @@ def test_nothing_is_overwritten_unless_asked_for(run: Run, folder: Path) -> None
     assert sorted(path.name for path in folder.iterdir()) == ["mail", "out"]
 
 
+def test_what_is_no_file_is_not_replaced(run: Run, folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    (folder / "out").mkdir()
+    for name in ("pipe", "out"):
+        run("mail", "export", "demo", "--output", name, "--overwrite").fails(1, f"{name} is no file")
+    assert (folder / "pipe").is_fifo()
+
+
+def test_a_message_that_comes_meanwhile(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none_yet(*_: object) -> int:
+        return 0
+
+    monkeypatch.setattr(JSONFileStore, "count_messages", none_yet)
+    assert run("mail", "export", "demo", "--output", "out").lines == ["12 messages written to out."]
+
+
 @pytest.mark.parametrize("form", ["maildir", "eml"])
 def test_folders(run: Run, folder: Path, form: str) -> None:
     (folder / "out").mkdir()
@@ -228,11 +244,12 @@ def test_a_pipe_is_read_once(run: Run, folder: Path) -> None:
     writer.join()
 
 
-def test_a_date_that_is_none(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [2**38, 2**62, 2**70])
+def test_a_date_that_is_none(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
     class Clock(datetime):
         @classmethod
-        def fromtimestamp(cls, timestamp: float, tz: object = None) -> Clock:
-            raise ValueError("year 10000 is out of range")
+        def fromtimestamp(cls, timestamp: float, tz: tzinfo | None = None) -> Clock:
+            return super().fromtimestamp(seconds, tz)
 
     monkeypatch.setattr(import_, "datetime", Clock)
     (folder / "a.eml").write_bytes(b"a")

@@ -59,7 +59,7 @@ async def export(
         raise UsageError("--overwrite replaces a file, not a folder: choose another --output, or remove it first")
     async with opened(store) as mail_store:
         uids = await check_uids(mail_store, account, mailbox, uids)
-        total = len(uids) or await mail_store.count_messages(account, mailbox)
+        total = len(uids) or await mail_store.count_messages(account, mailbox)  # more may come meanwhile
         messages = _messages(mail_store, account, mailbox, uids)
         written = 0
         with _writing(form, output, overwrite) as add, progress("Exporting") as advance:
@@ -67,7 +67,7 @@ async def export(
                 async for message in messages:
                     add(message)
                     written += 1
-                    advance(written / total)
+                    advance(written / max(written, total))
     if as_json:
         say_json({"messages": written, "output": str(output)})
     elif output is not None:
@@ -103,6 +103,8 @@ def _writing(form: str, output: Path | None, overwrite: bool) -> Generator[_Add]
     try:
         if output.exists() and not overwrite and not (form != "mbox" and _is_empty_folder(output)):
             raise CommandError(f"{output} is there already; {'add --overwrite, or ' * (form == 'mbox')}choose another")
+        if overwrite and output.exists() and not output.is_file():  # /dev/null, which would be one from now on
+            raise CommandError(f"{output} is no file, so it is not replaced; choose another")
         with _FORMS[form](output, overwrite) as add:
             yield add
     except OSError as error:

@@ -168,7 +168,8 @@ def _message(file: Path, share: float) -> _Found:
 
 
 def _date(file: Path) -> datetime | None:
+    seconds = int(file.stat().st_mtime)
     try:
-        return datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
-    except ValueError:  # some file systems know years beyond 9999
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # some file systems know years beyond 9999, and beyond the C library
         return None
