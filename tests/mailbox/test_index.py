@@ -306,3 +306,15 @@ def test_dates(date: datetime, seconds: int) -> None:
     assert to_seconds(date) == seconds
     assert to_datetime(seconds) == date.replace(microsecond=0)
     assert to_datetime(seconds) - date <= timedelta(0)
+
+
+def test_addresses_that_became_one() -> None:
+    """An older version told them apart, and wrote both down."""
+    index = Index[str]()
+    index.apply(CreateAccount("ann", "", ("ann@bücher.example", "ann@xn--bcher-kva.example"), None, None, 1))
+    assert index.has_domain("bücher.example")
+    index.apply(UpdateAccount("ann", "", ("ann@example.com",)))
+    assert index.find_account("ann@bücher.example") is None
+    assert not index.has_domain("bücher.example")
+    index.apply(DeleteAccount("ann"))
+    assert not index.has_domain("example.com")

@@ -100,6 +100,11 @@ def _spelled(addresses: Iterable[str]) -> dict[str, str]:
     return {address_key(address): check_address(address) for address in addresses}
 
 
+def _keys(addresses: Iterable[str]) -> list[str]:
+    """The forms in which they are compared, each once: a journal may be older than the rules for that."""
+    return list(dict.fromkeys(map(address_key, addresses)))
+
+
 def _domain(key: str) -> str:
     return key.rpartition("@")[2]
 
@@ -414,7 +419,7 @@ class Index(Generic[B]):
         elif isinstance(operation, CopyMessage):
             self._copy_message(operation)
         elif isinstance(operation, CreateAccount):
-            keys = [address_key(address) for address in operation.addresses]
+            keys = _keys(operation.addresses)
             self._check_new_account(operation.name)
             self._check_addresses(operation.name, keys)
             owner = Owner(operation, self._column())
@@ -423,7 +428,7 @@ class Index(Generic[B]):
             self._spend_uid_validity(operation.uid_validity)
         elif isinstance(operation, UpdateAccount):
             owner = self._owner(operation.account)
-            keys = [address_key(address) for address in operation.addresses]
+            keys = _keys(operation.addresses)
             self._check_addresses(operation.account, keys)
             self._forget_addresses(owner)
             owner.description, owner.addresses = operation.description, operation.addresses
@@ -490,7 +495,7 @@ class Index(Generic[B]):
         self._domains.update(map(_domain, keys))
 
     def _forget_addresses(self, owner: Owner[B]) -> None:
-        for key in map(address_key, owner.addresses):
+        for key in _keys(owner.addresses):
             del self._addresses[key]
             domain = _domain(key)
             self._domains[domain] -= 1
