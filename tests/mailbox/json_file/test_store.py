@@ -475,6 +475,27 @@ async def test_no_thread_and_no_memory(
     assert await contents(store) == [b"small"]
 
 
+async def test_what_could_not_be_read_back_is_not_written(store: JSONFileStore, path: Path) -> None:
+    """No type checker has looked at the caller."""
+    await add(store, b"x")
+    wrong: Any
+    for wrong in (1.5, True):
+        for refused in (
+            store.create_account("bob", quota=wrong),
+            store.set_quota("ann", wrong),
+            store.put_note("key", "text", expires=wrong),
+        ):
+            with pytest.raises(TypeError, match="no integer"):
+                await refused
+    wrong = "yes"
+    with pytest.raises(TypeError, match="neither true nor false"):
+        await store.set_read_only("ann", INBOX, wrong)
+    assert await store.get_note("key") is None
+    async with JSONFileStore(path) as again:
+        assert [account.name for account in await again.list_accounts()] == ["ann"]
+        assert again.damage == ()
+
+
 # --- every fault once
 
 

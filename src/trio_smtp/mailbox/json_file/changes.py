@@ -6,7 +6,8 @@ import abc
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from trio_smtp.mailbox.indexed import now
-from trio_smtp.mailbox.json_file.records import Place, encode, encode_delivery
+from trio_smtp.mailbox.json_file.records import Place, decode, encode, encode_delivery
+from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.store import Delivered, StoreError
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ class OperationChange(Change[R]):
 
     def prepare(self, index: Index[Place], segment: int, offset: int) -> tuple[Operation[Place], bytes, R]:
         operation, result = self._plan(index)
-        return operation, encode(operation), result
+        line = encode(operation)
+        try:  # a float, say: once it is written, whoever reads it takes it for damage
+            decode(line, segment, offset)
+        except RecordError as error:
+            raise TypeError(f"the store cannot keep this: {error}") from None
+        return operation, line, result
 
 
 class NewMail(Change["list[Delivered | StoreError]"]):
