@@ -272,6 +272,38 @@ def test_repair(path: Path, name: str) -> None:
     trio.run(go_on)
 
 
+@pytest.mark.parametrize(
+    ("spot", "left", "named"), [(b"4", {1, 2, 3}, {4}), (b"number 3", {1, 2, 4}, {3})], ids=["blob", "journal"]
+)
+def test_a_bad_spot_of_the_disk(path: Path, system: System, spot: bytes, left: set[int], named: set[int]) -> None:
+    """What the disk cannot read is damaged; what is only not to be had now is not."""
+    whole = contents(path)
+    snapshot(path)
+    segment = path / "journal/000002.jsonl"
+    file = segment if spot == b"number 3" else blob(path, spot)
+    inode, bad = file.stat().st_ino, file.read_bytes().index(spot)
+
+    def pread(call: Callable[[], bytes], fd: int, length: int, offset: int) -> bytes:
+        if os.fstat(fd).st_ino == inode and offset <= bad < offset + length:
+            raise OSError(error, os.strerror(error))
+        return call()
+
+    system.hooks["pread"] = pread
+    error = errno.ENOMEM
+    with pytest.raises(OSError, match="memory"):
+        check_store(path)
+    error = errno.EIO
+    faults = check_store(path).faults
+    assert {uid for fault in faults for account, _, uid in fault.messages if account == "ann"} == named
+    if file == segment:
+        with pytest.raises(OSError, match="Input/output error"):
+            compact_store(path)
+    repair_store(path, faults)
+    assert contents(path) == {uid: whole[uid] for uid in left}
+    assert (path / "quarantine" / file.name).exists()
+    assert check_store(path).faults == []
+
+
 @pytest.mark.parametrize("call", ["rename", "unlink", "fsync", "pwrite"])
 def test_a_repair_that_fails_can_be_done_again(path: Path, system: System, call: str) -> None:
     """Whichever call fails, what is whole stays so, and what is damaged gets into quarantine in the end."""

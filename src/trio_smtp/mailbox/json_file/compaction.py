@@ -160,7 +160,9 @@ class Compaction:
             check(line)
             if self._thorough:
                 self._database.read(place, None)
-        except (FileNotFoundError, RecordError) as error:
+        except (OSError, RecordError) as error:
+            if not self._thorough and not isinstance(error, FileNotFoundError | RecordError):
+                raise  # what a disk cannot read now is given up where somebody asked for it
             self._replica.report(Damage(place.segment, place.offset, place.length, why(error)))
             if place.blob is not None:
                 with contextlib.suppress(FileNotFoundError):  # it is what is missing, or there since the last attempt

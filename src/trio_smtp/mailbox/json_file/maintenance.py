@@ -70,7 +70,7 @@ class StoreInfo(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What cannot be read.
+    """What cannot be read, because it is damaged or missing, or because the disk does not read it (EIO).
 
     Attributes:
         file: relative to the directory of the store.
@@ -294,8 +294,9 @@ class _Check:
                         decode(line, segment, offset)
                     except RecordError as error:
                         self._add(segment, offset, len(line), str(error))
-            except FileNotFoundError as error:  # a segment; the messages tell what was in it
-                self._add(segment_number(str(error.filename)) or live, 0, 0, why(error))
+            except OSError as error:  # a segment; the messages tell what was in it
+                missing = segment_number(str(error.filename))
+                self._add(missing or journal.segment, 0 if missing else journal.end, 0, why(error))
 
     def _read_messages(self, messages: Iterable[NewMessage[Place]]) -> set[tuple[int, int]]:
         """Read each content once, and return the places of those that are whole."""
@@ -309,7 +310,7 @@ class _Check:
                 try:
                     self._database.read(place, None)
                     good.add(at)
-                except (FileNotFoundError, RecordError) as error:
+                except (OSError, RecordError) as error:
                     fault = self._add(place.segment, place.offset, place.length, why(error))
             if fault is not None:
                 fault.messages.append((message.account, message.mailbox, message.uid))

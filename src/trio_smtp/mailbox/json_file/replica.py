@@ -6,6 +6,7 @@ without that lock; so `mutex` is held for each change and each look, always for 
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -44,9 +45,13 @@ class Damage(NamedTuple):
     reason: str
 
 
-def why(error: FileNotFoundError | RecordError) -> str:
-    """What is wrong with a place that cannot be read."""
-    return f"{error.filename} is missing" if isinstance(error, FileNotFoundError) else str(error)
+def why(error: OSError | RecordError) -> str:
+    """What is wrong with a place that cannot be read. Raises the error if that need not last."""
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is missing"
+    if isinstance(error, OSError) and error.errno != errno.EIO:
+        raise error
+    return str(error)
 
 
 class Replica:
