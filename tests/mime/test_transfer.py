@@ -35,6 +35,11 @@ STRAY = "its quoted-printable has a stray '='"
         (b"=3d=C3=A4", "quoted-printable", "=ä".encode(), None),
         (b"100% =", "quoted-printable", b"100% ", None),
         (b"a=b =zz", "quoted-printable", b"a=b =zz", STRAY),
+        (b"a == =3D=", "quoted-printable", b"a == =", STRAY),
+        (b"==41", "quoted-printable", b"=A", STRAY),
+        (b"a=\rb\nc", "quoted-printable", b"a=\rb\nc", STRAY),
+        (b"a= \t\r\nb=  ", "quoted-printable", b"ab", None),
+        (b"a \t\r\n  \n b  c\t", "quoted-printable", b"a\r\n\n b  c", None),
         (b"begin 644 a\n", "x-uuencode", b"begin 644 a\n", "the transfer encoding 'x-uuencode' is unknown"),
     ],
 )

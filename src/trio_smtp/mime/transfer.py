@@ -15,6 +15,8 @@ _BASE64: Final = string.ascii_letters.encode() + string.digits.encode() + b"+/="
 _JUNK: Final = bytes(set(range(256)) - set(_BASE64))
 _BLANKS: Final = (b" ", b"\t", b"\r", b"\n")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
+_MISREAD_ESCAPE = re.compile(rb"=(?==|\r(?!\n))")
+_TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 
 
 def decode_content(octets: bytes, encoding: str) -> tuple[bytes, str | None]:
@@ -28,9 +30,18 @@ def decode_content(octets: bytes, encoding: str) -> tuple[bytes, str | None]:
     if encoding == "base64":
         return _decode_base64(octets)
     if encoding == "quoted-printable":
-        wrong = "its quoted-printable has a stray '='" if _BAD_ESCAPE.search(octets) else None
-        return binascii.a2b_qp(octets), wrong
+        return _decode_quoted_printable(octets)
     return octets, f"the transfer encoding {encoding[:40]!a} is unknown"
+
+
+def _decode_quoted_printable(octets: bytes) -> tuple[bytes, str | None]:
+    octets = _TRAILING_BLANKS.sub(b"", octets)  # some host on the way has put them there: RFC 2045 §6.7 (3)
+    wrong = None
+    if _BAD_ESCAPE.search(octets):
+        wrong = "its quoted-printable has a stray '='"
+        # The standard library takes "==" for one, and "=" before a CR for a reason to leave out all up to the next LF.
+        octets = _MISREAD_ESCAPE.sub(b"=3D", octets)
+    return binascii.a2b_qp(octets), wrong
 
 
 def _decode_base64(octets: bytes) -> tuple[bytes, str | None]:
