@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trio_smtp.mime import MimeLimits, ParsedMessage, parse
+from trio_smtp.mime import MimeLimits, ParsedMessage, parse, texts
 
 SMALL = MimeLimits(octets=300, header=100, parts=4, depth=3, addresses=3, text=20)
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -18,6 +18,8 @@ def mime(data: bytes) -> None:
     parsed = parse(content, limits)
     assert parsed == parse(content, limits)
     check(parsed, content, limits)
+    for text in texts(content, limits):
+        text.encode()
 
 
 def check(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:

@@ -426,6 +426,21 @@ def test_texts() -> None:
     assert list(texts(content)) == ["10\u20ac\n", "a,b &lt;", "<b>5 < \u20ac6</b>"]
 
 
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        (b"&#65;&#x41;&#0000000000065;", "AAA"),
+        (b"&#%b;" % (b"9" * 5_000), "\ufffd"),  # more than Python makes a number of
+        (b"&#%b65;" % (b"0" * 5_000), "A"),
+        (b"&#x%b;" % (b"f" * 5_000), "\ufffd"),
+        (b"&#12345678", "\ufffd"),
+        (b"&#%b;" % (b"0" * 5_000), "&#;"),
+    ],
+)
+def test_numbers_of_characters_are_bounded(reference: bytes, text: str) -> None:
+    assert list(texts(b"Content-Type: text/html\r\n\r\n" + reference)) == [text]
+
+
 def test_texts_are_bounded() -> None:
     content = body("multipart/mixed", b"\r\n1234", b"\r\n5678")
     assert list(texts(content, MimeLimits(text=6))) == ["1234", "56"]

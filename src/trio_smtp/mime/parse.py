@@ -22,6 +22,7 @@ __all__ = ["parse", "texts"]
 _DEFAULT: Final = MimeLimits()
 _LONGEST_DATE: Final = 200  # characters
 _ID = re.compile(r"<([^<>]*)>")
+_LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a reference to a character, which Unicode cannot have
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
 
 
@@ -72,7 +73,12 @@ def texts(content: bytes, limits: MimeLimits = _DEFAULT) -> Iterator[str]:
     for part in tree.walk():
         if part.content_type.startswith("text/"):
             text = reader.read(part)
-            yield unescape(text) if part.content_type == "text/html" else text
+            yield _unescape(text) if part.content_type == "text/html" else text
+
+
+def _unescape(text: str) -> str:
+    """HTML without references to characters. Python makes no number of more than 4,300 digits, so they are cut."""
+    return unescape(_LONG_NUMBER.sub(lambda number: f"&#{number[1].lstrip('0')[:8]}", text))
 
 
 class _Header:
