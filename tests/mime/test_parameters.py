@@ -25,6 +25,11 @@ from trio_smtp.mime.parameters import read_parameters
         ('a/b;\r\n\tname="in two\r\n lines"', "a/b", {"name": "in two lines"}),
         ('a/b; name="=?utf-8?q?=C3=A4?= =?utf-8?q?b?="', "a/b", {"name": "äb"}),
         ('a/b; name="ä"', "a/b", {"name": "ä"}),
+        ("a/b; name= =?utf-8?q?a?= (b)", "a/b", {"name": "a (b)"}),
+        ("a/b; boundary=x (a comment); q=1(2)", "a/b", {"boundary": "x", "q": "1"}),
+        ("a/b; boundary=x\r\n (folded)", "a/b", {"boundary": "x"}),
+        ('a/b; boundary="x (none)"; q="y" (one)', "a/b", {"boundary": "x (none)", "q": "y"}),
+        ('a/b; boundary="=?utf-8?q?x?="; q==?utf-8?q?x?=', "a/b", {"boundary": "=?utf-8?q?x?=", "q": "=?utf-8?q?x?="}),
         # RFC 2231
         ("a/b; name*=utf-8''%C3%A4", "a/b", {"name": "ä"}),
         ("a/b; name*=iso-8859-1'de'%E4", "a/b", {"name": "ä"}),

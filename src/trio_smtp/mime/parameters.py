@@ -1,13 +1,14 @@
 """The values of Content-Type and Content-Disposition: a word and its parameters (RFC 2045 §5.1, RFC 2183 §2).
 
-Long and non-ASCII values come in the pieces of RFC 2231, or, as many senders do it against the rules, in encoded
-words; unquoted values may hold blanks.
+Long and non-ASCII values come in the pieces of RFC 2231. Names of files come, as many senders do it against the rules,
+in encoded words as well, and with blanks in them unquoted; of other values, which machines have made, that is not true.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from trio_smtp.mime.charsets import decode_octets
@@ -18,6 +19,8 @@ __all__ = ["read_parameters"]
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*(?:"|\\?\Z)|[^;]*)', re.DOTALL)
 _ESCAPED = re.compile(r'\\(["\\])')  # other backslashes are those of Windows
 _PIECE = re.compile(r"(.+?)(?:\*([0-9]{1,5}))?(\*)?", re.DOTALL)  # RFC 2231 §3, §4
+_FILE_NAMES: Final = frozenset({"name", "filename"})
+_BEHIND_TOKEN = re.compile(r"[\s(].*", re.DOTALL)  # a comment: RFC 2045 §5.1
 _FOLD = re.compile(r"\r?\n[ \t]?")
 
 
@@ -32,8 +35,10 @@ def read_parameters(value: bytes) -> tuple[str, dict[str, str]]:
         assert piece is not None  # a name has at least one character
         name, number, extended = piece.groups()
         content = _unquote(match[2])
+        if name not in _FILE_NAMES and not match[2].startswith('"'):
+            content = _BEHIND_TOKEN.sub("", content)
         if number is None and extended is None:
-            plain.setdefault(name, decode_words(content))
+            plain.setdefault(name, decode_words(content) if name in _FILE_NAMES else content)
         else:
             pieces[name].setdefault(int(number or 0), (content, extended is not None))
     return word, plain | {name: _join(of_name) for name, of_name in pieces.items() if 0 in of_name}
