@@ -8,6 +8,7 @@ from trio.testing import memory_stream_pair
 
 from tests.server.tools import TRANSACTION, Recorder, handler_with, take
 from trio_smtp.handler import Mail, Refuse
+from trio_smtp.protocol import Config
 from trio_smtp.testing import ClientReply, ScriptedClient, open_session
 
 
@@ -29,6 +30,8 @@ async def scripted(octets: bytes) -> ScriptedClient:
         (b"250-first\r\n250-second\r\n250 third\r\n", (250, ("first", "second", "third"))),
         (b"250-\r\n250 \r\n", (250, ("", ""))),
         (b"354 go on\r\n", (354, ("go on",))),
+        (b"250\r\n", (250, ("",))),  # RFC 5321 §4.2
+        (b"250-first\r\n250\r\n", (250, ("first", ""))),
     ],
 )
 async def test_read_reply(octets: bytes, reply: ClientReply) -> None:
@@ -40,7 +43,7 @@ async def test_read_reply(octets: bytes, reply: ClientReply) -> None:
     [
         b"hello\r\n",
         b"25 x\r\n",
-        b"250\r\n",
+        b"250x\r\n",
         b"250=x\r\n",
         b"650 x\r\n",
         b"250-x\r\n251 y\r\n",
@@ -125,6 +128,20 @@ async def test_send_mail() -> None:
             assert reply.code == 250
     assert [mail.content for mail in mails] == [b"no end of line\r\n" if c == contents[4] else c for c in contents]
     assert [str(recipient) for recipient in mails[0].recipients] == ["bob@example.com", "eve@example.com"]
+
+
+async def test_send_mail_doubles_a_dot_behind_crlf_only() -> None:
+    mails: list[Mail] = []
+
+    async def on_mail(mail: Mail) -> None:
+        mails.append(mail)
+
+    content = b".a\n.b\r.c\r\n.d\r\n"
+    async with open_session(on_mail, config=Config(bare_newline="keep")) as client:
+        await client.expect("220")
+        await client.command("EHLO client.example")
+        await client.send_mail("ann@example.com", ["bob@example.com"], content)
+    assert mails[0].content == content
 
 
 @pytest.mark.parametrize("hook", ["mail", "rcpt", "message"])

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientReply", "ScriptedClient", "open_session"]
 
-_LINE: Final = re.compile(r"([2-5][0-9]{2})([ -])(.*)")
-_DOT_LINE: Final = re.compile(rb"^\.", re.MULTILINE)
+_LINE: Final = re.compile(r"([2-5][0-9]{2})(?:([ -])(.*))?")
+_DOT_LINE: Final = re.compile(rb"(\A|\r\n)\.")
 
 
 class ClientReply(NamedTuple):
@@ -79,7 +79,7 @@ class ScriptedClient:
         return await self.read_reply()
 
     async def read_reply(self) -> ClientReply:
-        """The next reply.
+        """The next reply. Its last line may be the code alone.
 
         Raises:
             EOFError: the connection ended instead.
@@ -91,10 +91,10 @@ class ScriptedClient:
             text = await self._read_line()
             match = _LINE.fullmatch(text)
             assert match is not None, f"not a line of a reply: {text!r}"
-            code, separator, rest = match.groups()
+            code, separator, rest = match.groups("")
             codes.add(code)
             lines.append(rest)
-            if separator == " ":
+            if separator != "-":
                 assert len(codes) == 1, f"a reply with the codes {sorted(codes)}"
                 return ClientReply(int(code), tuple(lines))
 
@@ -135,7 +135,7 @@ class ScriptedClient:
                 return reply
         if content and not content.endswith(b"\r\n"):
             content += b"\r\n"
-        await self.send(_DOT_LINE.sub(b"..", content) + b".\r\n")
+        await self.send(_DOT_LINE.sub(rb"\1..", content) + b".\r\n")
         return await self.read_reply()
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
