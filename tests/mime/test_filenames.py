@@ -45,6 +45,8 @@ def given_name(name: str, content_type: str = "application/pdf") -> str:
         ("ä" * 500 + ".pdf", "ä" * 98 + ".pdf"),
         ("a." + "b" * 500, "a." + "b" * 198),
         ("a" * 195 + ". ." + "b" * 5, "a" * 194 + ".bbbbb"),
+        ("." * 2_000 + "a.pdf", "a.pdf"),
+        ("a" + "\u0300\u0327" * 200_000 + ".pdf", "\xe0" + "\u0327" * 97 + ".pdf"),  # and soon
         ("", "attachment-1.pdf"),
         ("...", "attachment-1.pdf"),
         ("/", "attachment-1.pdf"),

@@ -81,8 +81,10 @@ def _safe(name: str) -> str:
     name = re.split(r"[/\\]", name.rstrip("/\\ "))[-1]
     words = ("".join(filter(str.isprintable, word)) for word in name.split())
     name = " ".join(filter(None, words))
-    name = unicodedata.normalize("NFC", name)
-    name = _NOT_EVERYWHERE.sub("_", name).lstrip(".-~ ").rstrip(". ")
+    stem, suffix = _split(name.lstrip(".-~ "))
+    # Cut before it is normalized as well, for that takes quadratic time where combining characters follow each other.
+    name = unicodedata.normalize("NFC", stem[: 4 * _LONGEST] + suffix)
+    name = _NOT_EVERYWHERE.sub("_", name).rstrip(". ")
     if _DEVICE.fullmatch(name):
         name = "_" + name
     stem, suffix = _split(name)
