@@ -58,6 +58,7 @@ def test_several_keys_and_another_claim() -> None:
         {"nbf": FAR},
         {"email": None},
         {"email": 7},
+        {"email": ""},
         {"email": ["ann@example.com"]},
     ],
     ids=str,

@@ -53,4 +53,4 @@ class JWTValidator:
         except Exception:  # noqa: BLE001 - hostile headers make joserfc raise TypeError, RecursionError and more
             return None
         identity = claims.get(self._claim)
-        return identity if isinstance(identity, str) and username in (None, identity) else None
+        return identity if isinstance(identity, str) and identity and username in (None, identity) else None
