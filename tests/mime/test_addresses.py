@@ -29,7 +29,10 @@ from trio_smtp.mime.addresses import read_addresses
         ("a@b (Ann (the \\) first) B)", [("Ann (the ) first) B", "a@b")]),
         ("Ann <a@b> (a comment)", [("Ann", "a@b")]),
         ('(it"s) a@b, c@d', [('it"s', "a@b"), ("", "c@d")]),
+        ("(nobody) , a@b,(and) (more)", [("", "a@b")]),
         # groups
+        ("Hidden  :(nobody (that I know))  ;", []),
+        ("team: a@b; (the end)", [("", "a@b")]),
         ("undisclosed-recipients:;", []),
         ("team: a@b, Ann <c@d>; e@f", [("", "a@b"), ("Ann", "c@d"), ("", "e@f")]),
         # encoded words are decoded after the addresses were told apart
@@ -47,7 +50,13 @@ from trio_smtp.mime.addresses import read_addresses
         ("root", [("", "root")]),
         ("Ann Example", [("Ann Example", "")]),
         ('"root"', [("root", "")]),
-        ("a @ b", [("a @ b", "")]),
+        ("a @ b", [("", "a@b")]),  # RFC 5322 §4.4
+        ("a@ b", [("", "a@b")]),
+        ("a @b", [("", "a@b")]),
+        ("jdoe@test  . example", [("", "jdoe@test.example")]),
+        ('Ann "a" . b @ c.d .e', [("Ann", '"a".b@c.d.e')]),
+        ("Ann . B a@b", [("Ann . B", "a@b")]),
+        ("Ann . B", [("Ann . B", "")]),
         ("<a@b> <c@d>", [("", "a@b"), ("", "c@d")]),
         ("Ann <a@b> Bob <c@d>", [("Ann", "a@b"), ("", "c@d")]),
         ("<a@b, c@d", [("", "a@b"), ("", "c@d")]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 
 from trio_smtp.mime.fields import decode_words, one_line, to_text
 from trio_smtp.mime.values import MailAddress
@@ -87,18 +87,37 @@ class _Entry:
         else:
             name = "".join(map(_meaning, self.phrase))
             address = _ROUTE.sub("", "".join(token for token in self.bracket if not token.isspace()))
-        name = _shown(name) or _shown(_ESCAPED.sub(r"\1", self.comment[1:].removesuffix(")")))
-        address = one_line(address)
+        name, address = _shown(name), one_line(address)
+        if not name and (address or not self.comment.endswith(")")):  # else it is about nobody, as in an empty group
+            name = _shown(_ESCAPED.sub(r"\1", self.comment[1:].removesuffix(")")))
         return MailAddress(name, address) if name or address else None
 
     def _bare(self) -> tuple[str, str]:
         """Name and address without brackets: the last word with an "@" is the address, or else the only word."""
-        words = [list(tokens) for is_blank, tokens in groupby(self.phrase, str.isspace) if not is_blank]
+        words = _words(self.phrase)
         at = next((at for at, word in reversed([*enumerate(words)]) if _is_address(word)), None)
         if at is None and len(words) == 1 and not words[0][0].startswith('"'):
             at = 0
         address = "" if at is None else "".join(words.pop(at))
         return " ".join("".join(map(_meaning, word)) for word in words), address
+
+
+def _words(phrase: list[str]) -> list[list[str]]:
+    """What stands between blanks; an address is one word, though there may be blanks round its dots and its "@"."""
+    runs: list[list[list[str]]] = []
+    for is_blank, tokens in groupby(phrase, str.isspace):
+        if is_blank:
+            continue
+        word = list(tokens)
+        if runs and (word[0][0] in ".@" or runs[-1][-1][-1] == "." or runs[-1][-1][-1].endswith("@")):
+            runs[-1].append(word)
+        else:
+            runs.append([word])
+    words: list[list[str]] = []
+    for run in runs:
+        joined = [*chain(*run)]
+        words += [joined] if _is_address(joined) else run
+    return words
 
 
 def _is_address(word: list[str]) -> bool:
