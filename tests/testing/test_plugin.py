@@ -67,6 +67,14 @@ def test_several_clients_and_messages() -> None:
         assert server.messages[0].parsed.text == "Grüße\n"
 
 
+def test_no_policy_refuses_a_message() -> None:
+    content = b"Received: from a by b; Thu, 26 Nov 2026 12:00:00 +0000\r\n" * 100 + b"\r\n"  # round and round
+    with CatchingServer() as server:
+        with smtplib.SMTP(server.host, server.port) as client:
+            client.sendmail("app@example.com", ["ann@example.com"], content)
+        assert server.messages[0].content == content
+
+
 def test_any_login_is_good() -> None:
     with CatchingServer() as server:
         with smtplib.SMTP(server.host, server.port) as client:
