@@ -101,6 +101,15 @@ def test_a_failing_test_stops_it_too() -> None:
     assert threading.active_count() == threads
 
 
+def test_a_second_block() -> None:
+    server = CatchingServer()
+    for count in (1, 2):
+        with server:
+            with smtplib.SMTP(server.host, server.port) as client:
+                client.sendmail("app@example.com", ["ann@example.com"], b"")
+            assert len(server.messages) == count
+
+
 def test_to_wait_for_what_is_sent_elsewhere() -> None:
     with CatchingServer() as server:
         assert server.wait_for(0) == []

@@ -36,7 +36,7 @@ __all__ = ["CatchingServer", "smtp_server"]
 
 
 class CatchingServer:
-    """An SMTP server in a thread of its own, for the length of a `with` block.
+    """An SMTP server in a thread of its own, for the length of a `with` block, or of several, one after the other.
 
     It takes every message for everybody and every login (`Mail.session.identity` is the user name). A message is in
     `messages` before the client hears that it was accepted.
@@ -45,15 +45,15 @@ class CatchingServer:
     def __init__(self) -> None:
         self.host: Final = "127.0.0.1"
         self.port = 0
-        """A free one, known inside the block."""
+        """A free one, known inside the block; each block has its own."""
         self.messages: list[Mail] = []
         """In the order in which they came; `messages.clear()` forgets them."""
         self._arrived = threading.Condition()
-        self._scope = trio.CancelScope()
-        self._started = threading.Event()
 
     def __enter__(self) -> Self:
-        sock = socket.create_server((self.host, self.port))
+        self._scope = trio.CancelScope()
+        self._started = threading.Event()
+        sock = socket.create_server((self.host, 0))
         self.port = sock.getsockname()[1]
         self._thread = threading.Thread(target=trio.run, args=(self._serve, sock), name="smtp_server")
         self._thread.start()
