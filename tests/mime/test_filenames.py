@@ -25,6 +25,8 @@ def given_name(name: str, content_type: str = "application/pdf") -> str:
         ("C:a.doc", "C_a.doc"),
         ("folder/", "folder"),
         ("a\u2044b\uff0fc", "a_b_c"),
+        ("a\u2571b\u29f8c\u2215d", "a_b_c_d"),
+        ("a\u2216b\u2572c\u29f5d\u29f9e\ufe68f\uff3cg", "a_b_c_d_e_f_g"),
         (".bashrc", "bashrc"),
         ("-rf", "rf"),
         ("~root", "root"),
