@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["delivered_to", "received", "return_path", "transmission_type"]
 
-_UNSAFE: Final = re.compile(r"[^!-'*-\[\]-~]")  # all but printable ASCII without spaces, parentheses and the backslash
+# All but printable ASCII without spaces, and without what means something in the field: quotes, parentheses, angle
+# brackets, the semicolon, which stands before the date, and the backslash.
+_UNSAFE: Final = re.compile(r"[^!#-'*-:=?-\[\]-~]")
 
 
 def return_path(sender: Address | None) -> bytes:
