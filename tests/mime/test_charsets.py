@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.mime.charsets import CHARSETS
+from tests.mime.charsets import CHARSETS, NO_CODECS
 from trio_smtp.mime.charsets import decode_octets, decode_text
 
 NO_CHARSETS = (
@@ -36,6 +36,12 @@ def test_other_codecs_are_not_used(charset: str) -> None:
         ("镕".encode("gb18030"), "gb2312", "镕", None),
         ("똠".encode("cp949"), "euc-kr", "똠", None),
         ("привет".encode("koi8-r"), "koi8-r", "привет", None),
+        ("שלום".encode("iso-8859-8"), "iso-8859-8-i", "שלום", None),
+        ("ไทย".encode("cp874"), "windows-874", "ไทย", None),
+        ("①".encode("cp932"), "x-sjis", "①", None),
+        ("grün".encode("mac-roman"), "macintosh", "grün", None),
+        (b"abc", "ANSI_X3.4-1968", "abc", None),
+        ("grün".encode(), "ANSI_X3.4-1968", "grün", UTF_8),
         (b"+2AA-", "utf-7", "?", None),
         ("\ufeffx".encode(), "utf-8", "x", None),
         (b"a\r\nb\rc\nd", None, "a\nb\nc\nd", None),
@@ -47,7 +53,7 @@ def test_decode_text(octets: bytes, charset: str | None, text: str, wrong: str |
     assert decode_text(octets, charset) == (text, wrong)
 
 
-@given(st.sampled_from(CHARSETS), st.binary(max_size=20))
+@given(st.sampled_from(CHARSETS + NO_CODECS), st.binary(max_size=20))
 def test_octets_in_any_charset(charset: str, octets: bytes) -> None:
     text = decode_octets(octets, charset)
     assert text is not None

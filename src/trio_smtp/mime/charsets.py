@@ -13,24 +13,38 @@ from typing import Final
 __all__ = ["decode_octets", "decode_text"]
 
 _CHARSET = re.compile(
-    r"utf-?8|utf-7|utf-16(?:be|le)?|(?:us-)?ascii|iso-?8859-(?:[1-9]|1[013-6])|latin-?1|windows-125[0-8]"
-    r"|cp(?:125[0-8]|437|850|866|874|932|949|950)|koi8-[ru]|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr)"
-    r"|iso-2022-(?:jp|kr)|ks_c_5601-1987|tis-620",
+    r"utf-?8|utf-7|utf-16(?:be|le)?|(?:us-)?ascii|ansi_x3\.4-1968|iso[-_]?8859-(?:[1-9]|1[013-6])|iso-8859-[68]-[ei]"
+    r"|latin-?1|windows-(?:125[0-8]|31j|874|949)|cp(?:125[0-8]|437|850|866|874|932|936|949|950)|koi8-[ru]|macintosh"
+    r"|gb2312|gbk|gb18030|hz-gb-2312|big5(?:-hkscs)?|shift_jis|(?:x-)?sjis|euc-(?:jp|kr)|iso-2022-(?:jp(?:-[12])?|kr)"
+    r"|ks_c_5601-1987|tis-620",
     re.IGNORECASE | re.ASCII,
 )
 
-# Senders say the name of a charset and mean the larger one that their system has.
+# Senders say the name of a charset and mean the larger one that their system has. The last are names that Python lacks.
 _LARGER: Final = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
+    "cp936": "gb18030",
     "shift_jis": "cp932",
+    "sjis": "cp932",
+    "x-sjis": "cp932",
     "euc-kr": "cp949",
     "ks_c_5601-1987": "cp949",
     "iso-8859-1": "cp1252",
     "iso8859-1": "cp1252",
+    "iso_8859-1": "cp1252",
     "latin-1": "cp1252",
     "latin1": "cp1252",
+    "iso-8859-6-e": "iso-8859-6",  # RFC 1556: which way the letters run
+    "iso-8859-6-i": "iso-8859-6",
+    "iso-8859-8-e": "iso-8859-8",
+    "iso-8859-8-i": "iso-8859-8",
+    "windows-31j": "cp932",
+    "windows-874": "cp874",
+    "windows-949": "cp949",
 }
+
+_ASCII: Final = frozenset({"ascii", "us-ascii", "ansi_x3.4-1968"})
 
 
 def decode_octets(octets: bytes, charset: str) -> str | None:
@@ -48,7 +62,7 @@ def decode_text(octets: bytes, charset: str | None) -> tuple[str, str | None]:
     """
     codec = _codec(charset or "ascii")
     wrong = None if codec or charset is None else f"the charset {charset[:40]!a} is unknown"
-    if codec is None or codec in {"ascii", "us-ascii"}:
+    if codec is None or codec in _ASCII:
         codec, guessed = _guess(octets)
         wrong = wrong or guessed
     text = _replace(octets, codec)
