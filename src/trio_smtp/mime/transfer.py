@@ -16,6 +16,7 @@ _JUNK: Final = bytes(set(range(256)) - set(_BASE64))
 _BLANKS: Final = (b" ", b"\t", b"\r", b"\n")
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
 _MISREAD_ESCAPE = re.compile(rb"=(?==|\r(?!\n))")
+_BLANKS_AT_END: Final = (b" \r\n", b"\t\r\n", b" \n", b"\t\n")
 _TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 
 
@@ -35,7 +36,8 @@ def decode_content(octets: bytes, encoding: str) -> tuple[bytes, str | None]:
 
 
 def _decode_quoted_printable(octets: bytes) -> tuple[bytes, str | None]:
-    octets = _TRAILING_BLANKS.sub(b"", octets)  # some host on the way has put them there: RFC 2045 §6.7 (3)
+    if octets.endswith((b" ", b"\t")) or any(blank in octets for blank in _BLANKS_AT_END):  # hardly ever
+        octets = _TRAILING_BLANKS.sub(b"", octets)  # some host on the way has put them there: RFC 2045 §6.7 (3)
     wrong = None
     if _BAD_ESCAPE.search(octets):
         wrong = "its quoted-printable has a stray '='"
