@@ -124,6 +124,15 @@ async def test_a_user_name_is_the_same_in_any_case(autojump_clock: trio.testing.
         await policy.login(session("192.0.2.3"), "ann")
 
 
+async def test_a_long_user_name_takes_no_more_memory_than_others(autojump_clock: trio.testing.MockClock) -> None:
+    policy = only("account_login_failures")
+    for end in ("x", "y"):
+        await fail(policy, session(), "a" * 64 + end * 900)
+    with pytest.raises(Refuse):
+        await policy.login(session(), "a" * 64)
+    await policy.login(session(), "a" * 63)
+
+
 async def test_what_is_refused_is_not_counted(autojump_clock: trio.testing.MockClock) -> None:
     policy, deed, who = only("messages"), DEEDS["messages"], session()
     for _ in range(50):

@@ -16,6 +16,8 @@ from trio_smtp.protocol import MailFrom, RcptTo
 
 __all__ = ["Rate", "RateLimits"]
 
+_NAME_LIMIT: Final = 64  # characters of a user name; those that are longer and begin alike count as one
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -118,13 +120,13 @@ class RateLimits(Policy):
     async def login(self, session: Session, username: str) -> None:
         now = self._clock()
         self._failures.check(session, peer_network(session.peer.host), now)
-        self._account_failures.check(session, username.lower(), now)
+        self._account_failures.check(session, _key(username), now)
 
     async def login_failed(self, session: Session, username: str) -> None:
         now = self._clock()
         peer = peer_network(session.peer.host)
         before = self._failures.add(session, peer, now)
-        self._account_failures.add(session, username.lower(), now)
+        self._account_failures.add(session, _key(username), now)
         if before >= 1:
             await trio.sleep(min(before / 2, self._most_delay))
 
@@ -168,6 +170,11 @@ class _Limit:
         if not key:  # no address, nobody logged in
             return False
         return rate.everyone or not is_loopback(session.peer.host)
+
+
+def _key(username: str) -> str:
+    """What a user name is counted by. A stranger may have made it as long as could be, to fill the memory."""
+    return username.lower()[:_NAME_LIMIT]
 
 
 _TOO_MANY_CONNECTIONS: Final = (421, "Too many connections, try again later", "4.7.0")
