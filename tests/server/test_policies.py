@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 import trio
 
-from tests.server.tools import CONTENT, DATA, HELLO, MAIL, RCPT, TRANSACTION, Recorder, begin, connected, deliver, take
+from tests.server.tools import (
+    CONTENT,
+    DATA,
+    HELLO,
+    MAIL,
+    RCPT,
+    TRANSACTION,
+    Recorder,
+    begin,
+    connected,
+    deliver,
+    handler_with,
+    take,
+)
 from trio_smtp.handler import Body, Handler, Mail, Peer, Refuse, Session
 from trio_smtp.policy import Content, Policy
 from trio_smtp.policy.base import HOOKS
@@ -211,6 +224,46 @@ async def test_a_handler_cannot_answer_in_the_place_of_a_policy() -> None:
         await begin(client)
         await client.send(TRANSACTION + DATA)
         await client.expect("250", "250", "354", "450")
+
+
+class Slow(Noting):
+    """Takes a minute."""
+
+    async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
+        await trio.sleep(60)
+        await super().header(session, envelope, header)
+
+    async def content(self, session: Session, envelope: Envelope, content: Content) -> None:
+        await trio.sleep(60)
+        await super().content(session, envelope, content)
+
+
+@pytest.mark.parametrize("refuse", ["", "header", "content"])
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("chunking", [False, True])
+async def test_a_handler_that_waits_for_no_policy_does_not_get_past_it(
+    autojump_clock: trio.testing.MockClock, refuse: str, goes_on: bool, chunking: bool
+) -> None:
+    """Its own deadline ends what it waits for, and that may be a policy; who goes on reading then misses nothing."""
+    received: list[bytes] = []
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        for seconds in (30, 90):  # the first ends in the one policy, the second in the other
+            with trio.move_on_after(seconds):
+                await body.read()
+        if goes_on:
+            received.append(await body.read())
+
+    policy = Slow(refuse)
+    async with open_session(handler_with(message=message), policy=[Marking(("X-Seen", "once")), policy]) as client:
+        await begin(client)
+        sent = f"BDAT {len(CONTENT)} LAST\r\n".encode() + CONTENT if chunking else DATA
+        await client.send(TRANSACTION + sent)
+        answer = "450" if refuse and (goes_on or refuse == "header") else "250 2.6.0" if goes_on else "451 4.3.0"
+        await client.expect("250", "250", *["354"][chunking:], answer)
+    if goes_on and not refuse:
+        assert received == [b"X-Seen: once\r\n" + CONTENT]
+        assert [call.split()[0] for call in policy.calls[-2:]] == ["header", "content"]
 
 
 async def test_a_fault_of_a_policy_is_the_servers() -> None:

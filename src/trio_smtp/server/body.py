@@ -62,7 +62,8 @@ class IncomingBody:
     the policies that look at its header and content.
 
     The hook's clock stops while the client is waited for; the last octet starts that of the commit. A policy's refusal
-    is raised where the handler reads, and kept, for it is the answer whatever the handler makes of it.
+    is raised where the handler reads, and kept, for it is the answer whatever the handler makes of it. A hook may give
+    up reading (`trio.move_on_after`) and go on later: nothing is lost or skipped by that.
 
     Args:
         pump: the session that the message comes in by.
@@ -79,11 +80,13 @@ class IncomingBody:
         "_gathered",
         "_gathers",
         "_header",
+        "_held",
         "_hooks",
         "_memory",
         "_position",
         "_pump",
         "_session",
+        "_unjudged",
         "aborted",
         "complete",
         "refusal",
@@ -98,7 +101,9 @@ class IncomingBody:
         self._hooks = hooks
         self._memory = memory
         self._began = False  # the client was told to send
-        self._header = HeaderSection(HEADER_BOUND) if hooks.policies.header else None  # until it was judged
+        self._held: bytes | None = None  # what the reader has still to get, for it gave up while others were waited for
+        self._header = HeaderSection(HEADER_BOUND) if hooks.policies.header else None  # until it was seen
+        self._unjudged: bytes | None = None  # the header, until all policies have had a look at it
         self._gathers = bool(hooks.policies.content)  # the handler has none of it before all of it is here
         self._gathered = False
         self._added = b""  # the fields that policies have put in front of it
@@ -113,6 +118,11 @@ class IncomingBody:
         """Why it never will."""
         self.refusal: Refuse | None = None
         """A policy's, if there is one."""
+
+    @property
+    def was_read(self) -> bool:
+        """Whether the reader got to its end, and so every policy has seen it."""
+        return self.complete and self._held is None and self._gathered is self._gathers
 
     def __aiter__(self) -> IncomingBody:
         return self
@@ -144,12 +154,15 @@ class IncomingBody:
         spool = self.spool = self.spool or Spool(self._memory)
         if self._gathered:
             return spool
+        self._gathers = True  # from now on all goes this way, even if the reader gives up before the end
         while chunk := await self._next_chunk():
             await self._ask(spool.write, chunk)
+        added = b""
         for hook in self._hooks.policies.content:
             fields = await self._ask(hook, self._session, self._envelope, spool)
-            self._added += b"".join(map(_field, fields or ()))
-        self._gathered = self._gathers = True
+            added += b"".join(map(_field, fields or ()))
+        self._added = added
+        self._gathered = True
         return spool
 
     async def _next_chunk(self) -> bytes:
@@ -161,38 +174,45 @@ class IncomingBody:
         """
         if self.refusal is not None:
             raise self.refusal
-        if self.complete:
-            return b""
-        if self.aborted is not None:
-            raise MessageAborted(self.aborted)
         pump = self._pump
-        connection = pump.connection
-        if not self._began:
-            self._began = True
-            connection.accept()
-        chunk: bytes | None = None
-        while chunk is None:
-            event = connection.next_event()
-            if type(event) is MessageChunk:
-                chunk = event.data
-            elif event is NEED_DATA:
-                await pump.exchange()
-            elif type(event) is MessageEnd:
-                self.complete = True
-                self.size = event.size
-                pump.start_commit_clock()
-                chunk = b""
-            elif type(event) is TransactionAborted:
-                self.aborted = event.reason
-                raise MessageAborted(event.reason)
-            else:
-                await pump.outside_hook(event)
-        if self._header is not None and (header := self._header.feed(chunk)) is not None:
-            self._header = None
+        chunk = self._held
+        if chunk is None:
+            if self.complete:
+                return b""
+            if self.aborted is not None:
+                raise MessageAborted(self.aborted)
+            connection = pump.connection
+            if not self._began:
+                self._began = True
+                connection.accept()
+            while chunk is None:
+                event = connection.next_event()
+                if type(event) is MessageChunk:
+                    chunk = event.data
+                elif event is NEED_DATA:
+                    await pump.exchange()
+                elif type(event) is MessageEnd:
+                    self.complete = True
+                    self.size = event.size
+                    pump.start_commit_clock()
+                    chunk = b""
+                elif type(event) is TransactionAborted:
+                    self.aborted = event.reason
+                    raise MessageAborted(event.reason)
+                else:
+                    await pump.outside_hook(event)
+            if self._header is not None and (header := self._header.feed(chunk)) is not None:
+                self._header = None
+                self._unjudged = header
+        if self._unjudged is not None:
+            self._held = chunk
             for hook in self._hooks.policies.header:
-                await self._ask(hook, self._session, self._envelope, header)
+                await self._ask(hook, self._session, self._envelope, self._unjudged)
+            self._unjudged = None
         if chunk and pump.has_had_its_turn():
+            self._held = chunk
             await pump.outside_hook(None)
+        self._held = None
         return chunk
 
     async def _ask(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:

@@ -24,6 +24,7 @@ from trio_smtp._escape import escape
 from trio_smtp.handler import MessageAborted, Peer, Refuse, Session
 from trio_smtp.protocol import (
     NEED_DATA,
+    PAUSED,
     AbortReason,
     Auth,
     AuthAborted,
@@ -338,6 +339,8 @@ class ServerSession:
         """Go on with the dialogue while a hook waits for its message; the clock of the hook stands still."""
         left = self._clock.pause_hook()
         try:
+            if event is PAUSED:  # the reader had given up while this was being answered
+                event = self.connection.waiting
             if event is not None:
                 await self._dispatch(event)
             if event is None or self.has_had_its_turn():
@@ -476,10 +479,10 @@ class ServerSession:
         if body.aborted is not None:
             await self._reset(body.aborted)
             return
+        if not body.was_read and any(verdict.positive for verdict in verdicts):
+            log.error("%s the message hook accepted a message without reading it to its end", session.id)
+            verdicts = [replies.LOCAL_ERROR] * len(verdicts)
         if not body.complete:
-            if any(verdict.positive for verdict in verdicts):
-                log.error("%s the message hook accepted a message without reading it to its end", session.id)
-                verdicts = [replies.LOCAL_ERROR]
             if connection.waiting is not None and type(connection.waiting) is not MessageStart:
                 connection.reject(replies.LOCAL_ERROR)  # to a command between chunks, whose hook ended with this one
             connection.reject(verdicts[0])
