@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import socket
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
-from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.server.tools import (
     ACCEPTED,
     CONTENT,
     DATA,
     HELLO,
+    MAIL,
     RCPT,
     TRANSACTION,
     TRANSACTION_ACCEPTED,
@@ -26,7 +30,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, MessageAborted
-from trio_smtp.protocol import Config, Envelope
+from trio_smtp.protocol import Config, Envelope, MailFrom, RcptTo
 from trio_smtp.server import Timeouts, open_server
 from trio_smtp.testing.client import ScriptedClient, open_session
 
@@ -433,6 +437,54 @@ async def test_a_client_that_is_busy_all_the_time_is_not_cut_off(mock_clock: Moc
             await client.send(TRANSACTION + DATA)
             await client.expect(*TRANSACTION_ACCEPTED, "354", ACCEPTED)
         assert (await client.command("NOOP")).code == 250
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_command_that_comes_when_the_scope_expires_too_early_has_all_its_time(
+    mock_clock: MockClock, alone: bool
+) -> None:
+    """In the same turn of the loop: the scope is cancelled, and nobody has noticed when the hook begins to wait."""
+
+    async def rcpt(event: RcptTo) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with open_server(handler_with(rcpt=rcpt)) as server, AsyncExitStack() as stack:
+        if not alone:
+            await stack.enter_async_context(connected(server))
+        client = await stack.enter_async_context(connected(server))
+        await begin(client)
+        mock_clock.jump(200)
+        assert (await client.command("MAIL FROM:<>")).code == 250
+        await wait_all_tasks_blocked()
+        assert isinstance(client.stream, trio.SocketStream)
+        with client.stream.socket.dup() as sock, socket.socket(fileno=sock.detach()) as ours:
+            ours.send(RCPT)  # without a checkpoint
+        mock_clock.jump(101)
+        await client.expect("250 2.1.5")
+    assert server.stats.hook_errors == 0
+
+
+@pytest.mark.parametrize("over_tcp", [False, True])
+async def test_a_hook_that_swallows_its_cancellation_costs_the_next_nothing(
+    patient_clock: MockClock, over_tcp: bool
+) -> None:
+    async def rcpt(event: RcptTo) -> None:
+        with contextlib.suppress(trio.Cancelled):
+            await trio.sleep_forever()
+
+    async def mail(event: MailFrom) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with AsyncExitStack() as stack:
+        handler = handler_with(mail=mail, rcpt=rcpt)
+        if over_tcp:
+            server = await stack.enter_async_context(open_server(handler))
+            client = await stack.enter_async_context(connected(server))
+        else:
+            client = await stack.enter_async_context(open_session(handler))
+        await begin(client)
+        await client.send(TRANSACTION + b"RSET\r\n" + MAIL)
+        await client.expect(*TRANSACTION_ACCEPTED, "250 2.0.0", "250 2.1.0")
 
 
 async def test_a_commit_that_takes_too_long_in_lmtp(autojump_clock: MockClock) -> None:

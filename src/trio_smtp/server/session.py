@@ -214,14 +214,17 @@ class ServerSession:
                 await self.exchange()
             elif type(event) in connection.unheard:
                 connection.accept()
+                continue
             elif type(event) is MessageStart:
                 await self._take_message()
-                if self._clock.has_expired():  # too late, but a message that was committed is to be answered
-                    return
             elif type(event) is ConnectionClosed:
                 return
             else:
                 await self._dispatch(event)
+            # What was waited for may have come in the same turn of the loop as the deadline: it counts, a message that
+            # was committed above all, but whoever waits next would be cancelled.
+            if self._clock.has_expired():
+                return
 
     async def _begin(self) -> bool:
         """Who it is, TLS, the handler, the greeting."""
