@@ -96,6 +96,25 @@ async def test_what_comes_after_a_wait_was_given_up_is_not_lost(poller: Poller, 
             assert await transport.receive(10) == data
 
 
+async def test_a_second_reader_is_told_and_the_first_one_goes_on(poller: Poller, nursery: trio.Nursery) -> None:
+    received: list[bytes] = []
+
+    async def receive() -> None:
+        received.append(await transport.receive(10))
+
+    async with AsyncExitStack() as stack:
+        transport, peer = await watched(poller, stack)
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await transport.receive(10)
+        peer.sendall(b"x")
+        with trio.fail_after(5):
+            while not received:
+                await wait_all_tasks_blocked()
+        assert received == [b"x"]
+
+
 async def test_news_is_not_lost_with_a_wait_that_is_cancelled_at_once(poller: Poller) -> None:
     """Nor what it tells of: no other edge would."""
     async with AsyncExitStack() as stack:

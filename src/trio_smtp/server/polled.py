@@ -105,6 +105,8 @@ if sys.platform == "linux":
         def _readable(self) -> Awaitable[object]:
             if self._has_news or self._has_ended:
                 return self._take_news()
+            if self._task is not None:
+                raise trio.BusyResourceError("another task is already reading from this socket")
             self._task = trio.lowlevel.current_task()
             return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - the same
 
