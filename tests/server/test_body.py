@@ -546,7 +546,7 @@ async def test_no_octet_is_lost_when_a_reader_gives_up_and_goes_on() -> None:
     received: list[bytes] = []
 
     async def message(envelope: Envelope, body: Body) -> None:
-        chunks = aiter(body)
+        chunks, chunk = aiter(body), b""
         while True:
             with trio.CancelScope() as scope:
                 scope.cancel()

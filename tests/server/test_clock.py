@@ -234,6 +234,36 @@ async def test_a_hook_that_gives_up_its_reader_has_its_own_time_again(autojump_c
     assert [at - began for at in cut_off] == [pytest.approx(10 + 120, rel=0.02)]
 
 
+@pytest.mark.parametrize(
+    ("pause", "answer", "at"),
+    [(50, ACCEPTED, 1 + 50 + 50), (70, "451 4.3.0", 1 + 70 + 60), (130, "451 4.3.0", 1 + 120)],
+    ids=["in-time", "commit", "hook"],
+)
+async def test_a_child_that_reads_for_the_hook_has_the_time_of_the_hook(
+    autojump_clock: MockClock, pause: float, answer: str, at: float
+) -> None:
+    """Not that which the client had for its octets: the hook itself waits for the child all the time."""
+
+    async def read(body: Body) -> None:
+        async for _ in body:
+            await trio.sleep(pause)
+        await trio.sleep(pause)
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, body)
+
+    timeouts = Timeouts(data=10, hook=120, commit=60)
+    async with open_session(handler_with(message=message), timeouts=timeouts) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354")
+        await trio.sleep(1)
+        await client.send(CONTENT + b".\r\n")
+        await client.expect(answer)
+        assert trio.current_time() == pytest.approx(at, rel=0.011)
+
+
 async def test_a_session_ends_at_last(autojump_clock: MockClock) -> None:
     async with open_session(take, timeouts=Timeouts(session=1000)) as client:
         await begin(client)

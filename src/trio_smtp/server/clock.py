@@ -54,6 +54,7 @@ class Clock:
         "_ends_at",
         "_hook_seconds",
         "_now",
+        "_task",
         "_timeouts",
         "_until",
         "_waiting_since",
@@ -65,6 +66,7 @@ class Clock:
     def __init__(self, timeouts: Timeouts) -> None:
         self._now: Final = trio.lowlevel.current_clock().current_time  # a third of the cost of trio.current_time
         self._timeouts = timeouts
+        self._task: trio.lowlevel.Task | None = None  # of the session
         self._ends_at = math.inf
         self._until = math.inf  # when what is waited for is given up
         self._deadline = math.inf  # of the scope, which may be earlier
@@ -78,7 +80,8 @@ class Clock:
         """What of the peer is waited for: the name of the rule that strikes when it does not come."""
 
     def start(self) -> None:
-        """The session begins."""
+        """The session begins, in this task."""
+        self._task = trio.lowlevel.current_task()
         self._ends_at = self._now() + self._timeouts.session
 
     def renew(self) -> None:
@@ -160,17 +163,30 @@ class Clock:
     def start_hook(self) -> None:
         """A hook runs now, for `Timeouts.hook` at most. To be run by `run`."""
         self._command_until = None
-        self.resume_hook(self._timeouts.hook)
+        self.phase = _HOOK
+        self._hook_seconds = self._timeouts.hook
 
     def resume_hook(self, seconds: float) -> None:
         """The hook that was paused goes on, with what it had left."""
         self.phase = _HOOK
-        self._hook_seconds = seconds
+        self._give(seconds)
 
     def start_commit(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""
-        self._hook_seconds = self._timeouts.commit
         self.phase = _COMMIT
+        self._give(self._timeouts.commit)
+
+    def _give(self, seconds: float) -> None:
+        self._hook_seconds = seconds
+        if trio.lowlevel.current_task() is not self._task:  # a child reads for the hook, which waits for it already
+            self._begin_wait(seconds)
+
+    def _begin_wait(self, seconds: float) -> None:
+        """The hook waits from now on."""
+        self._until = self._now() + seconds
+        if not 0 <= self._until - self._deadline < seconds * _TOLERANCE:
+            self._expire_at(self._until)
+        self._hook_seconds = None
 
     def pause_hook(self) -> float | None:
         """The peer is waited for now; returns the seconds that the hook has left, None if there is no hook."""
@@ -198,10 +214,7 @@ class Clock:
                 trap = hook.send(None)
             while True:
                 if self._hook_seconds is not None:
-                    self._until = self._now() + self._hook_seconds
-                    if not 0 <= self._until - self._deadline < self._hook_seconds * _TOLERANCE:
-                        self._expire_at(self._until)
-                    self._hook_seconds = None
+                    self._begin_wait(self._hook_seconds)
                 try:
                     value = yield trap
                 except BaseException as error:  # noqa: ASYNC103, BLE001 - it is thrown into the hook
