@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from typing import Any
 
 import pytest
+import trio
 
-from tests.server.tools import TRANSACTION, begin, connected, deliver
-from trio_smtp.handler import Mail, Refuse
+from tests.server.tools import TRANSACTION, begin, connected, deliver, handler_with
+from trio_smtp.handler import Body, Mail, Refuse
+from trio_smtp.protocol import Envelope
 from trio_smtp.server import open_server
+from trio_smtp.server.body import IncomingBody
 from trio_smtp.server.spool import MessageMemory, Spool
+from trio_smtp.testing.client import open_session
 
 
 async def filled(memory: MessageMemory, *chunks: bytes) -> Spool:
@@ -111,3 +116,40 @@ async def test_a_server_leaves_nothing_behind(tmp_path: Any, monkeypatch: pytest
     assert sizes == [len(content)] * 2
     assert (memory.coming, memory.whole) == (0, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+class Unwritten:
+    """A file of which the last octets find no room when it is closed."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._file.close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("fault", ["file", "thread"])
+async def test_a_message_that_was_committed_is_answered_though_its_file_cannot_be_closed(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or by no thread: the system may have none to give."""
+
+    async def no_thread(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        await body.read()
+        assert isinstance(body, IncomingBody)
+        assert body.spool is not None
+        if fault == "file":
+            body.spool._file = Unwritten(body.spool._file)  # type: ignore[assignment]  # it is only closed
+        else:
+            monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
+
+    async with open_session(handler_with(message=message), message_memory=1) as client:
+        await begin(client)
+        await deliver(client)
+        monkeypatch.undo()
+        assert (await client.command("NOOP")).code == 250

@@ -6,6 +6,7 @@ the other is for: messages that have come in whole and are handed over as one pi
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -124,14 +125,18 @@ class Spool:
         return await self._in_thread(partial(_read, self._file, position, _PIECE))
 
     async def aclose(self) -> None:
-        """Forget it."""
+        """Forget it. That never fails: what has become of the message is decided by now."""
         self._memory.coming -= self._coming
         self._memory.whole -= self._whole
         self._coming = self._whole = 0
         self._chunks = []
         if self._file is not None:
-            with trio.CancelScope(shield=True):
-                await self._in_thread(self._file.close)
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._in_thread(self._file.close)
+            except (OSError, RuntimeError, MemoryError):  # a full disk, for what was still to be written; no thread
+                with contextlib.suppress(OSError):
+                    self._file.close()
 
     async def _to_disk(self) -> None:
         if not self._chunks:
