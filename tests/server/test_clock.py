@@ -250,7 +250,7 @@ async def test_a_child_that_reads_for_the_hook_has_the_time_of_the_hook(
         await trio.sleep(pause)
 
     async def message(envelope: Envelope, body: Body) -> None:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a child of its own is the point
             nursery.start_soon(read, body)
 
     timeouts = Timeouts(data=10, hook=120, commit=60)
@@ -492,6 +492,36 @@ async def test_a_command_that_comes_when_the_scope_expires_too_early_has_all_its
         mock_clock.jump(101)
         await client.expect("250 2.1.5")
     assert server.stats.hook_errors == 0
+
+
+@pytest.mark.parametrize("name", ["rcpt", "message"])
+async def test_a_hook_whose_children_fail_when_it_takes_too_long(
+    autojump_clock: MockClock, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It raises a group of a cancellation and a fault then."""
+
+    async def fail() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("in vain")
+
+    async def hook(*_: object) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(trio.sleep_forever)
+
+    async with open_session(handler_with(**{name: hook})) as client:
+        await begin(client)
+        await client.send(MAIL + RCPT)
+        if name == "message":
+            await client.expect(*TRANSACTION_ACCEPTED)
+            await client.send(b"DATA\r\n")
+        else:
+            await client.expect("250")
+        await client.expect("451 4.3.0")
+        assert (await client.command("NOOP")).code == 250
+    assert any(record.exc_info and "in vain" in str(record.exc_info[1]) for record in caplog.records)
 
 
 @pytest.mark.parametrize("over_tcp", [False, True])

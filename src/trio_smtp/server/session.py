@@ -155,8 +155,13 @@ class ServerSession:
             clock = self._clock
             clock.start()
             while not self._aborting:
-                with clock.scope:
-                    await self._converse()
+                try:
+                    with clock.scope:
+                        await self._converse()
+                except ExceptionGroup as error:
+                    if not clock.scope.cancelled_caught:
+                        raise
+                    self._hooks.reply_to(bare(error))  # what a hook raised besides, of which the client hears nothing
                 if not clock.scope.cancel_called or self._aborting:
                     break
                 if clock.scope.cancelled_caught:
