@@ -599,3 +599,35 @@ async def test_a_command_between_chunks_is_answered_though_the_reader_gave_up_me
         await begin(client)
         await client.send(TRANSACTION + b"BDAT 1\r\naVRFY bob\r\nBDAT 1 LAST\r\nb")
         await client.expect(*TRANSACTION_ACCEPTED, "250 2.0.0", "252", ACCEPTED)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_body_that_was_kept_reads_nothing_of_what_follows(
+    nursery: trio.Nursery, refused: bool, at_once: bool
+) -> None:
+    faults: list[str] = []
+    over = trio.Event()
+
+    async def read_late(body: Body) -> None:
+        await over.wait()
+        try:
+            await (body.read() if at_once else anext(aiter(body)))
+        except RuntimeError as error:
+            faults.append(str(error))
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        await (anext(aiter(body)) if refused else body.read())
+        nursery.start_soon(read_late, body)
+        if refused:
+            raise Refuse(452, "Too busy", "4.3.1")
+
+    async with open_server(handler_with(message=message)) as server, connected(server) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n" + CONTENT + b".\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354", "452" if refused else ACCEPTED)
+        over.set()
+        await wait_all_tasks_blocked()
+        assert faults == ["a message can be read only while the hook runs that it was given to"]
+        await client.send(TRANSACTION)
+        await client.expect(*TRANSACTION_ACCEPTED)

@@ -250,8 +250,9 @@ async def test_a_child_that_reads_for_the_hook_has_the_time_of_the_hook(
         await trio.sleep(pause)
 
     async def message(envelope: Envelope, body: Body) -> None:
-        async with trio.open_nursery() as nursery:  # noqa: ASYNC112 - a child of its own is the point
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(read, body)
+            nursery.start_soon(trio.sleep, 0)
 
     timeouts = Timeouts(data=10, hook=120, commit=60)
     async with open_session(handler_with(message=message), timeouts=timeouts) as client:

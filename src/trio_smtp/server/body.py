@@ -83,6 +83,7 @@ class IncomingBody:
         "_held",
         "_hooks",
         "_memory",
+        "_over",
         "_position",
         "_pump",
         "_session",
@@ -101,6 +102,7 @@ class IncomingBody:
         self._hooks = hooks
         self._memory = memory
         self._began = False  # the client was told to send
+        self._over = False  # the hook has returned, and the connection goes on
         self._held: bytes | None = None  # what the reader has still to get, for it gave up while others were waited for
         self._header = HeaderSection(HEADER_BOUND) if hooks.policies.header else None  # until it was seen
         self._unjudged: bytes | None = None  # the header, until all policies have had a look at it
@@ -109,7 +111,7 @@ class IncomingBody:
         self._added = b""  # the fields that policies have put in front of it
         self._position = 0  # how much of both together the handler has had
         self.spool: Spool | None = None
-        """The message, if it is gathered; to be closed."""
+        """The message, if it is gathered."""
         self.complete = False
         """Whether all of it came."""
         self.size = 0
@@ -133,6 +135,12 @@ class IncomingBody:
             raise StopAsyncIteration
         return chunk
 
+    async def aclose(self) -> None:
+        """The hook is over: who has kept this reads nothing more, or it would be the next command."""
+        self._over = True
+        if self.spool is not None:
+            await self.spool.aclose()
+
     async def read(self) -> bytes:
         """All of it at once, or what is left; see `Body.read`."""
         spool = await self._gather()
@@ -152,7 +160,7 @@ class IncomingBody:
     async def _gather(self) -> Spool:
         """All of it, after a look at it by the policies."""
         spool = self.spool = self.spool or Spool(self._memory)
-        if self._gathered:
+        if self._gathered and not self._over:
             return spool
         self._gathers = True  # from now on all goes this way, even if the reader gives up before the end
         while chunk := await self._next_chunk():
@@ -171,7 +179,10 @@ class IncomingBody:
         Raises:
             MessageAborted: if there will be no end.
             Refuse: of a policy.
+            RuntimeError: if the hook has returned.
         """
+        if self._over:
+            raise RuntimeError("a message can be read only while the hook runs that it was given to")
         if self.refusal is not None:
             raise self.refusal
         pump = self._pump

@@ -479,8 +479,7 @@ class ServerSession:
             if body.aborted is None or not isinstance(error, MessageAborted):
                 verdicts = [hooks.reply_to(error)] * len(envelope.recipients)
         finally:
-            if body.spool is not None:
-                await body.spool.aclose()
+            await body.aclose()
         if body.refusal is not None:
             verdicts = [body.refusal.reply] * len(envelope.recipients)
         self._clock.end_hook()
