@@ -72,3 +72,22 @@ async def test_later_it_is_a_warning(
     warning, line = (record.getMessage() for record in caplog.records)
     assert warning.startswith("cannot write the counters to ")
     assert line.startswith("stats connections=0 ")
+
+
+async def test_no_thread_to_be_had_is_a_warning(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_thread(*_: object) -> None:
+        raise failures.pop(0)
+
+    failures = [RuntimeError("can't start new thread"), MemoryError()]
+    file = tmp_path / "x.prom"
+    with monkeypatch.context() as patch:
+        async with reported(Stats, file):
+            patch.setattr(trio.to_thread, "run_sync", no_thread)
+            await trio.sleep(2 * counters.INTERVAL + 1)
+            patch.undo()
+    assert caplog.messages == [
+        f"cannot write the counters to {file}: {reason}" for reason in ("can't start new thread", "out of memory")
+    ]
+    assert file.exists()

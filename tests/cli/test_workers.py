@@ -133,10 +133,22 @@ async def test_one_that_dies_young_waits_ever_longer(nursery: trio.Nursery, auto
     nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (OSError(11, "Resource temporarily unavailable"), "resource temporarily unavailable"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (MemoryError(), "out of memory"),
+    ],
+)
 async def test_what_cannot_be_started_is_tried_again(
-    nursery: trio.Nursery, autojump_clock: MockClock, messages: Callable[[], list[str]]
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+    messages: Callable[[], list[str]],
+    failure: Exception,
+    reason: str,
 ) -> None:
-    failures = [OSError(11, "Resource temporarily unavailable")]
+    failures = [failure]
     fakes = Fakes()
 
     async def start(number: int) -> Worker:
@@ -146,9 +158,7 @@ async def test_what_cannot_be_started_is_tried_again(
 
     nursery.start_soon(Supervisor(1, start).run)
     await trio.sleep(1)
-    assert messages()[0] == (
-        "worker 1 cannot be started: resource temporarily unavailable; another one starts in 0.1 s"
-    )
+    assert messages()[0] == f"worker 1 cannot be started: {reason}; another one starts in 0.1 s"
     assert len(fakes.started) == 1
     nursery.cancel_scope.cancel()
 

@@ -324,6 +324,34 @@ async def test_they_are_watched(
     assert log.messages[2:] == [read_again] * 2
 
 
+async def test_a_want_of_threads_or_memory_leaves_them_as_they_are(
+    issuer: Issuer, log: pytest.LogCaptureFixture, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends neither the watch, and with that the server, nor a reload that somebody has asked for."""
+
+    async def no_thread(*_: object, **__: object) -> None:
+        raise failures.pop(0)
+
+    certificates = Certificates([(issuer.write("mx.pem", NAME), None)])
+    first = certificates.context
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(certificates.watch)
+        await wait_all_tasks_blocked()
+        failures = [RuntimeError("can't start new thread"), MemoryError(), MemoryError()]
+        with monkeypatch.context() as patch:
+            patch.setattr(trio.to_thread, "run_sync", no_thread)
+            for _ in range(2):
+                await next_look(mock_clock)
+            assert not await certificates.reload()
+        assert certificates.context is first
+        assert await certificates.reload()
+        nursery.cancel_scope.cancel()
+    assert log.messages[:2] == [
+        f"cannot read the certificates again: {reason}; what was read before is served on"
+        for reason in ("can't start new thread", "out of memory")
+    ]
+
+
 async def test_a_link_that_points_elsewhere_is_a_change(issuer: Issuer, mock_clock: MockClock) -> None:
     link = issuer.folder / "live.pem"
     link.symlink_to(issuer.write("1.pem", NAME))

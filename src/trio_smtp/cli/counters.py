@@ -75,7 +75,7 @@ async def _keep(file: Path, stats: Callable[[], Stats]) -> None:
 async def _write(file: Path, stats: Stats) -> None:
     try:
         await trio.to_thread.run_sync(_replace, file, stats)
-    except OSError as error:
+    except (OSError, RuntimeError, MemoryError) as error:  # the second if there is no thread to be had
         log.warning("cannot write the counters to %s: %s", file, reason(error))
 
 

@@ -23,7 +23,9 @@ class OutputError(Exception):
     """Standard output takes no more. Its cause is the OSError."""
 
 
-def reason(error: OSError) -> str:
-    """Why the system refused, in the middle of a sentence: ``address already in use``."""
+def reason(error: OSError | RuntimeError | MemoryError) -> str:
+    """Why the system refused, in the middle of a sentence: ``address already in use``, ``can't start new thread``."""
+    if not isinstance(error, OSError):
+        return str(error) or "out of memory"
     text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
     return text if text[:2].isupper() else text[:1].lower() + text[1:]  # AF_UNIX path too long

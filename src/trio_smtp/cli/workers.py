@@ -60,7 +60,7 @@ class Supervisor:
 
     Args:
         count: how many.
-        start: starts the one with this number, from 0 on; what fails with an OSError is tried again.
+        start: starts the one with this number, from 0 on; what fails for want of resources is tried again.
         forget: is told the number of one that has ended.
     """
 
@@ -133,7 +133,7 @@ class Supervisor:
                 return "is not needed"
             try:
                 worker = await self._start(number)
-            except OSError as error:
+            except (OSError, RuntimeError, MemoryError) as error:  # the second if there is no thread to be had
                 return f"cannot be started: {reason(error)}"
             self._workers[number] = worker
         if self._draining.is_set():  # since it was asked for

@@ -100,8 +100,13 @@ class Certificates:
         """
         while True:
             await trio.sleep(interval)
-            if await trio.to_thread.run_sync(self._marks, abandon_on_cancel=True) != self._served.marks:
-                await self.reload()
+            try:
+                has_changed = await trio.to_thread.run_sync(self._marks, abandon_on_cancel=True) != self._served.marks
+            except (RuntimeError, MemoryError) as error:
+                self._complain(_shortage(error))
+            else:
+                if has_changed:
+                    await self.reload()
 
     async def reload(self) -> bool:
         """Read the files again now; whether they are served. If not the log says why, and what was served still is."""
@@ -110,6 +115,9 @@ class Certificates:
                 self._served = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
             except CertificateError as error:
                 self._complain(str(error))
+                return False
+            except (RuntimeError, MemoryError) as error:
+                self._complain(_shortage(error))
                 return False
             self._complaint = ""
             log.info("certificates read again: %s", ", ".join(str(certificate) for certificate, _ in self._pairs))
@@ -172,6 +180,11 @@ class _Served(NamedTuple):
 
     context: ssl.SSLContext
     marks: list[tuple[int, ...]]
+
+
+def _shortage(error: RuntimeError | MemoryError) -> str:
+    """What to say where the system has no thread for reading files, or no memory: no reason to stop serving."""
+    return f"cannot read the certificates again: {str(error) or 'out of memory'}"
 
 
 def _mark(path: Path | str) -> tuple[int, ...]:
