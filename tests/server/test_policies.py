@@ -266,6 +266,34 @@ async def test_a_handler_that_waits_for_no_policy_does_not_get_past_it(
         assert [call.split()[0] for call in policy.calls[-2:]] == ["header", "content"]
 
 
+@pytest.mark.parametrize(
+    ("hook", "sent", "answers"),
+    [("rcpt", MAIL + RCPT, ["250", "450"]), ("header", TRANSACTION + DATA, ["250", "250", "354", "450"])],
+)
+async def test_a_refusal_out_of_a_nursery_is_one(hook: str, sent: bytes, answers: list[str]) -> None:
+    """As of a policy that asks several lists at the same time."""
+
+    async def refuse() -> None:
+        raise Refuse(450, "On a list")
+
+    async def look(*_: object) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(refuse)
+            nursery.start_soon(trio.sleep_forever)
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        with pytest.raises(Refuse):
+            await body.read()
+
+    listed = type("Listed", (Policy,), {hook: look})
+    async with serving(handler_with(message=message), listed()) as (server, client):
+        await begin(client)
+        await client.send(sent)
+        await client.expect(*answers)
+    assert server.stats.rules["Listed"] == 1
+    assert server.stats.hook_errors == 0
+
+
 async def test_a_fault_of_a_policy_is_the_servers() -> None:
     class Broken(Policy):
         async def rcpt(self, session: Session, event: RcptTo) -> None:

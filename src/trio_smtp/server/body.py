@@ -20,6 +20,7 @@ from trio_smtp.protocol import (
     SMTPConnection,
     TransactionAborted,
 )
+from trio_smtp.server.answers import bare
 from trio_smtp.server.hooks import Hooks
 from trio_smtp.server.spool import MessageMemory, Spool
 
@@ -229,10 +230,12 @@ class IncomingBody:
     async def _ask(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
         try:
             return await question(*arguments)
-        except Refuse as refusal:
+        except Exception as error:
+            if not isinstance(refusal := bare(error), Refuse):
+                raise
             self._hooks.count_refusal(question, refusal)
             self.refusal = refusal
-            raise
+            raise refusal  # noqa: B904 - this is it, out of what nurseries have put round it
 
 
 def _field(field: tuple[str, str]) -> bytes:

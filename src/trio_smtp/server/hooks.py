@@ -87,8 +87,9 @@ class Hooks:
         for policy in policies:
             try:
                 await policy(self._session, *event)
-            except Refuse as refusal:
-                self.count_refusal(policy, refusal)
+            except Exception as error:
+                if isinstance(refusal := bare(error), Refuse):
+                    self.count_refusal(policy, refusal)
                 raise
 
     def count_refusal(self, policy: object, refusal: Refuse) -> None:
