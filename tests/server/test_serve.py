@@ -292,6 +292,13 @@ async def test_sockets_that_are_bound_already() -> None:
     assert sockets[0].fileno() == -1
 
 
+async def test_a_socket_that_does_not_listen() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(ValueError, match=r"does not listen; call its listen\(\) first"):
+            await serve_sockets(take, [sock])
+
+
 async def test_an_ipv4_client_on_an_ipv6_socket_is_an_ipv4_client(sessions: list[Session]) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
         async with trio.open_nursery() as nursery:

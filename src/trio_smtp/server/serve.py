@@ -122,12 +122,14 @@ async def serve_sockets(  # noqa: ASYNC128 - Server.run calls it
         **options: see `ServerOptions` and `SessionOptions`.
 
     Raises:
-        TypeError, ValueError: as in `serve_smtp`.
+        TypeError, ValueError: as in `serve_smtp`; ValueError for a socket that does not listen, too.
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     for sock in sockets:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             _check_port(settings, sock.getsockname()[1])
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # it would be looked at again and again
+            raise ValueError(f"{sock!r} does not listen; call its listen() first")
         sock.setblocking(False)
     await _server(settings, sockets, options).run(task_status)
 
