@@ -25,7 +25,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Refuse
-from trio_smtp.protocol import Config, Envelope, Limits, Reply, Verify
+from trio_smtp.protocol import Config, Envelope, Hello, Limits, Reply, Verify
 from trio_smtp.server import open_server
 from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
 
@@ -509,3 +509,20 @@ async def test_take_takes() -> None:
     async with open_session(take) as client:
         await begin(client)
         await deliver(client)
+
+
+async def test_a_text_that_does_not_fit_behind_the_host_name_is_a_fault_of_the_hook() -> None:
+    """It may be one with what the client has said in it: that costs nobody the connection."""
+
+    async def hello(event: Hello) -> Reply:
+        return Reply(250, f"greets {event.domain} " * 3)
+
+    async with open_session(handler_with(hello=hello)) as client:
+        await client.expect("220")
+        for domain, answer in (
+            ("client.example", "250"),
+            (".".join(["x" * 60] * 4), "451 "),
+            ("client.example", "250"),
+        ):
+            await client.send(f"EHLO {domain}\r\n".encode())
+            await client.expect(answer)

@@ -33,6 +33,7 @@ from trio_smtp.protocol import (
     ConnectionClosed,
     Event,
     Hello,
+    LocalProtocolError,
     MailFrom,
     MessageStart,
     NoEvent,
@@ -458,10 +459,14 @@ class ServerSession:
     async def _answer(self, name: str, event: Event) -> None:
         reply = await self._hooks.ask(name, event)
         if reply is None or reply.positive:
-            self.connection.accept(reply)
-        else:
-            self._log.refusal(event, reply)
-            self.connection.reject(reply)
+            try:
+                self.connection.accept(reply)
+            except LocalProtocolError as error:  # it does not fit behind our name
+                reply = self._hooks.reply_to(error)
+            else:
+                return
+        self._log.refusal(event, reply)
+        self.connection.reject(reply)
 
     async def _take_message(self) -> None:
         """From DATA or the first BDAT to the verdict."""
