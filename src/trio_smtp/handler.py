@@ -121,7 +121,8 @@ class Body(Protocol):
     """A message on its way in: the reader is the pump, so a slow reader slows the client down.
 
     Iterating raises `MessageAborted` if the message is broken off (RSET cannot be, but EOF, a bare newline and the size
-    limit can) and ends when it is complete.
+    limit can) and ends when it is complete. A reader may give up (`trio.move_on_after`) and go on later; once the hook
+    has returned, reading raises RuntimeError.
     """
 
     def __aiter__(self) -> AsyncIterator[bytes]:
