@@ -15,7 +15,7 @@ from functools import partial
 from importlib import import_module
 
 from trio_smtp.cli.errors import CommandError, OutputError, reason
-from trio_smtp.cli.output import flush, warn
+from trio_smtp.cli.output import drop, flush, warn
 from trio_smtp.cli.parser import build_parser
 
 __all__ = ["main"]
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             flush()  # a fault is to show here, not when Python exits
     except OutputError as error:
-        _drop_output()
+        drop(sys.stdout)
         if isinstance(error.__cause__, BrokenPipeError):  # `| head` has seen enough
             return 0
         warn(str(error))
@@ -60,11 +60,6 @@ def _complete_streams() -> None:
         if getattr(sys, name) is None:
             nothing = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, open(nothing, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - to the end
-
-
-def _drop_output() -> None:
-    """Let what is still in the buffer go nowhere, so that Python does not complain when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -10,8 +10,8 @@ import json
 import os
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import TypeAlias
+from contextlib import contextmanager
+from typing import TextIO, TypeAlias
 from unicodedata import combining, east_asian_width
 
 from trio_smtp._escape import escape
@@ -19,6 +19,7 @@ from trio_smtp.cli.errors import OutputError, reason
 
 __all__ = [
     "Record",
+    "drop",
     "flush",
     "is_coloured",
     "json_text",
@@ -70,8 +71,15 @@ def is_coloured() -> bool:
 
 def warn(sentence: str) -> None:
     """Print an error, if there is a place for it; the exit code tells as much."""
-    with suppress(OSError):
+    try:
         sys.stderr.write(f"trio-smtp: {printable(sentence)}\n")
+    except OSError:
+        drop(sys.stderr)
+
+
+def drop(stream: TextIO) -> None:
+    """Let what is still in its buffer, and all that follows, go nowhere: Python would exit with 120 otherwise."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def printable(line: str) -> str:
