@@ -1,0 +1,113 @@
+"""A hook that gives up reading its message and goes on later, or keeps the message when it has returned."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.server.tools import (
+    ACCEPTED,
+    CONTENT,
+    TRANSACTION,
+    TRANSACTION_ACCEPTED,
+    begin,
+    connected,
+    handler_with,
+)
+from trio_smtp.handler import Body, Refuse
+from trio_smtp.protocol import Envelope, Reply, Verify
+from trio_smtp.server import open_server
+from trio_smtp.testing.client import open_session
+
+
+async def test_no_octet_is_lost_when_a_reader_gives_up_and_goes_on() -> None:
+    """Wherever it was: cancelled at each of its checkpoints, it has all of the message in the end."""
+    received: list[bytes] = []
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        chunks, chunk = aiter(body), b""
+        while True:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                chunk = await anext(chunks, b"")
+            if scope.cancelled_caught:
+                chunk = await anext(chunks, b"")
+            if not chunk:
+                return
+            received.append(chunk)
+
+    pieces = [b"%02d" % number for number in range(20)]
+    async with open_server(handler_with(message=message)) as server, connected(server) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"".join(b"BDAT 2\r\n" + piece for piece in pieces) + b"BDAT 0 LAST\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, *["250 2.0.0"] * len(pieces), ACCEPTED)
+    assert received == pieces
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_had_come_before_a_reader_gave_up_is_there_when_it_goes_on(
+    autojump_clock: MockClock, at_once: bool
+) -> None:
+    async def message(envelope: Envelope, body: Body) -> Reply:
+        with trio.move_on_after(5):
+            await body.read()
+        content = await body.read() if at_once else b"".join([chunk async for chunk in body])
+        return Reply(250, content.decode())
+
+    async with open_session(handler_with(message=message)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 5\r\nfirst")
+        await client.expect(*TRANSACTION_ACCEPTED, "250 2.0.0")
+        await trio.sleep(10)
+        await client.send(b"BDAT 5 LAST\r\n last")
+        await client.expect("250 2.0.0 first last")
+
+
+async def test_a_command_between_chunks_is_answered_though_the_reader_gave_up_meanwhile(
+    autojump_clock: MockClock,
+) -> None:
+    async def verify(event: Verify) -> None:
+        await trio.sleep(10)
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        with trio.move_on_after(5):
+            await body.read()
+        await body.read()
+
+    async with open_session(handler_with(verify=verify, message=message)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 1\r\naVRFY bob\r\nBDAT 1 LAST\r\nb")
+        await client.expect(*TRANSACTION_ACCEPTED, "250 2.0.0", "252", ACCEPTED)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_body_that_was_kept_reads_nothing_of_what_follows(
+    nursery: trio.Nursery, refused: bool, at_once: bool
+) -> None:
+    faults: list[str] = []
+    over = trio.Event()
+
+    async def read_late(body: Body) -> None:
+        await over.wait()
+        try:
+            await (body.read() if at_once else anext(aiter(body)))
+        except RuntimeError as error:
+            faults.append(str(error))
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        await (anext(aiter(body)) if refused else body.read())
+        nursery.start_soon(read_late, body)
+        if refused:
+            raise Refuse(452, "Too busy", "4.3.1")
+
+    async with open_server(handler_with(message=message)) as server, connected(server) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n" + CONTENT + b".\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354", "452" if refused else ACCEPTED)
+        over.set()
+        await wait_all_tasks_blocked()
+        assert faults == ["a message can be read only while the hook runs that it was given to"]
+        await client.send(TRANSACTION)
+        await client.expect(*TRANSACTION_ACCEPTED)
