@@ -264,6 +264,17 @@ async def test_the_rest_is_byte_exact(store: MemoryStore, content: bytes) -> Non
     assert await bodies(store, "bob") == [content, EVERYTHING]
 
 
+@pytest.mark.parametrize("content", [b" id forged\r\n", b"\t;\r\nSubject: x\r\n\r\n"])
+async def test_a_message_does_not_continue_our_fields(store: MemoryStore, content: bytes) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await deliver(client, content)
+    [stored] = await inbox(store, "bob")
+    fields, separator, body = stored.partition(b"\r\n\r\n")
+    assert (separator, body) == (b"\r\n\r\n", content)
+    assert fields.splitlines()[-1].endswith(b" +0000")
+
+
 async def test_a_large_message_is_written_in_pieces(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[int] = []
     deliver_to = store.deliver

@@ -24,7 +24,7 @@ from trio_smtp.mailbox.store import (
     Target,
 )
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
-from trio_smtp.trace import delivered_to, received, return_path
+from trio_smtp.trace import delivered_to, header_end, received, return_path
 
 __all__ = ["MailboxHandler"]
 
@@ -104,7 +104,10 @@ class MailboxHandler(Handler):
         ]
         try:
             async with self._store.deliver(targets, partial=session.lmtp) as delivery:
-                async for chunk in body:
+                chunks = aiter(body)
+                first = await anext(chunks, b"")
+                await delivery.write(header_end(first) + first)
+                async for chunk in chunks:
                     await delivery.write(chunk)
                 results = await delivery.commit()
         except StoreError as error:

@@ -27,7 +27,7 @@ from trio_smtp.header_section import HeaderSection
 from trio_smtp.mailbox.store import MailStore, NoSuchAccount, StoreError
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
-from trio_smtp.trace import received
+from trio_smtp.trace import header_end, received
 
 __all__ = ["Relay", "SubmissionHandler"]
 
@@ -148,7 +148,8 @@ class SubmissionHandler(MailboxHandler):
     async def _pass_on(self, envelope: Envelope, recipients: list[Address], content: bytes) -> None:
         assert self._relay is not None  # or `rcpt` would have refused these recipients
         trace = received(self.session, recipients, envelope.params.smtputf8, int(time.time()))
-        await self._relay(Mail(envelope.sender, tuple(recipients), envelope.params, trace + content, self.session))
+        content = trace + header_end(content) + content
+        await self._relay(Mail(envelope.sender, tuple(recipients), envelope.params, content, self.session))
 
 
 # Bodies -------------------------------------------------------------------------------------------------------------
@@ -185,8 +186,11 @@ class _Completed(_Changed):
         header: bytes | None = None
         while header is None:
             header = section.feed(await anext(self._chunks, b""))
+        end = header_end(section.content)
+        if end:
+            header = b""
         missing = missing_fields(header) if len(header) < HEADER_LIMIT else frozenset()
-        return _fields(missing, self._hostname) + section.content
+        return _fields(missing, self._hostname) + end + section.content
 
 
 class _Relayed(_Changed):

@@ -355,6 +355,18 @@ async def test_fields_are_put_in_front(size: int, at_once: bool | None) -> None:
     assert taken == [b"X-Spam: no\r\nX-Seen: a b\r\n" + content]
 
 
+async def test_a_message_does_not_continue_the_fields_in_front() -> None:
+    taken: list[bytes] = []
+
+    async def on_mail(mail: Mail) -> None:
+        taken.append(mail.content)
+
+    async with serving(on_mail, Marking(("X-Spam", "yes"))) as (_, client):
+        await begin(client)
+        await deliver(client, b" not\r\n")
+    assert taken == [b"X-Spam: yes\r\n\r\n not\r\n"]
+
+
 @pytest.mark.parametrize(
     "field",
     [("X Y", "z"), ("", "z"), ("X:", "z"), ("X", "a\r\nB: c"), ("X", "\u00fc"), ("X", "z" * 1000)],

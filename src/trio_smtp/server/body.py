@@ -23,6 +23,7 @@ from trio_smtp.protocol import (
 from trio_smtp.server.answers import bare
 from trio_smtp.server.hooks import Hooks
 from trio_smtp.server.spool import MessageMemory, Spool
+from trio_smtp.trace import header_end
 
 __all__ = ["IncomingBody", "Pump"]
 
@@ -170,6 +171,8 @@ class IncomingBody:
         for hook in self._hooks.policies.content:
             fields = await self._ask(hook, self._session, self._envelope, spool)
             added += b"".join(map(_field, fields or ()))
+        if added:
+            added += header_end(await self._ask(spool.read, 1))
         self._added = added
         self._gathered = True
         return spool
