@@ -1,4 +1,4 @@
-"""SIGHUP, with and without a terminal."""
+"""SIGHUP, with and without a terminal, and what a signal does before the server is ready."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import pytest
+import trio
 
 from tests.cli.tools import Serving
+from trio_smtp.cli.listen import parse_listen
+from trio_smtp.cli.serve import serve
+from trio_smtp.mailbox import MailStore, MemoryStore
 
 LISTEN = "--listen=smtp://127.0.0.1:0"
 
@@ -62,6 +68,28 @@ def test_without_certificates_there_is_nothing_to_read_again(folder: Path) -> No
         with server.connect() as client:
             assert client.noop()[0] == 250
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_while_it_waits_for_the_store(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waiting = trio.Event()
+
+    @asynccontextmanager
+    async def locked(*_: Any, **__: Any) -> AsyncGenerator[MailStore]:
+        waiting.set()
+        await trio.Event().wait()
+        yield MemoryStore()
+
+    monkeypatch.setattr("trio_smtp.cli.serve.opened", locked)
+    path = tmp_path / "lmtp"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve, listen=[parse_listen(f"lmtp+unix://{path}")]))
+        await waiting.wait()
+        assert path.exists()
+        os.kill(os.getpid(), number)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("command", [("serve", LISTEN, "--workers=2"), ("catch", "--smtp=0")])

@@ -12,11 +12,15 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import trio
 
-__all__ = ["Stops", "stop_signals"]
+from trio_smtp.server.answers import bare
+
+__all__ = ["Stops", "stop_signals", "unless_stopped"]
+
+_T = TypeVar("_T")
 
 Stops: TypeAlias = Callable[[Callable[[], Awaitable[None]]], AsyncIterator[int]]
 """Called with what to do at a SIGHUP that does not stop the server; the signals that do."""
@@ -28,6 +32,24 @@ def stop_signals() -> Generator[Stops]:
     by_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         yield partial(_to_stop, signals, by_terminal)
+
+
+async def unless_stopped(stops: Stops, task: Callable[[], Awaitable[_T]]) -> _T | None:
+    """What the task returns; None if a signal that stops the server came before, and cancelled it."""
+    result: _T | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at, stops, nursery.cancel_scope)
+            result = await task()
+            nursery.cancel_scope.cancel()
+    except ExceptionGroup as error:
+        raise bare(error)  # noqa: B904 - this is it, out of what the nursery has put round it
+    return result
+
+
+async def _cancel_at(stops: Stops, scope: trio.CancelScope) -> None:
+    async for _ in stops(trio.lowlevel.checkpoint):  # files to be read again there are none yet
+        scope.cancel()
 
 
 async def _to_stop(

@@ -24,7 +24,7 @@ from trio_smtp.cli.banner import banner, ready_record
 from trio_smtp.cli.control import RELOAD, Assignment
 from trio_smtp.cli.counters import begin_file, reported
 from trio_smtp.cli.errors import CommandError, OutputError, reason
-from trio_smtp.cli.hangup import Stops, stop_signals
+from trio_smtp.cli.hangup import Stops, stop_signals, unless_stopped
 from trio_smtp.cli.limits import WINDOWS
 from trio_smtp.cli.listen import ListenSpec
 from trio_smtp.cli.logs import logging_to_stderr
@@ -36,6 +36,7 @@ from trio_smtp.cli.stores import opened
 from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, reload, self_signed_maker
 from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.cli.workers import Supervisor, Worker, started_worker
+from trio_smtp.mailbox.store import Account, MailStore
 from trio_smtp.server import Server, bind_sockets, shared_memory
 
 __all__ = ["serve"]
@@ -57,8 +58,11 @@ async def serve(**flags: Any) -> None:
     with logging_to_stderr(), stop_signals() as stops:
         async with contextlib.AsyncExitStack() as stack:
             listeners = [(spec, await _bind(spec, stack)) for spec in settings.listen]
-            async with opened(settings.store, create=True) as store:
-                accounts = await prepare_accounts(store, settings)
+            async with contextlib.AsyncExitStack() as while_open:
+                prepared = await unless_stopped(stops, partial(_prepare, settings, while_open))
+                if prepared is None:
+                    return
+                store, accounts = prepared
                 certificate = fingerprint = None
                 if self_signed is not None:
                     certificate, fingerprint = stack.enter_context(self_signed(settings.store, config.hostname))
@@ -76,6 +80,12 @@ async def serve(**flags: Any) -> None:
                         await _serve_here(tasks, stops(partial(reload, certificates)), settings.metrics_file)
                     return
             await _serve_by_workers(settings, listeners, certificate, stops, ready)
+
+
+async def _prepare(settings: ServeSettings, stack: contextlib.AsyncExitStack) -> tuple[MailStore, list[Account]]:
+    """Open the store, until the stack is left, and make the accounts. It waits while another process has the store."""
+    store = await stack.enter_async_context(opened(settings.store, create=True))
+    return store, await prepare_accounts(store, settings)
 
 
 def _announce(text: str) -> None:
