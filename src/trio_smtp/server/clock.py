@@ -166,10 +166,16 @@ class Clock:
         self.phase = _HOOK
         self._hook_seconds = self._timeouts.hook
 
-    def resume_hook(self, seconds: float) -> None:
-        """The hook that was paused goes on, with what it had left."""
-        self.phase = _HOOK
-        self._give(seconds)
+    def resume_hook(self, seconds: float | None) -> None:
+        """The hook that was paused, if there is one, goes on with what it had left."""
+        if seconds is not None:
+            self.phase = _HOOK
+            self._give(seconds)
+
+    def abandon_pause(self, seconds: float | None) -> None:
+        """What the hook was paused for was cancelled: it goes on, if it was the hook that has given up waiting."""
+        if not self.has_expired():
+            self.resume_hook(seconds)
 
     def start_commit(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""

@@ -329,14 +329,12 @@ class ServerSession:
                 except trio.BrokenResourceError as error:
                     self._lose(error)
         except trio.Cancelled:
-            if hook_left is not None and not clock.has_expired():  # the hook has given up reading
-                clock.resume_hook(hook_left)
+            clock.abandon_pause(hook_left)
             raise
         self._idle = False
         connection.receive_data(data)
         if receiving or hook_left is not None:  # between two chunks
             clock.count_body(len(data))
-        if hook_left is not None:
             clock.resume_hook(hook_left)
 
     def has_had_its_turn(self) -> bool:
@@ -355,11 +353,9 @@ class ServerSession:
             if event is None or self.has_had_its_turn():
                 await self._give_way(in_hook=True)
         except trio.Cancelled:
-            if left is not None and not self._clock.has_expired():  # the hook has given up reading
-                self._clock.resume_hook(left)
+            self._clock.abandon_pause(left)
             raise
-        if left is not None:
-            self._clock.resume_hook(left)
+        self._clock.resume_hook(left)
 
     async def _give_way(self, *, in_hook: bool = False) -> None:
         """Let others go on. What is pending waits until the client is read from, so that a burst has one answer."""
