@@ -62,8 +62,9 @@ def test_a_rate_that_is_named_holds_for_everyone(flag: str) -> None:
 
 def test_bounds_and_times() -> None:
     bounds = "--max-errors=1 --max-junk-commands=2 --max-login-failures=4 --max-message-size=5 --max-recipients=6"
+    bounds += " --max-transactions=7"
     assert limits(settings(*bounds.split())) == Limits(
-        errors=1, junk_commands=2, auth_failures=4, message_size=5, recipients=6
+        errors=1, junk_commands=2, auth_failures=4, message_size=5, recipients=6, transactions=7
     )
     times = "--handshake-timeout=7 --session-time=8 --minimum-rate=9 --command-timeout=10 --drain-timeout=11"
     assert timeouts(settings(*times.split())) == Timeouts(

@@ -60,6 +60,40 @@ MAILS = [
         "501/5.5.4 501/5.5.4 501/5.5.4 501/5.5.4 501/5.5.4",
         state=State.READY,
     ),
+    *(
+        Dialogue(
+            f"loose paths: {line!r}",
+            AT_READY,
+            line + b"\r\n",
+            "250",
+            [MAIL],
+            config=dataclasses.replace(CONFIG, loose_paths=True),
+        )
+        for line in (
+            b"MAIL FROM:<ann@a.example>",
+            b"MAIL FROM:ann@a.example",
+            b"MAIL FROM: ann@a.example",
+            b"MAIL FROM:  <ann@a.example>",
+            b"mail from: <ann@a.example> ",
+        )
+    ),
+    Dialogue(
+        "loose paths: RCPT, and faults",
+        AT_MAIL,
+        b"RCPT TO: bob@b.example\r\nRCPT TO:\r\nRCPT TO: \r\n"
+        b"RCPT TO:bob\r\nRCPT bob@b.example\r\nRCPT TO:bob@b.example>\r\n",
+        "250 501 501 501 501 501",
+        [RCPT],
+        config=dataclasses.replace(CONFIG, loose_paths=True),
+    ),
+    Dialogue(
+        "loose paths: parameters",
+        AT_READY,
+        b"MAIL FROM: ann@a.example SIZE=5 X=1\r\nMAIL FROM: ann@a.example SIZE=5\r\n",
+        "555 250",
+        [MailFrom(ANN, MailParameters(size=5))],
+        config=dataclasses.replace(CONFIG, loose_paths=True),
+    ),
     Dialogue(
         "30: before EHLO, and nested",
         AT_GREETED,

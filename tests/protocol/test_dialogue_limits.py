@@ -1,4 +1,4 @@
-"""What ends a session that gets nowhere: too many errors, too many commands without a message. CASES 35, 36."""
+"""What ends a session that gets nowhere: too many errors, too many commands without a message. CASES 35, 36, 72."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ UNKNOWN = replies.MAILBOX_UNKNOWN
 BUSY = replies.MAILBOX_BUSY
 
 MESSAGE = AT_RCPT.wire.removeprefix(AT_READY.wire) + b"DATA\r\n.\r\n"
+RSET_ONE = b"MAIL FROM:<ann@a.example>\r\nRSET\r\n"
 MESSAGE_EVENTS: list[Event] = [MAIL, RCPT, DATA, MessageEnd(0)]
 
 DIALOGUES = [
@@ -144,6 +145,23 @@ DIALOGUES = [
         b"NOOP\r\n" * 98 + b"QUIT\r\n",
         "250 " * 98 + "221",
         [ConnectionClosed(CloseReason.QUIT)],
+    ),
+    Dialogue(
+        "72: the third message of a connection that may bring two",
+        AT_READY,
+        MESSAGE + RSET_ONE + MESSAGE,
+        "250 250 354 250 250 250 421/4.7.0",
+        [*MESSAGE_EVENTS, MAIL, TransactionAborted(AbortReason.RSET), ConnectionClosed(CloseReason.TRANSACTIONS)],
+        config=dataclasses.replace(CONFIG, limits=Limits(transactions=2)),
+    ),
+    Dialogue(
+        "72: a MAIL that is refused does not count",
+        AT_READY,
+        b"MAIL FROM:<a b>\r\nMAIL FROM:<ann@a.example>\r\n" + MESSAGE,
+        "501 550 250 250 354 250",
+        [MAIL, *MESSAGE_EVENTS],
+        {MailFrom: [UNKNOWN, replies.SENDER_OK]},
+        config=dataclasses.replace(CONFIG, limits=Limits(transactions=1)),
     ),
     Dialogue(
         "the application ends it with 421",

@@ -19,10 +19,10 @@ BASIC = [
     "ENHANCEDSTATUSCODES",
     "CHUNKING",
     "BINARYMIME",
-    "LIMITS RCPTMAX=100",
+    "LIMITS MAILMAX=50 RCPTMAX=100",
     "HELP",
 ]
-CONFIG = Config(hostname="mx.example", limits=Limits(message_size=1000, recipients=100))
+CONFIG = Config(hostname="mx.example", limits=Limits(message_size=1000, recipients=100, transactions=50))
 PLAIN = Situation(CONFIG, extended=True, tls_active=False, tls_available=False, auth_mechanisms=())
 AUTH = ("PLAIN", "LOGIN")
 
@@ -51,6 +51,20 @@ def test_offer(situation: Situation, more: set[str]) -> None:
     assert set(lines) == {*BASIC, *more}
     assert len(lines) == len(set(lines))
     assert offer(situation).reply.enhanced == ""
+
+
+@pytest.mark.parametrize(
+    ("transactions", "recipients", "line"),
+    [
+        (999_999, 1_000_000, "LIMITS MAILMAX=999999"),
+        (1_000_000, 999_999, "LIMITS RCPTMAX=999999"),
+        (1_000_000, 1_000_000, None),
+    ],
+)
+def test_limits_are_told_in_six_digits(transactions: int, recipients: int, line: str | None) -> None:
+    config = Config(limits=Limits(transactions=transactions, recipients=recipients))
+    lines = offer(PLAIN._replace(config=config)).reply.lines
+    assert [line for line in lines if line.startswith("LIMITS")] == ([] if line is None else [line])
 
 
 def test_helo_offers_nothing() -> None:

@@ -435,9 +435,11 @@ async def test_budgets_are_counted_by_their_names() -> None:
     for lines, rule in (
         (b"WHAT\r\n" * 20, "errors"),
         (b"NOOP\r\n" * 100, "junk-commands"),
+        (b"EHLO client.example\r\n" + b"MAIL FROM:<a@b>\r\nRSET\r\n" * 2, "transactions"),
         (b"GET / HTTP/1.1\r\n", "not-smtp"),
     ):
-        async with open_server(take, policy=()) as server, connected(server) as client:
+        config = Config(limits=Limits(transactions=1))
+        async with open_server(take, config=config, policy=()) as server, connected(server) as client:
             await client.expect("220")
             await client.send(lines)
             await client.rest()

@@ -25,6 +25,7 @@ def limits(settings: ServeSettings) -> Limits:
     return Limits(
         message_size=settings.max_message_size,
         recipients=settings.max_recipients,
+        transactions=settings.max_transactions,
         errors=settings.max_errors,
         junk_commands=settings.max_junk_commands,
         auth_failures=settings.max_login_failures,

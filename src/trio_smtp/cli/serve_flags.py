@@ -58,6 +58,7 @@ def add_catch_flags(parser: ArgumentParser) -> None:
     _add_store(add, "or memory: (until the server stops)")
     _add_json(add, "print one JSON object a line: when it is ready one that says where it listens, then each message")
     _add_hostname(add)
+    _add_loose_paths(add)
     _add_tls(add)
     _add_message_size(add)
 
@@ -115,6 +116,7 @@ def _add_main_flags(add: _Add) -> None:
         what="let those who log in send from any address (default: only from those of their account)",
     )
     _add_hostname(add)
+    _add_loose_paths(add)
     add(
         "--metrics-file",
         type=Path,
@@ -134,6 +136,14 @@ def _add_store(add: _Add, others: str) -> None:
 
 def _add_hostname(add: _Add) -> None:
     add("--hostname", metavar="NAME", what="the name in the greeting (default: that of this machine)")
+
+
+def _add_loose_paths(add: _Add) -> None:
+    add(
+        "--loose-paths",
+        action="store_true",
+        what="take addresses without angle brackets, or after a space, as many programs send them (default: 501)",
+    )
 
 
 def _add_json(add: _Add, what: str) -> None:
@@ -195,6 +205,12 @@ def _add_size_flags(add: _Add) -> None:
         type=values.count,
         metavar="N",
         what=f"recipients of one message (default: {default.max_recipients})",
+    )
+    add(
+        "--max-transactions",
+        type=values.count,
+        metavar="N",
+        what=f"messages that one connection may bring (default: {default.max_transactions})",
     )
     add(
         "--max-connections",

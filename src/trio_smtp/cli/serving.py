@@ -144,7 +144,7 @@ def configuration(settings: ServeSettings) -> Config:
     """
     name = socket.gethostname() if settings.hostname is None else settings.hostname
     try:
-        return Config(hostname=name, limits=limits(settings))
+        return Config(hostname=name, limits=limits(settings), loose_paths=settings.loose_paths)
     except ValueError as error:
         raise UsageError(f"{error}; name this machine with --hostname") from error
 

@@ -77,6 +77,7 @@ class ServeSettings:
     postmaster: str | None = None
     catch_all: str | None = None
     any_sender: bool = False
+    loose_paths: bool = False
     tls: Literal["self-signed"] | None = None
     tls_cert: Sequence[Path] = ()
     tls_key: Sequence[Path] = ()
@@ -85,6 +86,7 @@ class ServeSettings:
     greylist: float | None = None
     max_message_size: int = 32 << 20
     max_recipients: int = 1000
+    max_transactions: int = 1_000_000
     max_connections: int = 1000
     max_connections_per_peer: int | None = None
     max_errors: int = 20

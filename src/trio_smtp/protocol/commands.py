@@ -32,12 +32,14 @@ __all__ = [
     "parse_rcpt",
     "parse_verify",
     "refuse_controls",
+    "with_path",
 ]
 
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _MECHANISM: Final = re.compile(rb"([A-Za-z0-9_-]{1,20})(?: +([A-Za-z0-9+/=]+))?")  # RFC 4422 §3.1, RFC 4954 §4
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")  # RFC 4648 §4
 _CHUNK: Final = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)  # RFC 3030 §2
+_LOOSE_PATH: Final = re.compile(rb"([A-Za-z]++:) *+(?:(<)|([^ ]++))")
 _HELLO_VERBS: Final[dict[bytes, Literal["HELO", "EHLO", "LHLO"]]] = {b"HELO": "HELO", b"EHLO": "EHLO", b"LHLO": "LHLO"}
 
 
@@ -63,6 +65,15 @@ def parse_hello(verb: bytes, argument: bytes) -> Hello:
         return Hello(_HELLO_VERBS[verb], argument.decode("utf-8"))
     except UnicodeDecodeError:
         raise CommandError(replies.SYNTAX_HELLO) from None
+
+
+def with_path(argument: bytes) -> bytes:
+    """The argument of MAIL or RCPT with its address as a path, however loosely it was written."""
+    match = _LOOSE_PATH.match(argument)
+    if match is None:
+        return argument
+    keyword, bracket, mailbox = match.groups()
+    return keyword + (bracket or b"<%b>" % mailbox) + argument[match.end() :]
 
 
 def parse_mail(argument: bytes, unlocked: frozenset[bytes]) -> MailFrom:

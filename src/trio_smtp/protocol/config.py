@@ -24,6 +24,7 @@ class Limits:
         auth_line: octets of a line of an AUTH exchange, AUTH itself and CRLF included (RFC 4954 §4: 12,288).
         message_size: octets of a message, dots removed (RFC 1870). A bigger one gets 552.
         recipients: recipients of one message; at least 100 (RFC 5321 §4.5.3.1.8). More get 452.
+        transactions: MAIL commands that are accepted in one connection (MAILMAX of RFC 9422). The next one gets 421.
         errors: refused commands (5xx) since the last accepted message; the one that reaches it gets 421.
         junk_commands: HELO, EHLO, LHLO, RSET, NOOP, VRFY, EXPN, HELP and empty chunks of BDAT that are not the last,
             since the last accepted message; the same.
@@ -37,6 +38,7 @@ class Limits:
     auth_line: int = 12_288
     message_size: int = 32 * 1024 * 1024
     recipients: int = 1_000
+    transactions: int = 1_000_000
     errors: int = 20
     junk_commands: int = 100
     auth_failures: int = 3
@@ -55,6 +57,8 @@ class Config:
         hostname: the name in the greeting, in the HELO reply and in Received lines; printable ASCII without spaces.
         limits: the bounds.
         lmtp: speak LMTP (RFC 2033) instead of SMTP.
+        loose_paths: take MAIL and RCPT with spaces before the path, or with a mailbox that has no angle brackets, as
+            many programs send them; otherwise they get 501 (RFC 5321 §3.3, §4.1.1.2).
         bare_newline: what happens to a CR or LF that stands alone in the body of DATA (RFC 5321 §2.3.8): ``"reject"``
             reads the message to its end and answers 550, ``"keep"`` passes it on as it came. BDAT counts octets and
             carries any.
@@ -73,6 +77,7 @@ class Config:
     hostname: str = "localhost"
     limits: Limits = field(default_factory=Limits)
     lmtp: bool = False
+    loose_paths: bool = False
     bare_newline: Literal["reject", "keep"] = "reject"
     dsn: bool = False
     verify: bool = False

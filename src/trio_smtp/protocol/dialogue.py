@@ -16,6 +16,7 @@ from trio_smtp.protocol.commands import (
     parse_rcpt,
     parse_verify,
     refuse_controls,
+    with_path,
 )
 from trio_smtp.protocol.config import OVERSIZE_FACTOR, Config
 from trio_smtp.protocol.events import (
@@ -223,7 +224,10 @@ class Dialogue(Machine):
         if config.auth_required and not self.authenticated:
             starttls = config.auth_requires_tls and self._tls_available and not self.tls_active
             raise CommandError(replies.STARTTLS_REQUIRED if starttls else replies.AUTH_REQUIRED)
-        event = parse_mail(argument, self._mail_keywords)
+        if self._transactions >= self._limits.transactions:
+            self._hang_up(replies.TOO_MANY_TRANSACTIONS, CloseReason.TRANSACTIONS)
+            return None
+        event = parse_mail(with_path(argument) if config.loose_paths else argument, self._mail_keywords)
         if event.params.size is not None and event.params.size > self._limits.message_size:
             raise CommandError(replies.MESSAGE_TOO_BIG)  # RFC 1870 §6.1
         if MailFrom in self.unheard:
@@ -234,6 +238,8 @@ class Dialogue(Machine):
     def _on_rcpt(self, verb: bytes, argument: bytes) -> Event | None:
         envelope = self.envelope
         assert envelope is not None  # the tables let RCPT through inside a transaction only
+        if self._config.loose_paths:
+            argument = with_path(argument)
         event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8)
         if len(envelope.recipients) >= self._limits.recipients:
             self._out.append(replies.TOO_MANY_RECIPIENTS.wire)  # no error: the client sends the rest again

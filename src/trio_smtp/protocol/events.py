@@ -69,6 +69,7 @@ class CloseReason(enum.Enum):
     REFUSED = "turned away by the greeting"
     ERRORS = "too many errors"
     JUNK = "too many commands without a message"
+    TRANSACTIONS = "too many messages in one connection"
     AUTH_FAILURES = "too many failed logins"
     NOT_SMTP = "the client does not speak SMTP"
     FRAMING = "where the next command begins cannot be known"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from trio_smtp.protocol.config import Config
+from trio_smtp.protocol.config import Config, Limits
 from trio_smtp.protocol.replies import Reply
 
 __all__ = ["EXTENSIONS", "Extension", "Offer", "Situation", "offer"]
@@ -47,6 +47,13 @@ def _always(line: str) -> Callable[[Situation], str | None]:
     return lambda _: line
 
 
+def _limits(limits: Limits) -> str | None:
+    """Those of our bounds that can be told in six digits (RFC 9422 §4)."""
+    bounds = {"MAILMAX": limits.transactions, "RCPTMAX": limits.recipients}
+    told = [f"{name}={bound}" for name, bound in bounds.items() if bound <= 999_999]
+    return " ".join(["LIMITS", *told]) if told else None
+
+
 EXTENSIONS: Final[Sequence[Extension]] = (
     Extension("PIPELINING", _always("PIPELINING")),  # RFC 2920
     Extension("SIZE", lambda at: f"SIZE {at.config.limits.message_size}", mail=frozenset({b"SIZE"})),  # RFC 1870
@@ -61,7 +68,7 @@ EXTENSIONS: Final[Sequence[Extension]] = (
         mail=frozenset({b"RET", b"ENVID"}),
         rcpt=frozenset({b"NOTIFY", b"ORCPT"}),
     ),
-    Extension("LIMITS", lambda at: f"LIMITS RCPTMAX={at.config.limits.recipients}"),  # RFC 9422
+    Extension("LIMITS", lambda at: _limits(at.config.limits)),  # RFC 9422
     Extension("STARTTLS", lambda at: "STARTTLS" if at.tls_available and not at.tls_active else None),  # RFC 3207
     Extension(  # RFC 4954
         "AUTH",

@@ -63,6 +63,7 @@ class Machine:
         "_reader",
         "_refusal",
         "_size",
+        "_transactions",
         "_verdicts",
         "_waiting",
         "authenticated",
@@ -96,6 +97,7 @@ class Machine:
         self._reader: DotReader | ChunkReader | None = None  # of the body that is coming, if any
         self._size = 0  # octets of the body so far
         self._refusal: Reply | None = None  # the body is being swallowed and gets this at its end
+        self._transactions = 0  # begun so far
         self._due = 1  # verdicts at the end of a message: in LMTP one per accepted recipient
         self._verdicts: list[Reply] = []  # those that were given so far
 
@@ -143,6 +145,7 @@ class Machine:
     def _accept_mail(self, event: MailFrom, reply: Reply | None) -> None:
         """The client may name recipients."""
         self.envelope = Envelope(event.sender, event.params, [], [])
+        self._transactions += 1
         self._due = 0 if self._config.lmtp else 1
         self._out.append((reply or replies.SENDER_OK).wire)
         self._mode = self._mode.after[_MAIL]

@@ -104,6 +104,7 @@ TIMED_OUT: Final = Reply(421, "Timed out, closing the connection", "4.4.2")
 TOO_MANY_CONNECTIONS: Final = Reply(421, "Too many connections, try again later", "4.7.0")
 TOO_MANY_ERRORS: Final = Reply(421, "Too many errors, closing the connection", "4.7.0")
 TOO_MANY_COMMANDS: Final = Reply(421, "Too many commands without a message, closing the connection", "4.7.0")
+TOO_MANY_TRANSACTIONS: Final = Reply(421, "Enough mail for one connection, connect again", "4.7.0")
 TOO_MANY_AUTH_FAILURES: Final = Reply(421, "Too many failed logins, closing the connection", "4.7.0")
 NOT_SMTP: Final = Reply(421, "This is a mail server, closing the connection", "4.7.0")
 

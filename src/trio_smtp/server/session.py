@@ -70,6 +70,7 @@ FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "ba
 BUDGETS: Final = {
     CloseReason.ERRORS: "errors",
     CloseReason.JUNK: "junk-commands",
+    CloseReason.TRANSACTIONS: "transactions",
     CloseReason.AUTH_FAILURES: "login-failures",
     CloseReason.NOT_SMTP: "not-smtp",
     CloseReason.OVERSIZE: "message-size",
