@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Literal
 
 import pytest
@@ -251,6 +251,47 @@ async def test_a_factory_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+class Foreign:
+    """What trio does not know how to wait for, as the futures of asyncio."""
+
+    def __await__(self) -> Generator[str]:
+        yield "a future of another loop"
+
+
+@pytest.mark.parametrize(
+    ("hook", "sent", "answers"),
+    [
+        ("connect", b"", []),
+        ("hello", HELLO, ["220"]),
+        ("mail", HELLO + TRANSACTION, ["220", "250"]),
+        ("rcpt", HELLO + TRANSACTION, ["220", "250", "250"]),
+        ("verify", HELLO + COMMANDS["verify"], ["220", "250"]),
+        ("message", HELLO + TRANSACTION + DATA, ["220", "250", "250", "250", "354"]),
+    ],
+)
+async def test_a_hook_that_waits_for_another_loop_can_clean_up(hook: str, sent: bytes, answers: list[str]) -> None:
+    ended: list[str] = []
+
+    async def outcome() -> None:
+        try:
+            await Foreign()
+        finally:
+            ended.append(hook)
+
+    async with open_session(handler(hook, outcome)) as client:
+        await client.send(sent)
+        await client.expect(*answers, "451")
+    assert ended == [hook]
+
+
+async def test_a_text_that_does_not_fit_behind_our_name() -> None:
+    config = Config(hostname="mx." + "x" * 200)
+    async with open_session(handler("hello", returning(Reply(250, "y" * 400))), config=config) as client:
+        await client.expect("220")
+        assert (await client.command("EHLO client.example")).code == 451
+        assert (await client.command("NOOP")).code == 250
+
+
 # --- on_error="raise"
 
 
@@ -263,6 +304,15 @@ async def test_faults_come_out_of_the_server_for_tests(hook: str) -> None:
             if hook == "message":
                 await client.send(DATA)
             await client.send(b"RSET\r\nQUIT\r\n")
+            await client.rest()
+
+
+async def test_several_faults_come_out_together() -> None:
+    faults = ExceptionGroup("of children", [ValueError("mine"), KeyError("too")])
+    with pytest.RaisesGroup(ValueError, KeyError, flatten_subgroups=True):
+        async with open_session(handler("mail", raising(faults)), on_error="raise") as client:
+            await begin(client)
+            await client.send(TRANSACTION)
             await client.rest()
 
 

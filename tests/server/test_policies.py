@@ -216,14 +216,18 @@ async def test_in_lmtp_every_recipient_hears_of_the_refusal() -> None:
 async def test_a_handler_cannot_answer_in_the_place_of_a_policy() -> None:
     class Deaf(Handler):
         async def message(self, envelope: Envelope, body: Body) -> Reply | None:
-            with pytest.raises(Refuse):
-                await body.read()
+            for _ in range(2):
+                with pytest.raises(Refuse):
+                    await body.read()
             return Reply(250, "Fine", "2.0.0")
 
-    async with serving(Deaf, Noting("header")) as (_, client):
-        await begin(client)
-        await client.send(TRANSACTION + DATA)
-        await client.expect("250", "250", "354", "450")
+    for hook in ("header", "content"):
+        async with serving(Deaf, policy := Noting(hook)) as (server, client):
+            await begin(client)
+            await client.send(TRANSACTION + DATA)
+            await client.expect("250", "250", "354", "450")
+        assert server.stats.rules == {"Noting": 1}
+        assert policy.calls[-1].startswith(hook)
 
 
 class Slow(Noting):
@@ -294,15 +298,19 @@ async def test_a_refusal_out_of_a_nursery_is_one(hook: str, sent: bytes, answers
     assert server.stats.hook_errors == 0
 
 
-async def test_a_fault_of_a_policy_is_the_servers() -> None:
-    class Broken(Policy):
-        async def rcpt(self, session: Session, event: RcptTo) -> None:
-            raise RuntimeError("secret")
+@pytest.mark.parametrize(
+    ("hook", "answers"),
+    [("mail", []), ("rcpt", ["250"]), ("header", ["250", "250", "354"]), ("content", ["250", "250", "354"])],
+)
+async def test_a_fault_of_a_policy_is_the_servers(hook: str, answers: list[str]) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("secret")
 
-    async with serving(take, Broken()) as (server, client):
+    broken = type("Broken", (Policy,), {hook: fail})
+    async with serving(take, broken()) as (server, client):
         await begin(client)
-        await client.send(MAIL + RCPT)
-        await client.expect("250", "451 4.3.0 Internal error, reference ")
+        await client.send(TRANSACTION + DATA)
+        await client.expect(*answers, "451 4.3.0 Internal error, reference ")
     assert server.stats.hook_errors == 1
 
 

@@ -167,6 +167,18 @@ async def test_a_client_that_gives_up_before_it_is_looked_at(monkeypatch: pytest
         assert (server.stats.connections, server.stats.connections_refused) == (1, 1)
 
 
+async def test_a_client_that_is_gone_when_its_socket_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some systems say so there. That costs nobody else anything."""
+    async with open_server(take) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "TCP_NODELAY", 999)  # there is none: the system refuses it
+            async with connected(server) as client:
+                assert await client.rest() == []
+        assert (server.stats.connections, server.connections) == (0, 0)
+        async with connected(server) as client:
+            await begin(client)
+
+
 async def test_a_crowd_that_comes_all_at_once() -> None:
     async with open_server(take) as server, AsyncExitStack() as stack:
         crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(150)]
