@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hypothesis import settings
+
 from tests.mailbox.replayed import CompactedStore
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.memory import MemoryStore
@@ -32,3 +34,6 @@ class CompactedMachine(StoreMachine):
 TestMemoryStore = MemoryMachine.TestCase
 TestJSONFileStore = JSONFileMachine.TestCase
 TestCompactedStore = CompactedMachine.TestCase
+
+# A step takes five times as long as one in memory.
+TestJSONFileStore.settings = settings(max_examples=settings().max_examples // 3)

@@ -240,24 +240,26 @@ class Player:
                 self.feed(piece)
 
 
-def held(connection: SMTPConnection) -> int:
-    """How many octets the connection keeps, itself and in its readers."""
+def held(value: object) -> int:
+    """How many octets a connection keeps, itself and in its readers."""
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, list):
+        return sum(map(held, value))
+    return sum(held(getattr(value, name)) for name in slots(type(value)))
 
-    def octets(value: object) -> int:
-        if isinstance(value, bytes):
-            return len(value)
-        if isinstance(value, list):
-            return sum(map(octets, value))
-        if type(value).__module__.endswith(".readers"):
-            return sum(map(octets, fields(value)))
-        return 0
 
-    def fields(value: object) -> Iterator[object]:
-        for kind in type(value).__mro__:
-            for name in getattr(kind, "__slots__", ()):
-                yield getattr(value, name)
+SLOTS: dict[type, list[str]] = {}  # those are asked for with each octet of a dialogue
 
-    return sum(map(octets, fields(connection)))
+
+def slots(kind: type) -> list[str]:
+    """Where a connection or a reader keeps what it has."""
+    names = SLOTS.get(kind)
+    if names is None:
+        keeps = issubclass(kind, SMTPConnection) or kind.__module__.endswith(".readers")
+        names = [name for each in kind.__mro__ for name in getattr(each, "__slots__", ())] if keeps else []
+        SLOTS[kind] = names
+    return names
 
 
 def codes(sent: bytes) -> list[str]:
@@ -283,12 +285,24 @@ def codes(sent: bytes) -> list[str]:
 def cuts(data: bytes, name: str) -> Iterator[list[bytes]]:
     """The ways in which a flight is cut up: whole, octet by octet, at random places."""
     yield [data] if data else []
-    yield [data[i : i + 1] for i in range(len(data))]
+    yield list(octet_by_octet(data))
     rng = random.Random(name)
     for _ in range(3):
         places = sorted(rng.sample(range(len(data) + 1), min(len(data), rng.randint(1, 12))))
         pieces = [data[i:j] for i, j in zip([0, *places], [*places, len(data)], strict=True)]
         yield [piece for piece in pieces if piece]
+
+
+def octet_by_octet(data: bytes) -> Iterator[bytes]:
+    """All octets alone, but for those in the middle of a very long run of one: they would take minutes."""
+    for run in re.finditer(rb"(?s)(.)\1*+", data):
+        start, end = run.span()
+        behind = max(end - 100, start)
+        middle = min(start + 4096, behind)
+        yield from (data[i : i + 1] for i in range(start, middle))
+        if middle < behind:
+            yield data[middle:behind]
+        yield from (data[i : i + 1] for i in range(behind, end))
 
 
 def check(dialogue: Dialogue) -> None:

@@ -50,6 +50,16 @@ class System:
 
         self.hooks[name] = hook
 
+    def fail_once(self, number: int, error: int, *, after: bool) -> Nth:
+        """Let one call fail, the one with this number, before or after it has done its work.
+
+        Those that only look are not counted with `after`: nothing tells the one from the other.
+        """
+        self.default = failure = Nth(number, error, after=after)
+        if after:
+            self.hooks.update(dict.fromkeys(("fstat", "listdir", "pread", "stat"), _pass))
+        return failure
+
     def work(self) -> None:
         """Let everything work again."""
         self.hooks.clear()

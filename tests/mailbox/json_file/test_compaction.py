@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.mailbox.json_file.system import Nth, System
+from tests.mailbox.json_file.system import System
 from trio_smtp.mailbox.json_file import JSONFileStore, compaction, housekeeping
 from trio_smtp.mailbox.json_file.journal import segment_number
 from trio_smtp.mailbox.json_file.records import to_content
@@ -321,10 +321,9 @@ async def test_a_compaction_that_is_cancelled_goes_on(store: JSONFileStore, path
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_every_call_fails_once(store: JSONFileStore, path: Path, system: System, after: bool) -> None:
     """Whichever call of a compaction fails, and whether it did its work: nobody sees anything but the mail."""
-    system.hooks["close"] = lambda call, *_: call()
     before = await everything(store)
     for number in itertools.count(1):
-        system.default = failure = Nth(number, errno.EIO, after=after)
+        failure = system.fail_once(number, errno.EIO, after=after)
         try:
             await store.compact()
         except StoreUnavailable:

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.mailbox.json_file.system import Nth, System
+from tests.mailbox.json_file.system import System
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.json_file.store import INLINE, _Engine, _JSONDelivery
 from trio_smtp.mailbox.store import INBOX, Delivered, NoSuchAccount, Search, StoreUnavailable, Target
@@ -527,7 +527,7 @@ async def test_every_call_fails_once(
     monkeypatch.setattr("trio_smtp.mailbox.json_file.writer.SEGMENT_OCTETS", segment_octets)
     expected: list[bytes] = []
     for number in itertools.count(1):
-        system.default = failure = Nth(number, errno.ENOSPC, after=after)
+        failure = system.fail_once(number, errno.ENOSPC, after=after)
         await attempt(store, number, expected)
         has_failed = failure.has_failed
         system.work()
