@@ -14,6 +14,7 @@ import trio
 from tests.mailbox.json_file.system import System
 from trio_smtp.mailbox.json_file import JSONFileStore, housekeeping
 from trio_smtp.mailbox.json_file.housekeeping import Housekeeper
+from trio_smtp.mailbox.json_file.snapshot import Snapshot
 from trio_smtp.mailbox.store import INBOX, Target
 
 SNAPSHOT = "index.jsonl"
@@ -55,12 +56,14 @@ async def test_leftovers_are_removed_with_the_first_change(path: Path) -> None:
     for name in ("000009.jsonl", "notes.txt"):
         (path / "journal" / name).write_bytes(b"x")
     (path / "blobs/orphan").write_bytes(b"x")
+    (path / f"{SNAPSHOT}.new").write_bytes(b"x")
     async with JSONFileStore(path) as store:
         await store.list_messages("ann", INBOX)
         assert len(os.listdir(path / "blobs")) == 2, "who only reads removes nothing"
         await settle(store)
         assert sorted(os.listdir(path / "journal")) == ["000001.jsonl", "notes.txt"]
         assert len(os.listdir(path / "blobs")) == 1
+        assert not (path / f"{SNAPSHOT}.new").exists()
         (path / "blobs/orphan").write_bytes(b"x")
         await settle(store)
         assert len(os.listdir(path / "blobs")) == 2, "once is enough"
@@ -156,6 +159,21 @@ async def test_closing_without_room_for_a_snapshot(
     assert "made to fail" in caplog.text
     async with JSONFileStore(path) as store:
         assert len(await store.list_accounts()) == 1
+
+
+async def test_closing_without_memory_for_a_snapshot(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def take(*_: object) -> None:
+        raise MemoryError
+
+    descriptors = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(housekeeping, "SAVE_ON_CLOSE", 1)
+    monkeypatch.setattr(Snapshot, "take", take)
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+    assert "MemoryError" in caplog.text
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 # --- compaction

@@ -298,6 +298,24 @@ def test_what_is_missing(place: Place, journal: Journal) -> None:
         place.numbers()
 
 
+@pytest.mark.parametrize(("lost", "found"), [([1], [-1, 3, 4]), ([2], [1, 2, -1, 4]), ([1, 2], [-1, -1, 4])])
+def test_segments_that_are_lost(place: Place, journal: Journal, lost: list[int], found: list[int]) -> None:
+    for number in (3, 4):
+        journal.begin_segment()
+        journal.append([record(number)])
+    for segment in lost:
+        place.segment(segment).unlink()
+    with pytest.raises(FileNotFoundError):
+        place.numbers()
+    again = Journal(place.root, place.folder, without_lost=True)
+    again.load()
+    again.seek(1, 0, 0)
+    assert numbers(again) == found
+    again.append([record(5)])
+    assert numbers(journal) == [5]
+    again.close()
+
+
 @pytest.mark.parametrize(
     ("older", "newer", "begins"),
     [

@@ -228,7 +228,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[int], set[int]]] = {
     "message": (bind(spoil, before=b"number 3", after=b"number 7"), {1, 2, 4}, set()),
     "message that was seen": (bind(spoil_seen, before=b"number 3", after=b"number 7"), {1, 2, 4}, {3}),
     "history": (bind(spoil, before=b"number 5", after=b"number 6"), {1, 2, 3, 4}, set()),
-    "account": (bind(spoil, before=b'"name":"bob"', after=b'"name":"eve"'), {1, 2, 3}, set()),
+    "account": (bind(spoil, before=b'"name":"bob"', after=b'"name":"eve"'), {1, 2, 3, 4}, set()),
     "record of a blob for two": (bind(spoil_seen, before=b'"blob":', after=b'"blub":'), {1, 3}, {2, 4}),
     "changed blob": (lambda path: blob(path, b"4").write_bytes(LARGE + b"5"), {1, 2, 3}, {4}),
     "short blob": (bind(cut_blob, end=b"2"), {1, 3, 4}, {2}),
@@ -269,6 +269,35 @@ def test_repair(path: Path, name: str) -> None:
             assert store.damage == ()
             assert await add(store, b"next") > 5
 
+    trio.run(go_on)
+
+
+def test_a_segment_that_nobody_has_read(path: Path) -> None:
+    """A server does not open the store, for it would not know its accounts; a repair goes on with what is left."""
+
+    async def go_on() -> None:
+        async with JSONFileStore(path) as store:
+            assert await add(store, b"next") > 7
+
+    async def seal() -> None:
+        async with JSONFileStore(path) as store:
+            assert store._engine is not None
+            store._engine.writer.run(store._engine.database.begin_segment)
+            assert await add(store, b"number 6") == 6
+            store._engine.writer.run(store._engine.database.begin_segment)
+            assert await add(store, b"number 7") == 7
+
+    trio.run(seal)
+    (path / "journal/000002.jsonl").unlink()
+    with pytest.raises(StoreUnavailable, match="No such file"):
+        trio.run(go_on)
+    with pytest.raises(FileNotFoundError):
+        compact_store(path)
+    faults = check_store(path).faults
+    assert [fault.file for fault in faults] == ["journal/000002.jsonl"]
+    assert get_info(path).damage == 1
+    assert repair_store(path, faults) == []
+    assert list(contents(path)) == [1, 2, 3, 4, 7]
     trio.run(go_on)
 
 

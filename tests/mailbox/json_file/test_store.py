@@ -207,6 +207,11 @@ async def test_use_after_a_fork(store: JSONFileStore, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(RuntimeError, match="fork"):
         await store.list_accounts()
+    assert store._engine is not None
+    await store.aclose()
+    assert not store._engine.writer.closing, "its thread is in the parent, and so are those who would let go of locks"
+    monkeypatch.undo()
+    store._engine.stop()
 
 
 # --- looking

@@ -454,18 +454,30 @@ async def test_no_memory_to_wait_with(store: JSONFileStore, path: Path, monkeypa
     assert list(await kept(path)) == [1, 2]
 
 
-async def test_a_bug_leaves_nobody_waiting(
+async def test_what_is_in_the_journal_counts(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A bug, or a lack of memory, when it is on the disk already."""
+
     def apply(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as patch:
         patch.setattr("trio_smtp.mailbox.json_file.replica.Replica.apply", apply)
-        with pytest.raises(StoreUnavailable, match="a bug"):
-            await deliver(store)
+        assert await deliver(store) == 1
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert await contents(store) == await kept(path), "what is in the journal counts"
+    assert await contents(store) == await kept(path) == {1: b"x"}
+
+
+async def test_memory_runs_out_behind_the_write(store: JSONFileStore, path: Path, system: System) -> None:
+    def fdatasync(*_: object) -> None:
+        raise MemoryError
+
+    system.hooks["fdatasync"] = fdatasync
+    with pytest.raises(StoreUnavailable, match="MemoryError"):
+        await deliver(store)
+    system.work()
+    assert await contents(store) == await kept(path) == {}
 
 
 async def test_nobody_is_told_that_what_was_never_written_is_safe(

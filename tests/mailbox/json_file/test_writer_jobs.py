@@ -16,6 +16,7 @@ import trio.testing
 
 from tests.mailbox.json_file.writing import Gate, contents, deliver
 from trio_smtp.mailbox.json_file import JSONFileStore, writer
+from trio_smtp.mailbox.operations import AddMessages, Operation
 from trio_smtp.mailbox.store import (
     INBOX,
     NoSuchAccount,
@@ -89,6 +90,37 @@ async def test_a_job_that_fails(
     with pytest.raises(type(error)):
         await trio.to_thread.run_sync(run, job)
     assert await deliver(store) == 1
+
+
+async def test_a_job_behind_a_bug(
+    store: JSONFileStore,
+    gate: Gate,
+    run: Callable[[Callable[[], Any]], Any],
+    queued: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was committed before it, in the same group, is committed; the job is not done."""
+
+    async def refused() -> None:
+        with pytest.raises(StoreUnavailable, match="a bug"):
+            await trio.to_thread.run_sync(run, list)
+
+    def tell(operation: Operation[Any]) -> None:
+        if isinstance(operation, AddMessages) and operation.messages[0].uid == 2:
+            raise ZeroDivisionError("a bug")
+
+    assert store._engine is not None
+    monkeypatch.setattr(store._engine.database.replica, "watcher", tell)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(refused)
+        await trio.to_thread.run_sync(queued.wait)
+        gate.open()
+    monkeypatch.undo()
+    assert list(await contents(store)) == [1, 2]
 
 
 async def test_a_job_that_the_machine_refuses(

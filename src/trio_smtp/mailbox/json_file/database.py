@@ -38,13 +38,15 @@ class Database:
     Args:
         path: the directory of the store.
         create: make the store if there is none: if nothing has the path, or the directory is empty.
+        without_lost: open it even where files of the journal are lost, and with them nobody knows which accounts. A
+            server must not: it would tell senders that there are no such people.
 
     Raises:
         StoreUnavailable: there is no store, or not one that can be trusted.
         OSError: it cannot be opened.
     """
 
-    def __init__(self, path: str, *, create: bool) -> None:
+    def __init__(self, path: str, *, create: bool, without_lost: bool = False) -> None:
         with ExitStack() as opened:
             self.root = files.Directory.at(path, create=create)
             opened.callback(self.root.close)
@@ -57,7 +59,7 @@ class Database:
             opened.callback(self.segments.close)
             self.blobs = self.root.directory("blobs")
             opened.callback(self.blobs.close)
-            self.journal = Journal(self.root, self.segments)
+            self.journal = Journal(self.root, self.segments, without_lost=without_lost)
             opened.callback(self.journal.close)
             self.replica = Replica(_NOTHING)
             self._prepared: tuple[Replica, tuple[int, int, int]] | None = None
@@ -120,13 +122,25 @@ class Database:
                 self.caught_up = time.monotonic()
             else:
                 self._catch_up(writer_died)
-                if self.journal.cut_torn():
-                    self.replica.burn_uids(1)
+                if torn := self.journal.cut_torn():
+                    self.replica.burn_uids(torn)
             self._writing = True
             try:
-                yield
+                with self._half_done():
+                    yield
             finally:
                 self._writing = False
+
+    @contextmanager
+    def _half_done(self) -> Iterator[None]:
+        """Whatever comes between, memory that runs out above all, may leave the index with half of a change."""
+        try:
+            yield
+        except OSError:  # of a file: nothing is being changed meanwhile
+            raise
+        except BaseException:
+            self.forget()
+            raise
 
     def _prepare(self) -> None:
         """Make another replica if one is needed: at first, and after a compaction by another process.
@@ -156,7 +170,8 @@ class Database:
                 self.journal.seek(*prepared[1])
             else:
                 replica = self._begin(self.journal)
-        replica.replay_all(self.journal.read_on(sync=writer_died))
+        with self._half_done():
+            replica.replay_all(self.journal.read_on(sync=writer_died))
         replica.manifest = self.journal.manifest
         if is_another:
             self.adopt(replica)

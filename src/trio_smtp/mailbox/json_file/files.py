@@ -105,9 +105,8 @@ class Directory:
 
         The new one is on disk before it takes the name; that it has the name is lasting after `sync`.
         """
-        draft = f"{name}.new"
-        with contextlib.suppress(FileNotFoundError):
-            self.unlink(draft)  # of somebody who died
+        self.discard_draft(name)
+        draft = _draft(name)
         try:
             with _opened(self.create(draft)) as fd:
                 offset = 0
@@ -121,6 +120,11 @@ class Directory:
                 self.unlink(draft)
             raise
 
+    def discard_draft(self, name: str) -> None:
+        """Remove what somebody left who died while he published a file of this name."""
+        with contextlib.suppress(FileNotFoundError):
+            self.unlink(_draft(name))
+
     def move(self, name: str, to: Directory) -> None:
         """Give a file to another directory."""
         os.rename(name, name, src_dir_fd=self.fd, dst_dir_fd=to.fd)
@@ -132,6 +136,10 @@ class Directory:
     def stat(self, name: str) -> os.stat_result:
         """What is known of a file without opening it."""
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+
+
+def _draft(name: str) -> str:
+    return f"{name}.new"
 
 
 def reason(error: OSError) -> str:

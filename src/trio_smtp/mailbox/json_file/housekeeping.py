@@ -18,7 +18,7 @@ from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.blobs import OldBlob, old_blobs
 from trio_smtp.mailbox.json_file.compaction import Compaction
 from trio_smtp.mailbox.json_file.journal import segment_number
-from trio_smtp.mailbox.json_file.snapshot import Snapshot
+from trio_smtp.mailbox.json_file.snapshot import SNAPSHOT, Snapshot
 from trio_smtp.mailbox.store import StoreError
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class Housekeeper:
                 held.callback(files.unlock, self._database.segments.fd)
                 if files.try_lock(self._database.segments.fd):
                     task()
-        except (OSError, StoreError) as error:
-            _log.warning("housekeeping in the mail store failed: %s", error)
+        except (OSError, StoreError, MemoryError) as error:
+            _log.warning("housekeeping in the mail store failed: %s", str(error) or repr(error))
 
     # --- what
 
@@ -164,6 +164,7 @@ class Housekeeper:
         """Returns how many blobs are gone; those that cannot be removed are left to the next time."""
         database = self._database
         gone = [blob.remove() for blob in garbage.blobs]
+        database.root.discard_draft(SNAPSHOT)
         for name, is_damaged in garbage.segments:
             if is_damaged:
                 database.quarantine(database.segments, name)

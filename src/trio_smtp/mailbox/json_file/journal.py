@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 _MAX_MANIFEST = 1024 * 1024  # octets
 _MAX_MARK = 1024
+_MAX_LINE = 64 * 1024 * 1024  # a segment that a compaction has made may be as large as the store
 _SEGMENT_NAME = re.compile(r"([0-9]{6,15})\.jsonl", re.ASCII)
 
 
@@ -60,11 +61,16 @@ def segment_number(name: str) -> int | None:
 
 
 class Journal:
-    """The segments of a store, as this process knows them."""
+    """The segments of a store, as this process knows them.
 
-    def __init__(self, root: files.Directory, folder: files.Directory) -> None:
+    Args:
+        without_lost: read on without sealed segments that are not there.
+    """
+
+    def __init__(self, root: files.Directory, folder: files.Directory, *, without_lost: bool = False) -> None:
         self._root = root
         self._folder = folder
+        self._without_lost = without_lost
         self._manifest_fd = -1  # open, so that no other file gets its inode number
         self._inode = 0
         self._doubtful = False  # after a crash another manifest might be in force
@@ -145,16 +151,23 @@ class Journal:
     def read_on(self, *, sync: bool, until: tuple[int, int] | None = None) -> Iterator[tuple[int, int, bytes]]:
         """Move the cursor to the end, and give what it passes: segment, offset, line.
 
-        A sealed segment that is too short gives a last line that is no record.
+        A sealed segment that is too short, or lost, gives a last line that is no record, as long as what is missing.
 
         Args:
             sync: first, because it may not be on disk.
             until: a segment and the offset in it where to stop; what is in front of it counts, so no lock is needed.
+
+        Raises:
+            FileNotFoundError: a segment is not there: a compaction was faster, or it is lost (see `without_lost`).
         """
         while (sealed_end := self._sealed_end()) is not None and (until is None or self.segment < until[0]):
-            yield from self._read_to(sealed_end, sync)
+            try:
+                yield from self._read_to(sealed_end, sync)
+            except FileNotFoundError:
+                if not self._without_lost:
+                    raise
             if self.end < sealed_end:
-                yield self.segment, self.end, b""
+                yield self.segment, self.end, bytes(min(sealed_end - self.end, _MAX_LINE))
             self.seek(self._next(), 0, 0)
         yield from self._read_to(sealed_end if until is None else until[1], sync)
 
@@ -191,11 +204,14 @@ class Journal:
         """Where the segment at the cursor ends, None if it is live."""
         if self.segment == self.manifest.segments[-1]:
             return None
-        with contextlib.suppress(RecordError, KeyError):
+        with contextlib.suppress(RecordError, KeyError, FileNotFoundError):
             mark = parse(self.line(self._next(), 0, _MAX_MARK).partition(b"\n")[0] + b"\n")
             if mark["previous"] == self.segment:
                 return values.number(mark["previous_end"])
-        return self._folder.stat(self._name).st_size  # it was complete before it counted
+        try:
+            return self._folder.stat(self._name).st_size  # it was complete before it counted
+        except FileNotFoundError:
+            return _MAX_LINE
 
     # --- writing
 
@@ -210,7 +226,7 @@ class Journal:
             try:
                 files.write_at(fd, self.end, data)
                 files.sync_data(fd)
-            except OSError:
+            except BaseException:  # MemoryError, too
                 self._refused = True
                 raise
         self.end += len(data)
@@ -240,13 +256,13 @@ class Journal:
             files.close(fd)
         self.seek(number, 0, len(mark))
 
-    def cut_torn(self) -> bool:
-        """Cut off a torn record behind the cursor, which is at the end, and say whether there was one."""
-        self._refused = self._folder.stat(self._name).st_size > self.end
-        if not self._refused:
-            return False
-        self.mend()
-        return True
+    def cut_torn(self) -> int:
+        """Cut off what is torn behind the cursor, which is at the end, and say how many octets that were."""
+        torn = self._folder.stat(self._name).st_size - self.end
+        self._refused = torn > 0
+        if self._refused:
+            self.mend()
+        return torn
 
     def mend(self) -> None:
         """Become sound after a failure; raises OSError when that fails too."""

@@ -108,7 +108,7 @@ class Quarantined(NamedTuple):
 
 def get_info(path: str | os.PathLike[str]) -> StoreInfo:
     """Count what is in a store."""
-    with closing(Database(os.fspath(path), create=False)) as database:
+    with closing(Database(os.fspath(path), create=False, without_lost=True)) as database:
         replica = database.replica
         accounts = replica.index.accounts()
         mailboxes = [box for account in accounts for box in replica.index.mailboxes(account.name)]
@@ -130,7 +130,7 @@ def get_info(path: str | os.PathLike[str]) -> StoreInfo:
 
 def compact_store(path: str | os.PathLike[str], advance: Advance = lambda _: None) -> tuple[int, int]:
     """Free the space of what was deleted; returns the octets of the files before and afterwards."""
-    with _housekeeping(path) as (database, housekeeper):
+    with _housekeeping(path, without_lost=False) as (database, housekeeper):
         before = _octets(database)
         housekeeper.compact(advance)
         return before, _octets(database)
@@ -138,7 +138,7 @@ def compact_store(path: str | os.PathLike[str], advance: Advance = lambda _: Non
 
 def check_store(path: str | os.PathLike[str], advance: Advance = lambda _: None) -> Checked:
     """Read every record and every body."""
-    with closing(Database(os.fspath(path), create=False)) as database:
+    with closing(Database(os.fspath(path), create=False, without_lost=True)) as database:
         files.lock(database.segments.fd, exclusive=True)  # until it is closed
         return _Check(database, advance).run()
 
@@ -160,7 +160,7 @@ def repair_store(
         for fault in faults
         if (segment := segment_number(Path(fault.file).name)) is not None
     ]
-    with _housekeeping(path) as (_, housekeeper):
+    with _housekeeping(path, without_lost=True) as (_, housekeeper):
         housekeeper.repair(damage, advance)
     return [each for each in list_quarantine(path) if each not in before]
 
@@ -191,9 +191,9 @@ def export_quarantine(path: str | os.PathLike[str], output: Path) -> list[Quaran
 
 
 @contextmanager
-def _housekeeping(path: str | os.PathLike[str]) -> Iterator[tuple[Database, Housekeeper]]:
+def _housekeeping(path: str | os.PathLike[str], *, without_lost: bool) -> Iterator[tuple[Database, Housekeeper]]:
     with ExitStack() as opened:
-        database = opened.enter_context(closing(Database(os.fspath(path), create=False)))
+        database = opened.enter_context(closing(Database(os.fspath(path), create=False, without_lost=without_lost)))
         writer = opened.enter_context(closing(Writer(database)))
         yield database, opened.enter_context(closing(Housekeeper(database, writer)))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from trio_smtp.mailbox.index import Index
 from trio_smtp.mailbox.json_file.journal import Manifest, segment_name
+from trio_smtp.mailbox.json_file.lost import taken_for_granted
 from trio_smtp.mailbox.json_file.places import Places
 from trio_smtp.mailbox.json_file.records import Place, decode
 from trio_smtp.mailbox.json_file.values import RecordError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MAX_DAMAGE = 1000  # places that are remembered
+_LEAST = 90  # octets of a record that gives a UID or a value of uid_validity
 
 
 class Damage(NamedTuple):
@@ -77,12 +79,21 @@ class Replica:
         self.damage: list[Damage] = []
 
     def replay(self, segment: int, offset: int, line: bytes) -> bool:
-        """Do what a line of the journal says; False if it is damaged."""
+        """Do what a line of the journal says, as far as it can be done; False if it cannot.
+
+        A whole line that does not fit is damage too, that of one before it.
+        """
         try:
             operation = decode(line, segment, offset)
             if operation is None:
                 self.unsaved += len(line)
-            else:
+                return True
+            try:
+                self.apply(operation, len(line))
+            except StoreError as error:
+                self.report(Damage(segment, offset, len(line), str(error)))
+                for each in taken_for_granted(self.index, operation):
+                    self.apply(each, 0)
                 self.apply(operation, len(line))
         except (RecordError, StoreError) as error:
             self.report(Damage(segment, offset, len(line), str(error)))
@@ -91,10 +102,16 @@ class Replica:
 
     def replay_all(self, records: Iterable[tuple[int, int, bytes]]) -> int:
         """Do what lines of the journal say, and give up the UIDs of damaged ones; returns how many there were."""
-        whole = [self.replay(*record) for record in records]
-        if not all(whole):
-            self.burn_uids(whole.count(False))
-        return len(whole)
+        done = lost = 0
+        try:
+            for segment, offset, line in records:
+                done += 1
+                if not self.replay(segment, offset, line):
+                    lost += len(line)
+        finally:  # who reads on begins behind them
+            if lost:
+                self.burn_uids(lost)
+        return done
 
     def apply(self, operation: Operation[Place], octets: int) -> None:
         """Change the index; `octets` is the length of the record. Raises a StoreError if it does not fit."""
@@ -124,10 +141,11 @@ class Replica:
         """The blobs that messages need."""
         return {blob for column in self.index.columns() for blob in cast("Places", column).blobs if blob is not None}
 
-    def burn_uids(self, records: int) -> None:
-        """Give up the UIDs that lost records may have given, at most one of each mailbox in a record; and so many
-        values of uid_validity, for a mailbox whose making was lost may be made again.
+    def burn_uids(self, octets: int) -> None:
+        """Give up the UIDs that so many octets of lost records may have given, at most one of each mailbox in a record;
+        and so many values of uid_validity, for a mailbox whose making was lost may be made again.
         """
+        records = 1 + octets // _LEAST
         with self.mutex:
             self.index.apply(SpendUidValidities(self.index.uid_validity() + records))
         for account in self.index.accounts():

@@ -136,7 +136,7 @@ class JSONFileStore(IndexedStore[Place]):
             async with self._opening:  # somebody may be at it
                 with self._starting:
                     self._over = True
-                if self._engine is not None:
+                if self._engine is not None and self._pid == os.getpid():  # threads and locks are those of the parent
                     await self._in_thread(self._engine.stop, self._looks, abandon=True)
 
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:

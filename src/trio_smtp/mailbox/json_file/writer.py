@@ -31,7 +31,7 @@ from trio_smtp.mailbox.operations import AddMessages, KeepNote
 from trio_smtp.mailbox.store import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from trio_smtp.mailbox.json_file.changes import Change
     from trio_smtp.mailbox.json_file.database import Database
@@ -230,11 +230,18 @@ class Writer:
 
     def _do_what_waits(self) -> None:
         taken: list[_Request] = []
+        undecided: Sequence[_Request] = taken
         committed = False
         try:
             with self._database.exclusive():
-                self._commit_group(taken)
+                planned = self._write_group(taken)
                 committed = True
+                undecided = jobs = [each for each in taken if each.error is None and isinstance(each, _Job)]
+                for operation, line in planned:
+                    self._database.replica.apply(operation, len(line))
+                for job in jobs:
+                    job.run()
+                undecided = []
                 with contextlib.suppress(OSError):
                     self._database.journal.mend()
                 if not self._database.journal.is_sound():  # which may last
@@ -244,13 +251,11 @@ class Writer:
                     self.after_group()
         except (OSError, StoreUnavailable) as error:
             if not committed:  # not even the lock could be had; what fails later is no fault of those who wait now
-                _fail(taken, error)
+                _fail(undecided, error)
                 self._refuse_waiting(error)
         except Exception as error:  # noqa: BLE001 - a bug must leave nobody waiting
             _log.exception("the writer of the mail store failed")
-            self._database.forget()
-            if not committed:
-                _fail(taken, error)
+            _fail(undecided, error)
             self._refuse_waiting(error)
         # Not before the lock is free: the event loop takes the interpreter as soon as it is woken.
         _wake(taken)
@@ -272,20 +277,18 @@ class Writer:
             taken.append(request)
             yield request
 
-    def _commit_group(self, taken: list[_Request]) -> None:
+    def _write_group(self, taken: list[_Request]) -> list[tuple[Operation[Place], bytes]]:
+        """Take a group and make it last; returns what is to be applied. From then on it is no refusal any more."""
         try:
             with self._database.replica.index.group():
                 planned = self._plan(taken)
             lines = [line for _, line in planned if line]
             if lines:
                 self._database.journal.append(lines)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             _fail(taken, error)
-            return
-        for operation, line in planned:
-            self._database.replica.apply(operation, len(line))
-        if taken and isinstance(taken[-1], _Job):
-            taken[-1].run()
+            return []
+        return planned
 
     def _plan(self, taken: list[_Request]) -> list[tuple[Operation[Place], bytes]]:
         """Take a group and prepare what is in it."""
@@ -333,7 +336,8 @@ def _fail(requests: Iterable[_Request], error: Exception) -> None:
     """Give each that has not failed yet an exception of its own."""
     for request in requests:
         if request.error is None:
-            request.error = StoreUnavailable(files.reason(error) if isinstance(error, OSError) else str(error))
+            why = files.reason(error) if isinstance(error, OSError) else str(error)
+            request.error = StoreUnavailable(why or repr(error))
             request.error.__cause__ = error
 
 
