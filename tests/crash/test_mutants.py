@@ -109,7 +109,7 @@ async def test_250_before_commit(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     mutant = Mutant(
         "250_before_commit",
         Writer,
-        "_commit_group",
+        "_write_group",
         "self._database.journal.append(lines)",
         WAKE_FIRST,
         workloads.small,

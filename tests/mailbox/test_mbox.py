@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import mailbox
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from io import BytesIO
 from pathlib import Path
@@ -120,6 +121,17 @@ def test_a_line_that_takes_long_to_understand() -> None:
     for line in (b" ", b"Abc ", b"A ", b"Abc Nov "):
         [message] = read(FROM + b"From " + line * 20_000 + b"\n")
         assert len(message.content) > 20_000
+
+
+def test_short_lines_take_no_more_memory_than_long_ones() -> None:
+    octets = FROM + b"a\n" * 20_000
+    tracemalloc.start()
+    try:
+        [message] = read(octets)
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(octets)
+    finally:
+        tracemalloc.stop()
+    assert len(message.content) == 40_000
 
 
 def test_a_message_is_read_when_it_is_asked_for() -> None:

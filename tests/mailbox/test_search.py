@@ -100,6 +100,8 @@ def test_searches_are_values() -> None:
     same = Search(subject="a", flags=frozenset({SEEN})) | ~Search(uids=range(5))
     assert made == same
     assert len({made, same}) == 1
+    assert Search(uids=[2, 1, 2]) == Search(uids=(1, 2)), "a set, for it is asked for each message"
+    assert Search(uids=range(10**12)).uids == range(10**12)
 
 
 def test_hostile_content() -> None:

@@ -67,23 +67,23 @@ def read_mbox(lines: Iterable[bytes]) -> Iterator[MboxMessage]:
         ValueError: this is no mbox; it says so before the first message.
     """
     first: re.Match[bytes] | None = None
-    body: list[bytes] = []
+    body = bytearray()  # and no list, of which short lines would take many times their size
     for line in lines:
         begins = _FROM.match(line) if line.startswith(b"From ") else None
         if begins is not None:
             if first is not None:
                 yield _message(first, body)
-            first, body = begins, []
+            first, body = begins, bytearray()
         elif first is not None:
-            body.append(line[1:] if _QUOTED.match(line) else line)
+            body += line[1:] if _QUOTED.match(line) else line
         elif line.strip():
             raise ValueError("it does not begin with a From line")
     if first is not None:
         yield _message(first, body)
 
 
-def _message(first: re.Match[bytes], body: list[bytes]) -> MboxMessage:
-    content = b"".join(body)
+def _message(first: re.Match[bytes], body: bytearray) -> MboxMessage:
+    content = bytes(body)
     if first["sender"] != _OURS + b" ":
         return MboxMessage(_EMPTY_LINE.sub(b"", content), _date(first), frozenset())
     try:

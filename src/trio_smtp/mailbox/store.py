@@ -247,6 +247,8 @@ class Search:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flags", frozenset(self.flags))
+        if self.uids is not None and not isinstance(self.uids, range):  # a long list is asked for each message
+            object.__setattr__(self, "uids", frozenset(self.uids))
         for date in (self.since, self.before):
             if date is not None and date.tzinfo is None:
                 raise ValueError("since and before need a time zone")
