@@ -473,3 +473,7 @@ def test_quarantine(database: Database, path: Path) -> None:
     database.quarantine(database.blobs, name)
     assert database.blobs.names() == []
     assert os.listdir(path / "quarantine") == [name]
+    for _ in range(2):  # somebody has put it back, and it was no good
+        (path / "blobs" / name).write_bytes(b"x")
+        database.quarantine(database.blobs, name)
+    assert sorted(os.listdir(path / "quarantine")) == [name, f"{name}.1", f"{name}.2"]

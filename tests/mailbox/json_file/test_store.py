@@ -203,6 +203,18 @@ async def test_closing_does_not_wait_for_ever(
         released.set()
 
 
+async def test_closing_without_a_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run_sync(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    descriptors = len(os.listdir("/proc/self/fd"))
+    store = JSONFileStore(path)
+    await store.create_account("ann")
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+    await store.aclose()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 async def test_use_after_a_fork(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(RuntimeError, match="fork"):

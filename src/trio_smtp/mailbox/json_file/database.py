@@ -6,6 +6,7 @@ an `OSError` here.
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -197,9 +198,11 @@ class Database:
         self.replica.manifest = self.journal.manifest
 
     def quarantine(self, folder: files.Directory, name: str) -> None:
-        """Put a file where nobody reads or removes it."""
+        """Put a file where nobody reads or removes it, beside what came there under the same name before."""
         with closing(self.root.directory("quarantine")) as quarantine:
-            folder.move(name, quarantine)
+            names = quarantine.names()
+            candidates = (f"{name}.{number}" if number else name for number in itertools.count())
+            folder.move(name, quarantine, next(each for each in candidates if each not in names))
 
     def read(self, place: Place, limit: int | None) -> bytes:
         """The content of a message, or its first `limit` octets; without the lock.

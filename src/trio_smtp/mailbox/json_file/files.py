@@ -125,9 +125,9 @@ class Directory:
         with contextlib.suppress(FileNotFoundError):
             self.unlink(_draft(name))
 
-    def move(self, name: str, to: Directory) -> None:
+    def move(self, name: str, to: Directory, new_name: str) -> None:
         """Give a file to another directory."""
-        os.rename(name, name, src_dir_fd=self.fd, dst_dir_fd=to.fd)
+        os.rename(name, new_name, src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def unlink(self, name: str) -> None:
         """Remove a file."""

@@ -137,7 +137,10 @@ class JSONFileStore(IndexedStore[Place]):
                 with self._starting:
                     self._over = True
                 if self._engine is not None and self._pid == os.getpid():  # threads and locks are those of the parent
-                    await self._in_thread(self._engine.stop, self._looks, abandon=True)
+                    try:
+                        await self._in_thread(self._engine.stop, self._looks, abandon=True)
+                    except StoreUnavailable:  # the system has no thread to give
+                        self._engine.stop()
 
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
         return await self._until_found(bind(super().get_message, account, mailbox, uid))
