@@ -172,7 +172,10 @@ class Database:
             else:
                 replica = self._begin(self.journal)
         with self._half_done():
-            replica.replay_all(self.journal.read_on(sync=writer_died))
+            try:
+                replica.replay_all(self.journal.read_on(sync=writer_died))
+            except FileNotFoundError as error:
+                raise StoreUnavailable(f"{error.filename} is missing; restore it, or repair the store") from None
         replica.manifest = self.journal.manifest
         if is_another:
             self.adopt(replica)
