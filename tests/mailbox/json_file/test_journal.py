@@ -298,7 +298,9 @@ def test_what_is_missing(place: Place, journal: Journal) -> None:
         place.numbers()
 
 
-@pytest.mark.parametrize(("lost", "found"), [([1], [-1, 3, 4]), ([2], [1, 2, -1, 4]), ([1, 2], [-1, -1, 4])])
+@pytest.mark.parametrize(
+    ("lost", "found"), [([1], [-1, 3, 4]), ([2], [1, 2, -1, 4]), ([1, 2], [-1, -1, 4]), ([3], [1, 2, 3, -1])]
+)
 def test_segments_that_are_lost(place: Place, journal: Journal, lost: list[int], found: list[int]) -> None:
     for number in (3, 4):
         journal.begin_segment()
@@ -311,8 +313,11 @@ def test_segments_that_are_lost(place: Place, journal: Journal, lost: list[int],
     again.load()
     again.seek(1, 0, 0)
     assert numbers(again) == found
+    again.cut_torn()
     again.append([record(5)])
-    assert numbers(journal) == [5]
+    assert again.manifest.segments == ((1, 2, 3, 4) if lost == [3] else (1, 2, 3))
+    again.seek(1, 0, 0)
+    assert numbers(again)[-1] == 5
     again.close()
 
 

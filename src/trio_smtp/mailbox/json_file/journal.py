@@ -64,7 +64,7 @@ class Journal:
     """The segments of a store, as this process knows them.
 
     Args:
-        without_lost: read on without sealed segments that are not there.
+        without_lost: go on without segments that are not there.
     """
 
     def __init__(self, root: files.Directory, folder: files.Directory, *, without_lost: bool = False) -> None:
@@ -169,7 +169,12 @@ class Journal:
             if self.end < sealed_end:
                 yield self.segment, self.end, bytes(min(sealed_end - self.end, _MAX_LINE))
             self.seek(self._next(), 0, 0)
-        yield from self._read_to(sealed_end if until is None else until[1], sync)
+        try:
+            yield from self._read_to(sealed_end if until is None else until[1], sync)
+        except FileNotFoundError:
+            if not self._without_lost:
+                raise
+            yield self.segment, self.end, bytes(_MAX_LINE)
 
     def _read_to(self, sealed_end: int | None, sync: bool) -> Iterator[tuple[int, int, bytes]]:
         with self._folder.opened(self._name) as fd:
@@ -238,8 +243,8 @@ class Journal:
         Args:
             spare: how many numbers before its own stay free, for a compaction.
         """
-        taken = [number for number in map(segment_number, self._folder.names()) if number is not None]
-        number = max(taken, default=0) + spare + 1
+        there = [number for number in map(segment_number, self._folder.names()) if number is not None]
+        number = max([*there, *self.manifest.segments], default=0) + spare + 1
         mark = encode_mark("segment", number=number, previous=self.segment, previous_end=self.end)
         fd = self._folder.create(segment_name(number))
         try:
@@ -258,7 +263,11 @@ class Journal:
 
     def cut_torn(self) -> int:
         """Cut off what is torn behind the cursor, which is at the end, and say how many octets that were."""
-        torn = self._folder.stat(self._name).st_size - self.end
+        try:
+            torn = self._folder.stat(self._name).st_size - self.end
+        except FileNotFoundError:
+            self.begin_segment()
+            return 0
         self._refused = torn > 0
         if self._refused:
             self.mend()
