@@ -136,6 +136,7 @@ MISUSE: dict[str, Callable[[SMTPConnection], None]] = {
     "reject(3xx)": lambda connection: connection.reject(replies.START_INPUT),
     "challenge": lambda connection: connection.challenge(b""),
     "accept_each": lambda connection: connection.accept_each([replies.OK] * 9),
+    "accept_each of one": lambda connection: connection.accept_each([replies.OK]),
     "tls_established": lambda connection: connection.tls_established(),
     "greet": lambda connection: connection.greet(),
 }

@@ -94,6 +94,15 @@ async def test_a_burst_of_records_is_one_receive(ends: tuple[TLSTransport, Clien
     assert received == [b"0123", b"4567", b"89ab", b"c"]
 
 
+async def test_what_has_come_does_not_wait_for_the_rest_of_the_next_record(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    first, second = client.records(b"one"), client.records(b"two")
+    await client.stream.send_all(first + second[:7])
+    assert await transport.receive(100) == b"one"
+    await client.stream.send_all(second[7:])
+    assert await transport.receive(100) == b"two"
+
+
 async def test_octet_by_octet(ends: tuple[TLSTransport, Client]) -> None:
     transport, client = ends
     records = client.records(b"one", b"two")
