@@ -14,6 +14,7 @@ from trio_smtp.mailbox.store import (
     INBOX,
     Account,
     Delivered,
+    Delivery,
     MailboxReadOnly,
     MailStore,
     MessageTooBig,
@@ -26,7 +27,7 @@ from trio_smtp.mailbox.store import (
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
 from trio_smtp.trace import delivered_to, header_end, received, return_path
 
-__all__ = ["MailboxHandler"]
+__all__ = ["MailboxHandler", "copy_to"]
 
 log = logging.getLogger("trio_smtp")
 
@@ -38,6 +39,15 @@ _REPLIES: Final[dict[type[StoreError], Reply]] = {
     MessageTooBig: replies.MAILBOX_OVER_QUOTA,
 }
 """What a client hears of a store's refusal; of all others LOCAL_ERROR, so that it tries again."""
+
+
+async def copy_to(delivery: Delivery, body: Body) -> None:
+    """Write all of a message behind fields of ours, none of which it continues."""
+    chunks = aiter(body)
+    first = await anext(chunks, b"")
+    await delivery.write(header_end(first) + first)
+    async for chunk in chunks:
+        await delivery.write(chunk)
 
 
 class MailboxHandler(Handler):
@@ -104,11 +114,7 @@ class MailboxHandler(Handler):
         ]
         try:
             async with self._store.deliver(targets, partial=session.lmtp) as delivery:
-                chunks = aiter(body)
-                first = await anext(chunks, b"")
-                await delivery.write(header_end(first) + first)
-                async for chunk in chunks:
-                    await delivery.write(chunk)
+                await copy_to(delivery, body)
                 results = await delivery.commit()
         except StoreError as error:
             return self._reply_to(error)

@@ -56,6 +56,12 @@ async def test_one_copy_for_everybody(store: MailStore, capsys: pytest.CaptureFi
     )
 
 
+async def test_a_message_does_not_continue_our_fields(store: MailStore) -> None:
+    async with catching_session(store) as client:
+        assert (await client.send_mail("app@example.com", ["ann@example.com"], b" forged\r\n")).code == 250
+    assert (await store.get_message(CAUGHT, "INBOX", 1)).content.endswith(b" +0000\r\n\r\n forged\r\n")
+
+
 async def test_as_json(store: MailStore, capsys: pytest.CaptureFixture[str]) -> None:
     async with catching_session(store, as_json=True) as client:
         await client.send_mail("", ["a@example.com", "b@example.com"], MESSAGE)

@@ -18,10 +18,10 @@ from trio_smtp._escape import escape
 from trio_smtp.cli.errors import OutputError
 from trio_smtp.cli.mail import record_with_content
 from trio_smtp.cli.output import flush, is_coloured, json_text, say
-from trio_smtp.cli.readable import readable
+from trio_smtp.cli.readable import note, readable
 from trio_smtp.handler import Body, HandlerFactory
 from trio_smtp.mailbox.store import INBOX, Delivered, MailStore, Message, StoreError, Target
-from trio_smtp.mailbox_handler import MailboxHandler
+from trio_smtp.mailbox_handler import MailboxHandler, copy_to
 from trio_smtp.protocol import Config, Envelope, RcptTo, Reply
 from trio_smtp.protocol.readers import BARE_NEWLINE
 from trio_smtp.server import SessionOptions
@@ -71,8 +71,7 @@ class _Catcher(MailboxHandler):
         prefix += received(self.session, envelope.recipients, envelope.params.smtputf8, int(time.time()))
         try:
             async with self._store.deliver([Target(CAUGHT, INBOX, prefix)]) as delivery:
-                async for chunk in body:
-                    await delivery.write(chunk)
+                await copy_to(delivery, body)
                 [delivered] = await delivery.commit()
         except StoreError as error:
             return self._reply_to(error)
@@ -105,8 +104,9 @@ def _as_text(message: Message, envelope: Envelope) -> str:
 def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
     recipients = ", ".join(map(str, envelope.recipients))
     yield escape(f"--- message {message.info.uid}, from <{envelope.sender or ''}>, to {recipients}")
-    yield from readable(message, coloured=is_coloured())
-    yield from (f"Note: {note}" for note in _notes(message))
+    coloured = is_coloured()
+    yield from readable(message, coloured=coloured)
+    yield from (note(text, coloured=coloured) for text in _notes(message))
     yield ""
 
 
