@@ -247,6 +247,38 @@ def test_data_to_send_is_given_once() -> None:
     assert connection.data_to_send() == b""
 
 
+def test_refused_commands_are_there_for_a_log_without_what_may_be_a_password() -> None:
+    connection = Player.at(AT_READY).connection
+    connection.receive_data(b"mail FROM: ann@a.example\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\nAGFubgBzZWNyZXQ=\r\n")
+    connection.receive_data(b"RSET \r\nMAIL secret\r\nRCPT TO:<\xff@>\r\nNOOP\n")
+    connection.next_event()
+    assert connection.refused == (
+        ("MAIL FROM: ann@a.example", replies.SYNTAX_MAIL),
+        ("AUTH", replies.ENCRYPTION_REQUIRED),
+        ("", replies.UNKNOWN_COMMAND),
+        ("MAIL", replies.SYNTAX_MAIL),
+        ("RCPT TO:<\ufffd@>", replies.NEED_MAIL),
+        ("", replies.BARE_NEWLINE_IN_COMMAND),
+    )
+
+
+def test_of_a_long_command_that_was_refused_the_beginning_is_kept() -> None:
+    connection = Player.at(AT_READY).connection
+    connection.receive_data(b"MAIL FROM:@%b\r\n" % (b"a" * 2000))
+    connection.next_event()
+    [(command, _)] = connection.refused
+    assert len(command) == len("MAIL ") + 256
+
+
+def test_of_refused_commands_that_nobody_takes_the_last_ones_are_kept() -> None:
+    config = Config(limits=Limits(errors=100))
+    connection = Player.at(AT_READY, config=config).connection
+    for number in range(30):
+        connection.receive_data(b"MAIL @%d\r\n" % number)
+        connection.next_event()
+    assert [refused[0] for refused in connection.refused] == [f"MAIL @{number}" for number in range(10, 30)]
+
+
 def test_what_may_be_looked_at() -> None:
     player = Player.at(AT_DATA)
     connection = player.connection

@@ -286,6 +286,22 @@ async def test_refusals_of_the_hooks_have_a_line(caplog: pytest.LogCaptureFixtur
     ]
 
 
+@pytest.mark.parametrize("end", [b"", b"QUIT\r\n"])
+async def test_commands_that_the_protocol_refuses_have_a_line(caplog: pytest.LogCaptureFixture, end: bytes) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    async with open_session(handler_with(), config=Config(limits=Limits(message_size=100))) as client:
+        await client.send(HELLO + b"MAIL FROM: ann@example.com\r\nMAIL FROM:<a@b> SIZE=101\r\nWHAT\r\n" + end)
+        await client.expect("220", "250", "501", "552", "500")
+        await client.send_eof()
+        await client.rest()
+    syntax = "Syntax: MAIL FROM:<address>, without a space after the colon"
+    assert lines(caplog) == [
+        f"refused command MAIL FROM: ann@example.com peer=local reply=501 5.5.4 {syntax}",
+        "refused command MAIL FROM:<a@b> SIZE=101 peer=local reply=552 5.3.4 Message too big",
+        "refused command unknown peer=local reply=500 5.5.1 Command not recognized",
+    ]
+
+
 async def test_a_client_that_is_turned_away_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "trio_smtp")
 

@@ -47,6 +47,8 @@ _HTTP_VERBS: Final = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
 )
 _BURST: Final = 8  # recipients of which the driver hears of one
+_MOST_NOTED: Final = 20  # refused commands that nobody has taken
+_NOTED: Final = 256  # octets of an argument that are kept with them
 _TLS_HANDSHAKE: Final = b"\x16"  # the first octet of a TLS ClientHello
 _TRANSACTION_STATES: Final = (State.MAIL, State.RCPT, State.BDAT, State.FAILED)
 _BODY_STATES: Final = (State.RCPT, State.BDAT, State.DATA)
@@ -108,7 +110,7 @@ class Dialogue(Machine):
         try:
             self._waiting = action(self, verb, argument)
         except CommandError as error:
-            self._refuse(error.reply)
+            self._refuse_command(verb, argument, error.reply)
         return self._waiting
 
     def _read_no_command(self) -> NoEvent | None:
@@ -120,14 +122,21 @@ class Dialogue(Machine):
         if line is None:
             return self._need_data()
         if line is LineReader.TOO_LONG:
-            self._refuse(replies.LINE_TOO_LONG)
+            self._refuse_command(b"", b"", replies.LINE_TOO_LONG)
         elif line is LineReader.OVER:
             pass  # it was refused at its LF
         elif line is LineReader.BARE_LF or b"\r" in line:
-            self._refuse(replies.BARE_NEWLINE_IN_COMMAND)
+            self._refuse_command(b"", b"", replies.BARE_NEWLINE_IN_COMMAND)
         else:
-            self._refuse(replies.UNKNOWN_COMMAND)
+            self._refuse_command(b"", b"", replies.UNKNOWN_COMMAND)
         return None
+
+    def _refuse_command(self, verb: bytes, argument: bytes, reply: Reply) -> None:
+        known = verb if verb in VERBS else b""
+        if verb in (b"MAIL", b"RCPT") and b"@" in argument:
+            known += b" " + argument[:_NOTED]
+        self.refused = (*self.refused[1 - _MOST_NOTED :], (known.decode("utf-8", "replace"), reply))
+        self._refuse(reply)
 
     def _line_limit(self) -> int:
         """Octets that the line which comes next may have: AUTH may bring as much as a response, a token for example."""
@@ -242,8 +251,7 @@ class Dialogue(Machine):
             argument = with_path(argument)
         event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8)
         if len(envelope.recipients) >= self._limits.recipients:
-            self._out.append(replies.TOO_MANY_RECIPIENTS.wire)  # no error: the client sends the rest again
-            return None
+            raise CommandError(replies.TOO_MANY_RECIPIENTS)  # no error to count: the client sends the rest again
         if RcptTo in self.unheard and (len(envelope.recipients) + 1) % _BURST:
             self._accept_rcpt(event, None)
             return None

@@ -121,6 +121,13 @@ class SessionLog:
             what = f"VRFY {event.argument}"
         log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._session.peer, _text(reply))
 
+    def wrong_command(self, command: str, reply: Reply) -> None:
+        """A command was refused by the protocol alone; ``""`` is a line that is none."""
+        what = (
+            escape(command) if command else "unknown"
+        )  # a kind of its own: a flood of them hides no refused recipient
+        log.info("%s refused command %s peer=%s reply=%s", self._session.id, what, self._session.peer, _text(reply))
+
     def timed_out(self, rule: str) -> None:
         """The client did not come in time."""
         self.strike(rule)

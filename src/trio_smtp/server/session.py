@@ -283,6 +283,7 @@ class ServerSession:
         connection, seconds = self.connection, self.settings.timeouts.goodbye
         connection.close(goodbye)
         linger = False
+        self._log_refused()
         try:
             answer = connection.data_to_send()
             if answer and not self._send_now(answer):
@@ -312,6 +313,8 @@ class ServerSession:
             faults = connection.error_count + connection.junk_count
             if faults != self._faults:
                 await self._report_faults(faults)
+            if connection.refused:
+                self._log_refused()
             answer = connection.data_to_send()
             if answer and not self._send_now(answer):
                 await self._send_rest()
@@ -368,6 +371,11 @@ class ServerSession:
     def start_commit_clock(self) -> None:
         """The message is complete: nothing but this deadline stops the hook any more."""
         self._clock.start_commit()
+
+    def _log_refused(self) -> None:
+        for command, reply in self.connection.refused:
+            self._log.wrong_command(command, reply)
+        self.connection.refused = ()
 
     async def _flush(self) -> None:
         """Send what is pending."""
