@@ -1,4 +1,5 @@
-"""HTML mail as plain text for a terminal: what stands between the tags, in linear time. No layout is attempted.
+"""HTML mail as plain text for a terminal: what stands between the tags, and where links lead, in linear time. No layout
+is attempted.
 
 The parser of the standard library takes quadratic time for what is never closed in some of the Pythons that we support.
 """
@@ -16,6 +17,7 @@ _CLOSING = {"--": re.compile("-->")} | {
     name: re.compile(rf"</{name}\b[^<>]*>?", re.IGNORECASE) for name in ("script", "style", "head", "title", "pre")
 }
 _TAG = re.compile(r"</?([a-z][a-z0-9]*)\b[^<>]*>|<[!?/][^<>]*>", re.IGNORECASE)
+_HREF = re.compile(r"""(?<=[\s"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
 _BREAKS = {  # a line feed, or \v where a new line is enough
     **dict.fromkeys(("br", "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"), "\n"),
     **dict.fromkeys(("div", "tr", "li", "ul", "ol", "dt", "dd", "table", "hr", "body"), "\v"),
@@ -26,11 +28,33 @@ _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a
 
 
 def html_to_text(markup: str) -> str:
-    """The text in a piece of HTML; paragraphs are apart, other blocks begin new lines."""
-    text = _TAG.sub(lambda tag: _BREAKS.get((tag[1] or "").lower(), ""), "".join(_shown(markup)))
+    """The text in a piece of HTML; paragraphs are apart, other blocks begin new lines, a link has its URL behind it."""
+    text = _TAG.sub(_Tags().text_for, "".join(_shown(markup)))
     paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
     text = re.sub(r"\n{3,}", "\n\n", "\n".join("\n".join(lines) for lines in paragraphs)).strip("\n")
     return _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
+
+
+class _Tags:
+    """What stands in the place of a tag, one after the other."""
+
+    def __init__(self) -> None:
+        self._url = ""  # of the link that is open, if any
+        self._begin = 0  # of its text
+
+    def text_for(self, tag: re.Match[str]) -> str:
+        name = (tag[1] or "").lower()
+        if name != "a":
+            return _BREAKS.get(name, "")
+        url, self._url = self._url, ""
+        if not tag[0].startswith("</"):
+            href = _HREF.search(tag[0])
+            self._url = next(filter(None, href.groups()), "").strip() if href else ""
+            self._begin = tag.end()
+        elif url and not url.startswith("#"):
+            text = tag.string[self._begin : tag.start()].strip()
+            return "" if url in (text, f"mailto:{text}") else f" <{url}>" if text else f"<{url}>"
+        return ""
 
 
 def _shown(markup: str) -> Iterator[str]:
