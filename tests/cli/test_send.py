@@ -190,6 +190,7 @@ ANSWERS = [
     ("greeting", [b"554-go\r\n554 away\r\n"], "554 go away"),
     ("no SMTP", [b"SSH-2.0\r\n"], "did not take the message"),
     ("hangs up", HELLO, "closed"),
+    ("says nothing", [], "does it want TLS"),
     ("escapes", [*HELLO, b"550 \x1b[2J\xe2\x80\xae\r\n"], r"550 \x1b[2J\u202e"),
     ("data", [*HELLO, b"250 ok\r\n", b"250 ok\r\n", b"451 later\r\n"], "451 later"),
     ("no UTF-8 addresses", HELLO, "SMTPUTF8"),

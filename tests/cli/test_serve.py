@@ -339,15 +339,15 @@ def test_accounts_are_made_once(run: Run, folder: Path) -> None:
 # --- what can go wrong
 
 
-def test_port_in_use(run: Run, folder: Path) -> None:
+@pytest.mark.parametrize(("command", "flag"), [("serve", "--listen smtp://"), ("catch", "--smtp ")])
+def test_port_in_use(run: Run, folder: Path, command: str, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        url = f"smtp://127.0.0.1:{other.getsockname()[1]}"
-        result = run("serve", *FREE, "--listen", url)
-    where = url.removeprefix("smtp://")
+        where = f"127.0.0.1:{other.getsockname()[1]}"
+        result = run(command, *(flag + where).split(" "))
     result.fails(
         1,
         f"trio-smtp: cannot listen on {where}: address already in use. "
-        "Stop the other program or choose another port with --listen smtp://127.0.0.1:PORT\n",
+        f"Stop the other program or choose another port with {flag}127.0.0.1:PORT\n",
     )
     assert not list(folder.iterdir())
 

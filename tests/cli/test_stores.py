@@ -40,7 +40,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
     run: Callable[..., Result], folder: Path, command: str
 ) -> None:
     (folder / "file").write_text("precious")
-    run(*command.split(), "--store", f"json:{folder}").fails(1, f"json:{folder}", "no store", "--store")
+    result = run(*command.split(), "--store", f"json:{folder}")
+    result.fails(1, f"json:{folder}: there is no store; name another one with --store")
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
@@ -49,6 +50,11 @@ def test_nobody_is_told_to_begin_a_store_where_there_is_one(run: Callable[..., R
     (folder / "mail").chmod(0o777)
     result = run("account", "list")
     result.fails(1, "can be written by others (chmod go-w is what it needs); name another one with --store")
+
+
+def test_nobody_is_told_to_begin_a_store_where_there_is_a_file(run: Callable[..., Result], folder: Path) -> None:
+    (folder / "mail").write_text("precious")
+    run("account", "list").fails(1, "not a directory; name another one with --store")
 
 
 def test_nobody_is_told_to_begin_a_store_that_is_out_of_sight() -> None:

@@ -77,6 +77,7 @@ WRONG = [
     ),
     ("store: unknown kind", "serve --store sqlite:mail", "'sqlite:mail'"),
     ("store: no directory", "serve --store json:", "'json:'"),
+    ("store: a directory alone", "mail list ann --store ./mail", "a directory is json:./mail"),
     ("store: only a directory", "serve --store ./mail", "'./mail'"),
     ("store: memory with a directory", "serve --store memory:mail", "'memory:mail'"),
     ("account: no address", "serve --account demo", "NAME=ADDRESS"),

@@ -161,6 +161,12 @@ async def test_a_limit_of_none_refuses_nobody() -> None:
         assert [await refusal(policy, deed, who) for _ in range(5)] == [None] * 5
 
 
+@pytest.mark.parametrize("rate", [10, (10, 60), "10/1m"])
+def test_a_rate_is_a_rate(rate: object) -> None:
+    with pytest.raises(TypeError, match="messages is a Rate, such as "):
+        RateLimits(messages=rate)  # type: ignore[arg-type]  # what somebody without a type checker may write
+
+
 @pytest.mark.parametrize(("count", "seconds"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])
 def test_a_rate_is_positive(count: int, seconds: float) -> None:
     with pytest.raises(ValueError, match="a Rate has"):

@@ -31,6 +31,18 @@ def test_limits_have_a_minimum(name: str) -> None:
             dataclasses.replace(Limits(), **{name: value})
 
 
+@pytest.mark.parametrize("value", ["32M", 1e6, None])
+def test_limits_are_whole_numbers(value: object) -> None:
+    with pytest.raises(TypeError, match=r"Limits\.message_size is a whole number, not "):
+        dataclasses.replace(Limits(), message_size=value)  # type: ignore[arg-type]  # as somebody may write it
+
+
+@pytest.mark.parametrize(("name", "value"), [("hostname", b"mx.example"), ("hostname", None), ("limits", 5)])
+def test_what_is_of_another_type(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=rf"Config\.{name} is of the type (str|Limits), and "):
+        dataclasses.replace(Config(), **{name: value})  # type: ignore[arg-type]  # the same
+
+
 @pytest.mark.parametrize("hostname", ["a", "mx.example", "[127.0.0.1]", "[IPv6:::1]", "x" * 255])
 def test_hostname(hostname: str) -> None:
     connection = SMTPConnection(Config(hostname=hostname))

@@ -25,7 +25,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Refuse
-from trio_smtp.protocol import Config, Envelope, Hello, Limits, Reply, Verify
+from trio_smtp.protocol import Config, Envelope, Hello, Limits, RcptTo, Reply, Verify
 from trio_smtp.server import open_server
 from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
 
@@ -188,8 +188,18 @@ async def test_the_log_says_what_a_hook_may_return(
 ) -> None:
     async with open_session(handler(hook, returning(answered))) as client:
         await answer(client, hook)
-    assert "a hook returns a Reply (not 3xx) or None, and raises Refuse to say no; it returned " in caplog.text
-    assert repr(answered) in caplog.text
+    rule = "a hook returns a Reply (not 3xx) or None, and raises Refuse to say no"
+    assert re.search(rf"{re.escape(rule)}; \w+ returned {re.escape(repr(answered))}", caplog.text)
+
+
+async def test_the_log_says_which_hook_returned_what_it_may_not(caplog: pytest.LogCaptureFixture) -> None:
+    class Wrong(Handler):
+        async def rcpt(self, event: RcptTo) -> str:  # type: ignore[override]  # as a mistake
+            return "550 No"
+
+    async with open_session(Wrong) as client:
+        await answer(client, "rcpt")
+    assert "; rcpt returned '550 No'" in caplog.text
 
 
 async def test_after_a_fault_the_next_message_is_taken() -> None:

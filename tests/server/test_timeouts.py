@@ -19,6 +19,12 @@ def test_every_value_is_positive(name: str, value: float) -> None:
         Timeouts(**{name: value})
 
 
+@pytest.mark.parametrize("value", ["30", None])
+def test_every_value_is_a_number(value: object) -> None:
+    with pytest.raises(TypeError, match=r"Timeouts\.command is a number, not "):
+        Timeouts(command=value)  # type: ignore[arg-type]  # what somebody without a type checker may write
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_infinity_is_a_value(name: str) -> None:
     assert getattr(Timeouts(**{name: math.inf}), name) == math.inf

@@ -45,6 +45,12 @@ def test_it_is_not_loaded_by_itself() -> None:
     assert not [plugin.value for plugin in plugins if plugin.value.startswith("trio_smtp")]
 
 
+def test_newlines_that_others_would_refuse() -> None:
+    with CatchingServer() as server, smtplib.SMTP(server.host, server.port) as client:
+        client.sendmail("app@example.com", ["ann@example.com"], b"Subject: Welcome\n\nHello\n")
+        assert server.messages[0].content == b"Subject: Welcome\n\nHello\n\r\n"
+
+
 def test_several_clients_and_messages() -> None:
     with CatchingServer() as server:
 

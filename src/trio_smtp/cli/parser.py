@@ -268,7 +268,11 @@ def _add_mail(actions: _Commands) -> None:
     export = actions.add("export", "write messages to files: these, or all", [_MAILBOX, _STORE, _JSON])
     export.set_defaults(command=("export", "export"))
     export.add_argument(
-        "--format", dest="form", choices=_FORMS, default="mbox", help="mbox, a Maildir, or .eml files in a folder"
+        "--format",
+        dest="form",
+        choices=_FORMS,
+        default="mbox",
+        help="mbox, Maildir, or .eml files in a folder (default: mbox)",
     )
     export.add_argument(
         "--output",

@@ -14,7 +14,7 @@ from trio_smtp.mailbox.store import Message
 from trio_smtp.mime import Attachment, ParsedMessage
 from trio_smtp.mime.fields import decode, fields
 
-__all__ = ["readable"]
+__all__ = ["note", "readable"]
 
 _SHOWN: Final = frozenset({b"from", b"to", b"cc", b"reply-to", b"date", b"subject"})
 _BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[m"
@@ -26,7 +26,7 @@ def readable(message: Message, *, coloured: bool = False) -> Iterator[str]:
     Args:
         coloured: whether titles and notes are set off by the escape sequences of ECMA-48.
     """
-    bold, yellow, plain = (_BOLD, _YELLOW, _PLAIN) if coloured else ("", "", "")
+    bold, plain = (_BOLD, _PLAIN) if coloured else ("", "")
     for name, value in fields(message.content):
         if name in _SHOWN:
             yield f"{bold}{name.decode('ascii').title()}:{plain} {escape(decode(value))}"
@@ -43,7 +43,13 @@ def readable(message: Message, *, coloured: bool = False) -> Iterator[str]:
     if parsed.defects:
         yield ""
         for defect in parsed.defects:
-            yield f"{yellow}Note:{plain} {escape(defect)}"
+            yield note(defect, coloured=coloured)
+
+
+def note(text: str, *, coloured: bool) -> str:
+    """A line for what is not as it should be."""
+    yellow, plain = (_YELLOW, _PLAIN) if coloured else ("", "")
+    return f"{yellow}Note:{plain} {escape(text)}"
 
 
 def _text(parsed: ParsedMessage) -> str:

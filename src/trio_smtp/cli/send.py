@@ -73,7 +73,9 @@ def send(
         answer = _answer(error.smtp_code, error.smtp_error)
         raise CommandError(f"{server} did not take the message: {answer}") from error
     except smtplib.SMTPException as error:
-        raise CommandError(f"{server} did not take the message: {error}") from error
+        hung_up = isinstance(error, smtplib.SMTPServerDisconnected) and tls is None
+        hint = "; does it want TLS, by --starttls or --tls?" if hung_up else ""
+        raise CommandError(f"{server} did not take the message: {error}{hint}") from error
     except ssl.SSLCertVerificationError as error:
         raise CommandError(
             f"the certificate of {server} proves nothing: {error.verify_message}; --insecure goes on all the same"

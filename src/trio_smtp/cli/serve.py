@@ -57,7 +57,7 @@ async def serve(**flags: Any) -> None:
         begin_file(settings.metrics_file)
     with logging_to_stderr(), stop_signals() as stops:
         async with contextlib.AsyncExitStack() as stack:
-            listeners = [(spec, await _bind(spec, stack)) for spec in settings.listen]
+            listeners = [(spec, await _bind(spec, settings.catching, stack)) for spec in settings.listen]
             async with contextlib.AsyncExitStack() as while_open:
                 prepared = await unless_stopped(stops, partial(_prepare, settings, while_open))
                 if prepared is None:
@@ -160,25 +160,28 @@ async def _stop_at(signals: AsyncIterator[int], workers: Supervisor, listeners: 
 # --- what it needs
 
 
-async def _bind(spec: ListenSpec, stack: contextlib.AsyncExitStack) -> Sequence[socket.socket]:
+async def _bind(spec: ListenSpec, catching: bool, stack: contextlib.AsyncExitStack) -> Sequence[socket.socket]:
     """Sockets that listen, until the stack is left."""
     try:
         if isinstance(spec.where, Path):
             return [stack.enter_context(listening_at(spec.where))]
         sockets = await bind_sockets(spec.where.port, spec.where.host)
     except OSError as error:
-        raise CommandError(f"cannot listen on {spec.where}: {reason(error)}. {_advice(error, spec)}") from error
+        raise CommandError(
+            f"cannot listen on {spec.where}: {reason(error)}. {_advice(error, spec, catching)}"
+        ) from error
     for sock in sockets:
         stack.enter_context(sock)
     return sockets
 
 
-def _advice(error: OSError, spec: ListenSpec) -> str:
+def _advice(error: OSError, spec: ListenSpec, catching: bool) -> str:
+    flag = "--smtp " if catching else f"--listen {spec.scheme.name}://"
     if isinstance(spec.where, Path):
-        return "Choose another path with --listen lmtp+unix:///PATH"
-    another_port = f"choose another port with --listen {spec.scheme.name}://{spec.where.host}:PORT"
+        return f"Choose another path with {flag}/PATH"
+    another_port = f"choose another port with {flag}{str(spec.where).rpartition(':')[0]}:PORT"
     if error.errno == errno.EADDRINUSE:
         return f"Stop the other program or {another_port}"
     if error.errno == errno.EACCES:
         return f"Ports below 1024 are for root; {another_port}"
-    return f"Choose an address of this machine with --listen {spec.scheme.name}://HOST:PORT"
+    return f"Choose an address of this machine with {flag}HOST:PORT"

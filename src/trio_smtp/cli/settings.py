@@ -36,7 +36,8 @@ def parse_store(url: str) -> StoreURL:
     kind, _, path = url.partition(":")
     if kind == "json" and path:
         return StoreURL("json", Path(path))
-    raise ArgumentTypeError(f"{url!a} is none of json:DIRECTORY, memory: and null:")
+    hint = "" if ":" in url or kind in ("json", "memory", "null") else f"; a directory is json:{url}"
+    raise ArgumentTypeError(f"{url!a} is none of json:DIRECTORY, memory: and null:{hint}")
 
 
 def parse_json_store(url: str) -> StoreURL:

@@ -104,11 +104,21 @@ def _manifest(url: StoreURL) -> os.stat_result | None:
 
 def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
     """What to say of a store that cannot be opened."""
-    cannot_begin = create or _manifest(url) or isinstance(_cause(error), PermissionError)
+    cannot_begin = create or _is_taken(url) or isinstance(_cause(error), PermissionError)
     begin = "" if cannot_begin else "begin one with trio-smtp account add, or "
     return CommandError(
         f"cannot use the store {url}: {_why(error)}; {begin}name another one with --store json:DIRECTORY"
     )
+
+
+def _is_taken(url: StoreURL) -> bool:
+    """Whether there is something in whose place no store can be made."""
+    try:
+        return any(url.path.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _make(url: StoreURL, *, create: bool) -> MailStore:

@@ -91,6 +91,9 @@ class RateLimits(Policy):
             "account_login_failures": account_login_failures,
         }
         """What is in force, by the names of the arguments."""
+        for name, rate in self.rates.items():
+            if not isinstance(rate, Rate | None):
+                raise TypeError(f"{name} is a Rate, such as Rate(100, 60), or None, not {rate!r}")
         self._any_for_everyone = any(rate is not None and rate.everyone for rate in self.rates.values())
         make = windows or (lambda _, seconds: SlidingWindow(seconds, max_keys))
         self._connections = _Limit("connection-rate", connections, make, _TOO_MANY_CONNECTIONS)

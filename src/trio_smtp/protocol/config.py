@@ -31,6 +31,7 @@ class Limits:
         auth_failures: failed logins of one connection; the same.
 
     Raises:
+        TypeError: for what is no whole number: SIZE would tell clients so.
         ValueError: for a value below its minimum.
     """
 
@@ -45,7 +46,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, minimum in {**dict.fromkeys((f.name for f in fields(self)), 1), "command_line": 512}.items():
-            if getattr(self, name) < minimum:
+            value = getattr(self, name)
+            if not isinstance(value, int):
+                raise TypeError(f"Limits.{name} is a whole number, not {value!r}")
+            if value < minimum:
                 raise ValueError(f"Limits.{name} must be at least {minimum}")
 
 
@@ -71,6 +75,7 @@ class Config:
         auth_required: answer MAIL with 530 until the client has logged in (RFC 6409 §4.3).
 
     Raises:
+        TypeError: for a hostname that is no text, and limits that are none.
         ValueError: for a hostname that cannot go out on the wire.
     """
 
@@ -86,6 +91,10 @@ class Config:
     auth_required: bool = False
 
     def __post_init__(self) -> None:
+        for name, kind in (("hostname", str), ("limits", Limits)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise TypeError(f"Config.{name} is of the type {kind.__name__}, and {value!r} is not")
         if not _HOSTNAME.fullmatch(self.hostname):
             raise ValueError(f"not a host name: {self.hostname!r}")
         if self.bare_newline not in ("reject", "keep"):

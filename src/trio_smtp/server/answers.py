@@ -23,13 +23,16 @@ def as_identity(answer: object) -> str | None:
     raise TypeError(f"an authenticator returns the identity or None, not {answer!r}")
 
 
-def as_reply(answer: object) -> Reply | None:
+def as_reply(answer: object, hook: object) -> Reply | None:
     """A hook's answer, if it is one that the core can take."""
     if answer is None:
         return None
     if isinstance(answer, Reply) and answer.code // 100 != 3:
         return answer
-    raise TypeError(f"a hook returns a Reply (not 3xx) or None, and raises Refuse to say no; it returned {answer!r}")
+    name = getattr(hook, "__name__", hook)  # which the traceback does not show, for it has returned
+    raise TypeError(
+        f"a hook returns a Reply (not 3xx) or None, and raises Refuse to say no; {name} returned {answer!r}"
+    )
 
 
 def as_verdicts(answer: object, envelope: Envelope, lmtp: bool) -> list[Reply]:
@@ -37,8 +40,8 @@ def as_verdicts(answer: object, envelope: Envelope, lmtp: bool) -> list[Reply]:
     due = len(envelope.recipients) if lmtp else 1
     # One for all. To ask whether it is a Sequence takes longer than all the rest, so that comes last.
     if answer is None or isinstance(answer, (Reply, str)) or not isinstance(answer, Sequence):
-        return [as_reply(answer) or replies.MESSAGE_ACCEPTED] * due
-    answers = [as_reply(reply) or replies.MESSAGE_ACCEPTED for reply in answer]
+        return [as_reply(answer, "message") or replies.MESSAGE_ACCEPTED] * due
+    answers = [as_reply(reply, "message") or replies.MESSAGE_ACCEPTED for reply in answer]
     if len(answers) != due:
         raise TypeError(f"the message hook returned {len(answers)} replies where {due} are due")
     return answers

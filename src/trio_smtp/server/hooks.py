@@ -113,9 +113,9 @@ class Hooks:
             try:
                 trap = coroutine.send(None)
             except StopIteration as result:  # it did not wait, so there is nothing to take the time of
-                return as_reply(result.value)
+                return as_reply(result.value, hook)
             self._clock.start_hook()
-            answer = as_reply(await self._clock.run(coroutine, trap))
+            answer = as_reply(await self._clock.run(coroutine, trap), hook)
         except Exception as error:  # noqa: BLE001 - a fault of the hook is the client's 451
             answer = self.reply_to(bare(error))
         self._clock.end_hook()

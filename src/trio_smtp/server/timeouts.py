@@ -27,7 +27,8 @@ class Timeouts:
         goodbye: for the last reply to go out and the connection to close.
 
     Raises:
-        ValueError: for a value that is not positive.
+        TypeError: for what is no number.
+        ValueError: for one that is not positive.
     """
 
     handshake: float = 30
@@ -42,5 +43,8 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
+            value = getattr(self, field.name)
+            if not isinstance(value, (int, float)):
+                raise TypeError(f"Timeouts.{field.name} is a number, not {value!r}; math.inf is for ever")
+            if not value > 0:
                 raise ValueError(f"Timeouts.{field.name} must be more than 0")

@@ -85,7 +85,7 @@ class CatchingServer:
         self._token = trio.lowlevel.current_trio_token()
         self._started.set()
         with self._scope:
-            config = Config(auth_requires_tls=False)
+            config = Config(auth_requires_tls=False, bare_newline="keep")
             await serve_sockets(self._keep, [sock], authenticator=_anybody, config=config, policy=())
 
     async def _keep(self, mail: Mail) -> None:
