@@ -12,8 +12,10 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 from tests.server.tools import (
     ACCEPTED,
     CONTENT,
+    DATA,
     HELLO,
     INTERNAL_ERROR,
+    RCPT,
     TRANSACTION,
     TRANSACTION_ACCEPTED,
     begin,
@@ -478,6 +480,25 @@ async def test_lmtp_faults_are_everybodys(
     assert len(set(replies)) == 1
     assert replies[0].startswith(INTERNAL_ERROR)
     assert "internal error" in caplog.text
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("lmtp", [False, True])
+async def test_a_hook_may_change_its_envelope(lmtp: bool, refused: bool) -> None:
+    """It resolves aliases in place, say: those who were named are answered."""
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        await body.read()
+        envelope.recipients.clear()
+        if refused:
+            raise Refuse(452, "Full")
+
+    replies = ["452 4.0.0" if refused else ACCEPTED] * (2 if lmtp else 1)
+    async with open_session(handler_with(message=message), lmtp=lmtp) as client:
+        await client.expect("220")
+        assert (await client.command("LHLO client.example" if lmtp else "EHLO client.example")).code == 250
+        await client.send(TRANSACTION + RCPT + DATA + b"NOOP\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "250 2.1.5", "354", *replies, "250 2.0.0 OK")
 
 
 async def test_a_sequence_is_an_answer_in_smtp_if_it_has_one_reply() -> None:

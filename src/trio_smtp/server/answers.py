@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trio_smtp.protocol import Envelope, Reply, replies
+from trio_smtp.protocol import Reply, replies
 
 __all__ = ["as_identity", "as_reply", "as_verdicts", "bare"]
 
@@ -35,9 +35,8 @@ def as_reply(answer: object, hook: object) -> Reply | None:
     )
 
 
-def as_verdicts(answer: object, envelope: Envelope, lmtp: bool) -> list[Reply]:
-    """The message hook's answer, one reply per recipient in LMTP and at least one in SMTP."""
-    due = len(envelope.recipients) if lmtp else 1
+def as_verdicts(answer: object, due: int) -> list[Reply]:
+    """The message hook's answer as so many replies: one per recipient in LMTP, one in SMTP."""
     # One for all. To ask whether it is a Sequence takes longer than all the rest, so that comes last.
     if answer is None or isinstance(answer, (Reply, str)) or not isinstance(answer, Sequence):
         return [as_reply(answer, "message") or replies.MESSAGE_ACCEPTED] * due

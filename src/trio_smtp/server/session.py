@@ -478,20 +478,21 @@ class ServerSession:
         connection, session, hooks = self.connection, self._info, self._hooks
         envelope = connection.envelope
         assert envelope is not None  # the core opens a message inside a transaction only
+        due = len(envelope.recipients) if session.lmtp else 1  # now: what a hook does to the envelope changes nothing
         verdicts: list[Reply] = []
         body = IncomingBody(self, session, envelope, hooks, self.settings.memory)
         self._clock.start_hook()
         try:
             answer = await self._clock.run(hooks.handler.message(envelope, body))
-            verdicts = as_verdicts(answer, envelope, session.lmtp)
+            verdicts = as_verdicts(answer, due)
         except Exception as raised:  # noqa: BLE001 - a fault of the hook is the client's 451
             error = bare(raised)
             if body.aborted is None or not isinstance(error, MessageAborted):
-                verdicts = [hooks.reply_to(error)] * len(envelope.recipients)
+                verdicts = [hooks.reply_to(error)] * due
         finally:
             await body.aclose()
         if body.refusal is not None:
-            verdicts = [body.refusal.reply] * len(envelope.recipients)
+            verdicts = [body.refusal.reply] * due
         self._clock.end_hook()
         if body.aborted is not None:
             await self._reset(body.aborted)
