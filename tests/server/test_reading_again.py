@@ -18,6 +18,7 @@ from tests.server.tools import (
 from trio_smtp.handler import Body, Refuse
 from trio_smtp.protocol import Envelope, Reply, Verify
 from trio_smtp.server import open_server
+from trio_smtp.server.transport import SocketTransport
 from trio_smtp.testing.client import open_session
 
 
@@ -43,6 +44,59 @@ async def test_no_octet_is_lost_when_a_reader_gives_up_and_goes_on() -> None:
         await client.send(TRANSACTION + b"".join(b"BDAT 2\r\n" + piece for piece in pieces) + b"BDAT 0 LAST\r\n")
         await client.expect(*TRANSACTION_ACCEPTED, *["250 2.0.0"] * len(pieces), ACCEPTED)
     assert received == pieces
+
+
+async def test_nor_is_a_connection_of_which_only_a_stream_is_known() -> None:
+    """That is to say to the client what the reader did not wait for."""
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await body.read()
+        await body.read()
+
+    async with open_session(handler_with(message=message)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354")
+        await client.send(CONTENT + b".\r\n")
+        await client.expect(ACCEPTED)
+
+
+class Choked(SocketTransport):
+    """Nothing goes out until the client takes it."""
+
+    taken = trio.Event()
+
+    def send_now(self, data: bytes) -> bool:
+        if self.taken.is_set():
+            return super().send_now(data)
+        self._rest += data
+        return False
+
+    async def flush(self) -> None:
+        await self.taken.wait()
+        await super().flush()
+
+
+async def test_nor_one_whose_client_takes_no_replies_meanwhile(
+    patient_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def message(envelope: Envelope, body: Body) -> None:
+        with trio.move_on_after(5):
+            await body.read()
+        Choked.taken.set()
+        await body.read()
+
+    monkeypatch.setattr("trio_smtp.server.server.SocketTransport", Choked)
+    Choked.taken.set()
+    async with open_server(handler_with(message=message)) as server, connected(server) as client:
+        await begin(client)
+        Choked.taken = trio.Event()
+        await client.send(TRANSACTION + b"DATA\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354")
+        await client.send(CONTENT + b".\r\n")
+        await client.expect(ACCEPTED)
 
 
 @pytest.mark.parametrize("at_once", [False, True])

@@ -114,6 +114,7 @@ class ServerSession:
         "_register",
         "_stopping",
         "_transport",
+        "_unsent",
         "connection",
         "settings",
     )
@@ -145,6 +146,7 @@ class ServerSession:
         self._aborting = False  # finish nothing but a commit
         self._idle = False  # waiting for a command, outside a transaction
         self._lost = False  # nothing more can be sent
+        self._unsent = False  # the transport has kept a part of what was sent, which goes first
         self._events = 0  # handled since the last read
         self._faults = 0  # errors and junk commands that policies have heard of
 
@@ -295,13 +297,14 @@ class ServerSession:
                         await self._reset(event.reason)
             if event.reason in BUDGETS:
                 self._log.strike(BUDGETS[event.reason])
-            # Who has just been silent, or has said goodbye, is sending nothing that has to be waited for.
-            linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not self._idle
+            # Who has just been silent, or has said goodbye, or takes nothing, sends nothing that has to be waited for.
+            waits = self._idle or self._lost or self._unsent
+            linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not waits
             if self._hooks.is_heard("close"):  # the scope would be a twentieth of what a short connection costs
                 with trio.move_on_after(seconds, shield=True):
                     await self._hooks.tell("close")
         finally:
-            await self._transport.aclose(linger=linger and not self._lost, seconds=seconds)  # noqa: ASYNC102 - the same
+            await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - the same
 
     # Bytes ----------------------------------------------------------------------------------------------------------
 
@@ -316,7 +319,7 @@ class ServerSession:
             if connection.refused:
                 self._log_refused()
             answer = connection.data_to_send()
-            if answer and not self._send_now(answer):
+            if (answer and not self._send_now(answer)) or self._unsent:
                 await self._send_rest()
             self._events = 0
             receiving = connection.receiving_message
@@ -393,13 +396,17 @@ class ServerSession:
         return True
 
     async def _send_rest(self) -> None:
-        self._lost = True  # until all of it is out: what is cut off in the middle cannot be continued
+        self._lost, self._unsent = True, False  # until all of it is out
         phase = self._clock.wait_for_reply_to_go()
         try:
             await self._transport.flush()
             self._lost = False
         except trio.BrokenResourceError as error:
             self._lose(error)
+        except trio.Cancelled:  # by a hook that has given up waiting, if its time is not over
+            self._lost = self._clock.has_expired()
+            self._unsent = not self._lost
+            raise
         finally:
             self._clock.phase = phase
 

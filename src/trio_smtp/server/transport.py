@@ -125,11 +125,12 @@ class SocketTransport:
 class StreamTransport:
     """Any trio stream: a tunnel, memory streams in tests."""
 
-    __slots__ = ("_rest", "_stream")
+    __slots__ = ("_is_cut_off", "_rest", "_stream")
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._rest = b""
+        self._is_cut_off = False  # a send was cancelled, and how much of it went out no stream tells
 
     async def receive(self, size: int) -> bytes:
         with _closed_is_broken():
@@ -140,9 +141,14 @@ class StreamTransport:
         return False
 
     async def flush(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()  # while nothing has gone out
+        if self._is_cut_off:
+            raise trio.BrokenResourceError("cut off in the middle of what was sent")
         rest, self._rest = self._rest, b""
+        self._is_cut_off = True
         with _closed_is_broken():
             await self._stream.send_all(rest)
+        self._is_cut_off = False
 
     def has_input(self) -> bool:
         return False
