@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.cli.tools import Serving
+from trio_smtp.cli.hangup import unless_stopped
 from trio_smtp.cli.listen import parse_listen
 from trio_smtp.cli.serve import serve
 from trio_smtp.mailbox import MailStore, MemoryStore
@@ -90,6 +92,26 @@ async def test_a_signal_ends_it_while_it_waits_for_the_store(
         assert path.exists()
         os.kill(os.getpid(), number)
     assert not path.exists()
+
+
+async def test_a_signal_that_comes_in_the_moment_in_which_all_is_ready_is_not_lost() -> None:
+    now = trio.Event()
+
+    async def stops(_: object) -> AsyncGenerator[int]:
+        await now.wait()
+        yield signal.SIGTERM
+
+    async def task() -> str:
+        await now.wait()
+        return "ready"
+
+    async def set_now() -> None:
+        await wait_all_tasks_blocked()
+        now.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(set_now)
+        assert await unless_stopped(stops, task) is None
 
 
 @pytest.mark.parametrize("command", [("serve", LISTEN, "--workers=2"), ("catch", "--smtp=0")])

@@ -35,20 +35,22 @@ def stop_signals() -> Generator[Stops]:
 
 
 async def unless_stopped(stops: Stops, task: Callable[[], Awaitable[_T]]) -> _T | None:
-    """What the task returns; None if a signal that stops the server came before, and cancelled it."""
+    """What the task returns; None if a signal that stops the server came before, which cancels it."""
     result: _T | None = None
+    stopped = trio.Event()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_at, stops, nursery.cancel_scope)
+            nursery.start_soon(_cancel_at, stops, nursery.cancel_scope, stopped)
             result = await task()
             nursery.cancel_scope.cancel()
     except ExceptionGroup as error:
         raise bare(error)  # noqa: B904 - this is it, out of what the nursery has put round it
-    return result
+    return None if stopped.is_set() else result
 
 
-async def _cancel_at(stops: Stops, scope: trio.CancelScope) -> None:
+async def _cancel_at(stops: Stops, scope: trio.CancelScope, stopped: trio.Event) -> None:
     async for _ in stops(trio.lowlevel.checkpoint):  # files to be read again there are none yet
+        stopped.set()  # though the task may be through in the same moment
         scope.cancel()
 
 
