@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -13,6 +15,7 @@ from tests.server.tools import (
     TRANSACTION_ACCEPTED,
     begin,
     connected,
+    deliver,
     handler_with,
 )
 from trio_smtp.handler import Body, Refuse
@@ -165,3 +168,38 @@ async def test_a_body_that_was_kept_reads_nothing_of_what_follows(
         assert faults == ["a message can be read only while the hook runs that it was given to"]
         await client.send(TRANSACTION)
         await client.expect(*TRANSACTION_ACCEPTED)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_reader_that_outlives_its_hook_ends_with_its_connection_and_harms_no_other(
+    nursery: trio.Nursery, patient_clock: MockClock, alone: bool
+) -> None:
+    """It waits for a descriptor which the next connection will have."""
+    faults: list[str] = []
+
+    async def read(body: Body) -> None:
+        try:
+            await body.read()
+        except RuntimeError as error:
+            faults.append(str(error))
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        if faults:
+            await body.read()
+            return
+        nursery.start_soon(read, body)
+        await trio.sleep(1)
+        raise Refuse(452, "Too busy", "4.3.1")
+
+    async with open_server(handler_with(message=message)) as server, AsyncExitStack() as others:
+        if not alone:
+            await begin(await others.enter_async_context(connected(server)))
+        async with connected(server) as client:
+            await begin(client)
+            await client.send(TRANSACTION + b"DATA\r\n")
+            await client.expect_close(*TRANSACTION_ACCEPTED, "354", "421")
+        assert faults == ["a message can be read only while the hook runs that it was given to"]
+        for _ in range(3):
+            async with connected(server) as client:
+                await begin(client)
+                await deliver(client)

@@ -31,6 +31,7 @@ _T = TypeVar("_T")
 
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]+")  # RFC 5322 §3.6.8
 _FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+_OVER: Final = "a message can be read only while the hook runs that it was given to"
 _LINE_LIMIT: Final = 998  # octets of a header line without its CRLF: RFC 5322 §2.1.1
 
 
@@ -186,7 +187,7 @@ class IncomingBody:
             RuntimeError: if the hook has returned.
         """
         if self._over:
-            raise RuntimeError("a message can be read only while the hook runs that it was given to")
+            raise RuntimeError(_OVER)
         if self.refusal is not None:
             raise self.refusal
         pump = self._pump
@@ -214,6 +215,8 @@ class IncomingBody:
                 elif type(event) is TransactionAborted:
                     self.aborted = event.reason
                     raise MessageAborted(event.reason)
+                elif self._over:  # while this task waited
+                    raise RuntimeError(_OVER)
                 else:
                     await pump.outside_hook(event)
             if self._header is not None and (header := self._header.feed(chunk)) is not None:

@@ -121,6 +121,7 @@ if sys.platform == "linux":
         def _close(self) -> None:
             self._poller.forget(self._socket.fileno())
             super()._close()
+            self.tell(has_ended=True)
 
     @contextlib.asynccontextmanager
     async def open_poller() -> AsyncIterator[Callable[[socket.socket], SocketTransport]]:

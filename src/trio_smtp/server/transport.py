@@ -73,7 +73,7 @@ class SocketTransport:
                 else:
                     self._full = len(data) == size
                     return data
-        except OSError as error:
+        except (OSError, trio.ClosedResourceError) as error:
             raise trio.BrokenResourceError(str(error)) from error
 
     def _readable(self) -> Awaitable[object]:
@@ -111,7 +111,8 @@ class SocketTransport:
         try:
             if linger:
                 # Octets that nobody has read turn close() into a reset, which can overtake the last reply.
-                with contextlib.suppress(OSError, trio.BrokenResourceError), trio.move_on_after(seconds, shield=True):
+                faults = OSError, trio.BrokenResourceError, trio.BusyResourceError
+                with contextlib.suppress(*faults), trio.move_on_after(seconds, shield=True):
                     sock.shutdown(socket.SHUT_WR)
                     while await self.receive(65536):
                         pass
@@ -119,6 +120,8 @@ class SocketTransport:
             self._close()
 
     def _close(self) -> None:
+        # A task that has outlived its hook may wait here still, and would for the next connection with this descriptor.
+        trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
 
