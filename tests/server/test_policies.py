@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,11 +28,11 @@ from trio_smtp.handler import Body, Handler, Mail, Peer, Refuse, Session
 from trio_smtp.policy import Content, Policy
 from trio_smtp.policy.base import HOOKS
 from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
-from trio_smtp.server import AnyHandler, Server, open_server
+from trio_smtp.server import AnyHandler, Authenticator, Server, open_server
 from trio_smtp.server.policies import PolicyHooks, resolve_policies
 from trio_smtp.testing.client import ScriptedClient, open_session
 
-PLAIN = b"AUTH PLAIN " + base64.b64encode(b"\0ann\0secret") + b"\r\n"
+PLAIN = b"AUTH PLAIN " + b64encode(b"\0ann\0secret") + b"\r\n"
 
 
 class Noting(Policy):
@@ -148,6 +148,24 @@ async def test_what_a_policy_is_told() -> None:
         "header b'Subject: hello\\r\\n'",
         f"content {CONTENT!r}",
     ]
+
+
+@pytest.mark.parametrize("answer", [b"AQ==\r\n", b"*\r\n", b""], ids=["answered", "cancelled", "hung-up"])
+async def test_a_bearer_token_that_is_refused_is_a_failed_login_whatever_the_client_makes_of_it(answer: bytes) -> None:
+    class NoToken(Authenticator):
+        async def check_token(self, token: str, username: str | None) -> None:
+            pass
+
+    policy = Noting()
+    options = {"authenticator": NoToken(), "config": Config(auth_requires_tls=False)}
+    async with serving(take, policy, **options) as (server, client):
+        await begin(client)
+        await client.send(b"AUTH XOAUTH2 " + b64encode(b"user=ann\x01auth=Bearer guess\x01\x01") + b"\r\n" + answer)
+        await client.expect("334")
+        if answer:
+            await client.read_reply()
+        assert policy.calls.count("login_failed ann") == 1
+        assert server.stats.login_failures == 1
 
 
 @pytest.mark.parametrize(

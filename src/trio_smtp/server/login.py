@@ -167,6 +167,8 @@ class LoginExchange:
         self._before_check = before_check
         self.username = ""
         """Who the client claims to be, as far as is known."""
+        self.has_failed = False
+        """Whether nobody was proved to be anybody. A challenge may say so first (RFC 7628 §3.2.3), answered or not."""
         self._authenticator = authenticator
         self._client_name = client_name
         self._identity: str | None = None  # whose keys were fetched
@@ -180,6 +182,11 @@ class LoginExchange:
 
     async def step(self, response: bytes | None) -> Challenge | str | None:
         """Take a response (None: no initial one): what to send next, or who the client is, None if nobody."""
+        answer = await self._step(response)
+        self.has_failed = self.has_failed or answer is None
+        return answer
+
+    async def _step(self, response: bytes | None) -> Challenge | str | None:
         authenticator = self._authenticator
         step = self._mechanism.step(response)
         if isinstance(step, FetchKeys | Verify | CheckToken | CheckCertificate):
@@ -194,6 +201,7 @@ class LoginExchange:
             return await authenticator.check_password(step.username, step.password)
         if isinstance(step, CheckToken):
             identity = await authenticator.check_token(step.token, step.username)
+            self.has_failed = identity is None
             return step.refusal if identity is None else identity
         if isinstance(step, CheckCertificate) and self._client_name is not None:
             return await authenticator.check_certificate(self._client_name, step.username)

@@ -547,25 +547,27 @@ class ServerSession:
     async def _authenticate(self, login: LoginExchange, response: bytes | None) -> None:
         outcome: Challenge | str | None = None
         refusal = replies.BAD_CREDENTIALS
+        has_failed = login.has_failed  # and all have heard of it
         self._clock.start_hook()
         try:
             answer = await self._clock.run(login.step(response))
-            outcome = answer if isinstance(answer, Challenge) else as_identity(answer)
-            if outcome is None:
+            if login.has_failed and not has_failed:
                 await self._clock.run(self._hooks.consult(self._hooks.policies.login_failed, login.username))
+            outcome = answer if isinstance(answer, Challenge) else as_identity(answer)
         except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
             error = bare(raised)
             refusal = self._hooks.reply_to(error)
             if not isinstance(error, Refuse):
                 refusal = replies.AUTH_UNAVAILABLE
         self._clock.end_hook()
+        if (outcome is None or login.has_failed) and not has_failed:
+            self.settings.stats.login_failures += 1
+            log.info("%s login failed peer=%s", self._info.id, self._info.peer)
         if isinstance(outcome, Challenge):
             self.connection.challenge(outcome.data)
             return
         self._login = None  # with all that it knows
         if outcome is None:
-            self.settings.stats.login_failures += 1
-            log.info("%s login failed peer=%s", self._info.id, self._info.peer)
             self.connection.reject(refusal)
         else:
             self.settings.stats.logins += 1
