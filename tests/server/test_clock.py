@@ -12,6 +12,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 from tests.server.tools import (
     ACCEPTED,
     CONTENT,
+    DATA,
     HELLO,
     RCPT,
     TRANSACTION,
@@ -266,6 +267,18 @@ async def test_a_session_ends_at_last(autojump_clock: MockClock) -> None:
             await trio.sleep(100)
             await deliver(client)
         await expect_at(client, 1000, TIMED_OUT)
+
+
+async def test_a_message_that_is_committed_after_that_is_answered_still(autojump_clock: MockClock) -> None:
+    async def message(envelope: Envelope, body: Body) -> None:
+        await body.read()
+        await trio.sleep(100)
+
+    timeouts = Timeouts(session=50)
+    async with session_over(lockstep_stream_pair(), handler_with(message=message), timeouts=timeouts) as client:
+        await begin(client)
+        await client.send(TRANSACTION + DATA)
+        await client.expect_close(*TRANSACTION_ACCEPTED, "354", ACCEPTED, TIMED_OUT)
 
 
 async def test_a_client_that_never_reads(autojump_clock: MockClock) -> None:

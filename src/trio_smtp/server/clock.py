@@ -153,8 +153,12 @@ class Clock:
         self._body_credit += octets / self._timeouts.minimum_rate - (self._now() - self._waiting_since)
 
     def wait_for_reply_to_go(self) -> Phase:
-        """The peer has as long as for a command to take what it is sent; returns the phase to come back to."""
-        self._until = min(self._now() + self._timeouts.command, self._ends_at)
+        """The peer has as long as for a command to take what it is sent; returns the phase to come back to.
+
+        At the end of the session it is as long as for a goodbye: it may be the reply to a message that was committed.
+        """
+        now, timeouts = self._now(), self._timeouts
+        self._until = min(now + timeouts.command, max(self._ends_at, now + timeouts.goodbye))
         self._expire_at(self._until)
         self.waits_for = "command-timeout"
         phase, self.phase = self.phase, Phase.REPLY
