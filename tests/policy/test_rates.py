@@ -116,12 +116,17 @@ async def test_who_has_not_logged_in_has_no_account(name: str) -> None:
     assert [await refusal(policy, deed, session()) for _ in range(5)] == [None] * 5
 
 
-async def test_a_user_name_is_the_same_in_any_case(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize(
+    "names", [("Ann", "aNN", "ann"), ("ann+1@example.com", "ann+2@example.com", "Ann@EXAMPLE.com")], ids=" ".join
+)
+async def test_a_user_name_is_the_same_in_any_case_and_with_any_subaddress(
+    names: tuple[str, str, str], autojump_clock: trio.testing.MockClock
+) -> None:
     policy = only("account_login_failures")
-    await fail(policy, session("192.0.2.1"), "Ann")
-    await fail(policy, session("192.0.2.2"), "aNN")
+    await fail(policy, session("192.0.2.1"), names[0])
+    await fail(policy, session("192.0.2.2"), names[1])
     with pytest.raises(Refuse):
-        await policy.login(session("192.0.2.3"), "ann")
+        await policy.login(session("192.0.2.3"), names[2])
 
 
 async def test_a_long_user_name_takes_no_more_memory_than_others(autojump_clock: trio.testing.MockClock) -> None:

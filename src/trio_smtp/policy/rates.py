@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from trio_smtp.handler import Refuse, Session
+from trio_smtp.mailbox.names import address_keys
 from trio_smtp.policy.base import Policy
 from trio_smtp.policy.peers import is_loopback, peer_network
 from trio_smtp.policy.windows import SlidingWindow, Window
@@ -176,8 +177,11 @@ class _Limit:
 
 
 def _key(username: str) -> str:
-    """What a user name is counted by. A stranger may have made it as long as could be, to fill the memory."""
-    return username.lower()[:_NAME_LIMIT]
+    """What a user name is counted by: as an address it has no case and no subaddress, of which there is no end.
+
+    A stranger may have made it as long as could be, to fill the memory.
+    """
+    return address_keys(username)[-1][:_NAME_LIMIT]
 
 
 _TOO_MANY_CONNECTIONS: Final = (421, "Too many connections, try again later", "4.7.0")
