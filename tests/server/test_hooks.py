@@ -302,6 +302,12 @@ async def test_a_text_that_does_not_fit_behind_our_name() -> None:
         assert (await client.command("NOOP")).code == 250
 
 
+async def test_a_positive_reply_that_is_no_greeting(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_session(handler("connect", returning(Reply(250, "Welcome")))) as client:
+        await client.expect_close("451 Internal error, reference ")
+    assert "not a greeting" in caplog.text
+
+
 # --- on_error="raise"
 
 

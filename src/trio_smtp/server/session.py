@@ -276,9 +276,13 @@ class ServerSession:
         if self.settings.early_talkers == "refuse" and self._transport.has_input():
             self._log.strike("early-talker")
             reply = replies.EARLY_TALKER
+        try:
+            self.connection.greet(reply)
+        except LocalProtocolError as error:  # it is positive, and no greeting
+            reply = self._hooks.reply_to(error)
+            self.connection.greet(reply)
         if reply is not None and not reply.positive:
             self._log.refusal(None, reply)
-        self.connection.greet(reply)
 
     async def _finish(self, goodbye: Reply) -> None:
         """Four steps: the last replies, two hooks, the close. Each has its time, whatever became of the others."""
