@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.server.tools import connection, reset
 from trio_smtp.server.polled import open_poller
@@ -188,6 +188,29 @@ async def test_over_a_stream() -> None:
         transport.send_now(b"x")
         await transport.flush()
     await transport.aclose(linger=True, seconds=5)
+
+
+async def test_what_a_stream_was_not_even_told_is_sent_later() -> None:
+    ours, theirs = memory_stream_pair()
+    transport = StreamTransport(theirs)
+    transport.send_now(b"abc")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await transport.flush()
+    transport.send_now(b"def")
+    await transport.flush()
+    assert await ours.receive_some() == b"abcdef"
+
+
+async def test_a_stream_is_of_no_use_when_nobody_knows_how_much_has_gone_out(autojump_clock: MockClock) -> None:
+    _, theirs = lockstep_stream_pair()
+    transport = StreamTransport(theirs)
+    transport.send_now(b"abc")
+    with trio.move_on_after(1):
+        await transport.flush()
+    transport.send_now(b"def")
+    with pytest.raises(trio.BrokenResourceError, match="cut off"):
+        await transport.flush()
 
 
 async def test_lingering_over_a_stream() -> None:
