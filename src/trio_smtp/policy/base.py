@@ -63,7 +63,7 @@ class Policy:
         """
 
     async def login_failed(self, session: Session, username: str) -> None:
-        """It could not. What is raised here takes the place of 535, or of a challenge that says so (RFC 7628 §3.2.3)."""
+        """It could not. What is raised here takes the place of 535, or of the challenge before it (RFC 7628 §3.2.3)."""
 
     async def mail(self, session: Session, event: MailFrom) -> None:
         """MAIL (RFC 5321 §4.1.1.2)."""
