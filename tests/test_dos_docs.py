@@ -14,7 +14,7 @@ import pytest
 import trio_smtp
 from trio_smtp.cli.parser import build_parser
 from trio_smtp.cli.serve_flags import RATES
-from trio_smtp.server import ServerOptions, session
+from trio_smtp.server import ServerOptions, log
 
 PAGE = Path(__file__).parent.parent / "docs" / "dos-mitigations.md"
 ROWS = [
@@ -40,8 +40,8 @@ def texts(node: ast.AST) -> Iterator[str]:
 
 def rules() -> Iterator[str]:
     """What the server counts."""
-    yield from session.BUDGETS.values()
-    yield from session.FAULTY.values()
+    yield from log.BUDGETS.values()
+    yield from log.FAULTS.values()
     package = Path(trio_smtp.__file__).parent
     for path in [*(package / "server").glob("*.py"), *(package / "policy").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_bytes())):

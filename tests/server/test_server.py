@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import os
 import resource
 import socket
@@ -20,7 +21,17 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.server.tools import DATA, TRANSACTION, begin, connected, deliver, no_connections, reset, take
+from tests.server.tools import (
+    DATA,
+    TRANSACTION,
+    begin,
+    connected,
+    deliver,
+    handler_with,
+    no_connections,
+    reset,
+    take,
+)
 from trio_smtp.handler import Handler, Peer
 from trio_smtp.protocol import Config
 from trio_smtp.server import Server, open_server, serve_sockets
@@ -243,6 +254,29 @@ async def test_what_fails_while_a_connection_ends_costs_that_one_alone(
             await begin(client)
             await deliver(client)
     assert [record.getMessage()[16:] for record in caplog.records] == [" internal error"]
+
+
+async def test_a_log_that_fails_costs_the_connection_alone_that_had_something_to_say() -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("no log")
+
+    async def fail(event: object) -> None:
+        raise RuntimeError
+
+    broken, log = Broken(), logging.getLogger("trio_smtp")
+    async with open_server(handler_with(mail=fail)) as server:
+        log.addHandler(broken)
+        try:
+            async with connected(server) as client:
+                await begin(client)
+                await client.send(b"MAIL FROM:<>\r\n")
+                await client.expect_close("421")
+        finally:
+            log.removeHandler(broken)
+        async with connected(server) as client:
+            await begin(client)
+            assert (await client.command("MAIL FROM:<>")).code == 451
 
 
 async def begin_again(client: ScriptedClient) -> None:

@@ -87,10 +87,8 @@ class Clock:
     def renew(self) -> None:
         """Go on with a new scope, after the old one has expired."""
         self.scope = trio.CancelScope(shield=True)
-        self._deadline = math.inf
+        self._deadline = math.inf  # whatever is waited for next has one
         self.phase = _PEER
-        if not self.is_over():
-            self._expire_at(self._until)
 
     def stop(self) -> None:
         """Stand still: what comes next has a deadline of its own."""

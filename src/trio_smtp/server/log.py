@@ -9,7 +9,7 @@ from typing import Final
 
 from trio_smtp._escape import escape
 from trio_smtp.handler import Session
-from trio_smtp.protocol import AbortReason, Envelope, Hello, MailFrom, RcptTo, Reply, Verify
+from trio_smtp.protocol import AbortReason, CloseReason, Envelope, Hello, MailFrom, RcptTo, Reply, Verify
 from trio_smtp.server.stats import Stats
 
 __all__ = ["ACCEPTED", "LogLimit", "SessionLog", "log"]
@@ -17,6 +17,18 @@ __all__ = ["ACCEPTED", "LogLimit", "SessionLog", "log"]
 ACCEPTED: Final = "%s accepted from=<%s> to=%s size=%d peer=%s reply=%s"
 """The one line that is never left out: it stands for mail that was taken."""
 _REFUSED: Final = ACCEPTED.replace("accepted", "refused")
+
+
+# The names by which `Stats.rules` counts what the protocol itself refuses.
+FAULTS: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
+BUDGETS: Final = {
+    CloseReason.ERRORS: "errors",
+    CloseReason.JUNK: "junk-commands",
+    CloseReason.TRANSACTIONS: "transactions",
+    CloseReason.AUTH_FAILURES: "login-failures",
+    CloseReason.NOT_SMTP: "not-smtp",
+    CloseReason.OVERSIZE: "message-size",
+}
 
 
 class LogLimit(logging.Filter):
@@ -104,7 +116,10 @@ class SessionLog:
             )
 
     def broken_off(self, reason: AbortReason) -> None:
-        """A message was refused before its end."""
+        """A transaction has ended without a delivery; for some reasons that is a refusal."""
+        if reason not in FAULTS:
+            return
+        self.strike(FAULTS[reason])
         self._stats.messages_refused += 1
         log.info("%s refused peer=%s: %s", self._session.id, self._session.peer, reason.value)
 
@@ -127,6 +142,11 @@ class SessionLog:
             escape(command) if command else "unknown"
         )  # a kind of its own: a flood of them hides no refused recipient
         log.info("%s refused command %s peer=%s reply=%s", self._session.id, what, self._session.peer, _text(reply))
+
+    def closed(self, reason: CloseReason) -> None:
+        """The connection is over."""
+        if reason in BUDGETS:
+            self.strike(BUDGETS[reason])
 
     def timed_out(self, rule: str) -> None:
         """The client did not come in time."""

@@ -66,15 +66,6 @@ _COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
 # (bench/attacks/rabble.py). Longer ones, of 64 KiB and twenty events, would spare 7 % of what a message of 1 MB costs.
 _BODY_READ: Final = 32 * 1024
 _EVENTS_IN_A_ROW: Final = 5
-FAULTY: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
-BUDGETS: Final = {
-    CloseReason.ERRORS: "errors",
-    CloseReason.JUNK: "junk-commands",
-    CloseReason.TRANSACTIONS: "transactions",
-    CloseReason.AUTH_FAILURES: "login-failures",
-    CloseReason.NOT_SMTP: "not-smtp",
-    CloseReason.OVERSIZE: "message-size",
-}
 
 
 class Register(Protocol):
@@ -189,10 +180,10 @@ class ServerSession:
                     self._register.forget(self)
 
     def _report_fault(self, error: Exception) -> None:
-        """Nothing escapes, or the server would end for everybody; where memory is short there may be no line either."""
+        """Nothing escapes, or the server would end for everybody; what fails may be the log itself."""
         if self.settings.on_error == "raise":
             raise error
-        with contextlib.suppress(MemoryError):
+        with contextlib.suppress(Exception):
             log.error("%s internal error", self._info.id, exc_info=error)
 
     def drain(self) -> None:
@@ -299,8 +290,7 @@ class ServerSession:
                 if type(event) is TransactionAborted:
                     with trio.move_on_after(seconds, shield=True):
                         await self._reset(event.reason)
-            if event.reason in BUDGETS:
-                self._log.strike(BUDGETS[event.reason])
+            self._log.closed(event.reason)
             # Who has just been silent, or has said goodbye, or takes nothing, sends nothing that has to be waited for.
             waits = self._idle or self._lost or self._unsent
             linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not waits
@@ -524,9 +514,7 @@ class ServerSession:
         self._log.message(envelope, body.size, verdicts)
 
     async def _reset(self, reason: AbortReason) -> None:
-        if reason in FAULTY:
-            self._log.strike(FAULTY[reason])
-            self._log.broken_off(reason)
+        self._log.broken_off(reason)
         await self._hooks.tell("reset", reason)
 
     async def _on_starttls(self) -> None:
