@@ -41,6 +41,7 @@ for version in VERSIONS:
 NEWEST = [version for version in VERSIONS if version == RUNNING or shutil.which(f"python{version}")][-1]
 
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=worksteal")  # all processors, and none idle at the end
+STARTS_PROGRAMS = ["tests/bench", "tests/cli", "tests/crash", "tests/interop"]
 WITHOUT_MUTANTS = "--ignore=tests/crash/test_mutants.py"
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # the tests start the program many a time: it is compiled once
 
@@ -54,7 +55,8 @@ def install(session: nox.Session, *groups: str, project: str = "-e.") -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; a whole run on the version that runs nox also measures coverage.
 
-    What the tests that search happen to come by is not counted as covered, and they take twice as long when it is.
+    What those that search or start programs happen to come by is not counted as covered, and they take twice as long
+    when it is.
     """
     if session.python == NEWEST != RUNNING and os.environ.get("BUILD_FOLLOWS"):
         session.skip("build runs all of them on this version")
@@ -64,11 +66,13 @@ def tests(session: nox.Session) -> None:
         return
     session.env["COVERAGE_FILE"] = str(session.env_dir / "coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", *PYTEST, "-m", "not hypothesis")
+    without_programs = [f"--ignore={folder}" for folder in STARTS_PROGRAMS]
+    session.run("coverage", "run", *PYTEST, "-m", "not hypothesis", *without_programs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=0")
     session.run("coverage", "report", f"--include={FULLY_COVERED}", "--fail-under=100")
-    session.run("python", *PYTEST, "-m", "hypothesis")
+    session.run("python", *PYTEST, "-m", "hypothesis", *without_programs)
+    session.run("python", *PYTEST, *STARTS_PROGRAMS)
 
 
 @nox.session(name="property")

@@ -7,7 +7,7 @@ import pytest
 
 from trio_smtp.mailbox import store as interface
 from trio_smtp.mailbox.memory import MemoryStore
-from trio_smtp.mailbox.store import SEEN, Credentials, MailStore, Search, StoreError
+from trio_smtp.mailbox.store import SEEN, Credentials, MailStore, Message, MessageInfo, Search, StoreError
 
 DATE = datetime(2001, 2, 3, tzinfo=UTC)
 
@@ -29,6 +29,12 @@ def test_search_operators() -> None:
 def test_credentials_are_not_shown() -> None:
     assert "secret" not in repr(Credentials("secret"))
     assert "secret" not in str(Credentials("secret"))
+
+
+def test_a_message_is_parsed_when_that_is_asked_for() -> None:
+    message = Message(MessageInfo(1, frozenset(), 32, DATE), b"Subject: =?utf-8?q?h=C3=A9?=\r\n\r\nx\r\n")
+    assert message.parsed.subject == "hé"
+    assert message.parsed is message.parsed
 
 
 def test_every_refusal_is_a_store_error() -> None:
