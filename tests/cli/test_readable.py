@@ -90,6 +90,14 @@ def test_readable(body: bytes, lines: list[str]) -> None:
     assert list(readable(message(HEAD + body))) == [*SHOWN, *lines]
 
 
+def test_the_envelope_that_the_server_has_noted() -> None:
+    noted = b"Return-Path: <app@example.com>\r\nDelivered-To: demo@example.com\r\nDelivered-To: bcc@example.com\r\n"
+    content = message(noted + HEAD)
+    shown = ["Return-Path: <app@example.com>", "Delivered-To: demo@example.com", "Delivered-To: bcc@example.com"]
+    assert list(readable(content)) == [*shown, *SHOWN]
+    assert list(readable(content, with_envelope=False)) == SHOWN
+
+
 def test_colours() -> None:
     content = b"Subject: \x1b[1m\r\nContent-Type: a/b\r\nContent-Transfer-Encoding: x\r\n\r\n"
     assert list(readable(message(content), coloured=True)) == [

@@ -105,7 +105,7 @@ def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
     recipients = ", ".join(map(str, envelope.recipients))
     yield escape(f"--- message {message.info.uid}, from <{envelope.sender or ''}>, to {recipients}")
     coloured = is_coloured()
-    yield from readable(message, coloured=coloured)
+    yield from readable(message, coloured=coloured, with_envelope=False)
     yield from (note(text, coloured=coloured) for text in _notes(message))
     yield ""
 

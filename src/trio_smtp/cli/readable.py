@@ -17,18 +17,21 @@ from trio_smtp.mime.fields import decode, fields
 __all__ = ["note", "readable"]
 
 _SHOWN: Final = frozenset({b"from", b"to", b"cc", b"reply-to", b"date", b"subject"})
+_ENVELOPE: Final = frozenset({b"return-path", b"delivered-to"})  # who really sent it, and to whom, Bcc too
 _BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[m"
 
 
-def readable(message: Message, *, coloured: bool = False) -> Iterator[str]:
+def readable(message: Message, *, coloured: bool = False, with_envelope: bool = True) -> Iterator[str]:
     """The lines to show for a message, each safe for a terminal.
 
     Args:
         coloured: whether titles and notes are set off by the escape sequences of ECMA-48.
+        with_envelope: whether to show what the server has noted of it.
     """
+    shown = _SHOWN | _ENVELOPE if with_envelope else _SHOWN
     bold, plain = (_BOLD, _PLAIN) if coloured else ("", "")
     for name, value in fields(message.content):
-        if name in _SHOWN:
+        if name in shown:
             yield f"{bold}{name.decode('ascii').title()}:{plain} {escape(decode(value))}"
     parsed = message.parsed
     if text := _text(parsed).rstrip():
