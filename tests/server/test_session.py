@@ -286,6 +286,15 @@ async def test_refusals_of_the_hooks_have_a_line(caplog: pytest.LogCaptureFixtur
     ]
 
 
+async def test_the_lines_of_a_burst_are_in_its_order(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+    async with open_session(take) as client:
+        await begin(client)
+        await client.send(b"WHAT\r\n" + TRANSACTION + b"BDAT 0 LAST\r\n")
+        await client.expect("500", "250", "250", "250")
+    assert [line.split()[0] for line in lines(caplog)] == ["refused", "accepted"]
+
+
 @pytest.mark.parametrize("end", [b"", b"QUIT\r\n"])
 async def test_commands_that_the_protocol_refuses_have_a_line(caplog: pytest.LogCaptureFixture, end: bytes) -> None:
     caplog.set_level(logging.INFO, "trio_smtp")

@@ -479,6 +479,8 @@ class ServerSession:
         connection, session, hooks = self.connection, self._info, self._hooks
         envelope = connection.envelope
         assert envelope is not None  # the core opens a message inside a transaction only
+        if connection.refused:  # before the line of the message, as it came
+            self._log_refused()
         due = len(envelope.recipients) if session.lmtp else 1  # now: what a hook does to the envelope changes nothing
         verdicts: list[Reply] = []
         body = IncomingBody(self, session, envelope, hooks, self.settings.memory)
