@@ -256,7 +256,12 @@ async def test_what_fails_while_a_connection_ends_costs_that_one_alone(
     assert [record.getMessage()[16:] for record in caplog.records] == [" internal error"]
 
 
-async def test_a_log_that_fails_costs_the_connection_alone_that_had_something_to_say() -> None:
+@pytest.mark.parametrize(("sent", "answers"), [(b"MAIL FROM:<>\r\n", []), (b"WHAT\r\n", ["500"])])
+async def test_a_log_that_fails_costs_the_connection_alone_that_had_something_to_say(
+    sent: bytes, answers: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "trio_smtp")
+
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             raise OSError("no log")
@@ -270,8 +275,9 @@ async def test_a_log_that_fails_costs_the_connection_alone_that_had_something_to
         try:
             async with connected(server) as client:
                 await begin(client)
-                await client.send(b"MAIL FROM:<>\r\n")
-                await client.expect_close("421")
+                await client.send(sent)
+                await client.expect_close(*answers, "421")
+            await no_connections(server)
         finally:
             log.removeHandler(broken)
         async with connected(server) as client:

@@ -280,8 +280,8 @@ class ServerSession:
         connection, seconds = self.connection, self.settings.timeouts.goodbye
         connection.close(goodbye)
         linger = False
-        self._log_refused()
         try:
+            self._log_refused()
             answer = connection.data_to_send()
             if answer and not self._send_now(answer):
                 with trio.move_on_after(seconds, shield=True):
@@ -370,9 +370,9 @@ class ServerSession:
         self._clock.start_commit()
 
     def _log_refused(self) -> None:
-        for command, reply in self.connection.refused:
+        refused, self.connection.refused = self.connection.refused, ()
+        for command, reply in refused:
             self._log.wrong_command(command, reply)
-        self.connection.refused = ()
 
     async def _flush(self) -> None:
         """Send what is pending."""
