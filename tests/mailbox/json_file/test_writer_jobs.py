@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,20 @@ def queued(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> threading.E
 
     monkeypatch.setattr(store._engine.writer, "put", put_and_tell)
     return queued
+
+
+async def in_one_group(
+    store: JSONFileStore, gate: Gate, queued: threading.Event, job: Callable[[], Awaitable[None]]
+) -> None:
+    """A delivery, and behind it another one and the job together."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(job)
+        await trio.to_thread.run_sync(queued.wait)
+        gate.open()
 
 
 async def test_a_job(store: JSONFileStore, run: Callable[[Callable[[], Any]], Any], path: Path) -> None:
@@ -111,14 +125,7 @@ async def test_a_job_behind_a_bug(
 
     assert store._engine is not None
     monkeypatch.setattr(store._engine.database.replica, "watcher", tell)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(deliver, store)
-        await gate.entered()
-        nursery.start_soon(deliver, store)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(refused)
-        await trio.to_thread.run_sync(queued.wait)
-        gate.open()
+    await in_one_group(store, gate, queued, refused)
     monkeypatch.undo()
     assert list(await contents(store)) == [1, 2]
 
@@ -135,12 +142,5 @@ async def test_a_job_that_the_machine_refuses(
         with pytest.raises(StoreUnavailable, match="input/output error"):
             await trio.to_thread.run_sync(run, job)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(deliver, store)
-        await gate.entered()
-        nursery.start_soon(deliver, store)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(refused)
-        await trio.to_thread.run_sync(queued.wait)
-        gate.open()
+    await in_one_group(store, gate, queued, refused)
     assert list(await contents(store)) == [1, 2]
