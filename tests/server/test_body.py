@@ -30,7 +30,7 @@ from trio_smtp.protocol import AbortReason, Config, Envelope, Limits, Reply, Ver
 from trio_smtp.server import Timeouts, open_server
 from trio_smtp.testing.client import ScriptedClient, open_session
 
-LARGEST_CHUNK = 32 * 1024  # octets; what one read brings
+LARGEST_CHUNK = 64 * 1024  # octets; what one read brings
 
 
 async def open_message(client: ScriptedClient) -> None:

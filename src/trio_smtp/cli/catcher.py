@@ -23,7 +23,7 @@ from trio_smtp.handler import Body, HandlerFactory
 from trio_smtp.mailbox.store import INBOX, Delivered, MailStore, Message, StoreError, Target
 from trio_smtp.mailbox_handler import MailboxHandler, copy_to
 from trio_smtp.protocol import Config, Envelope, RcptTo, Reply
-from trio_smtp.protocol.readers import BARE_NEWLINE
+from trio_smtp.protocol.readers import first_bare_newline
 from trio_smtp.server import SessionOptions
 from trio_smtp.trace import delivered_to, received, return_path
 
@@ -112,5 +112,5 @@ def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
 
 def _notes(message: Message) -> Iterator[str]:
     """Why other servers may refuse what is taken here."""
-    if BARE_NEWLINE.search(message.content):
+    if first_bare_newline(message.content) is not None:
         yield "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"

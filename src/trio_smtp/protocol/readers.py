@@ -11,34 +11,33 @@ so a body may begin with the final dot.
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Final
 
-__all__ = ["BARE_NEWLINE", "ChunkReader", "DotReader", "LineReader"]
+__all__ = ["ChunkReader", "DotReader", "LineReader", "first_bare_newline"]
 
 # Of the standard library's ways to find a short string, the search of a compiled literal is the fastest (20 us for
-# 64 KiB of mail; bytes.find 27, bytes.replace 80); `\r[^\n]` costs the same, and so does looking for both at once.
-# Every pattern that looks back is ten times slower, and only used to say where a fault stands after it has been found.
+# 64 KiB of mail; bytes.find 27, bytes.replace 80).
+_DOT: Final = ord(".")  # of which `in` asks in a seventh of the time that it takes for b"."
 _DOT_LINE: Final = re.compile(rb"\r\n\.")
-_DOT_LINE_OR_BARE_CR: Final = re.compile(rb"\r(?:\n\.|[^\n])")
 _END_OF_DATA: Final = re.compile(rb"\r\n\.\r\n")
-_BARE_CR: Final = re.compile(rb"\r[^\n]")
-BARE_NEWLINE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-_NOT_CRLF: Final = bytes(octet for octet in range(256) if octet not in b"\r\n")
+_BARE_NEWLINE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")  # slow, for it looks back
 _UNDECIDED: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # the prefixes of the end of data, longest first
 
 
-def _first_bare_newline(content: bytes, *, no_bare_cr: bool) -> int | None:
-    """Where the first CR or LF that stands alone is in `content`, which ends with no unpaired CR.
-
-    `no_bare_cr` says that there is no CR alone, which has been looked for.
-    """
-    newlines = content.translate(None, _NOT_CRLF)
-    # Strictly alternating CR LF would still allow `\rx\n`.
-    if newlines == b"\r\n" * (len(newlines) >> 1) and (no_bare_cr or not _BARE_CR.search(content)):
+def first_bare_newline(content: bytes) -> int | None:
+    """Where the first CR or LF is in `content` that is not part of a CRLF; None if there is none."""
+    # What universal newlines are made with tells which kinds it has seen, in one pass and whatever the lines are like.
+    # Each way to do it with the methods of bytes takes several, and is three times slower in one build of Python or
+    # for short lines.
+    universal = io.IncrementalNewlineDecoder(None, translate=False)
+    universal.decode(content.decode("latin-1"), final=True)
+    if universal.newlines == "\r\n" or universal.newlines is None:
         return None
-    fault = BARE_NEWLINE.search(content)
-    return fault.start() if fault else None
+    fault = _BARE_NEWLINE.search(content)
+    assert fault is not None
+    return fault.start()
 
 
 class LineReader:
@@ -115,7 +114,8 @@ class DotReader:
                 shift = -before
                 start = 0
         skip = start + (2 if len(tail) > 1 else 0)  # a CRLF has been handed out, a CR alone has not
-        special = (_DOT_LINE_OR_BARE_CR if self._check_newlines else _DOT_LINE).search(data, start)
+        # Most of what is large is base64, which has no dot; that is seen ten times faster than where one begins a line.
+        special = _DOT_LINE.search(data, start) if _DOT in data else None
         end = None if special is None else _END_OF_DATA.search(data, special.start())
         plain = special is None or (end is not None and special.start() == end.start())
         if end is not None:
@@ -129,7 +129,7 @@ class DotReader:
             if skip > start:
                 content = content[skip - start :]
         if self._check_newlines:
-            self.fault = _first_bare_newline(content, no_bare_cr=plain)
+            self.fault = first_bare_newline(content)
             self._check_newlines = self.fault is None
         return content, position - shift
 
