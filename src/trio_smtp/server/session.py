@@ -101,7 +101,7 @@ class ServerSession:
         "_info",
         "_log",
         "_login",
-        "_lost",
+        "_mute",
         "_register",
         "_stopping",
         "_transport",
@@ -136,7 +136,7 @@ class ServerSession:
         self._stopping = False  # the server drains: finish what is begun and begin nothing
         self._aborting = False  # finish nothing but a commit
         self._idle = False  # waiting for a command, outside a transaction
-        self._lost = False  # nothing more can be sent
+        self._mute = False  # nothing is to be said: connection lost, a reply or TLS cut off, or not known yet to whom
         self._unsent = False  # the transport has kept a part of what was sent, which goes first
         self._events = 0  # handled since the last read
         self._faults = 0  # errors and junk commands that policies have heard of
@@ -240,7 +240,7 @@ class ServerSession:
     async def _learn_peer(self) -> bool:
         """Let the proxy say whose connection this is; whether it is served. To others nothing is said at all."""
         settings, proxy = self.settings, self._info.peer
-        self._lost = True
+        self._mute = True
         if self._stopping:
             return False
         self._idle = True  # nothing is begun yet that a drain would wait for
@@ -253,11 +253,11 @@ class ServerSession:
             return False
         finally:
             self._idle = False
-        self._lost = False
+        self._mute = False
         if peer is not None:
             self._info.peer = peer
             if self._register is not None and not self._register.admit_announced(self, peer):
-                self._lost = settings.implicit_tls  # in clear nothing is said there
+                self._mute = settings.implicit_tls  # in clear nothing is said there
                 self.connection.greet(replies.TOO_MANY_CONNECTIONS)
                 return False
         return True
@@ -292,7 +292,7 @@ class ServerSession:
                         await self._reset(event.reason)
             self._log.closed(event.reason)
             # Who has just been silent, or has said goodbye, or takes nothing, sends nothing that has to be waited for.
-            waits = self._idle or self._lost or self._unsent
+            waits = self._idle or self._mute or self._unsent
             linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not waits
             if self._hooks.is_heard("close"):  # the scope would be a twentieth of what a short connection costs
                 with trio.move_on_after(seconds, shield=True):
@@ -324,7 +324,7 @@ class ServerSession:
             self._idle = idle
             clock.wait_for_peer(receiving=receiving, replied=bool(answer), in_hook=hook_left is not None)
             data = b""
-            if not self._lost:
+            if not self._mute:
                 try:
                     data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
                 except trio.BrokenResourceError as error:
@@ -382,7 +382,7 @@ class ServerSession:
 
     def _send_now(self, data: bytes) -> bool:
         """Send what goes out without waiting; whether there is no rest."""
-        if not self._lost:
+        if not self._mute:
             try:
                 return self._transport.send_now(data)
             except trio.BrokenResourceError as error:
@@ -390,22 +390,22 @@ class ServerSession:
         return True
 
     async def _send_rest(self) -> None:
-        self._lost, self._unsent = True, False  # until all of it is out
+        self._mute, self._unsent = True, False  # until all of it is out
         phase = self._clock.wait_for_reply_to_go()
         try:
             await self._transport.flush()
-            self._lost = False
+            self._mute = False
         except trio.BrokenResourceError as error:
             self._lose(error)
         except trio.Cancelled:  # by a hook that has given up waiting, if its time is not over
-            self._lost = self._clock.has_expired()
-            self._unsent = not self._lost
+            self._mute = self._clock.has_expired()
+            self._unsent = not self._mute
             raise
         finally:
             self._clock.phase = phase
 
     def _lose(self, error: Exception) -> None:
-        self._lost = True
+        self._mute = True
         log.info("%s peer=%s lost the connection: %s", self._info.id, self._info.peer, escape(str(error)))
 
     async def _start_tls(self) -> bool:
@@ -413,7 +413,7 @@ class ServerSession:
         context = self.settings.ssl_context
         assert context is not None  # otherwise the core does not offer STARTTLS
         tls = TLSTransport(self._transport, context)
-        self._lost = True
+        self._mute = True
         self._clock.stop()  # the handshake has its own
         try:
             await tls.handshake(self.settings.timeouts.handshake)
@@ -429,7 +429,7 @@ class ServerSession:
         self.connection.auth_mechanisms = offered_mechanisms(
             self.settings.authenticator, self._info.tls.client_name, self._end_point
         )
-        self._lost = False
+        self._mute = False
         return True
 
     # Events ---------------------------------------------------------------------------------------------------------
