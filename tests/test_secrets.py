@@ -1,6 +1,6 @@
 """No password, token or proof, and nothing that one can be guessed from, gets into a log, a reply or a representation.
 
-CASES 64. Whatever the client does with its secret, and whatever goes wrong with it: every record of every logger is
+Whatever the client does with its secret, and whatever goes wrong with it: every record of every logger is
 searched, as it is written, with its arguments, its traceback and all that led to it.
 """
 

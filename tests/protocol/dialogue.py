@@ -106,7 +106,7 @@ class Dialogue:
     """One entry of a table.
 
     Args:
-        name: says what it shows; begins with the number of its case, if it has one.
+        name: says what it shows.
         opening: what comes first.
         wire: what the client sends then; several flights if it waits for the replies in between. If STARTTLS was
             accepted, TLS is established before the next flight.

@@ -1,4 +1,4 @@
-"""The arguments of commands; addresses and parameters have test modules of their own. CASES 17, 19, 42, 57."""
+"""The arguments of commands; addresses and parameters have test modules of their own."""
 
 from __future__ import annotations
 
@@ -207,14 +207,14 @@ def test_base64(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [b"A", b"AA", b"AAA", b"AAAAA", b"A===", b"AA=", b"AA=A", b"AAA==", b"====", b"AAAA====", b"AA==AAAA"]
 )
-def test_57_base64_padding(data: bytes) -> None:
+def test_base64_padding(data: bytes) -> None:
     with pytest.raises(CommandError) as excinfo:
         decode_base64(data)
     assert refusal(excinfo) is replies.BAD_BASE64
 
 
 @pytest.mark.parametrize("octet", set(range(256)) - set(base64.b64encode(bytes(range(256)))))
-def test_57_base64_alphabet(octet: int) -> None:
+def test_base64_alphabet(octet: int) -> None:
     for data in (b"AAA%c", b"%cAAA", b"AAAA%c", b"AA%c="):
         with pytest.raises(CommandError):
             decode_base64(data % octet)
@@ -253,13 +253,13 @@ def test_bdat(argument: bytes, expected: tuple[int, bool]) -> None:
         b"1\n",
     ],
 )
-def test_42_bad_bdat(argument: bytes) -> None:
+def test_bad_bdat(argument: bytes) -> None:
     with pytest.raises(CommandError) as excinfo:
         parse_bdat(argument)
     assert refusal(excinfo) is replies.SYNTAX_BDAT
 
 
-def test_17_controls() -> None:
+def test_controls() -> None:
     refuse_controls(bytes(set(range(256)) - {*range(32), 127}))
     for octet in (*range(32), 127):
         with pytest.raises(CommandError) as excinfo:

@@ -68,7 +68,7 @@ def test_greeting_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("reply", [replies.EARLY_TALKER, replies.TOO_MANY_CONNECTIONS])
-def test_38_turned_away(reply: Reply) -> None:
+def test_turned_away(reply: Reply) -> None:
     connection = SMTPConnection(CONFIG)
     connection.receive_data(b"EHLO c.example\r\nQUIT\r\n")
     connection.greet(reply)

@@ -1,4 +1,4 @@
-"""DATA: the message, its end, its faults, its size. RFC 5321 §4.1.1.4, §4.5.2; CASES 1 to 10, 13, 32, 39, 41, 65."""
+"""DATA: the message, its end, its faults, its size. RFC 5321 §4.1.1.4, §4.5.2."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def message(content: bytes) -> list[Event]:
 
 # What is not the end of data, with a transaction behind it that must never be seen as one.
 SMUGGLING = [
-    ("1: LF . LF", b"\n.\n"),
-    ("2: LF . CRLF", b"\n.\r\n"),
-    ("3: CRLF . LF", b"\r\n.\n"),
-    ("3: CRLF . CR", b"\r\n.\r"),
-    ("3: CR . CR", b"\r.\r"),
-    ("3: CR . CRLF", b"\r.\r\n"),
-    ("3: CR . LF", b"\r.\n"),
-    ("3: LF . CR", b"\n.\r"),
-    ("4: CR CRLF . CR CRLF", b"\r\r\n.\r\r\n"),
-    ("4: CRLF . CR CRLF", b"\r\n.\r\r\n"),
-    ("5: CRLF NUL . CRLF", b"\r\n\0.\r\n"),
-    ("5: LF LF . CRLF", b"\n\n.\r\n"),
+    ("LF . LF", b"\n.\n"),
+    ("LF . CRLF", b"\n.\r\n"),
+    ("CRLF . LF", b"\r\n.\n"),
+    ("CRLF . CR", b"\r\n.\r"),
+    ("CR . CR", b"\r.\r"),
+    ("CR . CRLF", b"\r.\r\n"),
+    ("CR . LF", b"\r.\n"),
+    ("LF . CR", b"\n.\r"),
+    ("CR CRLF . CR CRLF", b"\r\r\n.\r\r\n"),
+    ("CRLF . CR CRLF", b"\r\n.\r\r\n"),
+    ("CRLF NUL . CRLF", b"\r\n\0.\r\n"),
+    ("LF LF . CRLF", b"\n\n.\r\n"),
 ]
 
 
@@ -88,7 +88,7 @@ def first_bare(content: bytes) -> int:
 
 
 SMUGGLED = [(name, b"hello" + end + EVIL[:-3]) for name, end in SMUGGLING]
-SMUGGLED += [(f"5: {start!r} at the start", start + EVIL[:-3]) for start in (b".\r", b".\n", b"\n.\r", b"\n.\r\n")]
+SMUGGLED += [(f"{start!r} at the start", start + EVIL[:-3]) for start in (b".\r", b".\n", b"\n.\r", b"\n.\r\n")]
 
 REFUSED = [
     Dialogue(
@@ -113,19 +113,19 @@ KEPT = [
 
 # Each is sent as it stands, the final dot behind it.
 STUFFED = {
-    "13: empty": (b"", b""),
+    "empty": (b"", b""),
     "one line": (b"hello\r\n", b"hello\r\n"),
     "an empty line": (b"\r\n", b"\r\n"),
-    "9: ..": (b"..\r\n", b".\r\n"),
-    "9: ..x": (b"..x\r\n", b".x\r\n"),
-    "9: .x": (b".x\r\n", b"x\r\n"),
-    "9: ...": (b"a\r\n...\r\nb\r\n", b"a\r\n..\r\nb\r\n"),
-    "9: a dot at the end of a line": (b"a.\r\n", b"a.\r\n"),
-    "9: 1,000 dots": (b"." * 1000 + b"\r\n", b"." * 999 + b"\r\n"),
-    "9: many dot lines": (b"..\r\n" * 100, b".\r\n" * 100),
+    "..": (b"..\r\n", b".\r\n"),
+    "..x": (b"..x\r\n", b".x\r\n"),
+    ".x": (b".x\r\n", b"x\r\n"),
+    "...": (b"a\r\n...\r\nb\r\n", b"a\r\n..\r\nb\r\n"),
+    "a dot at the end of a line": (b"a.\r\n", b"a.\r\n"),
+    "1,000 dots": (b"." * 1000 + b"\r\n", b"." * 999 + b"\r\n"),
+    "many dot lines": (b"..\r\n" * 100, b".\r\n" * 100),
     "long lines stream": (b"x" * 5000 + b"\r\n", b"x" * 5000 + b"\r\n"),
     "8-bit and NUL": (bytes(set(range(256)) - {13, 10}) + b"\r\n", bytes(set(range(256)) - {13, 10}) + b"\r\n"),
-    "46: commands are text": (b"STARTTLS\r\nQUIT\r\nAUTH PLAIN\r\n", b"STARTTLS\r\nQUIT\r\nAUTH PLAIN\r\n"),
+    "commands are text": (b"STARTTLS\r\nQUIT\r\nAUTH PLAIN\r\n", b"STARTTLS\r\nQUIT\r\nAUTH PLAIN\r\n"),
 }
 
 ENDS = [
@@ -137,7 +137,7 @@ ENDS = [
         [*message(b"one\r\n"), MAIL, RCPT, DATA, *message(b"two\r\n"), ConnectionClosed(CloseReason.QUIT)],
     ),
     Dialogue(
-        "8: what is pipelined behind the final dot is answered",
+        "what is pipelined behind the final dot is answered",
         AT_DATA,
         b".\r\nRSET\r\nNOOP\r\nFOO\r\nQUIT\r\n",
         "250 250 250 500 221",
@@ -152,7 +152,7 @@ ENDS = [
         {MessageEnd: [Reply(250, "queued as 42", "2.0.0")]},
     ),
     Dialogue(
-        "32: refused at the end, for good",
+        "refused at the end, for good",
         AT_DATA,
         b".\r\nRCPT TO:<bob@b.example>\r\nDATA\r\nMAIL FROM:<ann@a.example>\r\n",
         "552/5.2.2 503 503 250",
@@ -160,7 +160,7 @@ ENDS = [
         {MessageEnd: [FULL]},
     ),
     Dialogue(
-        "32: refused at the end, for now",
+        "refused at the end, for now",
         AT_DATA,
         b".\r\nRCPT TO:<bob@b.example>\r\n",
         "451/4.3.0 503",
@@ -180,13 +180,13 @@ ENDS = [
 
 DATA_COMMAND = [
     Dialogue(
-        "30: before RCPT",
+        "before RCPT",
         AT_MAIL,
         b"DATA\r\nRCPT TO:<bob@b.example>\r\nDATA\r\n.\r\n",
         "503/5.5.1 250 354 250",
         [RCPT, DATA, *message(b"")],
     ),
-    Dialogue("30: before MAIL", AT_READY, b"DATA\r\n", "503/5.5.1", state=State.READY),
+    Dialogue("before MAIL", AT_READY, b"DATA\r\n", "503/5.5.1", state=State.READY),
     Dialogue("with an argument", AT_RCPT, b"DATA now\r\n", "501/5.5.4", state=State.RCPT),
     Dialogue(
         "BINARYMIME needs BDAT (RFC 3030 3)",
@@ -197,7 +197,7 @@ DATA_COMMAND = [
         state=State.RCPT,
     ),
     Dialogue(
-        "39: every recipient refused, then the message without waiting: its lines are commands (RFC 2920 3.1)",
+        "every recipient refused, then the message without waiting: its lines are commands (RFC 2920 3.1)",
         AT_MAIL,
         b"RCPT TO:<bob@b.example>\r\nDATA\r\nSubject: hi\r\n\r\nQUIT the job\r\n.\r\nNOOP\r\n",
         "550 503 500 500 501 500 250",
@@ -206,7 +206,7 @@ DATA_COMMAND = [
         state=State.MAIL,
     ),
     Dialogue(
-        "39: DATA refused by the application; it may be tried again",
+        "DATA refused by the application; it may be tried again",
         AT_RCPT,
         b"DATA\r\nSubject: hi\r\n.\r\nDATA\r\n.\r\n",
         "451 500 500 354 250",
@@ -214,14 +214,14 @@ DATA_COMMAND = [
         {MessageStart: [LATER]},
     ),
     Dialogue(
-        "39: the error budget ends it",
+        "the error budget ends it",
         AT_MAIL,
         b"DATA\r\n" + b"spam and eggs\r\n" * 40,
         "503" + " 500" * 18 + " 421/4.7.0",
         [TransactionAborted(AbortReason.CLOSING), ConnectionClosed(CloseReason.ERRORS)],
     ),
     Dialogue(
-        "39: the message without waiting for 354",
+        "the message without waiting for 354",
         AT_GREETED,
         AT_DATA.wire + b"hello\r\n.\r\nQUIT\r\n",
         "250 250 250 354 250 221",
@@ -242,7 +242,7 @@ SIZES = [
     ),
     *(
         Dialogue(
-            f"65: over the limit by {len(content) - 20}",
+            f"over the limit by {len(content) - 20}",
             AT_DATA,
             content + b".\r\nNOOP\r\nRCPT TO:<bob@b.example>\r\nMAIL FROM:<ann@a.example>\r\n",
             "552/5.3.4 250 503 250",
@@ -328,12 +328,12 @@ SIZES = [
 
 
 @pytest.mark.parametrize("dialogue", REFUSED, ids=str)
-def test_10_bare_newlines_are_refused_at_the_true_end(dialogue: Dialogue) -> None:
+def test_bare_newlines_are_refused_at_the_true_end(dialogue: Dialogue) -> None:
     check(dialogue)
 
 
 @pytest.mark.parametrize("dialogue", KEPT, ids=str)
-def test_10_bare_newlines_are_kept(dialogue: Dialogue) -> None:
+def test_bare_newlines_are_kept(dialogue: Dialogue) -> None:
     check(dialogue)
 
 
@@ -350,7 +350,7 @@ def test_dialogue(dialogue: Dialogue) -> None:
     check(dialogue)
 
 
-def test_9_a_million_dots() -> None:
+def test_a_million_dots() -> None:
     player = Player.at(AT_DATA)
     for _ in range(100):
         player.feed(b"." * 10_000)
@@ -382,7 +382,7 @@ def test_refused_in_the_middle_with_421() -> None:
     assert player.events[-1] == ConnectionClosed(CloseReason.CLOSING)
 
 
-def test_41_half_closed_after_the_final_dot() -> None:
+def test_half_closed_after_the_final_dot() -> None:
     player = Player.at(AT_DATA)
     player.connection.receive_data(b"hello\r\n.\r\nNOOP\r\n")
     player.connection.receive_data(b"")
@@ -392,7 +392,7 @@ def test_41_half_closed_after_the_final_dot() -> None:
 
 
 @pytest.mark.parametrize("body", [b"h", b"hello", b"hello\r\n", b"hello\r\n.", b"hello\r\n.\r", b"hello\n.\n"])
-def test_41_gone_in_the_middle(body: bytes) -> None:
+def test_gone_in_the_middle(body: bytes) -> None:
     player = Player.at(AT_DATA, KEEP)
     player.connection.receive_data(body)
     player.feed(b"")

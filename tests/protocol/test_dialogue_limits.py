@@ -1,4 +1,4 @@
-"""What ends a session that gets nowhere: too many errors, too many commands without a message. CASES 35, 36, 72."""
+"""What ends a session that gets nowhere: too many errors, too many commands without a message."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ RSET_ONE = b"MAIL FROM:<ann@a.example>\r\nRSET\r\n"
 MESSAGE_EVENTS: list[Event] = [MAIL, RCPT, DATA, MessageEnd(0)]
 
 DIALOGUES = [
-    Dialogue("35: 19 errors", AT_READY, b"FOO\r\n" * 19 + b"NOOP\r\n", "500 " * 19 + "250"),
+    Dialogue("19 errors", AT_READY, b"FOO\r\n" * 19 + b"NOOP\r\n", "500 " * 19 + "250"),
     Dialogue(
-        "35: the 20th, and nothing behind it", AT_READY, b"FOO\r\n" * 30, "500/5.5.1 " * 19 + "421/4.7.0", [ERRORS]
+        "the 20th error, and nothing behind it", AT_READY, b"FOO\r\n" * 30, "500/5.5.1 " * 19 + "421/4.7.0", [ERRORS]
     ),
     Dialogue(
-        "35: of any kind",
+        "errors of any kind",
         AT_GREETED,
         b"EHLO\r\nMAIL FROM:<a@b>\r\nQUIT x\r\nNOOP \0\r\nNOOP\n\r\n" + b"x" * 3000 + b"\r\nBDAT 1\r\nxEXPN\r\n",
         "501 503 501 501 500 500 503 421",
@@ -59,7 +59,7 @@ DIALOGUES = [
         config=dataclasses.replace(CONFIG, limits=Limits(errors=8)),
     ),
     Dialogue(
-        "35: also what the application refuses for good, not what it refuses for now",
+        "an error is also what the application refuses for good, not what it refuses for now",
         AT_MAIL,
         b"RCPT TO:<bob@b.example>\r\n" * 60,
         "550 " * 10 + "450 " * 30 + "550 " * 9 + "421",
@@ -67,14 +67,14 @@ DIALOGUES = [
         {RcptTo: [UNKNOWN] * 10 + [BUSY] * 30 + [UNKNOWN] * 10},
     ),
     Dialogue(
-        "35: a message that is delivered gives a new start",
+        "a message that is delivered: errors count anew",
         AT_READY,
         b"FOO\r\n" * 19 + MESSAGE + b"FOO\r\n" * 20,
         "500 " * 19 + "250 250 354 250 " + "500 " * 19 + "421",
         [*MESSAGE_EVENTS, ERRORS],
     ),
     Dialogue(
-        "35: one that is refused for now gives none",
+        "one that is refused for now: they do not",
         AT_READY,
         b"FOO\r\n" * 19 + MESSAGE + b"FOO\r\n",
         "500 " * 19 + "250 250 354 450 421",
@@ -82,7 +82,7 @@ DIALOGUES = [
         {MessageEnd: [BUSY]},
     ),
     Dialogue(
-        "35: one that is refused for good is an error",
+        "one that is refused for good: one more",
         AT_READY,
         b"FOO\r\n" * 19 + MESSAGE,
         "500 " * 19 + "250 250 354 421",
@@ -90,16 +90,16 @@ DIALOGUES = [
         {MessageEnd: [UNKNOWN]},
     ),
     Dialogue(
-        "35: RSET and EHLO give none",
+        "RSET and EHLO: they do not",
         AT_READY,
         b"FOO\r\n" * 19 + b"RSET\r\nEHLO c.example\r\nFOO\r\n",
         "500 " * 19 + "250 250 421",
         [EHLO, ERRORS],
     ),
-    Dialogue("36: 98 commands that lead nowhere, after EHLO", AT_READY, b"NOOP\r\n" * 98, "250 " * 98),
-    Dialogue("36: the 100th", AT_READY, b"NOOP\r\n" * 120, "250 " * 98 + "421/4.7.0", [JUNK]),
+    Dialogue("98 commands that lead nowhere, with EHLO 99", AT_READY, b"NOOP\r\n" * 98, "250 " * 98),
+    Dialogue("the 100th command that leads nowhere", AT_READY, b"NOOP\r\n" * 120, "250 " * 98 + "421/4.7.0", [JUNK]),
     Dialogue(
-        "36: of any kind",
+        "junk of any kind",
         AT_RCPT,
         b"RSET\r\nVRFY x\r\nEXPN x\r\nHELP\r\nNOOP\r\nHELO\r\nVRFY\r\nRSET x\r\nEHLO c.example\r\n",
         "250 252 502 214 250 501 501 501 421",
@@ -108,7 +108,7 @@ DIALOGUES = [
     ),
     *(
         Dialogue(
-            f"36: the last is {line!r}",
+            f"junk whose last is {line!r}",
             AT_MAIL,
             b"NOOP\r\n" + line,
             "250 421",
@@ -118,36 +118,42 @@ DIALOGUES = [
         for line in (b"RSET\r\n", b"VRFY x\r\n", b"EXPN x\r\n", b"HELP\r\n", b"NOOP\r\n", b"HELO c.example\r\n")
     ),
     Dialogue(
-        "36: chunks that bring nothing",
+        "chunks that bring nothing",
         AT_RCPT,
         b"BDAT 1\r\nx" * 200 + b"BDAT 0\r\n" * 110,
         "250 " * 298 + "421/4.7.0",
         [BDAT, MessageChunk(b"x" * 200), CLOSING, JUNK],
     ),
-    Dialogue("36: the first of them", AT_RCPT, b"NOOP\r\n" * 98 + b"BDAT 0\r\n", "250 " * 98 + "421", [CLOSING, JUNK]),
     Dialogue(
-        "36: an empty end is no junk",
+        "the first of them is one too many",
+        AT_RCPT,
+        b"NOOP\r\n" * 98 + b"BDAT 0\r\n",
+        "250 " * 98 + "421",
+        [CLOSING, JUNK],
+    ),
+    Dialogue(
+        "an empty end is no junk",
         AT_RCPT,
         b"NOOP\r\n" * 98 + b"BDAT 0 LAST\r\n",
         "250 " * 99,
         [BDAT, MessageEnd(0)],
     ),
     Dialogue(
-        "36: a message gives a new start",
+        "a message that is delivered: junk counts anew",
         AT_READY,
         b"NOOP\r\n" * 98 + MESSAGE + b"NOOP\r\n" * 100,
         "250 " * 98 + "250 250 354 250 " + "250 " * 99 + "421",
         [*MESSAGE_EVENTS, JUNK],
     ),
     Dialogue(
-        "36: QUIT is no junk",
+        "QUIT is no junk",
         AT_READY,
         b"NOOP\r\n" * 98 + b"QUIT\r\n",
         "250 " * 98 + "221",
         [ConnectionClosed(CloseReason.QUIT)],
     ),
     Dialogue(
-        "72: the third message of a connection that may bring two",
+        "the third message of a connection that may bring two",
         AT_READY,
         MESSAGE + RSET_ONE + MESSAGE,
         "250 250 354 250 250 250 421/4.7.0",
@@ -155,7 +161,7 @@ DIALOGUES = [
         config=dataclasses.replace(CONFIG, limits=Limits(transactions=2)),
     ),
     Dialogue(
-        "72: a MAIL that is refused does not count",
+        "a MAIL that is refused does not count",
         AT_READY,
         b"MAIL FROM:<a b>\r\nMAIL FROM:<ann@a.example>\r\n" + MESSAGE,
         "501 550 250 250 354 250",

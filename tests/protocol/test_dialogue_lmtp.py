@@ -1,4 +1,4 @@
-"""LMTP: LHLO, and one reply per recipient. RFC 2033; row 23 of the table in CASES."""
+"""LMTP: LHLO, and one reply per recipient. RFC 2033."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DIALOGUES = [
     Dialogue("lhlo", AT_GREETED, b"lhlo c.example\r\n", "250/", [Hello("LHLO", "c.example")]),
     Dialogue("no argument", AT_GREETED, b"LHLO\r\n", "501/"),
     Dialogue("HELO and EHLO are SMTP's", AT_GREETED, b"HELO c.example\r\nEHLO c.example\r\n", "500 500"),
-    Dialogue("30: MAIL first", AT_GREETED, b"MAIL FROM:<ann@a.example>\r\n", "503/5.5.1"),
+    Dialogue("MAIL first", AT_GREETED, b"MAIL FROM:<ann@a.example>\r\n", "503/5.5.1"),
     Dialogue("HELP", LMTP_READY, b"HELP\r\n", "214/2.0.0"),
     Dialogue(
         "LHLO in a transaction",
@@ -115,7 +115,7 @@ DIALOGUES = [
         {MessageStart: [replies.LOCAL_ERROR]},
     ),
     Dialogue(
-        "65: too big: one reply each",
+        "too big: one reply each",
         LMTP_DATA,
         b"x" * 30 + b"\r\n.\r\nNOOP\r\n",
         "552/5.3.4 552/5.3.4 250",
@@ -164,7 +164,7 @@ DIALOGUES = [
         {MessageEnd: [[replies.CLOSING, GOOD]]},
     ),
     Dialogue(
-        "35: refused for everybody is one error",
+        "refused for everybody is one error",
         LMTP_DATA,
         b".\r\nFOO\r\nFOO\r\n",
         "550 550 500 421",
@@ -173,7 +173,7 @@ DIALOGUES = [
         config=dataclasses.replace(LMTP, limits=Limits(errors=3)),
     ),
     Dialogue(
-        "35: delivered to one is no error",
+        "delivered to one is no error",
         LMTP_DATA,
         b"x\r\n.\r\nFOO\r\nFOO\r\nFOO\r\n",
         "550 250 500 500 421",

@@ -1,4 +1,4 @@
-"""STARTTLS: when it is taken, what is discarded, what is forgotten. RFC 3207; CASES 47 to 49."""
+"""STARTTLS: when it is taken, what is discarded, what is forgotten. RFC 3207."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ DIALOGUES = [
     ),
     Dialogue("accepted", AT_READY, b"STARTTLS\r\n", "220/2.0.0", [StartTLS()], state=State.TLS),
     Dialogue(
-        "48: everything is forgotten but that there is TLS now",
+        "everything is forgotten but that there is TLS now",
         AT_READY,
         (b"STARTTLS\r\n", b"MAIL FROM:<ann@a.example>\r\n" + HELLO + b"MAIL FROM:<ann@a.example> SIZE=1\r\n"),
         "220 503/5.5.1 250 250",
@@ -74,7 +74,7 @@ DIALOGUES = [
         state=State.MAIL,
     ),
     Dialogue(
-        "48: the login too",
+        "the login too",
         AT_READY,
         (b"AUTH PLAIN AAAA\r\nSTARTTLS\r\n", HELLO + b"AUTH PLAIN AAAA\r\n"),
         "235 220 250 235",
@@ -82,16 +82,16 @@ DIALOGUES = [
         config=CLEAR,
     ),
     Dialogue(
-        "49: twice",
+        "twice",
         AT_READY,
         (b"STARTTLS\r\n", HELLO + b"STARTTLS\r\n"),
         "220 250 503/5.5.1",
         [StartTLS(), EHLO],
         state=State.READY,
     ),
-    Dialogue("49: inside implicit TLS", AT_READY, b"STARTTLS\r\n", "503/5.5.1", tls_active=True),
-    Dialogue("49: with an argument", AT_READY, b"STARTTLS now\r\nSTARTTLS \r\n", "501/5.5.4 220", [StartTLS()]),
-    Dialogue("49: in a transaction", AT_MAIL, b"STARTTLS\r\n", "503/5.5.1", state=State.MAIL),
+    Dialogue("inside implicit TLS", AT_READY, b"STARTTLS\r\n", "503/5.5.1", tls_active=True),
+    Dialogue("with an argument", AT_READY, b"STARTTLS now\r\nSTARTTLS \r\n", "501/5.5.4 220", [StartTLS()]),
+    Dialogue("in a transaction", AT_MAIL, b"STARTTLS\r\n", "503/5.5.1", state=State.MAIL),
     Dialogue("before EHLO", AT_GREETED, b"STARTTLS\r\n", "503"),
     Dialogue("no certificate", AT_READY, b"STARTTLS\r\n", "502/5.5.1", tls_available=False),
     Dialogue(
@@ -129,7 +129,7 @@ def test_dialogue(dialogue: Dialogue) -> None:
 
 @pytest.mark.parametrize("tail", INJECTED)
 @pytest.mark.parametrize("same_segment", [True, False])
-def test_47_what_comes_in_clear_is_discarded(tail: bytes, same_segment: bool) -> None:
+def test_what_comes_in_clear_is_discarded(tail: bytes, same_segment: bool) -> None:
     player = Player.at(AT_READY)
     connection = player.connection
     for piece in [b"STARTTLS\r\n" + tail] if same_segment else [b"STARTTLS\r\n", tail]:
@@ -143,7 +143,7 @@ def test_47_what_comes_in_clear_is_discarded(tail: bytes, same_segment: bool) ->
     assert connection.error_count == (1 if same_segment else 0)
 
 
-def test_47_injecting_is_an_error() -> None:
+def test_injecting_is_an_error() -> None:
     player = Player.at(AT_READY, dataclasses.replace(CONFIG, limits=Limits(errors=2)))
     player.feed(b"STARTTLS\r\nNOOP\r\n")
     player.connection.tls_established()
@@ -151,7 +151,7 @@ def test_47_injecting_is_an_error() -> None:
     assert codes(player.sent)[-1] == "421/4.7.0"
 
 
-def test_48_what_is_known_before_and_after() -> None:
+def test_what_is_known_before_and_after() -> None:
     player = Player.at(AT_READY)
     connection = player.connection
     player.feed(b"STARTTLS\r\n")

@@ -1,4 +1,4 @@
-r"""Where DATA ends: every string over CR, LF, dot, NUL and x of up to six octets, in every place and cut. CASES 6, 7.
+r"""Where DATA ends: every string over CR, LF, dot, NUL and x of up to six octets, in every place and cut.
 
 The oracle reads as RFC 5321 §4.1.1.4 and §4.5.2 do, line by line: the text is cut at each CRLF; a line that is a dot
 alone is the end; the first dot of any other is dropped.
@@ -80,7 +80,7 @@ def run(reader: DotReader, pieces: Iterator[bytes]) -> tuple[bytes, bytes, int |
 
 @pytest.mark.parametrize("check_newlines", [False, True])
 @pytest.mark.parametrize("before", [b"", b"x"])
-def test_6_reader(before: bytes, check_newlines: bool) -> None:
+def test_reader(before: bytes, check_newlines: bool) -> None:
     rng = random.Random(before)
     for string in STRINGS:
         wire = before + string + AFTER
@@ -92,7 +92,7 @@ def test_6_reader(before: bytes, check_newlines: bool) -> None:
         assert run(DotReader(check_newlines=check_newlines), cut_randomly(wire, rng)) == expected
 
 
-def test_6_reader_in_the_middle_of_a_buffer() -> None:
+def test_reader_in_the_middle_of_a_buffer() -> None:
     """As it is called where the DATA line and the text came together."""
     for string in STRINGS:
         wire = string + AFTER
@@ -102,7 +102,7 @@ def test_6_reader_in_the_middle_of_a_buffer() -> None:
 
 
 @pytest.mark.parametrize("bare_newline", ["keep", "reject"])
-def test_6_connection(bare_newline: Literal["keep", "reject"]) -> None:
+def test_connection(bare_newline: Literal["keep", "reject"]) -> None:
     """Nothing in a message is taken for a command, and a fault is answered behind the true end."""
     config = Config(hostname="mx.example", bare_newline=bare_newline, limits=Limits(errors=len(STRINGS)))
     begin = AT_DATA.wire.removeprefix(AT_READY.wire)
@@ -126,7 +126,7 @@ EDGES = [b"hi\r\n.\r\n", b"h\r\n..\r\n\r\n.\r\n", b".\r\n", b"\r\n.\r\n", b"a\r\
 
 
 @pytest.mark.parametrize("wire", EDGES)
-def test_7_all_ways_to_cut_it(wire: bytes) -> None:
+def test_all_ways_to_cut_it(wire: bytes) -> None:
     content, _ = read(wire)
     for bits in range(1 << (len(wire) - 1)):
         reader = DotReader(check_newlines=False)

@@ -30,7 +30,7 @@ SECRET = b"open sesame"
         (Hello("EHLO", "c.example"), "Hello(verb='EHLO', domain='c.example')"),
     ],
 )
-def test_64_representations_keep_secrets(event: object, text: str) -> None:
+def test_representations_keep_secrets(event: object, text: str) -> None:
     assert repr(event) == str(event) == text
 
 

@@ -1,4 +1,4 @@
-"""What EHLO offers, and that nothing else is accepted. RFC 5321 §4.1.1.1, §4.1.1.11; CASES 20, 56."""
+"""What EHLO offers, and that nothing else is accepted. RFC 5321 §4.1.1.1, §4.1.1.11."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ SITUATIONS = list(itertools.product([b"EHLO", b"HELO"], [False, True], [False, T
 
 
 @pytest.mark.parametrize(("line", "keyword"), PARAMETERS)
-def test_20_accepted_is_what_was_offered(line: bytes, keyword: str) -> None:
+def test_accepted_is_what_was_offered(line: bytes, keyword: str) -> None:
     for hello, dsn, tls_active, tls_available, mechanisms in SITUATIONS:
         connection = SMTPConnection(
             dataclasses.replace(CONFIG, dsn=dsn),

@@ -1,4 +1,4 @@
-"""Replies as values: what cannot be built, and what goes out. RFC 5321 §4.2, RFC 2034; CASES 28."""
+"""Replies as values: what cannot be built, and what goes out. RFC 5321 §4.2, RFC 2034."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def test_wire(code: int, text: str | Sequence[str], enhanced: str | None, wire: 
         (250, ("x" * 501, "y"), None),
     ],
 )
-def test_28_what_cannot_be_built(code: int, text: str | Sequence[str], enhanced: str | None) -> None:
+def test_what_cannot_be_built(code: int, text: str | Sequence[str], enhanced: str | None) -> None:
     with pytest.raises(ValueError, match=r"reply|enhanced|ASCII"):
         Reply(code, text, enhanced)
 
 
 @given(st.integers(0, 700), st.lists(st.text(max_size=20), max_size=3), st.none() | st.text(max_size=8))
-def test_28_what_can_be_built_is_one_reply(code: int, lines: list[str], enhanced: str | None) -> None:
+def test_what_can_be_built_is_one_reply(code: int, lines: list[str], enhanced: str | None) -> None:
     try:
         reply = Reply(code, lines, enhanced)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Every state with every command: what is answered and where it leads. RFC 5321 §4.1.4; CASES 29, 30.
+"""Every state with every command: what is answered and where it leads. RFC 5321 §4.1.4.
 
 `EXPECTED` was written from the RFCs, not from the code: a row says of one command line which reply it gets in each
 state, and after ``>`` the new state if that is another one.
@@ -80,7 +80,7 @@ OPENING = {opening.state: opening for opening in OPENINGS}
 @pytest.mark.parametrize("lmtp", [False, True], ids=["SMTP", "LMTP"])
 @pytest.mark.parametrize("state", COLUMNS, ids=lambda state: state.name)
 @pytest.mark.parametrize("line", LINES)
-def test_29_commands(line: str, state: State, lmtp: bool) -> None:
+def test_commands(line: str, state: State, lmtp: bool) -> None:
     code, _, target = ROWS[line][state].partition(">")
     wire = line.encode() + b"\r\n"
     opening, config = OPENING[state], OPEN
@@ -103,12 +103,12 @@ def test_29_commands(line: str, state: State, lmtp: bool) -> None:
         assert has_envelope is (target in ("MAIL", "RCPT", "DATA", "BDAT"))
 
 
-def test_29_every_command_is_in_the_table() -> None:
+def test_every_command_is_in_the_table() -> None:
     assert {line.partition(" ")[0].encode() for line in LINES} >= VERBS
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_29_before_the_greeting_nothing_is_read(line: str) -> None:
+def test_before_the_greeting_nothing_is_read(line: str) -> None:
     connection = SMTPConnection(OPEN)
     connection.receive_data(line.encode() + b"\r\n")
     assert connection.next_event() is PAUSED
@@ -116,7 +116,7 @@ def test_29_before_the_greeting_nothing_is_read(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if len(line) < 19])
-def test_29_in_data_every_line_is_text_but_one(line: str) -> None:
+def test_in_data_every_line_is_text_but_one(line: str) -> None:
     player = Player.at(OPENING[State.DATA], OPEN)
     player.feed(line.encode() + b"\r\n")
     if line == ".":
@@ -127,7 +127,7 @@ def test_29_in_data_every_line_is_text_but_one(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_29_in_auth_every_line_is_a_response(line: str) -> None:
+def test_in_auth_every_line_is_a_response(line: str) -> None:
     """Some commands happen to be base64."""
     player = Player.at(OPENING[State.AUTH], OPEN)
     player.feed(line.encode() + b"\r\n")
@@ -141,14 +141,14 @@ def test_29_in_auth_every_line_is_a_response(line: str) -> None:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_29_in_clear_nothing_is_read_where_tls_comes_next(line: str) -> None:
+def test_in_clear_nothing_is_read_where_tls_comes_next(line: str) -> None:
     player = Player.at(OPENING[State.TLS], OPEN)
     player.feed(line.encode() + b"\r\n")
     assert (player.connection.state, player.events, player.sent) == (State.TLS, [], b"")
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_29_nothing_is_read_at_the_end(line: str) -> None:
+def test_nothing_is_read_at_the_end(line: str) -> None:
     player = Player.at(OPENING[State.READY], OPEN)
     player.connection.close()
     player.feed(b"QUIT\r\n")

@@ -1,4 +1,4 @@
-"""LOGIN: draft-murchison-sasl-login; CASES 58, 59, 63."""
+"""LOGIN: draft-murchison-sasl-login."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_the_name_may_come_first() -> None:
         (b"ann", b"x" * 1025),
     ],
 )
-def test_58_63_failures(username: bytes, password: bytes) -> None:
+def test_failures(username: bytes, password: bytes) -> None:
     """Only at the end: what was wrong is nobody's business."""
     mechanism = Login()
     assert mechanism.step(username) == PASSWORD
     assert mechanism.step(password) == Failed()
 
 
-def test_59_exchanges_share_nothing() -> None:
+def test_exchanges_share_nothing() -> None:
     first, second = Login(), Login()
     assert first.step(b"ann") == PASSWORD
     assert second.step(None) == USERNAME

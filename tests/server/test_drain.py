@@ -308,7 +308,7 @@ async def test_a_message_that_is_here_is_committed_and_answered(
 
 
 async def test_a_commit_in_a_thread_is_waited_for() -> None:
-    """CASES 99: the thread ends, then the 250 goes out."""
+    """The thread ends, then the 250 goes out."""
     events: list[str] = []
     started, go_on = trio.Event(), trio.Event()
 

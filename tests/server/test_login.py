@@ -1,4 +1,4 @@
-"""Logging in, from EHLO to 235: which mechanisms are offered, and whole dialogues in each (CASES F)."""
+"""Logging in, from EHLO to 235: which mechanisms are offered, and whole dialogues in each."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ async def test_scram() -> None:
 
 
 async def test_a_failed_exchange_leaves_nothing_behind() -> None:
-    """CASES 59: then another mechanism, from its beginning."""
+    """Then another mechanism, from its beginning."""
     async with greeted(Everything()) as client:
         assert await login(client, "LOGIN", b"bob") == ["Password:"]
         assert (await client.command("*")).code == 501
@@ -211,7 +211,7 @@ async def test_a_failed_exchange_leaves_nothing_behind() -> None:
 
 
 async def test_three_failures_end_the_session() -> None:
-    """CASES 60, whatever the mechanisms."""
+    """Whatever the mechanisms."""
     async with greeted(Everything()) as client:
         assert await scram(client, "SCRAM-SHA-256", "ann", "Secret") == "535"
         assert await login(client, "PLAIN", b"\0ann\0Secret") == ["535"]
@@ -220,7 +220,7 @@ async def test_three_failures_end_the_session() -> None:
 
 
 async def test_faults_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """CASES 64: the client hears 454; the log has the traceback, and no secret."""
+    """The client hears 454; the log has the traceback, and no secret."""
 
     class Broken(Everything):
         async def check_token(self, token: str, username: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Logins against a store: what work is done, and when; how long it takes is what that work takes (CASES 61 to 63)."""
+"""Logins against a store: what work is done, and when; how long it takes is what that work takes."""
 
 from __future__ import annotations
 
@@ -188,7 +188,6 @@ async def test_a_sandbox_without_priorities(store: MemoryStore) -> None:
 
 
 async def test_few_at_a_time_and_a_bounded_queue(store: MemoryStore) -> None:
-    """CASES 62."""
     go, running, most = threading.Event(), 0, 0
     lock = threading.Lock()
 
