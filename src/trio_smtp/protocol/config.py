@@ -20,10 +20,10 @@ class Limits:
 
     Args:
         command_line: octets of a command line, CRLF included; at least 512 (RFC 5321 §4.5.3.1.4), by default 2,048 for
-            the growth that the extensions ask for. A longer one gets 500.
+            what the extensions add to it. A longer one gets 500.
         auth_line: octets of a line of an AUTH exchange, AUTH itself and CRLF included (RFC 4954 §4: 12,288).
         message_size: octets of a message, dots removed (RFC 1870). A bigger one gets 552.
-        recipients: recipients of one message; at least 100 (RFC 5321 §4.5.3.1.8). More get 452.
+        recipients: recipients of one message. More get 452. RFC 5321 §4.5.3.1.8 wants room for at least 100.
         transactions: MAIL commands that are accepted in one connection (MAILMAX of RFC 9422). The next one gets 421.
         errors: refused commands (5xx) since the last accepted message; the one that reaches it gets 421.
         junk_commands: HELO, EHLO, LHLO, RSET, NOOP, VRFY, EXPN, HELP and empty chunks of BDAT that are not the last,
@@ -45,12 +45,13 @@ class Limits:
     auth_failures: int = 3
 
     def __post_init__(self) -> None:
-        for name, minimum in {**dict.fromkeys((f.name for f in fields(self)), 1), "command_line": 512}.items():
-            value = getattr(self, name)
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            minimum = 512 if limit.name == "command_line" else 1
             if not isinstance(value, int):
-                raise TypeError(f"Limits.{name} is a whole number, not {value!r}")
+                raise TypeError(f"Limits.{limit.name} is a whole number, not {value!r}")
             if value < minimum:
-                raise ValueError(f"Limits.{name} must be at least {minimum}")
+                raise ValueError(f"Limits.{limit.name} must be at least {minimum}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,12 +152,14 @@ class SMTPConnection(Dialogue):
         return data
 
     def accept(self, reply: Reply | None = None) -> None:
-        """Say yes to the event that waits, with its standard reply or this positive one.
+        """Say yes to the event that waits, with its standard reply or this 2xx one.
 
-        For `MessageEnd` in LMTP: say yes for the next recipient (RFC 2033 §4.2).
+        For `Hello` the first line of its text is put behind the host name. For `MessageEnd` in LMTP: say yes for the
+        next recipient (RFC 2033 §4.2).
 
         Raises:
-            LocalProtocolError: if no event waits, the reply is not positive, or its text is too long for the event.
+            LocalProtocolError: if no event waits, or the reply does not suit it: it is not 2xx, its text is too long for
+                `Hello`, or the event is `MessageStart` or `StartTLS`, whose replies are fixed.
         """
         event = self._waiting
         if event is None:
@@ -196,7 +198,7 @@ class SMTPConnection(Dialogue):
         else:
             self._waiting = None
             if type(event) is MessageStart and event.chunking:
-                self._reader = ChunkReader(self._chunk[0])
+                self._reader = ChunkReader(self._chunk_size)
                 self._swallow(reply)
             elif type(event) is Auth or type(event) is AuthResponse:
                 self._refuse_auth(reply)
@@ -275,7 +277,7 @@ class SMTPConnection(Dialogue):
     def _accept_start(self, event: MessageStart, reply: None) -> None:
         self._size = 0
         if event.chunking:
-            self._reader = ChunkReader(self._chunk[0])
+            self._reader = ChunkReader(self._chunk_size)
             self._advance(Trigger.BDAT)
         else:
             self._reader = DotReader(check_newlines=self._config.bare_newline == "reject")

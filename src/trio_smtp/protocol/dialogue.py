@@ -46,9 +46,9 @@ __all__ = ["Dialogue"]
 _HTTP_VERBS: Final = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
 )
-_BURST: Final = 8  # recipients of which the driver hears of one
-_MOST_NOTED: Final = 20  # refused commands that nobody has taken
-_NOTED: Final = 256  # octets of an argument that are kept with them
+_BURST: Final = 8  # of so many recipients that need not be heard the driver hears of one
+_MOST_NOTED: Final = 20  # refused commands in `refused`
+_NOTED: Final = 256  # octets of the argument of each
 _TLS_HANDSHAKE: Final = b"\x16"  # the first octet of a TLS ClientHello
 _TRANSACTION_STATES: Final = (State.MAIL, State.RCPT, State.BDAT, State.FAILED)
 _BODY_STATES: Final = (State.RCPT, State.BDAT, State.DATA)
@@ -65,7 +65,8 @@ class Dialogue(Machine):
 
     __slots__ = (
         "_buffer",
-        "_chunk",
+        "_chunk_is_last",
+        "_chunk_size",
         "_eof",
         "_line_reader",
         "_mail_keywords",
@@ -86,7 +87,8 @@ class Dialogue(Machine):
         self._position = 0  # how much of the buffer has been parsed
         self._eof = False
         self._line_reader = LineReader()
-        self._chunk = (0, True)  # the BDAT command that is being served: octets, LAST
+        self._chunk_size = 0  # octets of the chunk of the last BDAT
+        self._chunk_is_last = True
 
     # Reading: each function takes one step and returns an event, the reason why there is none, or None to go on ------
 
@@ -172,7 +174,7 @@ class Dialogue(Machine):
         return MessageChunk(content) if content else None
 
     def _end_body(self) -> Event | None:
-        last = type(self._reader) is DotReader or self._chunk[1]
+        last = type(self._reader) is DotReader or self._chunk_is_last
         refusal = self._refusal
         self._reader = self._refusal = None
         if refusal is None:
@@ -269,27 +271,28 @@ class Dialogue(Machine):
     def _on_bdat(self, verb: bytes, argument: bytes) -> Event | None:
         if not self._read_chunk_size(argument):
             return None
-        if self._chunk == (0, False) and self._is_junk_too_much():  # no limit on the message would end a flood of them
+        if not self._chunk_size and not self._chunk_is_last and self._is_junk_too_much():  # no other limit ends a flood
             return None
         envelope = self.envelope
         first = self._mode.state is State.RCPT
         if first:
             self._size = 0
-        if self._size + self._chunk[0] > self._limits.message_size:
+        if self._size + self._chunk_size > self._limits.message_size:
             self._abort(AbortReason.SIZE)
             self._swallow(replies.MESSAGE_TOO_BIG)
         elif first and envelope is not None:
             return MessageStart(True, envelope.params.size)
-        self._reader = ChunkReader(self._chunk[0])
+        self._reader = ChunkReader(self._chunk_size)
         return None
 
     def _read_chunk_size(self, argument: bytes) -> bool:
+        """Read the argument of BDAT; whether the connection goes on."""
         try:
-            self._chunk = parse_bdat(argument)
+            self._chunk_size, self._chunk_is_last = parse_bdat(argument)
         except CommandError as error:  # where the next command begins cannot be known
             self._hang_up(error.reply, CloseReason.FRAMING)
             return False
-        if self._chunk[0] > self._limits.message_size * OVERSIZE_FACTOR:
+        if self._chunk_size > self._limits.message_size * OVERSIZE_FACTOR:
             self._hang_up(replies.MESSAGE_TOO_BIG, CloseReason.OVERSIZE)
             return False
         return True
@@ -371,7 +374,7 @@ class Dialogue(Machine):
                 raise CommandError(reply)
             if self._read_chunk_size(argument):  # its octets come whatever the state (RFC 3030 §2)
                 self._size = 0
-                self._reader = ChunkReader(self._chunk[0])
+                self._reader = ChunkReader(self._chunk_size)
                 self._refusal = reply
             return None
         if verb in _HTTP_VERBS:

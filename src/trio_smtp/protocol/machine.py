@@ -1,4 +1,7 @@
-"""What the two sides of a connection share: its state, what is waiting, what goes out, and how things end."""
+"""What both sides of a connection share: its state, what is waiting, what goes out, and how things end.
+
+`Dialogue` adds the one side, what the client says, and `SMTPConnection` the other, what the application answers.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class Mode:
 
 
 class Machine:
-    """The common ground: `Dialogue` adds what the client says, `SMTPConnection` what the application answers."""
+    """The common ground of `Dialogue` and `SMTPConnection`."""
 
     __slots__ = (
         "_closed",

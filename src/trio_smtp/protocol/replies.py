@@ -24,7 +24,7 @@ class Reply:
     """One reply of the server (RFC 5321 §4.2.1, RFC 2034 §4). Immutable by convention.
 
     Args:
-        code: the reply code, 200 to 599.
+        code: the reply code, 200 to 559; its second digit is at most 5 (RFC 5321 §4.2).
         text: what follows it; a sequence of strings makes a multiline reply. Printable ASCII.
         enhanced: the enhanced status code (RFC 3463), such as ``"5.1.1"``. None stands for ``X.0.0`` of the code's
             class; 3xx replies have none. ``""`` leaves it out, which is right for greetings alone.
@@ -147,7 +147,6 @@ UNKNOWN_MECHANISM: Final = Reply(504, "Mechanism not offered", "5.5.4")  # RFC 4
 UNKNOWN_PARAMETER: Final = Reply(555, "Parameter not recognized or not offered", "5.5.4")  # RFC 5321 §4.1.1.11
 
 # Refusals for good: what was asked for
-EARLY_TALKER: Final = Reply(554, "You spoke before the greeting", "5.5.1")  # RFC 5321 §3.1, §4.3.1
 AUTH_REQUIRED: Final = Reply(530, "Authentication required", "5.7.0")  # RFC 4954 §6
 STARTTLS_REQUIRED: Final = Reply(530, "Issue STARTTLS first", "5.7.0")  # RFC 3207 §4
 BAD_CREDENTIALS: Final = Reply(535, "Authentication credentials invalid", "5.7.8")  # RFC 4954 §6
@@ -160,3 +159,4 @@ BARE_NEWLINE_IN_BODY: Final = Reply(550, "Bare CR or LF in the message (RFC 5321
 MAILBOX_OVER_QUOTA: Final = Reply(552, "Mailbox full", "5.2.2")
 MESSAGE_TOO_BIG: Final = Reply(552, "Message too big", "5.3.4")  # RFC 1870 §6
 NEED_SMTPUTF8: Final = Reply(553, "The address needs SMTPUTF8", "5.6.7")  # RFC 6531 §3.5
+EARLY_TALKER: Final = Reply(554, "You spoke before the greeting", "5.5.1")  # RFC 5321 §3.1, §4.3.1
