@@ -49,7 +49,7 @@ class Refuse(Exception):
         code: 4xx for now, 5xx for good (RFC 5321 §4.2.1); 421 also closes the connection.
         text: what people will read; printable ASCII.
         enhanced: the enhanced status code (RFC 3463), of the same class as `code`; by default ``X.0.0``.
-        rule: what is counted in `Stats.rules` when a policy raises this; by default the name of its class.
+        rule: what is counted in `Stats.rules` when a policy raises this; by default the name of the policy's class.
 
     Raises:
         ValueError: for a code that refuses nothing, or a text that cannot go out on the wire.
@@ -64,7 +64,7 @@ class Refuse(Exception):
 
 
 class MessageAborted(Exception):
-    """Raised where a hook reads the body: the message will not be completed. Nothing is left to answer."""
+    """Raised where a hook reads the body: the message will not be completed. What the hook answers is not sent."""
 
     def __init__(self, reason: AbortReason) -> None:
         super().__init__(reason.value)
@@ -137,20 +137,20 @@ class Body(Protocol):
 class Handler:
     """The hooks of one connection: a new instance each. Override what you need.
 
-    Every hook is a coroutine method. It returns a positive `Reply` or None for the standard one, or raises `Refuse`.
-    `self.session` is set before the first of them is called.
+    Every hook is a coroutine method. It returns None for the standard reply or a `Reply` of its own, or refuses: by
+    raising `Refuse`, or by a `Reply` that is 4xx or 5xx. `self.session` is set before the first of them is called.
     """
 
     session: Session
     overrides: ClassVar[frozenset[str]] = frozenset()
-    """The hooks that a class defines itself; the others are not called."""
+    """The hooks that a class overrides, itself or by what it inherits; the others are not called."""
 
     async def connect(self) -> Reply | None:
-        """Before the greeting. Raising `Refuse` turns the client away; a `Reply` replaces the greeting."""
+        """Before the greeting. A 220 replaces it; a refusal turns the client away (RFC 5321 §3.1)."""
         return None
 
     async def hello(self, event: Hello) -> Reply | None:
-        """HELO, EHLO or LHLO (RFC 5321 §4.1.1.1)."""
+        """HELO, EHLO or LHLO (RFC 5321 §4.1.1.1). The first line of a `Reply` is put behind our host name."""
         return None
 
     async def mail(self, event: MailFrom) -> Reply | None:

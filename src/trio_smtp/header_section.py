@@ -17,10 +17,10 @@ _NAME: Final = re.compile(rb"[!-9;-~]*+[ \t]*+\Z")
 
 
 class HeaderSection:
-    """Collects it: the lines before the first that is neither a field nor the continuation of one (RFC 5322 §2.1).
+    """Collects the header section: all before the first line that is neither a field nor goes on with one.
 
-    That is the empty line as a rule. A message without one, or one that is all body, has what looks like a header. A
-    lone LF ends a line too, as it does for most readers of mail.
+    As a rule that line is empty (RFC 5322 §2.1). A message that has no empty line, or no header, is read in the same way.
+    A lone LF ends a line too, as it does for most readers of mail.
 
     Args:
         bound: octets of a header section after which its end is no longer waited for.
@@ -32,11 +32,11 @@ class HeaderSection:
         self._bound: Final = bound
         self.content: bytes | bytearray = b""
         """All that has been fed."""
-        self._position = 0  # what is before it are whole lines of the header
-        self._in_field = False  # what is behind it is known to be one more, which has no end yet
+        self._position = 0  # whole lines of the header end here
+        self._in_field = False  # what comes behind is known to be one more, whose end has not come
 
     def feed(self, chunk: bytes) -> bytes | None:
-        """The header section once all of it has come, None until then; of one of more than `bound` octets so many.
+        """The header section once all of it has come, or its first `bound` octets if it is larger; None until then.
 
         Args:
             chunk: the next octets of the message; ``b""`` at its end.

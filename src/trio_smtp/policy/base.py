@@ -1,9 +1,9 @@
 """The hooks of a policy, in the order in which a session comes to them.
 
-All are coroutine methods that return None to let the client go on and raise `Refuse` to stop it. They run before the
+All are coroutine methods that return to let the client go on and raise `Refuse` to stop it. They run before the
 handler's hook of the same name, under the same clock, and what else they raise is answered in the same way: 451 and a
-log record. One object serves many connections, so what it knows of one of them is kept by `Session.id`, by peer or by
-account, and bounded.
+log record. One object serves many connections: it keeps what it knows of one by `Session.id`, by peer or by account, in
+bounded memory, or in `Session.extras`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,10 @@ class Policy:
     """Rules for clients. Override the hooks that you need; the others cost nothing."""
 
     overrides: ClassVar[frozenset[str]] = frozenset()
-    """The hooks that a class defines; the others are not called."""
+    """The hooks that a class overrides, itself or by what it inherits; the others are not called."""
 
     def applies_to(self, session: Session) -> bool:
-        """Whether this connection is to be bothered at all; asked once, before `connect`. What does not apply costs
-        nothing.
-        """
+        """Whether any hook is called for this connection; asked once, before `connect`."""
         return True
 
     async def connect(self, session: Session) -> None:

@@ -61,8 +61,11 @@ class RateLimits(Policy):
         max_keys: how many peers, and how many accounts, each limit remembers.
         most_delay: seconds that the answer to a failed login is held back at the most.
         clock: the time in seconds.
-        windows: makes what counts, from the name of a limit and the seconds of its rate, where that is no
-            `SlidingWindow` of `max_keys`: for processes that share their counts.
+        windows: makes the window of a limit, from its name in `Stats.rules` and the seconds of its rate; by default a
+            `SlidingWindow` of `max_keys`. For processes that share their counts.
+
+    Raises:
+        TypeError: for a rate that is none.
     """
 
     def __init__(
@@ -138,42 +141,42 @@ class RateLimits(Policy):
 class _Limit:
     """One rate: what it counts, and what those hear who are over it."""
 
-    __slots__ = ("_rate", "_refusal", "_rule", "_window")
+    __slots__ = ("_everyone", "_most", "_refusal", "_rule", "_window")
 
     def __init__(
         self, rule: str, rate: Rate | None, make: Callable[[str, float], Window], refusal: tuple[int, str, str]
     ) -> None:
         self._rule = rule
-        self._rate = rate
         self._refusal = refusal
-        self._window = make(rule, rate.seconds if rate is not None else 1)
+        self._window = None if rate is None else make(rule, rate.seconds)
+        self._most = 0 if rate is None else rate.count
+        self._everyone = rate is not None and rate.everyone
 
     def check(self, session: Session, key: str, now: float) -> None:
         """Refuse if there is no room for one more."""
-        rate = self._rate
-        if rate is not None and self._counts(rate, session, key) and self._window.count(key, now) + 1 > rate.count:
+        window = self._window_for(session, key)
+        if window is not None and window.count(key, now) + 1 > self._most:
             raise Refuse(*self._refusal, rule=self._rule)
 
     def add(self, session: Session, key: str, now: float) -> float:
         """Count one; how many there were before it."""
-        rate = self._rate
-        if rate is None or not self._counts(rate, session, key):
+        window = self._window_for(session, key)
+        if window is None:
             return 0
-        before = self._window.count(key, now)
-        self._window.add(key, now)
+        before = window.count(key, now)
+        window.add(key, now)
         return before
 
     def take(self, session: Session, key: str, now: float) -> None:
         """Count one, or refuse it."""
-        rate = self._rate
-        if rate is not None and self._counts(rate, session, key) and not self._window.take(key, now, rate.count):
+        window = self._window_for(session, key)
+        if window is not None and not window.take(key, now, self._most):
             raise Refuse(*self._refusal, rule=self._rule)
 
-    @staticmethod
-    def _counts(rate: Rate, session: Session, key: str) -> bool:
-        if not key:  # no address, nobody logged in
-            return False
-        return rate.everyone or not is_loopback(session.peer.host)
+    def _window_for(self, session: Session, key: str) -> Window | None:
+        """Where this is counted, None if it is not; ``""`` is no key: there is no address, or nobody has logged in."""
+        counts = key and (self._everyone or not is_loopback(session.peer.host))
+        return self._window if counts else None
 
 
 def _key(username: str) -> str:

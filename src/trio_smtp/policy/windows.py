@@ -29,7 +29,7 @@ class SlidingWindow:
 
     Args:
         seconds: the length of the window.
-        max_keys: about 250 octets each.
+        max_keys: how many are remembered, about 250 octets each.
     """
 
     __slots__ = ("_counts", "_max_keys", "_seconds")

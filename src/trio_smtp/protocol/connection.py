@@ -158,7 +158,7 @@ class SMTPConnection(Dialogue):
         next recipient (RFC 2033 §4.2).
 
         Raises:
-            LocalProtocolError: if no event waits, or the reply does not suit it: it is not 2xx, its text is too long for
+            LocalProtocolError: if no event waits, or the reply does not suit it: it is not 2xx, it is too long for
                 `Hello`, or the event is `MessageStart` or `StartTLS`, whose replies are fixed.
         """
         event = self._waiting
