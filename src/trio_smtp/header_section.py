@@ -19,7 +19,7 @@ _NAME: Final = re.compile(rb"[!-9;-~]*+[ \t]*+\Z")
 class HeaderSection:
     """Collects the header section: all before the first line that is neither a field nor goes on with one.
 
-    As a rule that line is empty (RFC 5322 §2.1). A message that has no empty line, or no header, is read in the same way.
+    As a rule that line is empty (RFC 5322 §2.1). Without an empty line, or a header, a message is read in the same way.
     A lone LF ends a line too, as it does for most readers of mail.
 
     Args:
