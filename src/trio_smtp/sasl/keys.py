@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
-__all__ = ["ScramKeys", "derive_keys", "keys_of_nobody"]
+__all__ = ["ScramKeys", "derive_keys", "hmac_sha256", "keys_of_nobody"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,14 @@ class ScramKeys:
 def derive_keys(password: bytes, salt: bytes, iterations: int) -> ScramKeys:
     """The keys of a password that SASLprep has prepared; takes time in proportion to `iterations`."""
     salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
-    client_key = _hmac(salted, b"Client Key")
-    return ScramKeys(salt, iterations, hashlib.sha256(client_key).digest(), _hmac(salted, b"Server Key"))
+    client_key = hmac_sha256(salted, b"Client Key")
+    return ScramKeys(salt, iterations, hashlib.sha256(client_key).digest(), hmac_sha256(salted, b"Server Key"))
 
 
 def keys_of_nobody(secret: bytes, username: str, iterations: int) -> ScramKeys:
     """Keys that no proof fits, for a user who does not exist: always the same for the same name, as real ones are.
 
-    With other iterations they are others, for that real keys are made anew.
+    With other iterations they are others: real keys have to be made anew for that.
 
     Args:
         secret: known to the server alone.
@@ -37,9 +37,12 @@ def keys_of_nobody(secret: bytes, username: str, iterations: int) -> ScramKeys:
         iterations: as in the keys of those who exist.
     """
     name = b"%d %b" % (iterations, username.encode("utf-8", "surrogatepass"))
-    salt, stored_key, server_key = (_hmac(secret, use + name) for use in (b"salt ", b"stored key ", b"server key "))
+    salt, stored_key, server_key = (
+        hmac_sha256(secret, use + name) for use in (b"salt ", b"stored key ", b"server key ")
+    )
     return ScramKeys(salt[:16], iterations, stored_key, server_key)
 
 
-def _hmac(key: bytes, message: bytes) -> bytes:
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """The HMAC of RFC 5802 §2.2, with SHA-256."""
     return hmac.digest(key, message, "sha256")

@@ -13,13 +13,13 @@ from trio_smtp.sasl.saslprep import saslprep
 __all__ = [
     "Challenge",
     "CheckCertificate",
+    "CheckPassword",
     "CheckToken",
     "Failed",
     "FetchKeys",
     "Mechanism",
     "Proved",
     "Step",
-    "Verify",
     "decode_claim",
     "decode_name",
     "decode_saslname",
@@ -36,8 +36,8 @@ class Challenge:
 
 
 @dataclass(frozen=True, slots=True)
-class Verify:
-    """What the client claims to be, to be checked: the name is prepared (RFC 4013), the password as it came."""
+class CheckPassword:
+    """A user name, prepared (RFC 4013), and a password as it came, to be checked."""
 
     username: str
     password: str = field(repr=False)
@@ -45,7 +45,7 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class FetchKeys:
-    """Look up the SCRAM keys of a user (those of nobody if there are none) and pass them to `resume`."""
+    """Look up the SCRAM keys of a user, `keys_of_nobody` if there are none, and pass them to `resume`."""
 
     username: str
     resume: Callable[[ScramKeys], Step] = field(repr=False, compare=False)
@@ -74,14 +74,14 @@ class Proved:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The client did not keep to the mechanism, proved nothing, or asked for what is never granted."""
+    """The client did not keep to the mechanism, did not prove who it is, or asked for what is never granted."""
 
 
-Step: TypeAlias = Challenge | Verify | FetchKeys | CheckToken | CheckCertificate | Proved | Failed
+Step: TypeAlias = Challenge | CheckPassword | FetchKeys | CheckToken | CheckCertificate | Proved | Failed
 
 
 class Mechanism(Protocol):
-    """One exchange."""
+    """One exchange of a mechanism; its class has the mechanism's `name` (RFC 4422 §3.1)."""
 
     def step(self, response: bytes | None) -> Step:
         """Take the client's next response (None where it sent no initial one) and say what comes next."""
@@ -99,7 +99,7 @@ def decode_claim(data: bytes) -> str | None:
 
 
 def decode_name(data: bytes) -> str | None:
-    """A user name in the form of RFC 4013; None if `decode_claim` or SASLprep has nothing to say for it."""
+    """A user name in the form of RFC 4013; None if `decode_claim` or SASLprep refuses it, or leaves nothing of it."""
     claim = decode_claim(data)
     return (saslprep(claim) or None) if claim is not None else None
 

@@ -18,7 +18,7 @@ _BEARER = rb"auth=bearer (?P<token>[A-Za-z0-9\-._~+/]+=*)\x01"  # RFC 6750 §2.1
 
 
 class _Bearer:
-    """One exchange: a response, and what answers the refusal."""
+    """One exchange: the response with the token and, after a refusal, the one that ends it."""
 
     _form: ClassVar[re.Pattern[bytes]]
     _refusal: ClassVar[Challenge]

@@ -17,7 +17,7 @@ from base64 import b64decode, b64encode
 from functools import partial
 from typing import ClassVar, Final
 
-from trio_smtp.sasl.keys import ScramKeys
+from trio_smtp.sasl.keys import ScramKeys, hmac_sha256
 from trio_smtp.sasl.mechanism import Challenge, Failed, FetchKeys, Proved, Step, decode_saslname
 
 __all__ = ["Scram", "ScramPlus"]
@@ -39,8 +39,8 @@ class Scram:
 
     Args:
         nonce: our part of it: printable ASCII without comma, never used before.
-        plus_offered: whether the client could have used SCRAM-SHA-256-PLUS: if it says that it would have, somebody
-            has cut that out of our offer (RFC 5802 §6).
+        plus_offered: whether SCRAM-SHA-256-PLUS was offered too: a client that says it would have used it, had it been
+            offered, did not see our whole offer, for somebody has cut it (RFC 5802 §6).
     """
 
     name: ClassVar[str] = "SCRAM-SHA-256"
@@ -86,12 +86,12 @@ class Scram:
         if channel != header + self._end_point or proof is None or len(proof) != 32:
             return Failed()
         message = so_far + b"," + match[1]
-        signature = _hmac(keys.stored_key, message)
+        signature = hmac_sha256(keys.stored_key, message)
         client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
         if not hmac.compare_digest(hashlib.sha256(client_key).digest(), keys.stored_key):
             return Failed()
         self._next = self._acknowledged
-        return Challenge(b"v=" + b64encode(_hmac(keys.server_key, message)))
+        return Challenge(b"v=" + b64encode(hmac_sha256(keys.server_key, message)))
 
     def _acknowledged(self, response: bytes) -> Step:
         self._next = self._end
@@ -124,7 +124,3 @@ def _decode(data: bytes) -> bytes | None:
         return b64decode(data, validate=True)
     except binascii.Error:
         return None
-
-
-def _hmac(key: bytes, message: bytes) -> bytes:
-    return hmac.digest(key, message, "sha256")

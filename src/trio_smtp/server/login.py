@@ -14,6 +14,7 @@ from trio_smtp._hooks import hint, is_async, takes
 from trio_smtp.sasl import (
     Challenge,
     CheckCertificate,
+    CheckPassword,
     CheckToken,
     External,
     FetchKeys,
@@ -25,7 +26,6 @@ from trio_smtp.sasl import (
     Scram,
     ScramKeys,
     ScramPlus,
-    Verify,
     XOAuth2,
 )
 
@@ -36,8 +36,8 @@ class Authenticator:
     """Says who a client is. Override what you can check; the mechanisms that go with it are then offered.
 
     Every hook is a coroutine method that returns the identity to note for the session, usually the account's name, or
-    None to refuse. What it raises becomes 454 (RFC 4954 §6) and is logged, but for `Refuse`, which is the answer. User
-    names come in the form of SASLprep (RFC 4013).
+    None to refuse; `scram_keys` returns keys beside it. What it raises becomes 454 (RFC 4954 §6) and is logged, but for
+    `Refuse`, which is the answer. User names come in the form of SASLprep (RFC 4013).
     """
 
     async def check_password(self, username: str, password: str) -> str | None:
@@ -168,7 +168,7 @@ class LoginExchange:
         self.username = ""
         """Who the client claims to be, as far as is known."""
         self.has_failed = False
-        """Whether nobody was proved to be anybody. A challenge may say so first (RFC 7628 §3.2.3), answered or not."""
+        """Whether the client did not prove who it is. A bad token is known before the end (RFC 7628 §3.2.3)."""
         self._authenticator = authenticator
         self._client_name = client_name
         self._identity: str | None = None  # whose keys were fetched
@@ -189,7 +189,7 @@ class LoginExchange:
     async def _step(self, response: bytes | None) -> Challenge | str | None:
         authenticator = self._authenticator
         step = self._mechanism.step(response)
-        if isinstance(step, FetchKeys | Verify | CheckToken | CheckCertificate):
+        if isinstance(step, FetchKeys | CheckPassword | CheckToken | CheckCertificate):
             self.username = step.username or ""
             await self._before_check(self.username)
         if isinstance(step, FetchKeys):
@@ -197,7 +197,7 @@ class LoginExchange:
             step = step.resume(keys)
         if isinstance(step, Challenge):
             return step
-        if isinstance(step, Verify):
+        if isinstance(step, CheckPassword):
             return await authenticator.check_password(step.username, step.password)
         if isinstance(step, CheckToken):
             identity = await authenticator.check_token(step.token, step.username)
