@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from trio_smtp.handler import Peer, Session, TLSInfo
 from trio_smtp.protocol import Address, Hello
-from trio_smtp.trace import delivered_to, header_end, received, return_path, transmission_type
+from trio_smtp.trace import delivered_to, received, return_path, separator_before, transmission_type
 
 WHEN = int(datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp())
 ANN = Address("ann", "example.com")
@@ -35,12 +35,12 @@ def session(
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\r\n y", b"\n", b"Subject: x\r\n y"])
 def test_most_messages_can_follow_our_fields(content: bytes) -> None:
-    assert header_end(content) == b""
+    assert separator_before(content) == b""
 
 
 @pytest.mark.parametrize("content", [b" ", b"\t", b" x: y\r\n", b" \r\n"])
 def test_one_that_would_continue_them_cannot(content: bytes) -> None:
-    assert header_end(content) == b"\r\n"
+    assert separator_before(content) == b"\r\n"
 
 
 @pytest.mark.parametrize(

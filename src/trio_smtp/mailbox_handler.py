@@ -25,7 +25,7 @@ from trio_smtp.mailbox.store import (
     Target,
 )
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
-from trio_smtp.trace import delivered_to, header_end, received, return_path
+from trio_smtp.trace import delivered_to, received, return_path, separator_before
 
 __all__ = ["MailboxHandler", "copy_to"]
 
@@ -45,7 +45,7 @@ async def copy_to(delivery: Delivery, body: Body) -> None:
     """Write all of a message behind fields of ours, none of which it continues."""
     chunks = aiter(body)
     first = await anext(chunks, b"")
-    await delivery.write(header_end(first) + first)
+    await delivery.write(separator_before(first) + first)
     async for chunk in chunks:
         await delivery.write(chunk)
 
@@ -53,8 +53,8 @@ async def copy_to(delivery: Delivery, body: Body) -> None:
 class MailboxHandler(Handler):
     """Delivers into the INBOX of the account that has the recipient's address.
 
-    Other recipients in a domain of ours, one that an account has an address in, go to `catch_all` if that is given. The
-    rest gets 550 5.1.1. A message to several accounts is stored in all of them or in none; in LMTP each recipient gets
+    Other recipients in a domain of ours, one that an account has an address in, go to `catch_all` if that is given; all
+    others get 550 5.1.1. A message to several accounts is stored in all of them or in none; in LMTP each recipient gets
     its own reply. Return-Path, Delivered-To and Received lines are put in front, the rest is byte-exact.
 
     An account whose quota is used up, or has no room for the size that the client declared (RFC 1870 §6.4), refuses at
@@ -74,7 +74,7 @@ class MailboxHandler(Handler):
         self._postmaster = postmaster
         self._catch_all = catch_all
         self._accounts: dict[Address, str] = {}  # whose the recipients are
-        self._size = 0  # that the client declared, or 0
+        self._size = 0  # octets that the client declared; 0 if it did not
 
     @classmethod
     def factory(
@@ -142,6 +142,6 @@ class MailboxHandler(Handler):
             return replies.MESSAGE_ACCEPTED
         reply = _REPLIES.get(type(result))
         if reply is None:
-            log.error("%s the store is no help: %s", self.session.id, escape(str(result)))
+            log.error("%s the store has failed: %s", self.session.id, escape(str(result)))
             return replies.LOCAL_ERROR
         return reply

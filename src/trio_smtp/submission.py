@@ -27,7 +27,7 @@ from trio_smtp.header_section import HeaderSection
 from trio_smtp.mailbox.store import MailStore, NoSuchAccount, StoreError
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
-from trio_smtp.trace import header_end, received
+from trio_smtp.trace import received, separator_before
 
 __all__ = ["Relay", "SubmissionHandler"]
 
@@ -148,7 +148,7 @@ class SubmissionHandler(MailboxHandler):
     async def _pass_on(self, envelope: Envelope, recipients: list[Address], content: bytes) -> None:
         assert self._relay is not None  # or `rcpt` would have refused these recipients
         trace = received(self.session, recipients, envelope.params.smtputf8, int(time.time()))
-        content = trace + header_end(content) + content
+        content = trace + separator_before(content) + content
         await self._relay(Mail(envelope.sender, tuple(recipients), envelope.params, content, self.session))
 
 
@@ -156,7 +156,7 @@ class SubmissionHandler(MailboxHandler):
 
 
 class _Changed(abc.ABC):
-    """A body that is made of another one."""
+    """A body that is made from another one."""
 
     def __init__(self, body: Body) -> None:
         self._chunks = aiter(body)
@@ -172,7 +172,7 @@ class _Changed(abc.ABC):
 
 
 class _Completed(_Changed):
-    """With the fields in front that were missing."""
+    """With a Date and a Message-ID in front, where they were missing."""
 
     def __init__(self, body: Body, hostname: str) -> None:
         super().__init__(body)
@@ -186,15 +186,15 @@ class _Completed(_Changed):
         header: bytes | None = None
         while header is None:
             header = section.feed(await anext(self._chunks, b""))
-        end = header_end(section.content)
-        if end:
+        separator = separator_before(section.content)
+        if separator:
             header = b""
         missing = missing_fields(header) if len(header) < HEADER_LIMIT else frozenset()
-        return _fields(missing, self._hostname) + end + section.content
+        return _fields(missing, self._hostname) + separator + section.content
 
 
 class _Relayed(_Changed):
-    """Goes to the relay as a whole once it is complete, before its reader learns that it is."""
+    """The same, and handed to the relay as a whole once it is complete, before the reader learns that it is."""
 
     def __init__(self, body: Body, relay: Callable[[bytes], Awaitable[None]]) -> None:
         super().__init__(body)
@@ -211,11 +211,12 @@ class _Relayed(_Changed):
 
 
 def missing_fields(header: bytes) -> frozenset[bytes]:
-    """Which of the fields are not in a header section."""
+    """Those of Date and Message-ID that are not in a header section, in lower case."""
     return _WANTED - {name.lower() for name in _FIELD_NAME.findall(header)}
 
 
 def _fields(names: frozenset[bytes], hostname: str) -> bytes:
+    """The lines of those fields."""
     lines = b""
     if b"date" in names:
         lines += b"Date: %b\r\n" % email.utils.format_datetime(datetime.now(UTC)).encode()

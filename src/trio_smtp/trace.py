@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trio_smtp.handler import Session
     from trio_smtp.protocol import Address
 
-__all__ = ["delivered_to", "header_end", "received", "return_path", "transmission_type"]
+__all__ = ["delivered_to", "received", "return_path", "separator_before", "transmission_type"]
 
 # All but printable ASCII without spaces, and without what means something in the field: quotes, parentheses, angle
 # brackets, the semicolon, which stands before the date, and the backslash.
@@ -58,10 +58,11 @@ def _date(when: int) -> str:
     return email.utils.format_datetime(datetime.fromtimestamp(when, UTC))
 
 
-def header_end(content: bytes | bytearray) -> bytes:
-    """What goes between fields of ours and a message that begins so: an empty line, if it begins with a blank.
+def separator_before(content: bytes | bytearray) -> bytes:
+    """What goes between fields of ours and a message that begins like this: an empty line, if it begins with a blank.
 
-    Such a line would continue the last of our fields, and have it say what a stranger wants (RFC 5322 §2.2.3).
+    Otherwise its first line would go on with the last of our fields, and a stranger could have that say what he wants
+    (RFC 5322 §2.2.3).
     """
     return b"\r\n" if content.startswith((b" ", b"\t")) else b""
 

@@ -23,7 +23,7 @@ from trio_smtp.protocol import (
 from trio_smtp.server.answers import bare
 from trio_smtp.server.hooks import Hooks
 from trio_smtp.server.spool import MessageMemory, Spool
-from trio_smtp.trace import header_end
+from trio_smtp.trace import separator_before
 
 __all__ = ["IncomingBody", "Pump"]
 
@@ -173,7 +173,7 @@ class IncomingBody:
             fields = await self._ask(hook, self._session, self._envelope, spool)
             added += b"".join(map(_field, fields or ()))
         if added:
-            added += header_end(await self._ask(spool.read, 1))
+            added += separator_before(await self._ask(spool.read, 1))
         self._added = added
         self._gathered = True
         return spool
