@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal
 
-__all__ = ["Config", "Limits"]
+__all__ = ["OVERSIZE_FACTOR", "Config", "Limits"]
 
 OVERSIZE_FACTOR: Final = 10
-"""A body that goes on for so many times the size limit is not read to its end: 552, and the connection closes."""
+"""A body of more than so many times the size limit is not read to its end: 552, and the connection closes."""
 
 _HOSTNAME = re.compile(r"[\x21-\x7e]{1,255}")
 

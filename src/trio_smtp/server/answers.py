@@ -17,14 +17,22 @@ def bare(error: Exception) -> Exception:
 
 
 def as_identity(answer: object) -> str | None:
-    """An authenticator's answer; False, above all, must not pass for somebody's name."""
+    """An authenticator's answer. False, above all, must not pass for somebody's name.
+
+    Raises:
+        TypeError: if it is neither a name nor None.
+    """
     if answer is None or isinstance(answer, str):
         return answer
     raise TypeError(f"an authenticator returns the identity or None, not {answer!r}")
 
 
 def as_reply(answer: object, hook: object) -> Reply | None:
-    """A hook's answer, if it is one that the core can take."""
+    """A hook's answer.
+
+    Raises:
+        TypeError: if the core cannot take it.
+    """
     if answer is None:
         return None
     if isinstance(answer, Reply) and answer.code // 100 != 3:
@@ -36,7 +44,11 @@ def as_reply(answer: object, hook: object) -> Reply | None:
 
 
 def as_verdicts(answer: object, due: int) -> list[Reply]:
-    """The message hook's answer as so many replies: one per recipient in LMTP, one in SMTP."""
+    """The message hook's answer as so many replies: one per recipient in LMTP, one in SMTP.
+
+    Raises:
+        TypeError: if the core cannot take it, or it has another number of replies.
+    """
     # One for all. To ask whether it is a Sequence takes longer than all the rest, so that comes last.
     if answer is None or isinstance(answer, (Reply, str)) or not isinstance(answer, Sequence):
         return [as_reply(answer, "message") or replies.MESSAGE_ACCEPTED] * due

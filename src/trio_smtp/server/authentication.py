@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -18,12 +17,11 @@ from trio_smtp.handler import Refuse
 from trio_smtp.mailbox.passwords import hash_password, needs_rehash, scram_keys, verify_password
 from trio_smtp.mailbox.store import Account, Credentials, MailStore, NoSuchAccount, StoreError
 from trio_smtp.sasl import ScramKeys
+from trio_smtp.server.log import log
 from trio_smtp.server.login import Authenticator
 from trio_smtp.server.nobody import Nobody
 
 __all__ = ["StoreAuthenticator"]
-
-log = logging.getLogger("trio_smtp")
 
 _T = TypeVar("_T")
 

@@ -61,8 +61,7 @@ class Pump(Protocol):
 
 
 class IncomingBody:
-    """What `Handler.message` gets as its body: the message on its way in. Reading pulls it through the session, past
-    the policies that look at its header and content.
+    """What `Handler.message` gets as its body: the message on its way in.
 
     The hook's clock stops while the client is waited for; the last octet starts that of the commit. A policy's refusal
     is raised where the handler reads, and kept, for it is the answer whatever the handler makes of it. A hook may give
@@ -116,11 +115,11 @@ class IncomingBody:
         self.spool: Spool | None = None
         """The message, if it is gathered."""
         self.complete = False
-        """Whether all of it came."""
+        """Whether all of it has come."""
         self.size = 0
-        """How many octets that were."""
+        """How many octets it has, once it is complete."""
         self.aborted: AbortReason | None = None
-        """Why it never will."""
+        """Why it will never be complete."""
         self.refusal: Refuse | None = None
         """A policy's, if there is one."""
 

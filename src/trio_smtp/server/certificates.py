@@ -15,7 +15,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 from collections.abc import Mapping, Sequence
@@ -26,10 +25,9 @@ from typing import Final, NamedTuple, NoReturn, TypeAlias
 import trio
 
 from trio_smtp.server.channel_binding import remember_certificate
+from trio_smtp.server.log import log
 
 __all__ = ["AnyContext", "CertificateError", "Certificates", "current_context", "server_context"]
-
-log = logging.getLogger("trio_smtp")
 
 _NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no name
 _OTHER_KEY: Final = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}  # the latter for a key of another kind

@@ -107,11 +107,11 @@ class Clock:
         return self._now() >= self._deadline and self.scope.cancel_called
 
     def is_over(self) -> bool:
-        """Whether the peer has no time left; otherwise its scope has only expired too early."""
+        """Whether the peer has no time left; if it has, the scope has only expired too early."""
         return self._now() >= self._until
 
     def wait_for_peer(self, *, receiving: bool, replied: bool, in_hook: bool) -> None:
-        """The peer has until then for its next command, or for more of its message.
+        """The peer is waited for from now on, for its next command or for more of its message.
 
         Args:
             receiving: a message is on its way in.

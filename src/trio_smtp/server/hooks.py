@@ -15,7 +15,7 @@ from trio_smtp.server.settings import Settings
 
 __all__ = ["Hooks"]
 
-_NOBODY: Final = Handler()
+_NO_HANDLER: Final = Handler()
 _NO_HOOKS: Final = PolicyHooks()
 _UNHEARD: Final[dict[tuple[bool, bool], frozenset[type[MailFrom | RcptTo]]]] = {  # by whether mail and rcpt are heard
     (True, True): frozenset(),
@@ -42,13 +42,13 @@ class Hooks:
         self._session = session
         self._log = session_log
         self._clock = clock
-        self.handler = _NOBODY  # until it is known who the client is
+        self.handler = _NO_HANDLER  # until it is known who the client is
         self.policies = _NO_HOOKS
 
     def begin(self) -> frozenset[type[MailFrom | RcptTo]]:
         """It is known who the client is: make its handler, and find the policies that apply to it.
 
-        Returns the events that nobody has a hook for.
+        Returns those of the events of MAIL and RCPT that nobody has a hook for.
         """
         settings, session = self._settings, self._session
         self.handler = settings.make_handler()
@@ -97,7 +97,7 @@ class Hooks:
         self._log.strike(refusal.rule or type(getattr(policy, "__self__", policy)).__name__)
 
     def reply_to(self, error: Exception) -> Reply:
-        """What the client hears of an exception: the reply of a `Refuse`, of all others only where the log has them."""
+        """What the client hears of an exception: the reply of a `Refuse`, else 451 and where the log tells more."""
         if isinstance(error, Refuse):
             return error.reply
         if self._settings.on_error == "raise":

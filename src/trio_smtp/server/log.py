@@ -12,12 +12,11 @@ from trio_smtp.handler import Session
 from trio_smtp.protocol import AbortReason, CloseReason, Envelope, Hello, MailFrom, RcptTo, Reply, Verify
 from trio_smtp.server.stats import Stats
 
-__all__ = ["ACCEPTED", "LogLimit", "SessionLog", "log"]
+__all__ = ["ACCEPTED", "BUDGETS", "FAULTS", "LogLimit", "SessionLog", "log"]
 
 ACCEPTED: Final = "%s accepted from=<%s> to=%s size=%d peer=%s reply=%s"
 """The one line that is never left out: it stands for mail that was taken."""
 _REFUSED: Final = ACCEPTED.replace("accepted", "refused")
-
 
 # The names by which `Stats.rules` counts what the protocol itself refuses.
 FAULTS: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
@@ -124,7 +123,7 @@ class SessionLog:
         log.info("%s refused peer=%s: %s", self._session.id, self._session.peer, reason.value)
 
     def refusal(self, event: object, reply: Reply) -> None:
-        """A command was refused, or None, the greeting."""
+        """The application has refused a command or, if `event` is None, the whole connection."""
         what = "greeting"
         if isinstance(event, RcptTo):
             what = f"to=<{event.recipient}>"
@@ -137,10 +136,9 @@ class SessionLog:
         log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._session.peer, _text(reply))
 
     def wrong_command(self, command: str, reply: Reply) -> None:
-        """A command was refused by the protocol alone; ``""`` is a line that is none."""
-        what = (
-            escape(command) if command else "unknown"
-        )  # a kind of its own: a flood of them hides no refused recipient
+        """The protocol has refused a command by itself; ``""`` is a line that is none."""
+        what = escape(command) if command else "unknown"
+        # Not the format of `refusal`: a flood of these must not hide, by `LogLimit`, a recipient that was refused.
         log.info("%s refused command %s peer=%s reply=%s", self._session.id, what, self._session.peer, _text(reply))
 
     def closed(self, reason: CloseReason) -> None:

@@ -21,14 +21,14 @@ from trio_smtp.server.log import log
 from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
 from trio_smtp.server.policies import AnyPolicy, resolve_policies
 from trio_smtp.server.proxy import Network, parse_networks
-from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS, Server
+from trio_smtp.server.server import Server
 from trio_smtp.server.session import ServerSession
 from trio_smtp.server.settings import DEFAULT_MESSAGE_MEMORY, AnyHandler, Settings, resolve_handler
 from trio_smtp.server.spool import MessageMemory
 from trio_smtp.server.timeouts import Timeouts
 from trio_smtp.server.transport import StreamTransport, peer_at
 
-__all__ = ["SessionOptions", "open_server", "serve_smtp", "serve_sockets", "serve_stream"]
+__all__ = ["ServerOptions", "SessionOptions", "open_server", "serve_smtp", "serve_sockets", "serve_stream"]
 
 _SMTP_PORT: Final = 25
 
@@ -245,7 +245,7 @@ _CHOICES: Final = {"early_talkers": ("refuse", "allow"), "on_error": ("reply", "
 
 
 def _check_options(options: Mapping[str, object], known: frozenset[str]) -> None:
-    """See what a type checker would, for those who use none: without this it would show much later, or never."""
+    """Find what a type checker would, for those who use none: otherwise it would show much later, or never."""
     for name in options.keys() - known:
         home = next((kind.__name__ for kind in (Config, Limits, Timeouts) if hasattr(kind(), name)), None)
         hint = f"{home} has one" if home else f"there are {', '.join(sorted(known))}"
@@ -267,7 +267,6 @@ def _check_port(settings: Settings, port: int) -> None:
 
 
 def _server(settings: Settings, sockets: Sequence[socket.socket], options: ServerOptions) -> Server:
-    most = options.get("max_connections")
     config = settings.config
     if config.tls_required and settings.ssl_context is None:
         log.warning("all mail is refused: Config.tls_required is set, and there is no ssl_context")
@@ -279,7 +278,7 @@ def _server(settings: Settings, sockets: Sequence[socket.socket], options: Serve
     return Server(
         settings,
         sockets,
-        DEFAULT_MAX_CONNECTIONS if most is None else most,
+        options.get("max_connections"),
         options.get("max_connections_per_peer"),
         options.get("connection_counts") or Connections(),
     )

@@ -2,8 +2,8 @@
 
 Two nested nurseries, connections outside and listeners inside, so that the listeners can stop while connections finish.
 The accept loop is our own, for it must pause: `trio.serve_listeners` goes on until the file table is full, and then the
-store's `open` fails first. Whether the table fills up is seen for nothing, by the number of the descriptor just opened,
-since the system gives out the lowest that is free.
+store's `open` fails first. Whether the table fills up costs nothing to see: the system gives out the lowest descriptor
+that is free, so the number of the one just opened tells.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _COURTESY: Final = 0.001  # seconds that another process has for taking a connec
 _PAUSE: Final = 1.0  # seconds after which a full file table is looked at again, and between two complaints about it
 _TABLE_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _TURNED_AWAY: Final = replies.TOO_MANY_CONNECTIONS.without_enhanced_code().wire
-DEFAULT_MAX_CONNECTIONS: Final = 1000
-DEFAULT_MAX_CONNECTIONS_PER_PEER: Final = 50
+_MAX_CONNECTIONS: Final = 1000  # by default
+_MAX_CONNECTIONS_PER_PEER: Final = 50  # the same
 
 
 class Server:
@@ -45,10 +45,10 @@ class Server:
     Args:
         settings: what its sessions share.
         listeners: bound, listening, non-blocking sockets; closed when the server stops.
-        max_connections: at one time; more get 421.
-        max_connections_per_peer: from one address (IPv6: one /64 network). None stands for a default that does not
-            count loopback addresses; a number holds for everyone. Unix sockets are never counted, and behind a proxy
-            its clients are, not the proxy itself.
+        max_connections: at one time; more get 421. None stands for 1,000.
+        max_connections_per_peer: from one address (IPv6: one /64 network). None stands for 50, loopback
+            addresses not counted; a number holds for everyone. Unix sockets are never counted, and behind a proxy its
+            clients are, not the proxy itself.
         counts: where they are counted.
     """
 
@@ -56,20 +56,18 @@ class Server:
         self,
         settings: Settings,
         listeners: Sequence[socket.socket],
-        max_connections: int,
+        max_connections: int | None,
         max_connections_per_peer: int | None,
         counts: Connections,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
-        self._max_connections = max_connections
+        self._max_connections = _MAX_CONNECTIONS if max_connections is None else max_connections
         self._count_everyone = max_connections_per_peer is not None
-        self._per_peer_limit = (
-            DEFAULT_MAX_CONNECTIONS_PER_PEER if max_connections_per_peer is None else max_connections_per_peer
-        )
+        self._max_per_peer = _MAX_CONNECTIONS_PER_PEER if max_connections_per_peer is None else max_connections_per_peer
         self._sessions: set[ServerSession] = set()
         self._nursery: trio.Nursery | None = None  # of their tasks
-        self._watch: Callable[[socket.socket], SocketTransport] = SocketTransport  # for a connection that is not alone
+        self._watch: Callable[[socket.socket], SocketTransport] = SocketTransport  # for connections that are not alone
         self._counts = counts
         self._counted: dict[ServerSession, str] = {}  # as whose connection
         self._accepting = trio.CancelScope()
@@ -217,7 +215,7 @@ class Server:
         return True
 
     def _has_enough(self, key: str) -> bool:
-        return bool(key) and self._counts.of(key) >= self._per_peer_limit
+        return bool(key) and self._counts.of(key) >= self._max_per_peer
 
     def _count(self, session: ServerSession, key: str) -> None:
         if key:

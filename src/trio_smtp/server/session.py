@@ -69,7 +69,7 @@ _EVENTS_IN_A_ROW: Final = 5
 
 
 class Register(Protocol):
-    """A list of connections, as they see it."""
+    """The list of connections, as a session sees it."""
 
     def admit_announced(self, session: ServerSession, peer: Peer) -> bool:
         """Whether a client that a proxy has announced on this connection is let in."""

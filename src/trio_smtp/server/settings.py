@@ -18,8 +18,7 @@ from trio_smtp.server.spool import MessageMemory
 from trio_smtp.server.stats import Stats
 from trio_smtp.server.timeouts import Timeouts
 
-__all__ = ["AnyHandler", "Settings", "resolve_handler"]
-
+__all__ = ["DEFAULT_MESSAGE_MEMORY", "AnyHandler", "Settings", "resolve_handler"]
 
 DEFAULT_MESSAGE_MEMORY: Final = 256 << 20
 

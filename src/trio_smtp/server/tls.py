@@ -19,7 +19,7 @@ from trio_smtp.server.transport import Transport
 __all__ = ["TLSTransport"]
 
 _RECORD: Final = 16 * 1024  # octets: the most that a TLS record holds
-_END: Final = (ssl.SSLZeroReturnError, ssl.SSLEOFError)  # closed as TLS wants it, and as many do
+_END: Final = (ssl.SSLZeroReturnError, ssl.SSLEOFError)  # with the goodbye that TLS wants, and without, as many do
 
 
 class TLSTransport:
@@ -40,10 +40,10 @@ class TLSTransport:
         self._tls = current_context(context).wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     async def handshake(self, timeout: float) -> None:
-        """Agree on everything.
+        """Do the handshake.
 
         Raises:
-            trio.BrokenResourceError: if that fails. The peer has been told why, as far as TLS does.
+            trio.BrokenResourceError: if it fails. The peer has been told why, as far as TLS does.
             trio.TooSlowError: if it takes more than `timeout` seconds.
         """
         with trio.fail_after(timeout):

@@ -27,7 +27,7 @@ class Transport(Protocol):
         ...
 
     def send_now(self, data: bytes) -> bool:
-        """Send what goes out without waiting, and keep the rest for `flush`; whether there is none.
+        """Send what goes out without waiting, and keep the rest for `flush`; whether there is no rest.
 
         What was kept before, since a `flush` was cancelled, goes first.
         """
