@@ -1,3 +1,5 @@
+"""The channel binding tls-server-end-point: RFC 5929 §4.1."""
+
 from __future__ import annotations
 
 import datetime as dt

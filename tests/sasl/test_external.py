@@ -1,3 +1,5 @@
+"""EXTERNAL: RFC 4422, appendix A."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""OAUTHBEARER and XOAUTH2: RFC 7628."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""SASLprep: RFC 4013."""
+
 from __future__ import annotations
 
 import pytest

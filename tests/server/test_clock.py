@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 import pytest
@@ -65,10 +64,9 @@ IDLE = {
 
 @pytest.mark.parametrize(("sent", "answered", "seconds"), IDLE.values(), ids=IDLE)
 async def test_a_silent_client_hears_421(
-    autojump_clock: MockClock, sent: bytes, answered: int, seconds: float, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, sent: bytes, answered: int, seconds: float, log: pytest.LogCaptureFixture
 ) -> None:
     """In every state; and the transaction is reset, the handler closed."""
-    caplog.set_level(logging.INFO, "trio_smtp")
     recorder = Recorder()
     async with open_session(recorder.factory, config=LOGIN, authenticator=anybody) as client:
         await client.send(sent)
@@ -77,7 +75,7 @@ async def test_a_silent_client_hears_421(
     assert recorder.calls[-1] == "close"
     if TRANSACTION in sent and b"\na\nb" not in sent:
         assert recorder.calls[-2] == "reset CLOSING"
-    assert [record.levelname for record in caplog.records if "timed out" in record.getMessage()] == ["INFO"]
+    assert [record.levelname for record in log.records if "timed out" in record.getMessage()] == ["INFO"]
 
 
 async def test_every_command_starts_the_clock_anew(autojump_clock: MockClock) -> None:

@@ -224,14 +224,15 @@ async def test_after_a_refused_message_the_next_one_is_taken(hook: str, chunking
     assert server.stats.rules == {"spam": 1}
 
 
-async def test_in_lmtp_every_recipient_hears_of_the_refusal() -> None:
-    for hook in ("header", "content"):
-        async with serving(take, Noting(hook), lmtp=True) as (_, client):
-            await client.send(b"LHLO client.example\r\n" + TRANSACTION + RCPT + DATA)
-            await client.expect("220", "250", "250", "250", "250", "354", "450", "450")
+@pytest.mark.parametrize("hook", ["header", "content"])
+async def test_in_lmtp_every_recipient_hears_of_the_refusal(hook: str) -> None:
+    async with serving(take, Noting(hook), lmtp=True) as (_, client):
+        await client.send(b"LHLO client.example\r\n" + TRANSACTION + RCPT + DATA)
+        await client.expect("220", "250", "250", "250", "250", "354", "450", "450")
 
 
-async def test_a_handler_cannot_answer_in_the_place_of_a_policy() -> None:
+@pytest.mark.parametrize("hook", ["header", "content"])
+async def test_a_handler_cannot_answer_in_the_place_of_a_policy(hook: str) -> None:
     class Deaf(Handler):
         async def message(self, envelope: Envelope, body: Body) -> Reply | None:
             for _ in range(2):
@@ -239,13 +240,12 @@ async def test_a_handler_cannot_answer_in_the_place_of_a_policy() -> None:
                     await body.read()
             return Reply(250, "Fine", "2.0.0")
 
-    for hook in ("header", "content"):
-        async with serving(Deaf, policy := Noting(hook)) as (server, client):
-            await begin(client)
-            await client.send(TRANSACTION + DATA)
-            await client.expect("250", "250", "354", "450")
-        assert server.stats.rules == {"Noting": 1}
-        assert policy.calls[-1].startswith(hook)
+    async with serving(Deaf, policy := Noting(hook)) as (server, client):
+        await begin(client)
+        await client.send(TRANSACTION + DATA)
+        await client.expect("250", "250", "354", "450")
+    assert server.stats.rules == {"Noting": 1}
+    assert policy.calls[-1].startswith(hook)
 
 
 class Slow(Noting):
@@ -438,11 +438,11 @@ async def test_the_header_is_seen_whole_however_it_is_cut_up(content: bytes, hea
 
 
 async def test_the_fault_hook_delays_the_answer(autojump_clock: trio.testing.MockClock) -> None:
-    class Slow(Policy):
+    class Delaying(Policy):
         async def fault(self, session: Session, errors: float, junk: float) -> None:
             await trio.sleep(10)
 
-    async with open_session(take, policy=Slow(), config=Config(limits=Limits(errors=5))) as client:
+    async with open_session(take, policy=Delaying(), config=Config(limits=Limits(errors=5))) as client:
         await client.expect("220")
         before = trio.current_time()
         await client.send(b"WHAT\r\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -110,8 +109,7 @@ async def test_by_ipv6() -> None:
     assert peers.seen == [Peer("2001:db8::1", 50000)]
 
 
-async def test_the_trace_and_the_log_name_the_client(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
+async def test_the_trace_and_the_log_name_the_client(log: pytest.LogCaptureFixture) -> None:
     async with MemoryStore() as store:
         await store.create_account("bob", addresses=["bob@example.com"])
         handler = MailboxHandler.factory(store)
@@ -120,7 +118,7 @@ async def test_the_trace_and_the_log_name_the_client(caplog: pytest.LogCaptureFi
             await deliver(client)
         content = (await store.get_message("bob", "INBOX", 1)).content
     assert b"\r\nReceived: from client.example ([IPv6:2001:db8::1])\r\n" in content
-    assert [record.getMessage().partition("peer=")[2] for record in caplog.records] == [
+    assert [record.getMessage().partition("peer=")[2] for record in log.records] == [
         "[2001:db8::1]:50000 reply=250 2.6.0 Message accepted"
     ]
 
@@ -255,9 +253,8 @@ async def test_without_proxies_a_header_is_no_header() -> None:
 
 
 @pytest.mark.parametrize("header", [b"", TCP4, binary(0x20, 0), HELLO], ids=["nothing", "v1", "LOCAL", "SMTP"])
-async def test_others_are_closed_at_once(header: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_others_are_closed_at_once(header: bytes, log: pytest.LogCaptureFixture) -> None:
     """They may say what they like."""
-    caplog.set_level(logging.INFO, "trio_smtp")
     async with open_server(take, proxy_networks=["127.0.0.2"]) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.sendall(header)
@@ -266,7 +263,7 @@ async def test_others_are_closed_at_once(header: bytes, caplog: pytest.LogCaptur
             assert closed_without_a_word(sock)
             name = sock.getsockname()
         await no_connections(server)
-    assert refusals(caplog) == [f"127.0.0.1:{name[1]}: PROXY protocol: not a listed proxy"]
+    assert refusals(log) == [f"127.0.0.1:{name[1]}: PROXY protocol: not a listed proxy"]
 
 
 def closed_without_a_word(sock: socket.socket) -> bool:
@@ -278,37 +275,34 @@ def closed_without_a_word(sock: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_no_header(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
+async def test_no_header(name: str, log: pytest.LogCaptureFixture) -> None:
     header, reason = BAD[name]
     async with session_behind() as client:
         await client.send_all(header)
         assert await client.receive_some() == b""
-    [refusal] = refusals(caplog)
+    [refusal] = refusals(log)
     assert refusal.startswith("10.0.0.9:40000: PROXY protocol: ")
     assert reason in refusal
 
 
 @pytest.mark.parametrize("sent", [b"", b"PROXY TCP4 192.0.2.1"], ids=["nothing", "a-part"])
-async def test_the_end_instead_of_a_header(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_end_instead_of_a_header(sent: bytes, log: pytest.LogCaptureFixture) -> None:
     """As a health check may come that knows nothing of the protocol."""
-    caplog.set_level(logging.INFO, "trio_smtp")
     async with session_behind() as client:
         await client.send_all(sent)
         await client.send_eof()
         assert await client.receive_some() == b""
-    assert len(refusals(caplog)) == 1
+    assert len(refusals(log)) == 1
 
 
-async def test_a_reset_instead_of_a_header(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
+async def test_a_reset_instead_of_a_header(log: pytest.LogCaptureFixture) -> None:
     async with open_server(take, proxy_networks=LOOPBACK) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             while not server.connections:
                 await wait_all_tasks_blocked()
             reset(sock)
         await no_connections(server)
-    [refusal] = refusals(caplog)
+    [refusal] = refusals(log)
     assert "PROXY protocol: " in refusal
 
 
@@ -325,9 +319,7 @@ async def test_a_unix_socket_has_no_proxy(tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("pause", [0.0, 1.0], ids=["silence", "drip"])
-async def test_too_slow(pause: float, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
-
+async def test_too_slow(pause: float, log: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:
     async def drip(client: trio.abc.SendStream) -> None:
         for octet in TCP4:
             await client.send_all(bytes([octet]))
@@ -339,7 +331,7 @@ async def test_too_slow(pause: float, caplog: pytest.LogCaptureFixture, autojump
         assert await client.receive_some() == b""
         assert trio.current_time() == 10
         nursery.cancel_scope.cancel()
-    assert refusals(caplog) == ["10.0.0.9:40000: PROXY protocol: too slow"]
+    assert refusals(log) == ["10.0.0.9:40000: PROXY protocol: too slow"]
 
 
 async def test_the_time_for_a_command_begins_behind_the_header(autojump_clock: MockClock) -> None:

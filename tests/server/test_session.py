@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import socket
 
 import pytest
@@ -229,9 +228,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage().partition(" ")[2] for record in caplog.records if record.name == "trio_smtp"]
 
 
-async def test_one_line_for_each_message(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
-
+async def test_one_line_for_each_message(log: pytest.LogCaptureFixture) -> None:
     async def message(envelope: Envelope, body: Body) -> None:
         if len(await body.read()) > 100:
             raise Refuse(554, "Not\tthis", "5.7.1")
@@ -240,29 +237,26 @@ async def test_one_line_for_each_message(caplog: pytest.LogCaptureFixture) -> No
         await begin(client)
         await deliver(client)
         await client.send_mail("", ["bob@example.com", "eve@example.com"], b"x" * 200)
-    assert lines(caplog) == [
+    assert lines(log) == [
         f"accepted from=<ann@example.com> to=<bob@example.com> size={len(CONTENT)} {ACCEPTANCE}",
         r"refused from=<> to=<bob@example.com>,<eve@example.com> size=202 peer=local reply=554 5.7.1 Not\tthis",
     ]
-    ids = {record.getMessage().partition(" ")[0] for record in caplog.records}
+    ids = {record.getMessage().partition(" ")[0] for record in log.records}
     assert len(ids) == 1
 
 
-async def test_messages_that_the_core_refuses_have_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
+async def test_messages_that_the_core_refuses_have_a_line_too(log: pytest.LogCaptureFixture) -> None:
     async with open_session(take, config=Config(limits=Limits(message_size=100))) as client:
         await begin(client)
         assert (await client.send_mail("ann@example.com", ["bob@example.com"], b"x" * 200)).code == 552
         assert (await client.send_mail("ann@example.com", ["bob@example.com"], b"a\nb\r\n")).code == 550
-    assert lines(caplog) == [
+    assert lines(log) == [
         "refused peer=local: message too big",
         "refused peer=local: bare CR or LF in the message",
     ]
 
 
-async def test_refusals_of_the_hooks_have_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
-
+async def test_refusals_of_the_hooks_have_a_line(log: pytest.LogCaptureFixture) -> None:
     class Strict(Handler):
         async def hello(self, event: Hello) -> None:
             if event.verb == "HELO":
@@ -279,51 +273,46 @@ async def test_refusals_of_the_hooks_have_a_line(caplog: pytest.LogCaptureFixtur
         await client.expect("220")
         await client.send("HELO \u202eevil\u2028x\r\n".encode() + HELLO + b"MAIL FROM:<>\r\n" + TRANSACTION)
         await client.expect("550", "250", "550", "250", "550")
-    assert lines(caplog) == [
+    assert lines(log) == [
         r"refused HELO \u202eevil\u2028x peer=local reply=550 5.7.1 EHLO, please",
         "refused from=<> peer=local reply=550 5.7.1 No bounces",
         "refused to=<bob@example.com> peer=local reply=550 5.1.1 No such user",
     ]
 
 
-async def test_the_lines_of_a_burst_are_in_its_order(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
+async def test_the_lines_of_a_burst_are_in_its_order(log: pytest.LogCaptureFixture) -> None:
     async with open_session(take) as client:
         await begin(client)
         await client.send(b"WHAT\r\n" + TRANSACTION + b"BDAT 0 LAST\r\n")
         await client.expect("500", "250", "250", "250")
-    assert [line.split()[0] for line in lines(caplog)] == ["refused", "accepted"]
+    assert [line.split()[0] for line in lines(log)] == ["refused", "accepted"]
 
 
 @pytest.mark.parametrize("end", [b"", b"QUIT\r\n"])
-async def test_commands_that_the_protocol_refuses_have_a_line(caplog: pytest.LogCaptureFixture, end: bytes) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
+async def test_commands_that_the_protocol_refuses_have_a_line(log: pytest.LogCaptureFixture, end: bytes) -> None:
     async with open_session(handler_with(), config=Config(limits=Limits(message_size=100))) as client:
         await client.send(HELLO + b"MAIL FROM: ann@example.com\r\nMAIL FROM:<a@b> SIZE=101\r\nWHAT\r\n" + end)
         await client.expect("220", "250", "501", "552", "500")
         await client.send_eof()
         await client.rest()
     syntax = "Syntax: MAIL FROM:<address>, without a space after the colon"
-    assert lines(caplog) == [
+    assert lines(log) == [
         f"refused command MAIL FROM: ann@example.com peer=local reply=501 5.5.4 {syntax}",
         "refused command MAIL FROM:<a@b> SIZE=101 peer=local reply=552 5.3.4 Message too big",
         "refused command unknown peer=local reply=500 5.5.1 Command not recognized",
     ]
 
 
-async def test_a_client_that_is_turned_away_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
-
+async def test_a_client_that_is_turned_away_has_a_line(log: pytest.LogCaptureFixture) -> None:
     async def connect() -> None:
         raise Refuse(554, "Not you", "5.7.1")
 
     async with open_session(handler_with(connect=connect)) as client:
         await client.expect_close("554 Not you")
-    assert lines(caplog) == ["refused greeting peer=local reply=554 5.7.1 Not you"]
+    assert lines(log) == ["refused greeting peer=local reply=554 5.7.1 Not you"]
 
 
-async def test_addresses_in_the_log_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
+async def test_addresses_in_the_log_are_escaped(log: pytest.LogCaptureFixture) -> None:
     async with open_session(take) as client:
         await begin(client)
         await client.send("MAIL FROM:<\u202egpj.exe@example.com> SMTPUTF8\r\n".encode())
@@ -331,18 +320,17 @@ async def test_addresses_in_the_log_are_escaped(caplog: pytest.LogCaptureFixture
         await client.send(b'RCPT TO:<"x\\\\y"@example.com>\r\n' + DATA)
         await client.send_eof()
         assert len(await client.rest()) == 5
-    for record in caplog.records:
+    for record in log.records:
         assert record.getMessage().isprintable()
 
 
-async def test_the_peer_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
+async def test_the_peer_is_in_the_log(log: pytest.LogCaptureFixture) -> None:
     async with open_server(take) as server, connected(server) as client:
         await begin(client)
         await deliver(client)
         assert isinstance(client.stream, trio.SocketStream)
         _, port = client.stream.socket.getsockname()
-    assert f"peer=127.0.0.1:{port} " in caplog.text
+    assert f"peer=127.0.0.1:{port} " in log.text
 
 
 async def test_ids_are_unique() -> None:

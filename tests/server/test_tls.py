@@ -200,10 +200,9 @@ GARBAGE = {
 @pytest.mark.parametrize("implicit", [False, True])
 @pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE)
 async def test_garbage_instead_of_a_handshake(
-    sent: bytes, implicit: bool, server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+    sent: bytes, implicit: bool, server_tls: ssl.SSLContext, log: pytest.LogCaptureFixture
 ) -> None:
     """The connection ends, nothing more is said in clear, the log has one line, and others are served."""
-    caplog.set_level(logging.INFO, "trio_smtp")
     recorder = Recorder()
     async with open_session(recorder.factory, ssl_context=server_tls, implicit_tls=implicit) as client:
         if not implicit:
@@ -217,7 +216,7 @@ async def test_garbage_instead_of_a_handshake(
     assert b"421" not in received
     assert b"250" not in received
     assert recorder.calls == ([] if implicit else ["connect", "EHLO", "close"])
-    [record] = caplog.records
+    [record] = log.records
     assert record.levelname == "INFO"
     assert "TLS handshake failed: " in record.getMessage()
     assert record.getMessage().isprintable()
@@ -229,10 +228,9 @@ async def test_a_handshake_that_stalls(
     implicit: bool,
     drip: bool,
     server_tls: ssl.SSLContext,
-    caplog: pytest.LogCaptureFixture,
+    log: pytest.LogCaptureFixture,
     autojump_clock: MockClock,
 ) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
     async with open_session(take, ssl_context=server_tls, implicit_tls=implicit) as client:
         if not implicit:
             await begin(client)
@@ -248,7 +246,7 @@ async def test_a_handshake_that_stalls(
             await client.expect_close()
             nursery.cancel_scope.cancel()
         assert trio.current_time() == 30
-    assert "TLS handshake failed: too slow" in caplog.text
+    assert "TLS handshake failed: too slow" in log.text
 
 
 async def test_a_handshake_that_stalls_does_not_keep_others_waiting(
@@ -285,9 +283,8 @@ async def test_nothing_in_common(
     implicit: bool,
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
-    caplog: pytest.LogCaptureFixture,
+    log: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "trio_smtp")
     weaken(client_tls)
     async with open_session(take, ssl_context=server_tls, implicit_tls=implicit) as client:
         if not implicit:
@@ -295,7 +292,7 @@ async def test_nothing_in_common(
             assert (await client.command("STARTTLS")).code == 220
         with pytest.raises(trio.BrokenResourceError):
             await client.start_tls(client_tls, NAME)
-    [record] = caplog.records
+    [record] = log.records
     assert "TLS handshake failed: " in record.getMessage()
     assert reason in record.getMessage()
 
