@@ -33,7 +33,7 @@ _SENDER: Final = "trio_smtp.policy.greylist"  # in `Session.extras`: the sender 
 class Greylist(Policy):
     """Refuses a recipient with 451 4.7.1 until the same sender has tried the same recipient some time ago.
 
-    The null sender is one sender as others (RFC 5321 §4.5.5: what comes from it is tried again too). Never refused are
+    The null sender is one like any other (RFC 5321 §4.5.5: what comes from it is tried again too). Never refused are
     mail for a postmaster (RFC 5321 §4.5.1), those who have logged in, LMTP, and what comes over a Unix socket.
 
     As policies are asked before the handler, a stranger hears 451 for recipients that do not exist too, and learns only
@@ -43,7 +43,7 @@ class Greylist(Policy):
         store: where tries are remembered; the processes that share it share them.
         delay: seconds from the first try on in which others are refused.
         window: seconds after that in which another try counts; later it is a first one again.
-        lifetime: seconds that a peer, a sender and a recipient stay known after their last mail, to the day.
+        lifetime: seconds that a peer, a sender and a recipient stay known after their last mail, or up to a day less.
         everyone: whether loopback addresses are greylisted too.
         clock: the time in seconds since 1970.
 
@@ -88,7 +88,7 @@ class Greylist(Policy):
 
     async def _is_known(self, network: str, sender: str, recipient: str) -> bool:
         store, now = self._store, int(self._clock())
-        # Only equality counts here, so folding too much does no harm: all that it can do is to know too many.
+        # Only equality counts here, so folding too much does no harm: at worst too many are known.
         attempt = json.dumps([network, sender.casefold(), recipient.casefold()])
         key = "greylist " + hmac.digest(await store.get_secret(), attempt.encode(), "sha256").hex()
         state, _, since = (await store.get_note(key) or f"new {now}").partition(" ")

@@ -95,9 +95,9 @@ class Machine:
         self.junk_count: int = 0
         """Commands that led nowhere since the last accepted message."""
         self.refused: tuple[tuple[str, Reply], ...] = ()
-        """Commands that never became an event, with the reply to each, for a log: MAIL and RCPT with what looks like an
-        address, of others the verb alone, and ``""`` for what is none: it may be a password. The driver sets it to
-        ``()`` when it has seen them; else the last 20 are kept."""
+        """Commands that were refused without an event, with the reply to each, for a log. MAIL and RCPT come with their
+        argument if there is an ``@`` in it, others as the verb alone, and what is no command as ``""``: it may be a
+        password. The driver sets this to ``()`` when it has seen them; else the last 20 are kept."""
         self.unheard: frozenset[type[MailFrom | RcptTo]] = frozenset()
         """The kinds of events that the driver would accept in any case and is spared: `MailFrom`, `RcptTo`. They are
         accepted here; only every eighth recipient is returned, so that the driver can let others go on."""

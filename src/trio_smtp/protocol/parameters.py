@@ -98,7 +98,7 @@ _Table: TypeAlias = Mapping[bytes, tuple[str, Callable[[bytes], Any]]]
 
 
 def _parse(data: bytes, start: int, unlocked: frozenset[bytes], table: _Table) -> dict[str, Any]:
-    """The values by the name of their field. A parser is given `b""` where there is no value, which none can be."""
+    """The values by the name of their field. A parser gets ``b""`` where there is no value: none is empty."""
     fields: dict[str, Any] = {}
     while start < len(data):
         match = PARAMETER.match(data, start)

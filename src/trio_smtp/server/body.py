@@ -105,7 +105,9 @@ class IncomingBody:
         self._memory = memory
         self._began = False  # the client was told to send
         self._over = False  # the hook has returned, and the connection goes on
-        self._held: bytes | None = None  # what the reader has still to get, for it gave up while others were waited for
+        self._held: bytes | None = (
+            None  # what the reader has still to get: it gave up while others were asked or served
+        )
         self._header = HeaderSection(HEADER_BOUND) if hooks.policies.header else None  # until it was seen
         self._unjudged: bytes | None = None  # the header, until all policies have had a look at it
         self._gathers = bool(hooks.policies.content)  # the handler has none of it before all of it is here

@@ -5,8 +5,8 @@ Rules:
 - **A context that serves is never loaded anew.** A pair that does not belong together would leave it with nothing to
   show. New files make new contexts, which take the place of the old ones when all of them are good. Connections keep
   the context that they have begun with.
-- **What a context shows is asked of itself**, by a handshake in memory. That tells the names and the certificate, also
-  where a file is replaced in the same moment, and finds a pair that no client could use before a client does.
+- **What a context shows is found by a handshake in memory.** That tells the names and the certificate, also where a
+  file is replaced in the same moment, and finds a pair that no client could use before a client does.
 - **The client's word (SNI, RFC 6066 §3) picks the certificate, never fails the handshake**: for a name that is not
   ours there is the first certificate, as with any mail server, and it is for the client to judge that.
 - **A session is resumed where it began, or nowhere.** The ticket keys are those of one reading of one `Certificates`,

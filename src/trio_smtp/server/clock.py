@@ -71,9 +71,9 @@ class Clock:
         self._until = math.inf  # when what is waited for is given up
         self._deadline = math.inf  # of the scope, which may be earlier
         self._waiting_since = 0.0
-        self._command_until: float | None = None  # if one is waited for, which does not change while it drips in
-        self._hook_seconds: float | None = None  # that a hook has from when it first waits on
-        self._body_credit = 0.0  # by how many seconds the message that is coming is ahead of the minimum rate
+        self._command_until: float | None = None  # when the time for a command ends, which more octets do not move
+        self._hook_seconds: float | None = None  # what a hook has, counted from its first wait
+        self._body_credit = 0.0  # seconds by which the message that is coming is ahead of the minimum rate
         self.phase = _PEER
         self.scope = trio.CancelScope(shield=True)
         self.waits_for = "command-timeout"

@@ -1,9 +1,9 @@
 """What a user who does not exist costs and shows: the same as one who does.
 
 A wrong password costs what the hash of the account costs, and SCRAM shows the salt and the iterations of its keys.
-Where parameters have risen, accounts differ in both until their owners have logged in again. So nobody looks like
-somebody: a lot, drawn from the store's secret once and for all for each name, says like which account. The accounts are
-in the order of their parameters, so that an unknown name moves on as they do, and seldom back.
+Where parameters have risen, accounts differ in both until their owners have logged in again. So each unknown name is
+like one of the accounts: which one is a lot, drawn from the store's secret, that never changes. The accounts are in the
+order of their parameters, so that an unknown name moves on as they do, and seldom back.
 """
 
 from __future__ import annotations

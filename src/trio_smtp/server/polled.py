@@ -1,4 +1,4 @@
-"""Waits for one of many sockets for less than trio takes, where there is epoll: on Linux.
+"""Waits for one of many sockets at a lower cost than trio, where there is epoll: on Linux.
 
 `trio.lowlevel.wait_readable` arms the system's poll anew for each wait, by a system call, and keeps four objects
 meanwhile. Here a socket is made known once, to an epoll of our own, and edge-triggered, so that nothing has to be

@@ -70,7 +70,7 @@ class ServerOptions(SessionOptions, total=False):
     max_connections_per_peer: int | None
     """The same from one address or one IPv6 /64. None: 50, loopback not counted; a number holds for everyone."""
     connection_counts: Connections
-    """Where they are counted. By default nobody else counts there; see `SharedCounts` for processes that share it."""
+    """Where they are counted: by default for this server alone; see `SharedCounts` for processes that share a limit."""
 
 
 async def serve_smtp(  # noqa: ASYNC128 - Server.run calls it

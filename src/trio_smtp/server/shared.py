@@ -2,8 +2,8 @@
 
 Each process writes a part of the memory of its own and reads the parts of all, so nobody waits for a lock, and whoever
 is killed leaves nothing locked. A count is one word, 40 bits of a hash of its key beside a number of 24, which is read
-and written as a whole. The hash is keyed, or else clients could choose addresses that share a count. A word may be in
-one bucket of eight; when that is full, who has the lowest number in it is forgotten.
+and written as a whole. The hash is keyed, or else clients could choose addresses that share a count. It also says in
+which bucket of eight words a count is; when that is full, the lowest number in it is forgotten.
 
 Two processes that count at the very same instant do not see each other: of N processes, N - 1 may pass a limit by one.
 
