@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import trio
 
@@ -21,7 +23,7 @@ async def test_the_delay_grows_with_what_is_used_up(
     assert trio.current_time() - before == pytest.approx(delay)
 
 
-@pytest.mark.parametrize(("most", "after"), [(-1, 0.5), (1, 1), (1, -0.1)])
+@pytest.mark.parametrize(("most", "after"), [(-1, 0.5), (math.nan, 0.5), (1, 1), (1, -0.1), (1, math.nan)])
 def test_settings_that_make_no_sense(most: float, after: float) -> None:
     with pytest.raises(ValueError, match="FaultDelay takes"):
         FaultDelay(most, after=after)

@@ -101,7 +101,9 @@ async def test_other_times(store: MemoryStore, clock: Clock) -> None:
         assert await passes(policy) is result
 
 
-@pytest.mark.parametrize("times", [{"delay": 0}, {"window": -1}, {"lifetime": float("nan")}])
+@pytest.mark.parametrize(
+    "times", [{"delay": 0}, {"window": 0}, {"lifetime": 0}, {"delay": -1}, {"lifetime": float("nan")}]
+)
 def test_times_are_positive(store: MemoryStore, times: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="more than 0 seconds"):
         Greylist(store, **times)

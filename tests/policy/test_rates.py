@@ -101,6 +101,14 @@ async def test_this_machine_is_not_counted_unless_it_is_meant(
     assert [await refusal(policy, deed, session(host)) for _ in range(3)] == [None, None, REFUSALS[name]]
 
 
+@pytest.mark.parametrize(
+    ("host", "everyone", "applies"),
+    [("192.0.2.1", False, True), ("192.0.2.1", True, True), ("127.0.0.1", False, False), ("127.0.0.1", True, True)],
+)
+def test_only_this_machine_may_be_spared_all_of_it(host: str, everyone: bool, applies: bool) -> None:
+    assert only("messages", Rate(2, 60, everyone=everyone)).applies_to(session(host)) is applies
+
+
 @pytest.mark.parametrize("name", ACCOUNT_DEEDS)
 async def test_an_account_is_counted_wherever_it_comes_from(name: str, autojump_clock: trio.testing.MockClock) -> None:
     policy, deed = only(name), ACCOUNT_DEEDS[name]
@@ -159,11 +167,12 @@ async def test_the_answers_to_failed_logins_come_later_and_later(autojump_clock:
     assert delays[-1] == pytest.approx(1.2)
 
 
-async def test_a_limit_of_none_refuses_nobody() -> None:
+async def test_a_limit_of_none_refuses_and_delays_nobody(autojump_clock: trio.testing.MockClock) -> None:
     policy = RateLimits(**NO_LIMITS)
-    who = session(identity="ann")
+    who, before = session(identity="ann"), trio.current_time()
     for deed in (*DEEDS.values(), *ACCOUNT_DEEDS.values()):
         assert [await refusal(policy, deed, who) for _ in range(5)] == [None] * 5
+    assert trio.current_time() == before
 
 
 @pytest.mark.parametrize("rate", [10, (10, 60), "10/1m"])
@@ -176,3 +185,7 @@ def test_a_rate_is_a_rate(rate: object) -> None:
 def test_a_rate_is_positive(count: int, seconds: float) -> None:
     with pytest.raises(ValueError, match="a Rate has"):
         Rate(count, seconds)
+
+
+def test_once_in_less_than_a_second_is_a_rate() -> None:
+    assert Rate(1, 0.1) == Rate(count=1, seconds=0.1)
