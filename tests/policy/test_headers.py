@@ -9,6 +9,7 @@ from trio_smtp.handler import Refuse
 from trio_smtp.policy import HeaderLimits
 
 RECEIVED = b"Received: from a by b;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
+ANSWERS = {"mail-loop": (554, "5.4.6"), "header-fields": (554, "5.6.0"), "header-size": (552, "5.3.4")}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,7 @@ RECEIVED = b"Received: from a by b;\r\n\tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         (b"X-Received: x\r\n" * 5, None),
         (b"Subject: Received: x\r\n Received: x\r\n" * 5, None),
         (b"A: x\r\n" * 10, None),
+        (b"A: x\r\n" * 10 + b" x\r\n", None),
         (b"A: x\r\n" * 11, "header-fields"),
         (b"A: x\r\n" + b" x\r\n" * 100, None),
         (b"Subject: " + b"x" * 989 + b"\r\n", None),
@@ -37,12 +39,16 @@ async def test_what_is_refused(header: bytes, rule: str | None) -> None:
         with pytest.raises(Refuse) as raised:
             await policy.header(session(), ENVELOPE, header)
         assert raised.value.rule == rule
-        assert raised.value.reply.code >= 500
+        assert (raised.value.reply.code, raised.value.reply.enhanced) == ANSWERS[rule]
 
 
 async def test_no_limit() -> None:
     policy = HeaderLimits(received=None, fields=None, size=None)
     await policy.header(session(), ENVELOPE, RECEIVED * 5_000)
+
+
+async def test_all_that_a_policy_sees_can_be_limited() -> None:
+    await HeaderLimits(size=1 << 20).header(session(), ENVELOPE, b"A: " + b"x" * 1000)
 
 
 def test_more_than_a_policy_sees_cannot_be_limited() -> None:
