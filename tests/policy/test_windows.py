@@ -46,6 +46,14 @@ def test_the_estimate_is_off_by_less_than_what_the_span_before_saw(gaps: list[fl
         assert in_span <= in_window <= in_span + in_last
 
 
+def test_what_would_be_too_many_is_not_taken() -> None:
+    window = SlidingWindow(60)
+    assert [window.take("ann", 0, 2) for _ in range(4)] == [True, True, False, False]
+    assert window.count("ann", 0) == 2
+    assert [window.take("ann", 89, 2), window.take("ann", 90, 2)] == [False, True]  # half of the two are still in it
+    assert window.count("ann", 90) == 2
+
+
 def test_the_quietest_is_forgotten_first() -> None:
     window = SlidingWindow(60, max_keys=2)
     window.add("ann", 1)
