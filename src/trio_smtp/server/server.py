@@ -27,7 +27,7 @@ from trio_smtp.server.settings import Settings
 from trio_smtp.server.stats import Stats
 from trio_smtp.server.transport import SocketTransport, peer_at
 
-__all__ = ["Server"]
+__all__ = ["DEFAULT_MAX_CONNECTIONS", "DEFAULT_MAX_CONNECTIONS_PER_PEER", "Server"]
 
 _BATCH: Final = 64  # connections accepted before others have their turn
 _RESERVE: Final = 64  # descriptors kept for the store, at most a quarter of all
@@ -35,8 +35,8 @@ _COURTESY: Final = 0.001  # seconds that another process has for taking a connec
 _PAUSE: Final = 1.0  # seconds after which a full file table is looked at again, and between two complaints about it
 _TABLE_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _TURNED_AWAY: Final = replies.TOO_MANY_CONNECTIONS.without_enhanced_code().wire
-_MAX_CONNECTIONS: Final = 1000  # by default
-_MAX_CONNECTIONS_PER_PEER: Final = 50  # the same
+DEFAULT_MAX_CONNECTIONS: Final = 1000
+DEFAULT_MAX_CONNECTIONS_PER_PEER: Final = 50
 
 
 class Server:
@@ -62,9 +62,11 @@ class Server:
     ) -> None:
         self._settings = settings
         self._listeners = listeners
-        self._max_connections = _MAX_CONNECTIONS if max_connections is None else max_connections
+        self._max_connections = DEFAULT_MAX_CONNECTIONS if max_connections is None else max_connections
         self._count_everyone = max_connections_per_peer is not None
-        self._max_per_peer = _MAX_CONNECTIONS_PER_PEER if max_connections_per_peer is None else max_connections_per_peer
+        self._max_per_peer = (
+            DEFAULT_MAX_CONNECTIONS_PER_PEER if max_connections_per_peer is None else max_connections_per_peer
+        )
         self._sessions: set[ServerSession] = set()
         self._nursery: trio.Nursery | None = None  # of their tasks
         self._watch: Callable[[socket.socket], SocketTransport] = SocketTransport  # for connections that are not alone
