@@ -53,7 +53,7 @@ def drive(connection: SMTPConnection, data: bytes) -> bytes:
 def opened() -> SMTPConnection:
     """A connection with the envelope of the first message through."""
     connection = SMTPConnection(Config())
-    connection.unheard = frozenset({MailFrom, RcptTo})  # as the server has it where nobody asks for them
+    connection.auto_accept = frozenset({MailFrom, RcptTo})  # as the server has it where nobody asks for them
     connection.greet()
     drive(connection, b"EHLO client.example\r\n" + MAIL + RCPT[0] + DATA)
     return connection

@@ -330,19 +330,19 @@ def check(dialogue: Dialogue) -> None:
         if dialogue.state is not None:
             assert player.connection.state is dialogue.state
         check_end(player)
-    check_unheard(dialogue, [flights[-1] for flights in ways], expected, sent)
+    check_auto_accept(dialogue, [flights[-1] for flights in ways], expected, sent)
 
 
-def check_unheard(
+def check_auto_accept(
     dialogue: Dialogue, flights: Sequence[Sequence[bytes]], expected: Sequence[Event], sent: bytes | None
 ) -> None:
     """The same with a driver that need not hear of senders and recipients, unless it has a verdict on them."""
-    unheard = frozenset[type[MailFrom | RcptTo]]({MailFrom, RcptTo} - dialogue.verdicts.keys())
+    auto_accept = frozenset[type[MailFrom | RcptTo]]({MailFrom, RcptTo} - dialogue.verdicts.keys())
     player = dialogue.start()
-    player.connection.unheard = unheard
+    player.connection.auto_accept = auto_accept
     player.play(flights)
-    assert [event for event in player.events if type(event) not in unheard] == [
-        event for event in expected if type(event) not in unheard
+    assert [event for event in player.events if type(event) not in auto_accept] == [
+        event for event in expected if type(event) not in auto_accept
     ]
     assert player.sent == sent
     check_end(player)

@@ -287,12 +287,12 @@ def test_what_may_be_looked_at() -> None:
     assert (connection.receiving_message, connection.error_count, connection.has_unread_data) == (False, 1, True)
 
 
-# What the driver need not hear of ----------------------------------------------------------------------------------
+# What the driver accepts in any case --------------------------------------------------------------------------------
 
 
 def test_the_driver_is_spared_what_it_accepts_in_any_case() -> None:
     player = Player.at(AT_READY)
-    player.connection.unheard = frozenset({MailFrom, RcptTo})
+    player.connection.auto_accept = frozenset({MailFrom, RcptTo})
     recipients = b"".join(b"RCPT TO:<r%d@b.example>\r\n" % number for number in range(40))
     player.feed(b"MAIL FROM:<ann@a.example>\r\n" + recipients + b"DATA\r\n")
     heard = [event.recipient.local_part for event in player.events if type(event) is RcptTo]
@@ -305,9 +305,9 @@ def test_the_driver_is_spared_what_it_accepts_in_any_case() -> None:
     assert len(envelope.recipient_params) == 40
 
 
-def test_what_breaks_a_rule_is_refused_unheard() -> None:
+def test_what_breaks_a_rule_is_refused_all_the_same() -> None:
     player = Player.at(AT_READY, Config(hostname="mx.example", limits=Limits(recipients=1, message_size=20)))
-    player.connection.unheard = frozenset({MailFrom, RcptTo})
+    player.connection.auto_accept = frozenset({MailFrom, RcptTo})
     player.feed(
         b"RCPT TO:<bob@b.example>\r\nMAIL FROM:<ann@a.example> SIZE=21\r\nMAIL FROM:<ann@a.example>\r\n"
         b"RCPT TO:<bob>\r\nRCPT TO:<bob@b.example>\r\nRCPT TO:<cat@b.example>\r\n"

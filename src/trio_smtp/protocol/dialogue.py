@@ -46,7 +46,7 @@ __all__ = ["Dialogue"]
 _HTTP_VERBS: Final = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
 )
-_BURST: Final = 8  # of so many recipients that need not be heard the driver hears of one
+_BURST: Final = 8  # of so many recipients that are accepted here one is an event
 _MOST_NOTED: Final = 20  # refused commands in `refused`
 _NOTED: Final = 256  # octets of the argument of each
 _TLS_HANDSHAKE: Final = b"\x16"  # the first octet of a TLS ClientHello
@@ -241,7 +241,7 @@ class Dialogue(Machine):
         event = parse_mail(with_path(argument) if config.loose_paths else argument, self._mail_keywords)
         if event.params.size is not None and event.params.size > self._limits.message_size:
             raise CommandError(replies.MESSAGE_TOO_BIG)  # RFC 1870 §6.1
-        if MailFrom in self.unheard:
+        if MailFrom in self.auto_accept:
             self._accept_mail(event, None)
             return None
         return event
@@ -254,7 +254,7 @@ class Dialogue(Machine):
         event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8)
         if len(envelope.recipients) >= self._limits.recipients:
             raise CommandError(replies.TOO_MANY_RECIPIENTS)  # no error to count: the client sends the rest again
-        if RcptTo in self.unheard and (len(envelope.recipients) + 1) % _BURST:
+        if RcptTo in self.auto_accept and (len(envelope.recipients) + 1) % _BURST:
             self._accept_rcpt(event, None)
             return None
         return event

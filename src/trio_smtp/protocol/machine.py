@@ -70,13 +70,13 @@ class Machine:
         "_verdicts",
         "_waiting",
         "authenticated",
+        "auto_accept",
         "envelope",
         "error_count",
         "hello",
         "junk_count",
         "refused",
         "tls_active",
-        "unheard",
     )
 
     def __init__(self, config: Config, tls_active: bool, modes: Mapping[State, Mode]) -> None:
@@ -98,9 +98,9 @@ class Machine:
         """Commands that were refused without an event, with the reply to each, for a log. MAIL and RCPT come with their
         argument if there is an ``@`` in it, others as the verb alone, and what is no command as ``""``: it may be a
         password. The driver sets this to ``()`` when it has seen them; else the last 20 are kept."""
-        self.unheard: frozenset[type[MailFrom | RcptTo]] = frozenset()
-        """The kinds of events that the driver would accept in any case and is spared: `MailFrom`, `RcptTo`. They are
-        accepted here; only every eighth recipient is returned, so that the driver can let others go on."""
+        self.auto_accept: frozenset[type[MailFrom | RcptTo]] = frozenset()
+        """The kinds of events, `MailFrom` and `RcptTo`, that the driver would accept in any case and are accepted here.
+        Every eighth recipient is an event all the same, so that the driver can let others go on."""
 
         self._reader: DotReader | ChunkReader | None = None  # of the body that is coming, if any
         self._size = 0  # octets of the body so far

@@ -17,7 +17,8 @@ __all__ = ["Hooks"]
 
 _NO_HANDLER: Final = Handler()
 _NO_HOOKS: Final = PolicyHooks()
-_UNHEARD: Final[dict[tuple[bool, bool], frozenset[type[MailFrom | RcptTo]]]] = {  # by whether mail and rcpt are heard
+# What the core accepts without asking, by whether anybody has a hook for MAIL and for RCPT.
+_AUTO_ACCEPT: Final[dict[tuple[bool, bool], frozenset[type[MailFrom | RcptTo]]]] = {
     (True, True): frozenset(),
     (False, True): frozenset({MailFrom}),
     (True, False): frozenset({RcptTo}),
@@ -48,13 +49,13 @@ class Hooks:
     def begin(self) -> frozenset[type[MailFrom | RcptTo]]:
         """It is known who the client is: make its handler, and find the policies that apply to it.
 
-        Returns those of the events of MAIL and RCPT that nobody has a hook for.
+        Returns what goes to `SMTPConnection.auto_accept`: the events that nobody has a hook for.
         """
         settings, session = self._settings, self._session
         self.handler = settings.make_handler()
         self.handler.session = session
         self.policies = settings.policies.hooks_for(session)
-        return _UNHEARD[self.is_heard("mail"), self.is_heard("rcpt")]
+        return _AUTO_ACCEPT[self.is_heard("mail"), self.is_heard("rcpt")]
 
     def is_heard(self, name: str) -> bool:
         """Whether somebody has the hook of that name."""

@@ -189,7 +189,7 @@ class ServerSession:
     def drain(self) -> None:
         """Finish what is begun, then close with 421; at once if nothing is."""
         self._stopping = True
-        self.connection.unheard = frozenset()  # MAIL is no longer accepted without a look
+        self.connection.auto_accept = frozenset()  # MAIL is no longer accepted without a look
         if self._idle:
             self._clock.cancel()
 
@@ -212,7 +212,7 @@ class ServerSession:
             event = connection.next_event()
             if event is NEED_DATA:
                 await self.exchange()
-            elif type(event) in connection.unheard:
+            elif type(event) in connection.auto_accept:
                 connection.accept()
                 continue
             elif type(event) is MessageStart:
@@ -233,7 +233,7 @@ class ServerSession:
             return False
         if settings.implicit_tls and not await self._start_tls():
             return False
-        self.connection.unheard = self._hooks.begin()
+        self.connection.auto_accept = self._hooks.begin()
         await self._greet()
         return True
 
