@@ -62,6 +62,14 @@ def test_one_that_has_no_end_is_cut_off() -> None:
     assert fed[-1] == (line * len(fed))[:BOUND]
 
 
+def test_nothing_beyond_the_bound_is_waited_for() -> None:
+    assert HeaderSection(len(A)).feed(A) == A
+
+
+def test_the_end_of_a_line_that_is_no_field_is_not_waited_for() -> None:
+    assert HeaderSection(BOUND).feed(A + b"Hello there") == A
+
+
 @pytest.mark.parametrize("begin", [b"", A])
 def test_a_long_line_without_a_colon_is_no_field(begin: bytes) -> None:
     section = HeaderSection(BOUND)

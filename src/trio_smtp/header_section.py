@@ -58,8 +58,5 @@ class HeaderSection:
         lines = _LINES.match(buffer, self._position)
         assert lines is not None  # it matches no line, too
         start = self._position = lines.end()
-        if buffer.find(b"\n", start) >= 0:
-            self._in_field = False
-            return False
         self._in_field = _FIELD.match(buffer, start) is not None
         return self._in_field or (len(buffer) - start <= _LINE_LIMIT and _NAME.match(buffer, start) is not None)
