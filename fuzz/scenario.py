@@ -135,7 +135,10 @@ class Player:
         self.content = b""  # of the message that is coming
         self.asked = 0  # how many verdicts were given
         self.conn = SMTPConnection(
-            scenario.config, scenario.tls_active, tls_available=True, auth_mechanisms=("PLAIN", "LOGIN")
+            scenario.config,
+            tls_active=scenario.tls_active,
+            tls_available=True,
+            auth_mechanisms=("PLAIN", "LOGIN"),
         )
         self.conn.greet()
 

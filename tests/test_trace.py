@@ -66,11 +66,11 @@ def test_transmission_type(
     verb: str | None, smtputf8: bool, tls: TLSInfo | None, identity: str | None, lmtp: bool, name: str
 ) -> None:
     hello = None if verb is None else Hello(verb, "client.example")  # type: ignore[arg-type]  # one of the three
-    assert transmission_type(session(hello=hello, tls=tls, identity=identity, lmtp=lmtp), smtputf8) == name
+    assert transmission_type(session(hello=hello, tls=tls, identity=identity, lmtp=lmtp), smtputf8=smtputf8) == name
 
 
 def test_received() -> None:
-    assert received(session(), [ANN], False, WHEN) == (
+    assert received(session(), [ANN], smtputf8=False, when=WHEN) == (
         b"Received: from client.example ([192.0.2.1])\r\n"
         b"\tby mx.example.com (trio-smtp) with ESMTP id 0a1b2c3d\r\n"
         b"\tfor <ann@example.com>;\r\n"
@@ -79,7 +79,7 @@ def test_received() -> None:
 
 
 def test_received_says_what_tls_agreed_on() -> None:
-    assert received(session(tls=TLS), [ANN], False, WHEN) == (
+    assert received(session(tls=TLS), [ANN], smtputf8=False, when=WHEN) == (
         b"Received: from client.example ([192.0.2.1])\r\n"
         b"\tby mx.example.com (trio-smtp) with ESMTPS id 0a1b2c3d\r\n"
         b"\t(TLSv1.3 TLS_AES_256_GCM_SHA384)\r\n"
@@ -89,7 +89,7 @@ def test_received_says_what_tls_agreed_on() -> None:
 
 
 def test_received_keeps_recipients_from_each_other() -> None:
-    line = received(session(), [ANN, BOB], False, WHEN)
+    line = received(session(), [ANN, BOB], smtputf8=False, when=WHEN)
     assert b"example.org" not in line
     assert b"for" not in line
     assert line.endswith(b"id 0a1b2c3d;\r\n\tTue, 03 Feb 2026 04:05:06 +0000\r\n")
@@ -104,15 +104,19 @@ def test_received_keeps_recipients_from_each_other() -> None:
     ],
 )
 def test_origin(peer: Peer, origin: bytes) -> None:
-    assert received(session(peer=peer), [ANN], False, WHEN).startswith(b"Received: from client.example " + origin)
+    assert received(session(peer=peer), [ANN], smtputf8=False, when=WHEN).startswith(
+        b"Received: from client.example " + origin
+    )
 
 
 def test_before_any_hello() -> None:
-    assert received(session(hello=None), [ANN], False, WHEN).startswith(b"Received: from unknown ([192.0.2.1])")
+    assert received(session(hello=None), [ANN], smtputf8=False, when=WHEN).startswith(
+        b"Received: from unknown ([192.0.2.1])"
+    )
 
 
 def test_smtputf8_recipient() -> None:
-    line = received(session(), [Address("grüße", "例え.jp")], True, WHEN)
+    line = received(session(), [Address("grüße", "例え.jp")], smtputf8=True, when=WHEN)
     assert "for <grüße@例え.jp>".encode() in line
 
 
@@ -133,13 +137,13 @@ def test_smtputf8_recipient() -> None:
     ],
 )
 def test_hostile_hello(domain: str, shown: str) -> None:
-    line = received(session(hello=Hello("EHLO", domain)), [ANN], False, WHEN)
+    line = received(session(hello=Hello("EHLO", domain)), [ANN], smtputf8=False, when=WHEN)
     assert line.startswith(f"Received: from {shown} ([192.0.2.1])\r\n".encode())
 
 
 @given(st.text(max_size=255))  # as much as the core takes
 def test_no_hello_breaks_the_header(domain: str) -> None:
-    line = received(session(hello=Hello("EHLO", domain), tls=TLS, identity="ann"), [ANN], False, WHEN)
+    line = received(session(hello=Hello("EHLO", domain), tls=TLS, identity="ann"), [ANN], smtputf8=False, when=WHEN)
     assert line.isascii()
     assert line.endswith(b"\r\n")
     for part in line.removesuffix(b"\r\n").split(b"\r\n"):
@@ -182,6 +186,6 @@ def test_the_longest_lines() -> None:
     for lines in (
         return_path(longest),
         delivered_to(longest),
-        received(session(hello=hello, tls=TLS), [longest], True, WHEN),
+        received(session(hello=hello, tls=TLS), [longest], smtputf8=True, when=WHEN),
     ):
         assert max(map(len, lines.split(b"\r\n"))) <= LINE_LIMIT

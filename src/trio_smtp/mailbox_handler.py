@@ -106,7 +106,7 @@ class MailboxHandler(Handler):
 
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
         session = self.session
-        trace = received(session, envelope.recipients, envelope.params.smtputf8, int(time.time()))
+        trace = received(session, envelope.recipients, smtputf8=envelope.params.smtputf8, when=int(time.time()))
         path = return_path(envelope.sender)
         targets = [
             Target(self._accounts[recipient], INBOX, path + delivered_to(recipient) + trace)

@@ -147,7 +147,7 @@ class SubmissionHandler(MailboxHandler):
 
     async def _pass_on(self, envelope: Envelope, recipients: list[Address], content: bytes) -> None:
         assert self._relay is not None  # or `rcpt` would have refused these recipients
-        trace = received(self.session, recipients, envelope.params.smtputf8, int(time.time()))
+        trace = received(self.session, recipients, smtputf8=envelope.params.smtputf8, when=int(time.time()))
         content = trace + separator_before(content) + content
         await self._relay(Mail(envelope.sender, tuple(recipients), envelope.params, content, self.session))
 

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_smtp.handler import Session
     from trio_smtp.protocol import Address
 
@@ -32,7 +34,7 @@ def delivered_to(recipient: Address) -> bytes:
     return f"Delivered-To: {recipient}\r\n".encode()
 
 
-def received(session: Session, recipients: list[Address], smtputf8: bool, when: int) -> bytes:
+def received(session: Session, recipients: Sequence[Address], *, smtputf8: bool, when: int) -> bytes:
     """``Received`` (RFC 5321 §4.4): who sent it, to whom, how and when.
 
     Args:
@@ -46,9 +48,10 @@ def received(session: Session, recipients: list[Address], smtputf8: bool, when: 
     origin = f"[IPv6:{host}]" if ":" in host else f"[{host}]" if host else "local"
     tls = f"\r\n\t({session.tls.version} {session.tls.cipher})" if session.tls is not None else ""
     to = f"\r\n\tfor <{recipients[0]}>" if len(recipients) == 1 else ""
+    protocol = transmission_type(session, smtputf8=smtputf8)
     return (
         f"Received: from {_UNSAFE.sub('?', hello)} ({origin})\r\n"
-        f"\tby {session.hostname} (trio-smtp) with {transmission_type(session, smtputf8)} id {session.id}{tls}{to};\r\n"
+        f"\tby {session.hostname} (trio-smtp) with {protocol} id {session.id}{tls}{to};\r\n"
         f"\t{_date(when)}\r\n"
     ).encode()
 
@@ -67,7 +70,7 @@ def separator_before(content: bytes | bytearray) -> bytes:
     return b"\r\n" if content.startswith((b" ", b"\t")) else b""
 
 
-def transmission_type(session: Session, smtputf8: bool) -> str:
+def transmission_type(session: Session, *, smtputf8: bool) -> str:
     """The protocol by its registered name: SMTP, ESMTPSA, UTF8LMTP ... (RFC 3848, RFC 6531 §4.3)."""
     extended = session.hello is not None and session.hello.verb != "HELO"
     if session.lmtp:

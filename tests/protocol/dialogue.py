@@ -173,7 +173,9 @@ class Player:
         mechanisms: Sequence[str] = ("PLAIN", "LOGIN"),
     ) -> Player:
         """A new connection that has been greeted."""
-        connection = SMTPConnection(config, tls_active, tls_available, mechanisms)
+        connection = SMTPConnection(
+            config, tls_active=tls_active, tls_available=tls_available, auth_mechanisms=mechanisms
+        )
         connection.greet()
         player = cls(connection, verdicts, config.limits)
         player.run()

@@ -68,7 +68,7 @@ class _Catcher(MailboxHandler):
 
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
         prefix = return_path(envelope.sender) + b"".join(map(delivered_to, envelope.recipients))
-        prefix += received(self.session, envelope.recipients, envelope.params.smtputf8, int(time.time()))
+        prefix += received(self.session, envelope.recipients, smtputf8=envelope.params.smtputf8, when=int(time.time()))
         try:
             async with self._store.deliver([Target(CAUGHT, INBOX, prefix)]) as delivery:
                 await copy_to(delivery, body)

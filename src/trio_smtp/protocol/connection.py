@@ -82,11 +82,14 @@ class SMTPConnection(Dialogue):
     def __init__(
         self,
         config: Config,
+        *,
         tls_active: bool = False,
         tls_available: bool = False,
         auth_mechanisms: Sequence[str] = (),
     ) -> None:
-        super().__init__(config, tls_active, tls_available, tuple(auth_mechanisms))
+        super().__init__(
+            config, tls_active=tls_active, tls_available=tls_available, auth_mechanisms=tuple(auth_mechanisms)
+        )
         self._auth_failures = 0
 
     # What the driver calls ------------------------------------------------------------------------------------------

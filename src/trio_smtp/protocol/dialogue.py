@@ -76,10 +76,12 @@ class Dialogue(Machine):
         "auth_mechanisms",
     )
 
-    def __init__(self, config: Config, tls_active: bool, tls_available: bool, mechanisms: tuple[str, ...]) -> None:
-        super().__init__(config, tls_active, _LMTP if config.lmtp else _SMTP)
+    def __init__(
+        self, config: Config, *, tls_active: bool, tls_available: bool, auth_mechanisms: tuple[str, ...]
+    ) -> None:
+        super().__init__(config, _LMTP if config.lmtp else _SMTP, tls_active=tls_active)
         self._tls_available = tls_available
-        self.auth_mechanisms = mechanisms
+        self.auth_mechanisms = auth_mechanisms
         """The SASL mechanisms to offer from the next EHLO on; may be set, for what TLS makes possible."""
         self._mail_keywords: frozenset[bytes] = frozenset()  # the parameters that the last EHLO unlocked
         self._rcpt_keywords: frozenset[bytes] = frozenset()

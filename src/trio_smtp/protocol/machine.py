@@ -79,7 +79,7 @@ class Machine:
         "tls_active",
     )
 
-    def __init__(self, config: Config, tls_active: bool, modes: Mapping[State, Mode]) -> None:
+    def __init__(self, config: Config, modes: Mapping[State, Mode], *, tls_active: bool) -> None:
         self._config = config
         self._limits = config.limits
         self.tls_active: bool = tls_active
