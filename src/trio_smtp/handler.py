@@ -168,10 +168,10 @@ class Handler:
         """
         return None
 
-    async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply] | None:
+    async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply | None] | None:
         """A message: read the body to its end, and return once it is safe (RFC 5321 §4.2.5).
 
-        A refusal before the first read goes out in the place of 354. In LMTP a sequence of replies, one per accepted
+        A refusal before the first read goes out in the place of 354. In LMTP a sequence, one reply or None per accepted
         recipient, answers for each (RFC 2033 §4.2).
         """
         raise Refuse(554, "This server takes no mail", "5.3.2")

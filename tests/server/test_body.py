@@ -433,10 +433,10 @@ async def test_many_tiny_chunks() -> None:
 # --- LMTP
 
 
-async def lmtp_replies(verdict: Sequence[Reply] | Reply | Exception | None) -> list[str]:
+async def lmtp_replies(verdict: Sequence[Reply | None] | Reply | Exception | None) -> list[str]:
     """What three recipients hear, and whether the session goes on."""
 
-    async def message(envelope: Envelope, body: Body) -> Sequence[Reply] | Reply | None:
+    async def message(envelope: Envelope, body: Body) -> Sequence[Reply | None] | Reply | None:
         await body.read()
         if isinstance(verdict, Exception):
             raise verdict
@@ -464,6 +464,11 @@ async def test_lmtp_a_reply_for_each() -> None:
     verdicts = [Reply(250, "first"), Reply(452, "second"), Reply(550, "third")]
     assert await lmtp_replies(verdicts) == ["250 2.0.0 first", "452 4.0.0 second", "550 5.0.0 third"]
     assert await lmtp_replies(tuple(verdicts[::-1])) == ["550 5.0.0 third", "452 4.0.0 second", "250 2.0.0 first"]
+    assert await lmtp_replies([None, *verdicts[1:]]) == [
+        "250 2.6.0 Message accepted",
+        "452 4.0.0 second",
+        "550 5.0.0 third",
+    ]
 
 
 @pytest.mark.parametrize(
