@@ -1,4 +1,4 @@
-"""The table of attacks names rules, flags and arguments that there are, and all of them."""
+"""The table of attacks names the rules, flags and arguments that there are, all of them, and their defaults."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import trio_smtp
 from trio_smtp.cli.parser import build_parser
 from trio_smtp.cli.serve_flags import RATES
 from trio_smtp.server import ServerOptions, log
+from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_CONNECTIONS_PER_PEER
+from trio_smtp.server.settings import DEFAULT_MESSAGE_MEMORY
 
 PAGE = Path(__file__).parent.parent / "docs" / "dos-mitigations.md"
 ROWS = [
@@ -24,6 +26,13 @@ ROWS = [
 ]
 CALL = re.compile(r"(\w+)\(([\w=, ]+)\)")
 COUNTERS = {"strike", "_turn_away", "_count_refusal", "_Limit"}  # what is called with the name of a rule
+OPTIONS = {
+    "max_connections=": DEFAULT_MAX_CONNECTIONS,
+    "max_connections_per_peer=": DEFAULT_MAX_CONNECTIONS_PER_PEER,
+    "message_memory=": DEFAULT_MESSAGE_MEMORY // 2,  # half for those on their way in, half for the others
+}
+IN_WORDS = {2: "two", 3: "third", 86_400: "a day", 128 << 10: "128 KiB", 32 << 20: "32 MiB", 128 << 20: "128 MiB"}
+SPANS = {60: "in a minute", 600: "in ten minutes", 3600: "in an hour"}
 VALUES = {**dict.fromkeys(RATES, "5/10s"), "--early-talkers": "allow"}
 
 
@@ -54,6 +63,13 @@ def rules() -> Iterator[str]:
                 yield from texts(node.value)
 
 
+def told(default: object) -> list[str]:
+    """What the table says of a default; nothing of what is no number."""
+    if isinstance(default, trio_smtp.Rate):
+        return [f"{default.count:,}", SPANS[int(default.seconds)]]
+    return [IN_WORDS.get(int(default), f"{default:,}")] if isinstance(default, int | float) else []
+
+
 def test_every_rule_has_a_row_and_every_row_a_rule() -> None:
     assert sorted({rule for row in ROWS for rule in code(row[2])}) == sorted({*rules()} - {""})
 
@@ -67,12 +83,16 @@ def test_every_flag_exists() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
-def test_every_argument_exists(row: list[str]) -> None:
+def test_every_argument_exists_and_its_default_is_told(row: list[str]) -> None:
     for text in code(row[4]):
         call = CALL.fullmatch(text)
         if call is not None:
             made: Any = getattr(trio_smtp, call[1])
+            parameters = inspect.signature(made).parameters
             for argument in call[2].split(", "):
-                assert argument.removesuffix("=") in inspect.signature(made).parameters, text
+                assert argument.removesuffix("=") in parameters, text
+                default = parameters[argument.removesuffix("=")].default
+                assert all(words in row[1] for words in told(default)), default
         elif text.endswith("="):
             assert text.removesuffix("=") in ServerOptions.__optional_keys__
+            assert all(words in row[1] for words in told(OPTIONS.get(text))), text
