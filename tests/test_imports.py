@@ -17,7 +17,7 @@ ROOT = Path(trio_smtp.__file__).parent
 
 # A part of the package may import the parts of the rows above its own, and itself.
 ROWS = [
-    {"protocol", "sasl", "mime", "_escape", "_hooks", "header_section"},
+    {"protocol", "sasl", "mime", "_checks", "_escape", "header_section"},
     {"trace", "mailbox"},
     {"handler"},
     {"policy"},

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Final, NamedTuple, Protocol
 
-from trio_smtp._hooks import check_hooks
+from trio_smtp._checks import check_hooks
 from trio_smtp.mime import ParsedMessage, parse
 from trio_smtp.protocol import (
     AbortReason,

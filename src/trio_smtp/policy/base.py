@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar, Final, Protocol
 
-from trio_smtp._hooks import check_hooks
+from trio_smtp._checks import check_hooks
 from trio_smtp.handler import Session
 from trio_smtp.protocol import Envelope, Hello, MailFrom, RcptTo
 

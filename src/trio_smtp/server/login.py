@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from trio_smtp._hooks import hint, is_async, takes
+from trio_smtp._checks import hint, is_async, takes
 from trio_smtp.sasl import (
     Challenge,
     CheckCertificate,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from trio_smtp._hooks import hint, is_async, takes
+from trio_smtp._checks import hint, is_async, takes
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import Config, Envelope, Reply
 from trio_smtp.server.certificates import AnyContext

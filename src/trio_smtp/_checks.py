@@ -1,6 +1,6 @@
-"""What an application hands in, looked at before it is used: a mistake must not wait until mail comes, and refuse it.
+"""Checks of what an application hands in, before it is used: a mistake must show at once, not when mail comes.
 
-Of hooks most of all: a misspelt one would go unnoticed, and what it was to refuse would be let in.
+That goes above all for hooks: a misspelt one would go unnoticed, and what it was to refuse would be let in.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]
 
 
 def takes(function: Callable[..., object], count: int) -> bool:
-    """Whether it can be called with so many arguments, as far as can be seen."""
+    """Whether it can be called with so many positional arguments, as far as can be seen."""
     try:
         inspect.signature(function).bind(*[None] * count)
     except TypeError:
