@@ -18,9 +18,9 @@ ROOT = Path(trio_smtp.__file__).parent
 # A part of the package may import the parts of the rows above its own, and itself.
 ROWS = [
     {"protocol", "sasl", "mime", "_checks", "_escape", "header_section"},
-    {"trace", "mailbox"},
+    {"mailbox"},
     {"handler"},
-    {"policy"},
+    {"policy", "trace"},
     {"mailbox_handler", "server"},
     {"submission"},
     {"cli", "testing"},

@@ -4,9 +4,9 @@ The parts; each may import those above it, and none below (tests/test_imports.py
 
 - `protocol`: SMTP and LMTP without I/O, octets in, events and replies out; `sasl`: logins, and `mime`: what a message
   says, both without I/O too
-- `trace`: the lines that a message gets on its way in; `mailbox`: accounts and their mail, in memory and in files
+- `mailbox`: accounts and their mail, in memory and in files
 - `handler`: what an application writes to take mail
-- `policy`: what clients may do, asked before the handler
+- `policy`: what clients may do, asked before the handler; `trace`: the lines that a message gets on its way in
 - `server`: listeners, sessions, TLS and logins on trio; `mailbox_handler`: delivery into a store
 - `submission`: delivery for people who have logged in
 - `cli`: the program; `testing`: for the tests of other programs

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import email.utils
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from trio_smtp.handler import Session
-    from trio_smtp.protocol import Address
+from trio_smtp.handler import Session
+from trio_smtp.protocol import Address
 
 __all__ = ["delivered_to", "received", "return_path", "separator_before", "transmission_type"]
 
