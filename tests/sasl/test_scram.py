@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from base64 import b64decode, b64encode
 
 import pytest
@@ -161,6 +163,22 @@ def test_final_message(final: bytes) -> None:
     assert isinstance(ask(scram, b"n,,n=ann,r=x"), Challenge)
     assert scram.step(final) == Failed()
     assert scram.step(b"") == Failed()
+
+
+@pytest.mark.parametrize(
+    ("channel", "nonce", "is_good"),
+    [(b"biws", b"xserver", True), (b"biws", b"xother", False), (b"biws", b"x", False), (b"eSws", b"xserver", False)],
+)
+def test_a_proof_of_something_else(channel: bytes, nonce: bytes, is_good: bool) -> None:
+    """It is that of the password, over a nonce or a header that is not the one of this exchange (RFC 5802 §5.1)."""
+    scram = Scram("server")
+    challenge = ask(scram, b"n,,n=ann,r=x")
+    assert isinstance(challenge, Challenge)
+    final = b"c=%b,r=%b" % (channel, nonce)
+    client_key = hmac.digest(hashlib.pbkdf2_hmac("sha256", b"pencil", KEYS.salt, 4096), b"Client Key", "sha256")
+    signature = hmac.digest(KEYS.stored_key, b"n=ann,r=x,%b,%b" % (challenge.data, final), "sha256")
+    proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+    assert isinstance(scram.step(final + b",p=" + b64encode(proof)), Challenge) is is_good
 
 
 def test_something_after_our_proof() -> None:
