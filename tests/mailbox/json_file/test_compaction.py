@@ -89,6 +89,23 @@ async def test_compaction_changes_nothing_that_can_be_seen(store: JSONFileStore,
     assert await reopened(path) == before, "the segments alone say it too"
 
 
+async def test_numbers_are_not_given_again_after_damage(store: JSONFileStore, path: Path) -> None:
+    """Lost is what the compaction has noted of numbers that no message and no mailbox has any more."""
+    last_uid = last_validity = 0
+    for _ in range(50):
+        last_uid = (await store.append_message("bob", INBOX, b"")).uid
+        await store.delete_message("bob", INBOX, last_uid)
+        last_validity = (await store.create_mailbox("bob", "Gone")).uid_validity
+        await store.delete_mailbox("bob", "Gone")
+    await store.compact()
+    compacted = path / "journal/000002.jsonl"
+    compacted.write_bytes(compacted.read_bytes().replace(b'"type":"spend_', b'"type":"spent_'))
+    (path / "index.jsonl").unlink()
+    async with JSONFileStore(path, create=False) as again:
+        assert (await again.append_message("bob", INBOX, b"")).uid > last_uid
+        assert (await again.create_mailbox("bob", "Gone")).uid_validity > last_validity
+
+
 async def test_the_snapshot_that_it_leaves_is_used(store: JSONFileStore, path: Path) -> None:
     await store.compact()
     async with JSONFileStore(path) as again:

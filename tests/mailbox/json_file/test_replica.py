@@ -7,6 +7,7 @@ import pytest
 from trio_smtp.mailbox.json_file.journal import Manifest
 from trio_smtp.mailbox.json_file.records import Place, encode, encode_body, encode_delivery, encode_mark, to_content
 from trio_smtp.mailbox.json_file.replica import Damage, Replica
+from trio_smtp.mailbox.json_file.writer import GROUP_OCTETS, SEGMENT_OCTETS
 from trio_smtp.mailbox.operations import (
     CopyMessage,
     CreateAccount,
@@ -110,3 +111,24 @@ def test_uids_that_are_burnt(replica: Replica) -> None:
     replica.burn_uids(5 * len(shortest))
     assert all(box.uid_next >= 8 for box in replica.index.mailboxes("ann"))
     assert replica.index.create_mailbox("ann", "Another")[1].uid_validity >= given + 6
+
+
+def test_uids_that_a_compaction_has_forgotten(replica: Replica) -> None:
+    """One of its records is damaged: what the six segments that it replaced may have given is given up, once."""
+    for _ in range(2):
+        replica.manifest = Manifest("store", (7, 8))
+        replica.replay_all([(7, 0, b"garbage\n")])
+        [inbox, _] = replica.index.mailboxes("ann")
+        assert 6 * (SEGMENT_OCTETS + GROUP_OCTETS) / 90 < inbox.uid_next < 10_000_000
+        assert replica.index.uid_validity() == pytest.approx(inbox.uid_next, abs=5)
+
+
+def test_uids_of_a_store_without_a_compaction(replica: Replica) -> None:
+    replica.replay_all([(1, 0, b"garbage\n")])
+    assert replica.index.mailbox("ann", INBOX).uid_next == 4
+
+
+def test_uids_of_records_behind_a_compaction(replica: Replica) -> None:
+    replica.manifest = Manifest("store", (7, 8))
+    replica.replay_all([(8, 0, b"garbage\n")])
+    assert replica.index.mailbox("ann", INBOX).uid_next == 4

@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_DAMAGE = 1000  # places that are remembered
 _LEAST = 90  # octets of a record that gives a UID or a value of uid_validity
+_MOST = 96 * 1024 * 1024  # octets of a segment that no compaction has made: the writer seals it long before
 
 
 class Damage(NamedTuple):
@@ -102,15 +103,17 @@ class Replica:
 
     def replay_all(self, records: Iterable[tuple[int, int, bytes]]) -> int:
         """Do what lines of the journal say, and give up the UIDs of damaged ones; returns how many there were."""
-        done = lost = 0
+        done = lost = replaced = 0
         try:
             for segment, offset, line in records:
                 done += 1
                 if not self.replay(segment, offset, line):
                     lost += len(line)
+                    if segment == self.manifest.segments[0]:
+                        replaced = (segment - 1) * _MOST
         finally:  # who reads on begins behind them
             if lost:
-                self.burn_uids(lost)
+                self.burn_uids(lost, replaced)
         return done
 
     def apply(self, operation: Operation[Place], octets: int) -> None:
@@ -141,17 +144,22 @@ class Replica:
         """The blobs that messages need."""
         return {blob for column in self.index.columns() for blob in cast("Places", column).blobs if blob is not None}
 
-    def burn_uids(self, octets: int) -> None:
-        """Give up the UIDs that so many octets of lost records may have given, at most one of each mailbox in a record;
-        and so many values of uid_validity, for a mailbox whose making was lost may be made again.
+    def burn_uids(self, octets: int, replaced: int = 0) -> None:
+        """Give up the UIDs that lost records may have given, at most one of each mailbox in a record; and so many
+        values of uid_validity, for a mailbox whose making was lost may be made again.
+
+        Args:
+            octets: of the lost records.
+            replaced: octets, at most, of the segments that a compaction has replaced, if it made the segment with the
+                lost records: those may be the ones that say which UIDs had been given.
         """
-        records = 1 + octets // _LEAST
+        more, before = 1 + octets // _LEAST, 1 + replaced // _LEAST
         with self.mutex:
-            self.index.apply(SpendUidValidities(self.index.uid_validity() + records))
+            self.index.apply(SpendUidValidities(max(self.index.uid_validity() + more, before)))
         for account in self.index.accounts():
             with self.mutex:
                 for box in self.index.mailboxes(account.name):
-                    self.index.apply(SpendUids(account.name, box.name, box.uid_next + records))
+                    self.index.apply(SpendUids(account.name, box.name, max(box.uid_next + more, before)))
 
     def report(self, damage: Damage) -> None:
         """Remember damage and log it, once."""
