@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -98,6 +99,24 @@ def test_no_store_and_none_wanted(path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="there is no store"):
         Database(str(path), create=False)
     assert os.listdir(path) == []
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
+def test_mail_without_a_manifest(path: Path, has_journal: bool) -> None:
+    """No new store may begin over it, however little it is."""
+    with closing(Database(str(path), create=True)) as database:
+        write(database, account("ann"))
+        NewBlob(database.blobs).release()
+    (path / MANIFEST).unlink()
+    left = [path / "blobs", path / "journal"][: 1 + has_journal]
+    if not has_journal:
+        shutil.rmtree(path / "journal")
+    before = {file: file.read_bytes() for folder in left for file in folder.iterdir()}
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=f"there is mail, but no {MANIFEST}"):
+            Database(str(path), create=True)
+    assert {file: file.read_bytes() for folder in left for file in folder.iterdir()} == before
+    assert not (path / MANIFEST).exists()
 
 
 def test_something_else_is_there(path: Path) -> None:

@@ -23,6 +23,9 @@ def record(number: int) -> bytes:
     return encode_mark("test", number=number)
 
 
+MARK = encode_mark("segment", number=1, previous=0, previous_end=0)
+
+
 class Place:
     """A directory with a journal in it."""
 
@@ -283,12 +286,14 @@ def test_a_manifest_that_is_damaged(place: Place, text: bytes) -> None:
         place.journal()
 
 
-def test_a_journal_without_its_manifest_is_not_begun_again(place: Place, journal: Journal) -> None:
-    journal.append([record(number) for number in range(100)])
-    (place.path / MANIFEST).unlink()
-    again = Journal(place.root, place.folder)
-    with pytest.raises(StoreUnavailable, match=r"no manifest\.json"):
-        again.create()
+@pytest.mark.parametrize(
+    ("content", "has_records"),
+    [(b"", False), (MARK[:20], False), (MARK, False), (MARK + b"x", True), (MARK[:20] + bytes(2000), True)],
+)
+def test_a_journal_without_a_manifest(place: Place, content: bytes, has_records: bool) -> None:
+    """A creation that failed leaves a mark, or a part of it."""
+    place.segment(1).write_bytes(content)
+    assert Journal(place.root, place.folder).has_records() == has_records
 
 
 def test_what_is_missing(place: Place, journal: Journal) -> None:

@@ -72,6 +72,8 @@ class Database:
                 self._prepare()
             with self._lock.hold(exclusive=is_new) as writer_died:
                 if is_new and self._is_new(create):  # still
+                    if self.journal.has_records() or self.blobs.names():
+                        raise StoreUnavailable(f"there is mail, but no {MANIFEST}")
                     self.journal.create()
                 self._catch_up(writer_died)
             self._opened = opened.pop_all()

@@ -86,10 +86,17 @@ class Journal:
 
     # --- the manifest
 
+    def has_records(self) -> bool:
+        """Whether there is more in any segment than the mark that it begins with; without a manifest, too."""
+        for name in self._folder.names():
+            with self._folder.opened(name) as fd:
+                _, _, records = files.read_at(fd, 0, _MAX_MARK).partition(b"\n")
+                if records or files.size(fd) > _MAX_MARK:
+                    return True
+        return False
+
     def create(self) -> None:
         """Begin the journal of a new store."""
-        if any(self._folder.stat(name).st_size > _MAX_MARK for name in self._folder.names()):
-            raise StoreUnavailable(f"there is mail, but no {MANIFEST}")
         self._root.sync()  # a manifest must not outlast the directories that it needs
         self._root.sync_name()
         self.manifest = Manifest(secrets.token_hex(8), ())
