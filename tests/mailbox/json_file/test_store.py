@@ -112,7 +112,7 @@ async def test_closing_while_somebody_opens(path: Path, system: System) -> None:
     store = JSONFileStore(path)
     reached, resumed = threading.Event(), threading.Event()
 
-    async def refused() -> None:
+    async def look() -> None:
         with pytest.raises(StoreUnavailable, match="closed"):
             await store.list_accounts()
 
@@ -124,11 +124,10 @@ async def test_closing_while_somebody_opens(path: Path, system: System) -> None:
     system.hooks["mkdir"] = mkdir
     descriptors = len(os.listdir("/proc/self/fd"))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.list_accounts)
+        nursery.start_soon(look)
         await trio.to_thread.run_sync(reached.wait)
-        nursery.start_soon(store.aclose)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(refused)
+        await store.aclose()
+        nursery.start_soon(look)
         await trio.testing.wait_all_tasks_blocked()
         resumed.set()
     assert len(os.listdir("/proc/self/fd")) == descriptors

@@ -104,14 +104,13 @@ class JSONFileStore(IndexedStore[Place]):
         self._pid = 0
         self._closed = False
         self._opening = trio.Lock()
-        self._starting = threading.Lock()  # for the engine, which may be there later than anybody waits for it
-        self._over = False
+        self._starting = threading.Lock()  # for `_engine` and `_closed`: who waited for an engine may be gone by then
         self._refreshing = trio.Lock()
         # Those that write or read bodies must not keep others from looking something up.
         self._looks = trio.CapacityLimiter(4)
         self._bodies = trio.CapacityLimiter(8)
         self._remembered = lru_cache(_REMEMBERED)(super()._shown)
-        self._lost: set[Place] = set()
+        self._lost: set[Place] = set()  # looked for twice in vain, so it is no compaction that moved them
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -130,17 +129,16 @@ class JSONFileStore(IndexedStore[Place]):
     async def aclose(self) -> None:
         if self._closed:
             return
-        self._closed = True
+        with self._starting:
+            self._closed = True
+            engine = self._engine
         await super().aclose()
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING):
-            async with self._opening:  # somebody may be at it
-                with self._starting:
-                    self._over = True
-                if self._engine is not None and self._pid == os.getpid():  # threads and locks are those of the parent
-                    try:
-                        await self._in_thread(self._engine.stop, self._looks, abandon=True)
-                    except StoreUnavailable:  # the system has no thread to give
-                        self._engine.stop()
+        if engine is not None and self._pid == os.getpid():  # else its threads and locks are those of the parent
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING):
+                try:
+                    await self._in_thread(engine.stop, self._looks, abandon=True)
+                except StoreUnavailable:  # the system has no thread to give
+                    engine.stop()
 
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
         return await self._until_found(bind(super().get_message, account, mailbox, uid))
@@ -161,7 +159,7 @@ class JSONFileStore(IndexedStore[Place]):
                 missing = error.places
 
     async def find_recipient(self, address: str) -> Account | None:
-        database = (self._running() or await self._start()).database
+        database = (await self._open()).database
         if time.monotonic() - database.caught_up < _A_MOMENT:  # to look again may take as long as a commit of another
             with database.replica.mutex:
                 account = database.replica.index.find_account(address)
@@ -243,25 +241,24 @@ class JSONFileStore(IndexedStore[Place]):
 
     async def _start(self) -> _Engine:
         async with self._opening:
-            if self._closed:
-                raise StoreUnavailable("the store is closed")
-            if self._engine is None:
+            if self._engine is None and not self._closed:
                 await self._in_thread(self._start_engine, self._looks, abandon=True)
-            assert self._engine is not None
+            if self._engine is None or self._closed:
+                raise StoreUnavailable("the store is closed")
             return self._engine
 
     def _start_engine(self) -> None:
-        """Blocks, as long as another process has the lock. Whoever waits may be gone by then, and the store closed."""
+        """Blocks as long as another process has the lock; by then there may be an engine, or the store is closed."""
         engine = _Engine.start(self._path, self._create, self.watchers)
         with self._starting:
-            if self._engine is None and not self._over:
+            if self._engine is None and not self._closed:
                 self._pid = os.getpid()
                 self._engine = engine
                 return
         engine.stop()
 
     async def _write(self, change: Change[R]) -> R:
-        return await (self._running() or await self._start()).writer.commit(change)
+        return await (await self._open()).writer.commit(change)
 
     async def _new_blob(self) -> NewBlob:
         blobs = (await self._open()).database.blobs
