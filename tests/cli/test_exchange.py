@@ -74,7 +74,7 @@ def test_through_a_pipe(run: Run) -> None:
 
 
 def test_some_of_them(run: Run) -> None:
-    result = run("mail", "export", "demo", "2", "1", "2", "--output", "out.mbox", "--json")
+    result = run("mail", "export", "demo", "--output", "out.mbox", "2", "1", "2", "--json")
     assert result.records == [{"messages": 2, "output": "out.mbox"}]
     imported = run("mail", "import", "other", "out.mbox", "--json").records
     usual = len(CONTENTS["usual"])

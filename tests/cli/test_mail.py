@@ -297,7 +297,7 @@ def test_colours_are_for_terminals(
 
 def test_delete(run: Run) -> None:
     assert run("mail", "delete", "demo", "3", "1", "3") == (0, b"Message 3 deleted.\nMessage 1 deleted.\n", "")
-    assert run("mail", "delete", "demo", "1", "--mailbox", "Old", "--json").records == [{"uid": 1}]
+    assert run("mail", "delete", "demo", "--mailbox", "Old", "--json", "1").records == [{"uid": 1}]
     assert [record["uid"] for record in listed(run)] == [2]
     assert listed(run, "--mailbox", "Old") == []
 

@@ -115,6 +115,7 @@ WRONG = [
     ("quota: a word", "account quota demo much", "'much'"),
     ("delete: nothing", "mail delete demo", "--all"),
     ("delete: all, and one", "mail delete demo 1 --all", "--all"),
+    ("delete: all, and one behind it", "mail delete demo --all 1", "all of them by --all"),
     ("wait: for no time", "mail list demo --wait 0", "'0'"),
     ("list: store that keeps nothing", "mail list demo --store null:", "null:"),
     ("show: no UID", "mail show demo", "UID"),

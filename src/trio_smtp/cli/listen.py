@@ -79,7 +79,7 @@ def parse_listen(url: str) -> ListenSpec:
     name, separator, rest = url.partition("://")
     scheme = SCHEMES.get(name)
     if not separator or scheme is None:
-        raise ArgumentTypeError(f"{url!a} is no URL that begins with {', '.join(SCHEMES)} and ://")
+        raise ArgumentTypeError(f"{url!a} begins with none of {', '.join(f'{each}://' for each in SCHEMES)}")
     where, question_mark, query = rest.partition("?")
     proxies = _proxies(url, query) if question_mark else ()
     if scheme.name != "lmtp+unix":

@@ -117,7 +117,6 @@ _PASSWORD_STDIN: Mapping[str, Any] = {
 }
 _PASSWORD = _flag("--password-stdin", **_PASSWORD_STDIN)
 
-
 # flag, field of Search (or what `messages` makes of it), value, what the help says
 _CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
     ("--subject", "subject", str, "TEXT", "text in the subject, in any case as everywhere"),
@@ -133,7 +132,6 @@ _CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
     ("--larger", "larger", values.size, "SIZE", "more octets, or as 512K, 10M"),
     ("--smaller", "smaller", values.size, "SIZE", "fewer octets"),
 )
-
 
 _FORMS = ("mbox", "maildir", "eml")
 
@@ -290,11 +288,18 @@ def _add_mail(actions: _Commands) -> None:
         parser.add_argument("account", **_ACCOUNT)
     for parser in (show, flag_them, copy, move):
         parser.add_argument("uids", nargs="+", **_UID)
-    delete.add_argument("uids", nargs="*", **_UID)
-    export.add_argument("uids", nargs="*", **{**_UID, "help": "the number of a message (default: all)"})
+    _add_optional_uids(delete, **_UID)
+    _add_optional_uids(export, **{**_UID, "help": "the number of a message (default: all)"})
     import_.add_argument(
         "paths", type=Path, nargs="+", metavar="PATH", help="mbox files, Maildirs, .eml files and folders of them, or -"
     )
+
+
+def _add_optional_uids(parser: ArgumentParser, **options: Any) -> None:
+    """The last arguments, if any. With "*", argparse would find none of them behind a flag that follows the account."""
+    uids = parser.add_argument("uids", nargs="*", default=[], **options)
+    parser.usage = parser.format_usage().removeprefix("usage: ")
+    uids.nargs, uids.required = "+", False
 
 
 # --- store
