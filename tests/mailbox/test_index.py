@@ -318,8 +318,3 @@ def test_addresses_that_became_one() -> None:
     assert not index.has_domain("bücher.example")
     index.apply(DeleteAccount("ann"))
     assert not index.has_domain("example.com")
-
-
-def test_one_address_instead_of_a_list_is_a_mistake_that_no_type_checker_sees() -> None:
-    with pytest.raises(TypeError, match=r"addresses are a list, such as \['ann@example.com'\]"):
-        Index[int]().create_account("ann", addresses="ann@example.com")

@@ -96,9 +96,7 @@ def _text(credentials: Credentials | None) -> str | None:
 
 
 def _spelled(addresses: Iterable[str]) -> dict[str, str]:
-    """Each address once, by the form in which it is compared. TypeError for one alone, whose letters it would be."""
-    if isinstance(addresses, str):
-        raise TypeError(f"addresses are a list, such as [{addresses!r}]")
+    """Each address once, by the form in which it is compared."""
     return {address_key(address): check_address(address) for address in addresses}
 
 

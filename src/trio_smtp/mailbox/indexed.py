@@ -26,7 +26,7 @@ from typing import Generic, TypeVar
 
 from trio_smtp.mailbox.headers import HEAD, summarise
 from trio_smtp.mailbox.index import Index
-from trio_smtp.mailbox.names import check_flags
+from trio_smtp.mailbox.names import check_flags, several
 from trio_smtp.mailbox.operations import Operation
 from trio_smtp.mailbox.passwords import hash_password
 from trio_smtp.mailbox.search import matches
@@ -105,14 +105,14 @@ class IndexedStore(MailStore, Generic[B]):
         password: str | Credentials | None = None,
         quota: int | None = None,
     ) -> Account:
-        addresses = tuple(addresses)
+        addresses = several(addresses)
         credentials = await self._credentials(password)
         return await self._commit(lambda index: index.create_account(name, description, addresses, credentials, quota))
 
     async def update_account(
         self, name: str, *, description: str | None = None, addresses: Iterable[str] | None = None
     ) -> Account:
-        addresses = None if addresses is None else tuple(addresses)
+        addresses = None if addresses is None else several(addresses)
         return await self._commit(lambda index: index.update_account(name, description, addresses))
 
     async def delete_account(self, name: str) -> None:
@@ -224,7 +224,7 @@ class IndexedStore(MailStore, Generic[B]):
         return summarise(self._skim(body, HEAD))
 
     def _skim(self, body: B, limit: int | None) -> bytes:
-        """As `_read`, for listings and searches, which a store may rather give nothing than fail."""
+        """As `_read`, for listings and searches: a store may return nothing here rather than fail."""
         return self._read(body, limit)
 
     async def count_messages(self, account: str, mailbox: str) -> int:
@@ -244,8 +244,8 @@ class IndexedStore(MailStore, Generic[B]):
         internal_date: datetime | None = None,
     ) -> Delivered:
         date = None if internal_date is None else to_seconds(internal_date)
-        target = Target(account, mailbox)
-        async with self._delivery([target], partial=False, flags=check_flags(flags), date=date) as delivery:
+        targets, flag_set = [Target(account, mailbox)], check_flags(several(flags))
+        async with self._delivery(targets, partial=False, flags=flag_set, date=date) as delivery:
             await delivery.write(content)
             [result] = await delivery.commit()
         assert isinstance(result, Delivered)  # refusals are raised, for it was not partial
@@ -254,7 +254,7 @@ class IndexedStore(MailStore, Generic[B]):
     async def set_flags(
         self, account: str, mailbox: str, uid: int, flags: Iterable[str], mode: FlagMode = "replace"
     ) -> MessageInfo:
-        flags = tuple(flags)
+        flags = several(flags)
         return await self._commit(lambda index: index.set_flags(account, mailbox, uid, flags, mode))
 
     async def copy_message(self, account: str, mailbox: str, uid: int, to: str) -> Delivered:

@@ -27,6 +27,7 @@ __all__ = [
     "check_name",
     "check_note",
     "mailbox_key",
+    "several",
 ]
 
 INBOX = "INBOX"
@@ -44,6 +45,13 @@ MAX_FLAGS = 100
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
 _A_LABEL = re.compile(r"(?<![^.])xn--([a-z0-9][a-z0-9-]{0,58})(?![^.])")
 _KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,100}')  # atom of RFC 9051 §9, with a length
+
+
+def several(texts: Iterable[str]) -> tuple[str, ...]:
+    """The texts. Raises TypeError for one alone: it would count as a list of its letters."""
+    if isinstance(texts, str):
+        raise TypeError(f"a list belongs here, such as [{texts!r}]")
+    return tuple(texts)
 
 
 def check_name(name: str) -> str:

@@ -19,10 +19,10 @@ messages. The words are those of RFC 9051, and so are the promises, which every 
 - **Flags are a set**, compared without regard to case; the spelling that was set first stays.
 - Dates are aware, in UTC, and kept to the second. Sizes are octets of the content.
 
-All methods are async, raise a `StoreError` where they refuse, and may be called by many tasks at once. This
-module knows neither trio nor SMTP, and of MIME only how a message is asked what is in it. A store of your own
-will want `names`, `headers` and `search`, which hold the rules in detail; one that keeps its index in memory is
-an `indexed.BufferedStore`.
+All methods are async, raise a `StoreError` where they refuse, and may be called by many tasks at once. One text where
+a list of addresses or flags belongs is a TypeError. This module knows neither trio nor SMTP, and of MIME only how a
+message is asked what is in it. A store of your own will want `names`, `headers` and `search`, which hold the rules in
+detail; one that keeps its index in memory is an `indexed.BufferedStore`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from trio_smtp.mailbox.errors import (
     StoreError,
     StoreUnavailable,
 )
-from trio_smtp.mailbox.names import INBOX, address_key
+from trio_smtp.mailbox.names import INBOX, address_key, several
 from trio_smtp.mime import ParsedMessage, parse
 
 __all__ = [
@@ -246,7 +246,7 @@ class Search:
     none_of: tuple[Search, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "flags", frozenset(self.flags))
+        object.__setattr__(self, "flags", frozenset(several(self.flags)))
         if self.uids is not None and not isinstance(self.uids, range):  # a long list is asked for each message
             object.__setattr__(self, "uids", frozenset(self.uids))
         for date in (self.since, self.before):
@@ -537,6 +537,7 @@ class MailStore(abc.ABC):
 
         Raises:
             NoSuchAccount, NoSuchMailbox, NoSuchMessage, MailboxReadOnly, InvalidFlag.
+            ValueError: another mode.
         """
 
     @abc.abstractmethod

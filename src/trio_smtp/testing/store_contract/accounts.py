@@ -50,6 +50,14 @@ class AccountContract:
         assert (inbox.name, inbox.messages, inbox.unseen, inbox.read_only) == (INBOX, 0, 0, False)
         assert await uids(store, "carl") == []
 
+    async def test_one_address_is_no_list(self, store: MailStore) -> None:
+        """One address where a list belongs is an error of the caller, and not a list of letters."""
+        with pytest.raises(TypeError, match="ann@example"):
+            await store.create_account("carl", addresses="ann@example.com")
+        with pytest.raises(TypeError, match="ann@example"):
+            await store.update_account("ann", addresses="ann@example.org")
+        assert [each.name for each in await store.list_accounts()] == ["ann", "bob"]
+
     async def test_accounts_in_order(self, store: MailStore) -> None:
         """Accounts are listed in the order in which they were made."""
         await store.create_account("aaron")

@@ -188,6 +188,18 @@ class MessageContract:
         assert (await info(store, uid)).flags == {"a"}
         assert await uids(store) == [uid]
 
+    async def test_one_flag_is_no_list(self, store: MailStore) -> None:
+        """One flag where a list belongs is an error of the caller, and not a list of letters."""
+        uid = await add(store)
+        with pytest.raises(TypeError, match="Mine"):
+            await store.append_message("ann", INBOX, b"", flags="Mine")
+        with pytest.raises(TypeError, match="Mine"):
+            await store.set_flags("ann", INBOX, uid, "Mine", "add")
+        with pytest.raises(TypeError, match="Mine"):
+            Search(flags="Mine")  # type: ignore[arg-type]  # that is it
+        assert (await info(store, uid)).flags == frozenset()
+        assert await uids(store) == [uid]
+
     async def test_number_of_flags(self, store: MailStore) -> None:
         """A message has at most a hundred flags, however they come."""
         uid = await add(store, flags=[f"k{number}" for number in range(100)])
