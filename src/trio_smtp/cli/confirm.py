@@ -1,4 +1,4 @@
-"""Mail is not deleted by the way: a person is asked, a program says ``--yes``."""
+"""No mail is deleted unasked: a person is asked, a program says ``--yes``."""
 
 from __future__ import annotations
 

@@ -51,24 +51,24 @@ class Assignment:
         return [self.memory.descriptor, *(number for _, sockets in self.listeners for number in sockets)]
 
     def packed(self) -> bytes:
-        """As a line."""
+        """The assignment as a line, for `unpacked`."""
         return base64.b64encode(pickle.dumps(self))
 
     @staticmethod
     def unpacked(line: bytes) -> Assignment:
-        """Of a line that comes from the parent, for who writes it can have anything done here."""
+        """Read a line from the parent, and from nobody else: whoever writes it can have anything done here."""
         assignment = pickle.loads(base64.b64decode(line))  # noqa: S301 - see above
         assert isinstance(assignment, Assignment)
         return assignment
 
 
 def packed_stats(stats: Stats) -> bytes:
-    """As a line."""
+    """Counters as a line, for `unpacked_stats`."""
     return json.dumps({each.name: getattr(stats, each.name) for each in fields(Stats)}).encode()
 
 
 def unpacked_stats(line: bytes) -> Stats:
-    """Of a line."""
+    """Read a line of `packed_stats`."""
     counted = json.loads(line)
     return Stats(**{**counted, "rules": Counter(counted["rules"])})
 

@@ -23,7 +23,7 @@ log = logging.getLogger("trio_smtp")
 
 
 def begin_file(file: Path) -> None:
-    """Nothing has been counted yet.
+    """Write a file in which nothing has been counted yet, so that a path that cannot be written is noticed now.
 
     Raises:
         CommandError: the file cannot be written.
@@ -80,7 +80,7 @@ async def _write(file: Path, stats: Stats) -> None:
 
 
 def _replace(file: Path, stats: Stats) -> None:
-    """Who reads it finds the old counters or the new ones."""
+    """Write the counters; whoever reads the file meanwhile finds the old ones or the new ones."""
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         new.write_text(stats.prometheus(), encoding="utf-8")

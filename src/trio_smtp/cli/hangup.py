@@ -49,7 +49,7 @@ async def unless_stopped(stops: Stops, task: Callable[[], Awaitable[_T]]) -> _T 
 
 
 async def _cancel_at(stops: Stops, scope: trio.CancelScope, stopped: trio.Event) -> None:
-    async for _ in stops(trio.lowlevel.checkpoint):  # files to be read again there are none yet
+    async for _ in stops(trio.lowlevel.checkpoint):  # there are no files yet that could be read again
         stopped.set()  # though the task may be through in the same moment
         scope.cancel()
 

@@ -59,7 +59,7 @@ def login_limits(settings: ServeSettings) -> LoginLimits:
 def policies_by_listener(
     settings: ServeSettings, store: MailStore, counts: SharedCounts | None = None
 ) -> Callable[[ListenSpec], list[Policy]]:
-    """What says which policies are in force at a listener. Their limits hold for all listeners together."""
+    """A function that gives the policies of a listener. Their limits hold for all listeners together."""
     everywhere: list[Policy] = [
         rate_limits(settings, counts),
         FaultDelay(settings.fault_delay),

@@ -234,7 +234,7 @@ def _add_size_flags(add: _Add) -> None:
         "--max-junk-commands",
         type=values.count,
         metavar="N",
-        what=f"commands that lead nowhere, the same (default: {default.max_junk_commands})",
+        what=f"commands that lead nowhere, without a message in between (default: {default.max_junk_commands})",
     )
     add(
         "--max-login-failures",
@@ -298,7 +298,7 @@ def _add_time_flags(add: _Add) -> None:
         "--minimum-rate",
         type=values.count,
         metavar="OCTETS",
-        what=f"octets a second that a message must make on the average (default: {default.minimum_rate})",
+        what=f"octets a second that a message must bring on average (default: {default.minimum_rate})",
     )
     add(
         "--fault-delay",

@@ -39,7 +39,7 @@ async def run(
     *,
     task_status: trio.TaskStatus[Sequence[Server]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until the one function has returned and the connections have ended, or until the other has."""
+    """Serve until `told_to_drain` has returned and all connections have ended, or until `told_to_cut_off` has, too."""
     # To find garbage is to stop everything for some 10 ms and look at all objects. These are here to stay.
     gc.freeze()
     try:
@@ -140,7 +140,7 @@ def configuration(settings: ServeSettings) -> Config:
     """The host's name and the limits of the protocol.
 
     Raises:
-        UsageError: if that is no name.
+        UsageError: the host's name is no name for a greeting.
     """
     name = socket.gethostname() if settings.hostname is None else settings.hostname
     try:
@@ -155,7 +155,7 @@ async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Ac
     For ``trio-smtp catch`` it is one account, for everybody.
 
     Raises:
-        CommandError: if not.
+        CommandError: one of them cannot be made, or a flag names an account that is not there.
     """
     accounts = {account.name: account for account in await store.list_accounts()}
     if settings.catching:

@@ -43,10 +43,10 @@ def certificates_by_scheme(settings: ServeSettings, pairs: Sequence[KeyPair]) ->
 
 
 def self_signed_maker() -> Callable[[StoreURL, str], AbstractContextManager[tuple[Path, str]]]:
-    """`self_signed`, if what it needs is installed.
+    """The function `self_signed`.
 
     Raises:
-        CommandError: if not.
+        CommandError: the package that it needs is not installed.
     """
     try:
         from trio_smtp.cli.self_signed import self_signed  # noqa: PLC0415 - cryptography is an extra

@@ -1,4 +1,4 @@
-"""Does a message satisfy a `Search`? One answer for every store that does not ask a data base.
+"""Does a message satisfy a `Search`? One answer for every store that does not ask a database.
 
 What is cheap is asked first; a message is read only where the answer needs it, and only its header where
 that is enough.

@@ -64,8 +64,8 @@ def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
 
 
 def texts(content: bytes, limits: MimeLimits = _DEFAULT) -> Iterator[str]:
-    """All parts of a message that are text, attached ones too, as they are read: decoded, and HTML without references
-    to characters, but with its tags. For a search. Bounded, and never raising, as `parse` is.
+    """For a search: all parts of a message that are text, attached ones too, decoded. HTML keeps its tags, but has its
+    character references resolved. Bounded, and never raising, as `parse` is.
     """
     defects = Defects()
     _, tree = Builder(limits, defects).message(content, min(len(content), limits.octets))
@@ -77,7 +77,7 @@ def texts(content: bytes, limits: MimeLimits = _DEFAULT) -> Iterator[str]:
 
 
 def _unescape(text: str) -> str:
-    """HTML without references to characters. Python makes no number of more than 4,300 digits, so they are cut."""
+    """HTML with its character references resolved; long numbers are cut, for Python reads at most 4,300 digits."""
     return unescape(_LONG_NUMBER.sub(lambda number: f"&#{number[1].lstrip('0')[:8]}", text))
 
 

@@ -27,7 +27,7 @@ Field = tuple[bytes, bytes]
 """Name in lower case, value."""
 
 _MOST_DEFECTS: Final = 100
-_LOOKS: Final = 100  # for each part that a message may have, at what may be a boundary
+_LOOKS: Final = 100  # at what may be a boundary, for each part that a message may have
 _REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _TYPE = re.compile(r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}/[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}")  # RFC 2045 §5.1
 _CHARSET = re.compile(r"[^\s()\"'\x00-\x1f\x7f-\x9f]+")

@@ -128,7 +128,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedMessage:
-    """A message as people see it. Text comes as it was sent: it may hold anything but control characters in one-liners.
+    """A message as people see it. Values of one line hold no control characters; text and HTML come as they were sent.
 
     Fields that are missing are "", None or empty.
     """

@@ -17,7 +17,7 @@ class Timeouts:
             drips octets gains nothing (RFC 5321 §4.5.3.2.7: at least 5 minutes).
         data: for the next piece of a message (RFC 5321 §4.5.3.2.5: 3 minutes), and the head start before
             `minimum_rate` is asked for.
-        minimum_rate: octets a second that a message must make on the average.
+        minimum_rate: octets a second that a message must bring on average.
         session: for the whole connection.
         hook: for one hook of the handler, the time in which it waits for the client's octets not counted. When it
             expires the hook is cancelled and the command gets 451.

@@ -107,10 +107,10 @@ class OldBlob:
 
 
 def old_blobs(folder: files.Directory, named: Callable[[], Container[str]], limit: int) -> list[OldBlob]:
-    """So many of the blobs that nobody needs. Needs the exclusive lock of the store.
+    """The blobs that nobody needs, `limit` at most. Needs the exclusive lock of the store.
 
     Args:
-        named: the blobs that a record names; called if there are blobs at all.
+        named: gives the blobs that a record names; called only if there are blobs.
     """
     found: list[OldBlob] = []
     names = folder.names()

@@ -136,7 +136,7 @@ class Database:
 
     @contextmanager
     def _half_done(self) -> Iterator[None]:
-        """Whatever comes between, memory that runs out above all, may leave the index with half of a change."""
+        """Forget the index if anything but a file fails, memory above all: it may have been left with half a change."""
         try:
             yield
         except OSError:  # of a file: nothing is being changed meanwhile

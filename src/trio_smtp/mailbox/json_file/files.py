@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK, because opening a FIFO waits for its other end
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LINE = re.compile(rb"[^\n]*\n")
 
 
 class Directory:
@@ -206,9 +207,6 @@ def lines(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
                 offset += len(line)
     if rest:
         yield start - len(rest), rest
-
-
-_LINE = re.compile(rb"[^\n]*\n")
 
 
 def write_at(fd: int, offset: int, data: bytes | bytearray) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.operations import Operation
 
 _SHOWN = 50  # characters of a name that are in another one
+_NO_UID = 2**63  # behind all
 
 
 def taken_for_granted(index: Index[Any], operation: Operation[Any]) -> Iterator[Operation[Any]]:
@@ -57,9 +58,6 @@ def taken_for_granted(index: Index[Any], operation: Operation[Any]) -> Iterator[
             yield _mailbox_out_of_the_way(index, account, name)
         case UpdateAccount(account, _, addresses):
             yield from _without(index, account, addresses)
-
-
-_NO_UID = 2**63  # behind all
 
 
 def _needed(operation: Operation[Any]) -> Iterator[tuple[str, str, int]]:

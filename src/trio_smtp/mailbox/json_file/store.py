@@ -59,7 +59,7 @@ class _Damaged(StoreUnavailable):
 
 
 class _Engine(NamedTuple):
-    """What an open store runs on. Both functions block."""
+    """What an open store runs on. `start` and `stop` block."""
 
     database: Database
     writer: Writer
