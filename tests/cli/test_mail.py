@@ -84,10 +84,35 @@ def test_list_as_json(run: Run) -> None:
 
 def test_list_for_people(run: Run) -> None:
     assert run("mail", "list", "demo").lines[:3] == [
-        "UID  SIZE  DATE                  FLAGS        SENDER                        SUBJECT",
-        "  1    67  2026-11-23T20:00:01Z               ann@example.com               One",
-        r"  2    75  2026-11-23T20:00:01Z  $Junk \Seen  \x1b]0;x\x07 <a@example.com>  \x1b[2J\u202e",
+        "UID  SIZE  DATE                  FLAGS        SENDER                        TO               SUBJECT",
+        "  1    67  2026-11-23T20:00:01Z               ann@example.com               bob@example.com  One",
+        r"  2    75  2026-11-23T20:00:01Z  $Junk \Seen  \x1b]0;x\x07 <a@example.com>                   \x1b[2J\u202e",
     ]
+
+
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        (b"To: Bob <bob@example.com>\r\nCc: ann@example.com, carl@example.com\r\n", "bob@example.com +2"),
+        (b'To: "Example, Bob" <bob@example.com>\r\n', "bob@example.com"),
+        (b"To: =?utf-8?q?Example=2C_Bob?= <bob@example.com>\r\n", "bob@example.com"),
+        (b"To: undisclosed-recipients:;\r\n", "undisclosed-recipients:;"),
+        (b"Delivered-To: bcc@example.com\r\nDelivered-To: b@example.com\r\n", "bcc@example.com +1"),
+        (b"To: " + b"a@example.com, " * 100 + b"\r\n", "a@example.com +66…"),
+        (b"To: \x1b@example.com\r\n", "@example.com"),
+    ],
+)
+def test_list_shows_to_whom(
+    run: Run,
+    prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None],
+    header: bytes,
+    shown: str,
+) -> None:
+    content = header + b"Subject: x\r\n\r\n"
+    prepare(lambda store: store.append_message("demo", "Old", content, internal_date=DATE))
+    lines = run("mail", "list", "demo", "--mailbox", "Old").lines
+    to, subject = (lines[0].index(title) for title in ("TO", "SUBJECT"))
+    assert lines[2][to:subject].rstrip() == shown
 
 
 def test_list_another_mailbox(run: Run) -> None:

@@ -71,10 +71,10 @@ def test_search(run: Run, flags: str, found: list[int]) -> None:
 
 def test_search_for_people(run: Run) -> None:
     assert run("mail", "search", "demo", "--subject", "two").lines == [
-        "UID  SIZE  DATE                  FLAGS  SENDER           SUBJECT",
-        "  2  2056  2026-11-24T12:00:00Z         bob@example.com  Two",
+        "UID  SIZE  DATE                  FLAGS  SENDER           TO    SUBJECT",
+        "  2  2056  2026-11-24T12:00:00Z         bob@example.com  carl  Two",
     ]
-    assert run("mail", "search", "demo", "--subject", "three").lines == ["UID  SIZE  DATE  FLAGS  SENDER  SUBJECT"]
+    assert run("mail", "search", "demo", "--subject", "three").lines == ["UID  SIZE  DATE  FLAGS  SENDER  TO  SUBJECT"]
 
 
 def test_to_wait_for_what_is_there(run: Run) -> None:

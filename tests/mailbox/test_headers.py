@@ -15,6 +15,8 @@ from trio_smtp.mailbox.headers import summarise
         (b"Subject: s\r\nFrom: f\r\nTo: t\r\nCc: c\r\n\r\n", ("s", "f", "t, c")),
         (b"subject: one\r\nSubject: two", ("one", "", "")),
         (b"Cc: c\r\nTo:\r\n", ("", "", "c")),
+        (b"Delivered-To: a@x\r\nDelivered-To: b@x\r\nTo:\r\n", ("", "", "a@x, b@x")),
+        (b"Delivered-To: a@x\r\nCc: c\r\n", ("", "", "c")),
         (b"Subject:\r\n\r\nSubject: body", ("", "", "")),
         (b"Subject: " + b"x" * 5000, ("x" * 1000, "", "")),
         (

@@ -13,7 +13,9 @@ from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.output import Record, say, say_json, say_table
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
+from trio_smtp.mailbox.headers import SHOWN
 from trio_smtp.mailbox.store import FlagMode, MailStore, MessageSummary, Search
+from trio_smtp.mime.addresses import read_addresses
 
 __all__ = ["check_uids", "copy", "flag", "move", "record", "say_messages", "search", "wait_for"]
 
@@ -64,12 +66,13 @@ async def wait_for(
 
 async def say_messages(find: Callable[..., Awaitable[list[MessageSummary]]], *, as_json: bool) -> None:
     """Print what a method of a store finds, which is called with `after` and `limit`."""
-    columns = ("uid", "size", "date", "flags", "sender", "subject")
+    columns = ("uid", "size", "date", "flags", "sender", "to", "subject")
+    row = record if as_json else _row
     page = await find(after=0, limit=_PAGE)
-    say_table(map(record, page), columns, as_json=as_json)
+    say_table(map(row, page), columns, as_json=as_json)
     while len(page) == _PAGE:
         page = await find(after=page[-1].uid, limit=_PAGE)
-        say_table(map(record, page), columns, as_json=as_json, titles=False)
+        say_table(map(row, page), columns, as_json=as_json, titles=False)
 
 
 def _condition(kind: str, value: Any) -> Search:
@@ -132,6 +135,16 @@ async def check_uids(mail_store: MailStore, account: str, mailbox: str, uids: It
         if [message.uid for message in found] != [uid]:
             raise CommandError(f"there is no message {uid}, so nothing was done; trio-smtp mail list shows all")
     return uids
+
+
+def _row(summary: MessageSummary) -> Record:
+    """The record for people, with room on the line for the subject: the first recipient, and how many follow."""
+    found = read_addresses(summary.recipients.encode(errors="replace"))
+    addresses = [each.address for each in found if each is not None and "@" in each.address]
+    to = addresses[0] if addresses else summary.recipients
+    if len(addresses) > 1:
+        to += f" +{len(addresses) - 1}" + "…" * (len(summary.recipients) >= SHOWN)  # there the text was cut
+    return {**record(summary), "to": to}
 
 
 def record(summary: MessageSummary) -> Record:

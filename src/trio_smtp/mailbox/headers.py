@@ -10,23 +10,32 @@ import re
 
 from trio_smtp.mime.fields import HEAD, body_start, decode, fields
 
-__all__ = ["HEAD", "body_start", "decode", "fields", "summarise"]
+__all__ = ["HEAD", "SHOWN", "body_start", "decode", "fields", "summarise"]
 
-_SHOWN = 1000  # characters of a field in a listing
-_DECODED = 8 * _SHOWN  # octets of a field that are decoded for a listing
+SHOWN = 1000
+"""Characters of a field in a listing."""
+
+_DECODED = 8 * SHOWN  # octets of a field that are decoded for a listing
 _HALF_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]*\Z")  # where UTF-8 was cut
 
 
 def summarise(head: bytes) -> tuple[str, str, str]:
-    """Subject, sender (From) and recipients (To and Cc) for a listing, each cut after 1,000 characters."""
+    """Subject, sender (From) and recipients for a listing, each cut after 1,000 characters.
+
+    The recipients are those of To and Cc; where these name nobody, those of Delivered-To, who were in Bcc.
+    """
     first: dict[bytes, bytes] = {}
+    delivered_to: list[bytes] = []
     for name, value in fields(head):
         first.setdefault(name, value)
+        if name == b"delivered-to":
+            delivered_to.append(value.strip())
     subject, sender, to, cc = (_shown(first.get(name, b"")) for name in (b"subject", b"from", b"to", b"cc"))
-    return subject, sender, ", ".join(filter(None, (to, cc)))[:_SHOWN]
+    recipients = ", ".join(filter(None, (to, cc))) or _shown(b", ".join(delivered_to))
+    return subject, sender, recipients[:SHOWN]
 
 
 def _shown(value: bytes) -> str:
     if len(value) > _DECODED:
         value = _HALF_CHARACTER.sub(b"", value[:_DECODED])
-    return decode(value)[:_SHOWN]
+    return decode(value)[:SHOWN]

@@ -147,7 +147,10 @@ class MessageInfo:
 
 @dataclass(frozen=True, slots=True)
 class MessageSummary(MessageInfo):
-    """A line of a listing: header fields decoded for people, "" where missing; `recipients` is To and Cc."""
+    """A line of a listing: header fields decoded for people, "" where missing.
+
+    `recipients` is To and Cc; stores that come with trio-smtp give Delivered-To where these name nobody.
+    """
 
     subject: str
     sender: str
