@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trio_smtp.mime import MimeLimits, ParsedMessage, parse, texts
+from trio_smtp.mime import MimeLimits, ParsedMessage, page, parse, texts
 
 SMALL = MimeLimits(octets=300, header=100, parts=4, depth=3, addresses=3, text=20)
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -26,6 +26,7 @@ def check(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:
     """What holds for every message."""
     check_tree(parsed, content, limits)
     check_names(parsed)
+    check_page(parsed)
     addresses = [*parsed.from_, *parsed.reply_to, *parsed.to, *parsed.cc, *parsed.bcc]
     addresses += [parsed.sender] if parsed.sender else []
     assert len(addresses) <= limits.addresses
@@ -40,6 +41,15 @@ def check(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:
     assert parsed.date is None or parsed.date.tzinfo is not None
     assert len(parsed.defects) == len(set(parsed.defects)) <= 100
     assert all(defect.isascii() and defect.isprintable() and len(defect) < 300 for defect in parsed.defects)
+
+
+def check_page(parsed: ParsedMessage) -> None:
+    """The mail is the value of one attribute, and nothing of it is outside."""
+    shown = page(parsed, limit=100)
+    assert (shown is None) == (parsed.html is None)
+    if shown is not None:
+        assert len(re.findall("<[a-z]", shown)) == 10  # those of the frame
+        assert len(shown.encode()) <= 2000 + 8 * len((parsed.subject + (parsed.html or "")).encode()) + 100
 
 
 def check_tree(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:

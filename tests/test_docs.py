@@ -51,12 +51,12 @@ def blocks(page: Path, *kinds: str) -> Iterator[tuple[str, str]]:
 
 
 def commands(content: str) -> Iterator[list[str]]:
-    """Yield the words of each command after a prompt; ``a && b | c`` are three."""
+    """Yield the words of each command after a prompt; ``a && b | c > d`` are four."""
     for line in content.replace("\\\n", " ").splitlines():
         if line.startswith("$ "):
             words = shlex.shlex(line[2:], posix=True, punctuation_chars=True)
             words.whitespace_split = True
-            for is_operator, command in itertools.groupby(words, key=lambda word: word in {"&&", "|", ";", "&"}):
+            for is_operator, command in itertools.groupby(words, key=lambda word: word in {"&&", "|", ";", "&", ">"}):
                 if not is_operator:
                     yield list(command)
 

@@ -18,6 +18,7 @@ from tests.cli.tools import Result
 from trio_smtp.cli import attachments, messages
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.store import MailStore
+from trio_smtp.mime import page, parse
 
 Run = Callable[..., Result]
 
@@ -244,6 +245,14 @@ def test_show_one_part(run: Run, path: str, content: bytes) -> None:
 @pytest.mark.usefixtures("with_files")
 def test_show_a_part_that_is_not_there(run: Run) -> None:
     run("mail", "show", "demo", "4", "--part", "5\x1b").fails(1, r"no part 5\x1b", "TEXT, 1, 2, 3, 4, 4.1")
+
+
+def test_show_html(run: Run, prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
+    content = b"Subject: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<b>Gr\xc3\xbc\xc3\x9fe</b>\r\n"
+    prepare(lambda store: store.append_message("demo", "Old", content, internal_date=DATE))
+    shown = run("mail", "show", "demo", "2", "--mailbox", "Old", "--html")
+    assert (shown.code, shown.out.decode()) == (0, page(parse(content)))
+    run("mail", "show", "demo", "1", "--html").fails(1, "message 1 has no HTML")
 
 
 @pytest.mark.usefixtures("with_files")

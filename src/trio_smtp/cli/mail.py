@@ -19,6 +19,7 @@ from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.headers import summarise
 from trio_smtp.mailbox.store import Message, MessageSummary, NoSuchMessage
+from trio_smtp.mime import page
 
 __all__ = ["delete", "list_all", "record_with_content", "show"]
 
@@ -43,11 +44,12 @@ async def show(
     mailbox: str,
     raw: bool,
     part: str | None,
+    as_html: bool,
     folder: Path | None,
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Print messages: for people, as JSON, byte for byte, or one part of each; or save what is attached to them."""
+    """Print messages: for people, as JSON, byte for byte, one part of each, or the HTML; or save what is attached."""
     async with opened(store) as mail_store:
         for at, uid in enumerate(uids):
             message = await mail_store.get_message(account, mailbox, uid)
@@ -55,6 +57,8 @@ async def show(
                 say_octets(message.content)
             elif part is not None:
                 say_octets(_content_of(message, part))
+            elif as_html:
+                say_octets(_page_of(message).encode())
             elif folder is not None:
                 for path in save(message.parsed.attachments, folder):
                     say(printable(str(path)))
@@ -103,6 +107,13 @@ def _content_of(message: Message, path: str) -> bytes:
         paths = ", ".join(part.path for part in message.parsed.tree.walk())
         raise CommandError(f"message {message.info.uid} has no part {escape(path)}; it has {paths}")
     return part.content
+
+
+def _page_of(message: Message) -> str:
+    shown = page(message.parsed)
+    if shown is None:
+        raise CommandError(f"message {message.info.uid} has no HTML; without --html its text is shown")
+    return shown
 
 
 def record_with_content(message: Message) -> Mapping[str, object]:

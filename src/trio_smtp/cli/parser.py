@@ -218,6 +218,13 @@ def _add_mail(actions: _Commands) -> None:
     form.add_argument("--raw", action="store_true", help="print them byte for byte")
     form.add_argument("--part", metavar="PATH", help="write the decoded content of one part, such as 1.2")
     form.add_argument(
+        "--html",
+        dest="as_html",
+        action="store_true",
+        help="write the HTML as a page for a browser, with the pictures that are attached; it runs no script and "
+        "fetches nothing, neither remote pictures nor styles",
+    )
+    form.add_argument(
         "--save-attachments",
         dest="folder",
         type=Path,

@@ -1,0 +1,117 @@
+"""A mail as a page: it looks as it was sent, and does nothing."""
+
+from __future__ import annotations
+
+import base64
+from html.parser import HTMLParser
+
+import pytest
+
+from trio_smtp.mime import page, parse
+
+PNG = b"\x89PNG\r\n\x1a\n"
+URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+
+
+class Document(HTMLParser):
+    """The start tags of a page with their attributes, and its text."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def message(html: str, content_type: str = "image/png", content_id: str = "<logo@example.com>") -> bytes:
+    return (
+        (
+            "Subject: </title><script>\r\nContent-Type: multipart/related; boundary=x\r\n\r\n"
+            f"--x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n{html}\r\n"
+            f"--x\r\nContent-Type: {content_type}\r\nContent-ID: {content_id}\r\n\r\n"
+        ).encode()
+        + PNG
+        + b"\r\n--x--\r\n"
+    )
+
+
+def framed(html: str, *attached: str, limit: int = 1000) -> str:
+    """What the frame shows behind its own head."""
+    shown = page(parse(message(html, *attached)), limit=limit)
+    assert shown is not None
+    [frame] = [attributes for tag, attributes in Document(shown).tags if tag == "iframe"]
+    mail = frame["srcdoc"] or ""
+    assert mail.startswith("<base ")
+    return mail.partition('content="off">')[2]
+
+
+@pytest.mark.parametrize(
+    ("html", "shown"),
+    [
+        ("<p>Grüße</p>", "<p>Grüße</p>"),
+        ('<img src="cid:logo@example.com">', f'<img src="{URL}">'),
+        ("<img src='CID:logo%40example.com'>", f"<img src='{URL}'>"),
+        ("<img src=cid:logo&#64;example.com>", f"<img src={URL}>"),
+        ("<td style='background: url(cid:logo@example.com)'>", f"<td style='background: url({URL})'>"),
+        ('<img src="cid:other@example.com">', '<img src="cid:other@example.com">'),
+        ("cid:logo@example.com", "cid:logo@example.com"),
+        ('<img src="cid:&#' + "9" * 5000 + '">', '<img src="cid:&#' + "9" * 5000 + '">'),
+        ('<LINK rel="preconnect" href="//a.example"><link>', '<x-LINK rel="preconnect" href="//a.example"><x-link>'),
+        ("<linked>", "<linked>"),
+    ],
+    ids=range(10),
+)
+def test_what_is_shown(html: str, shown: str) -> None:
+    assert framed(html) == shown
+
+
+@pytest.mark.parametrize("content_type", ["image/svg+xml", "text/html", "application/octet-stream"])
+def test_what_could_be_a_document_is_no_picture(content_type: str) -> None:
+    html = '<img src="cid:logo@example.com">'
+    assert framed(html, content_type) == html
+
+
+def test_nothing_is_nobodys_content_id() -> None:
+    assert framed("<img src='cid:'>", "image/png", "") == "<img src='cid:'>"
+
+
+def test_pictures_are_bounded() -> None:
+    html = '<img src="cid:logo@example.com">' * 1000
+    assert framed(html, limit=3 * len(URL)).count(URL) == 3
+
+
+def test_nothing_leaves_the_frame() -> None:
+    html = """"></iframe><script>alert(1)</script>&quot;><img onerror='x' src="x">"""
+    shown = page(parse(message(html)))
+    assert shown is not None
+    document = Document(shown)
+    assert [tag for tag, _ in document.tags] == [
+        *("html", "head", "meta", "meta", "meta", "meta", "title", "style", "body", "iframe")
+    ]
+    policy, frame = document.tags[3][1], document.tags[-1][1]
+    assert policy["http-equiv"] == "Content-Security-Policy"
+    assert str(policy["content"]).startswith("default-src 'none'; img-src data:;")
+    assert "allow-scripts" not in str(frame["sandbox"])
+    assert "allow-same-origin" not in str(frame["sandbox"])
+    assert "</title><script>" in document.text
+
+
+def test_no_html_no_page() -> None:
+    assert page(parse(b"Subject: x\r\n\r\n<b>text</b>\r\n")) is None
+
+
+def test_text_beside_html_is_in_it() -> None:
+    content = (
+        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n1 < 2\r\n"
+        b"--x\r\nContent-Type: text/html\r\n\r\n<b>3</b>\r\n--x--\r\n"
+    )
+    shown = page(parse(content))
+    assert shown is not None
+    assert "&lt;pre&gt;1 &amp;lt; 2&lt;/pre&gt;\n&lt;b&gt;3&lt;/b&gt;" in shown
