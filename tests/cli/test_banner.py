@@ -62,6 +62,12 @@ def test_the_same_for_programs() -> None:
     }
 
 
+def test_what_is_refused_while_catching() -> None:
+    refusals = [("recipient", 550), ("\x1b@x", 452)]
+    lines = [*banner([], StoreURL("memory"), [Account("caught")], catching=True, refusals=refusals)]
+    assert r"Refused all the same: recipient by 550, \x1b@x by 452." in lines
+
+
 def test_the_fingerprint_of_a_certificate() -> None:
     lines = [*banner([], DEFAULT_STORE, [], "AB:CD")]
     assert lines[1:3] == ["The certificate is self-signed; its SHA-256 fingerprint is", "    AB:CD"]

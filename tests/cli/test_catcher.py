@@ -24,8 +24,10 @@ MESSAGE = b"Subject: =?utf-8?q?h=C3=A9?=\r\n\r\n\x1b[31mred\r\n"
 
 
 @asynccontextmanager
-async def catching_session(store: MailStore, *, as_json: bool = False) -> AsyncIterator[ScriptedClient]:
-    async with open_session(catcher(store, as_json=as_json), **catching(Config())) as client:
+async def catching_session(
+    store: MailStore, *refusals: tuple[str, int], as_json: bool = False
+) -> AsyncIterator[ScriptedClient]:
+    async with open_session(catcher(store, as_json=as_json), **catching(Config(), refusals)) as client:
         await client.expect("220")
         await client.command("EHLO client.example")
         yield client
@@ -115,6 +117,16 @@ async def test_what_is_deleted_at_once_is_not_shown(
     assert capsys.readouterr().out == ""
 
 
+async def test_what_is_to_be_refused(store: MailStore, capsys: pytest.CaptureFixture[str]) -> None:
+    async with catching_session(store, ("bob@example.com", 452), ("message", 554), ("login", 454)) as client:
+        assert (await client.command("AUTH PLAIN AGFubgB4")).code == 454
+        assert (await client.send_mail("", ["bob@example.com"], MESSAGE)).code == 452
+        await client.command("RSET")
+        assert str(await client.send_mail("", ["ann@example.com"], MESSAGE)) == "554 5.0.0 Refused, as --refuse has it"
+    assert await store.count_messages(CAUGHT, "INBOX") == 0
+    assert capsys.readouterr().out == ""
+
+
 async def test_the_account_is_gone(store: MailStore) -> None:
     await store.delete_account(CAUGHT)
     async with catching_session(store) as client:
@@ -128,12 +140,14 @@ async def test_the_account_is_made_once() -> None:
 
 
 def test_the_program(run: Callable[..., Result], folder: Path) -> None:
-    with Serving("--smtp", "0", "--json", command="catch", folder=folder) as server:
+    refused = "--refuse", "bob@example.com=550", "--refuse", "login=454"
+    with Serving("--smtp", "0", "--json", *refused, command="catch", folder=folder) as server:
         ready = server.record
         [where] = ready.pop("listen")
         accounts = [{"name": "caught", "addresses": []}]
         assert ready == {"store": f"json:{folder}/mail", "accounts": accounts, "fingerprint": None}
         assert run("send", "--to", "nobody@example.com", "--server", where.removeprefix("smtp://")).code == 0
+        run("send", "--to", "bob@example.com", "--server", where.removeprefix("smtp://")).fails(1, "550", "--refuse")
         shown = server.record
         assert (shown["uid"], shown["envelope"]["recipients"]) == (1, ["nobody@example.com"])
         assert len(run("mail", "list", "caught", "--json").records) == 1

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import smtplib
+import ssl
 import threading
 from email.message import EmailMessage
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
-from trio_smtp.testing.plugin import CatchingServer
+from trio_smtp.testing.plugin import CatchingServer, smtp_server_starttls, smtp_server_tls
+
+__all__ = ["smtp_server_starttls", "smtp_server_tls"]  # fixtures here
 
 pytest_plugins = ["pytester"]
 
@@ -132,3 +136,74 @@ def test_to_wait_for_what_is_sent_elsewhere() -> None:
         assert len(server.messages) == 2
         with pytest.raises(TimeoutError, match=r"2 of 3 messages came within 0\.01 seconds"):
             server.wait_for(3, timeout=0.01)
+
+
+def test_to_wait_for_one_of_several() -> None:
+    with CatchingServer() as server:
+        with pytest.raises(TimeoutError) as nothing:
+            server.wait_for(timeout=0.01)
+        assert str(nothing.value) == "0 of 1 messages came within 0.01 seconds"
+
+        def send() -> None:
+            with smtplib.SMTP(server.host, server.port) as client:
+                for number in range(12):
+                    content = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= %d\r\n\r\n" % number
+                    client.sendmail("app@example.com", ["ann@example.com", "bob@example.com"], content)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        [last] = server.wait_for(where=lambda mail: mail.parsed.subject == "Grüße 11")
+        thread.join()
+        assert last is server.messages[-1]
+        with pytest.raises(TimeoutError) as missed:
+            server.wait_for(2, 0.01, where=lambda mail: mail is last)
+    first, *lines = str(missed.value).splitlines()
+    assert first == "1 of 2 messages came within 0.01 seconds:"
+    assert lines[0] == r"    from <app@example.com> to ann@example.com, bob@example.com: 'Gr\xfc\xdfe 0'"
+    assert (len(lines), lines[-1]) == (11, "    and 2 more")
+
+
+def test_refusals() -> None:
+    with CatchingServer() as server:
+        server.refuse("bob@example.com", 552, "Mailbox full", "5.2.2")
+        server.refuse("message", 451, times=1)
+        with smtplib.SMTP(server.host, server.port) as client:
+            with pytest.raises(smtplib.SMTPDataError) as greylisted:
+                client.sendmail("app@example.com", ["ann@example.com"], b"")
+            assert greylisted.value.smtp_code == 451
+            refused = client.sendmail("app@example.com", ["ann@example.com", "bob@example.com"], b"")
+            assert refused == {"bob@example.com": (552, b"5.2.2 Mailbox full")}
+            server.refuse_nothing()
+            assert client.sendmail("app@example.com", ["bob@example.com"], b"") == {}
+        assert len(server.messages) == 2
+        with pytest.raises(ValueError, match="'recipients' is none of connection"):
+            server.refuse("recipients")
+
+
+def test_starttls(smtp_server_starttls: CatchingServer) -> None:
+    server = smtp_server_starttls
+    with smtplib.SMTP(server.host, server.port) as client:
+        client.starttls(context=server.client_context)
+        client.sendmail("app@example.com", ["ann@example.com"], b"")
+    [mail] = server.messages
+    assert mail.session.tls is not None
+
+
+def test_implicit_tls(smtp_server_tls: CatchingServer, tmp_path: Path) -> None:
+    server = smtp_server_tls
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(server.authority)
+    context = ssl.create_default_context(cafile=authority)
+    with smtplib.SMTP_SSL("localhost", server.port, context=context) as client:
+        client.sendmail("app@example.com", ["ann@example.com"], b"")
+    assert len(server.messages) == 1
+
+
+def test_nobody_else_trusts_the_certificate(smtp_server_tls: CatchingServer) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        smtplib.SMTP_SSL(smtp_server_tls.host, smtp_server_tls.port, context=ssl.create_default_context())
+
+
+def test_there_is_no_certificate_without_tls() -> None:
+    with pytest.raises(RuntimeError, match="starttls"):
+        _ = CatchingServer().client_context

@@ -28,6 +28,7 @@ def banner(
     fingerprint: str | None = None,
     *,
     catching: bool = False,
+    refusals: Sequence[tuple[str, int]] = (),
 ) -> Iterator[str]:
     """The lines of it, safe for a terminal.
 
@@ -37,6 +38,7 @@ def banner(
         accounts: all that there are, or the one that gets all mail.
         fingerprint: of a certificate that no authority vouches for.
         catching: whether it takes all mail.
+        refusals: what it refuses all the same, and by which codes.
     """
     yield f"trio-smtp {__version__} takes mail at"
     for url in _urls(listeners):
@@ -47,6 +49,8 @@ def banner(
     if catching:
         yield f"All mail, whoever it is for, goes to the account {accounts[0].name} and is {_kept(store)}."
         yield "Every login is right."
+        if refusals:
+            yield f"Refused all the same: {', '.join(f'{escape(what)} by {code}' for what, code in refusals)}."
     elif accounts:
         yield f"Mail for these accounts is {_kept(store)}:"
         for account in accounts[:_NAMED]:

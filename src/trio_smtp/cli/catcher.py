@@ -1,7 +1,7 @@
 """``trio-smtp catch``: all mail is taken, whoever it is for, and shown; for those who develop what sends it.
 
-It is ``trio-smtp serve`` with this handler, which refuses nobody. What is caught is in a store, so that ``trio-smtp
-mail`` reads it as any other mail. Nothing leaves the machine.
+It is ``trio-smtp serve`` with this handler, which refuses nobody, unless ``--refuse`` has it. What is caught is in a
+store, so that ``trio-smtp mail`` reads it as any other mail. Nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from trio_smtp.cli.readable import note, readable
 from trio_smtp.handler import Body, HandlerFactory
 from trio_smtp.mailbox.store import INBOX, Delivered, MailStore, Message, StoreError, Target
 from trio_smtp.mailbox_handler import MailboxHandler, copy_to
+from trio_smtp.policy import Refusals
 from trio_smtp.protocol import Config, Envelope, RcptTo, Reply
 from trio_smtp.protocol.readers import first_bare_newline
 from trio_smtp.server import SessionOptions
@@ -39,10 +40,18 @@ def catcher(store: MailStore, *, as_json: bool) -> HandlerFactory:
     return HandlerFactory(lambda: _Catcher(store, _as_json if as_json else _as_text, turn))
 
 
-def catching(config: Config) -> SessionOptions:
-    """What goes with it: every login is right, inside TLS and outside, and nothing is too much or too odd."""
+def catching(config: Config, refusals: Sequence[tuple[str, int]] = ()) -> SessionOptions:
+    """What goes with it: every login is right, inside TLS and outside, and nothing is too much or too odd.
+
+    Args:
+        config: of the server.
+        refusals: what to refuse all the same, and by which codes.
+    """
     config = replace(config, auth_requires_tls=False, bare_newline="keep")
-    return {"config": config, "authenticator": _anybody, "policy": ()}
+    ordered = Refusals()
+    for what, code in refusals:
+        ordered.refuse(what, code, "Refused, as --refuse has it")
+    return {"config": config, "authenticator": _anybody, "policy": ordered.policy if refusals else ()}
 
 
 async def _anybody(username: str, _: str, /) -> str:

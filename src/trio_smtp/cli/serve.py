@@ -71,7 +71,8 @@ async def serve(**flags: Any) -> None:
                 if settings.as_json:
                     ready = partial(_announce, json_text(ready_record(*facts)))
                 else:
-                    ready = partial(_announce, "\n".join(banner(*facts, catching=settings.catching)))
+                    lines = banner(*facts, catching=settings.catching, refusals=settings.refusals)
+                    ready = partial(_announce, "\n".join(lines))
                 if settings.workers == 1:
                     certificates = set(tls.values())
                     async with kept_fresh(certificates):

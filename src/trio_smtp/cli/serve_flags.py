@@ -57,6 +57,15 @@ def add_catch_flags(parser: ArgumentParser) -> None:
     )
     _add_store(add, "or memory: (until the server stops)")
     _add_json(add, "print one JSON object a line: when it is ready one that says where it listens, then each message")
+    add(
+        "--refuse",
+        dest="refusals",
+        action="append",
+        type=values.refusal,
+        metavar="WHAT=CODE",
+        what="refuse this by a 4xx or 5xx code, to see what a program makes of it: connection, login, sender, "
+        "recipient, message (once it has come in), or the address of one recipient; may be given several times",
+    )
     _add_hostname(add)
     _add_loose_paths(add)
     _add_tls(add)

@@ -102,7 +102,7 @@ def servers(
         if counts is not None:
             options["connection_counts"] = counts.connections(number)
         if settings.catching:
-            options = {**options, **catching(config)}
+            options = {**options, **catching(config, settings.refusals)}
         tasks.append(partial(serve_sockets, with_login if spec.scheme.login else for_anyone, sockets, **options))
     return tasks
 

@@ -69,6 +69,8 @@ class ServeSettings:
     catching: bool = False
     """Take all mail, for ``trio-smtp catch``."""
     as_json: bool = False
+    refusals: Sequence[tuple[str, int]] = ()
+    """What to refuse while catching, and by which codes."""
     listen: Sequence[ListenSpec] = (parse_listen("smtp://127.0.0.1:1025"),)
     store: StoreURL = DEFAULT_STORE
     workers: int = 1

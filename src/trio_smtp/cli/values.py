@@ -26,6 +26,7 @@ __all__ = [
     "name",
     "quota",
     "rate",
+    "refusal",
     "seconds",
     "size",
 ]
@@ -129,6 +130,18 @@ def rate(text: str) -> tuple[int, float] | None:
     if not times or not seconds:
         raise ArgumentTypeError(f"{text!a} is no rate such as 100/60s, 1000/10m or 20/1h, nor off")
     return times, float(seconds)
+
+
+def refusal(text: str) -> tuple[str, int]:
+    """``WHAT=CODE``: what `trio_smtp.policy.Refusals` shall refuse."""
+    from trio_smtp.policy import Refusals  # noqa: PLC0415  # --help need not load it
+
+    what, _, code = text.rpartition("=")
+    try:
+        Refusals().refuse(what, int(code) if _COUNT.fullmatch(code) else 0)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!a} is not of the form WHAT=CODE, such as recipient=550: {error}") from error
+    return what, int(code)
 
 
 def endpoint(text: str) -> Endpoint:

@@ -12,6 +12,7 @@ from trio_smtp.policy.greylist import Greylist
 from trio_smtp.policy.headers import HeaderLimits
 from trio_smtp.policy.peers import is_loopback, peer_network
 from trio_smtp.policy.rates import Rate, RateLimits
+from trio_smtp.policy.refusals import Refusals
 from trio_smtp.policy.windows import SlidingWindow
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Policy",
     "Rate",
     "RateLimits",
+    "Refusals",
     "SlidingWindow",
     "default_policies",
     "is_loopback",

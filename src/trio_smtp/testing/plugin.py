@@ -18,37 +18,56 @@ It is not loaded by itself, for trio-smtp is installed in more places than those
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import pytest
 import trio
 
 from trio_smtp.handler import Mail
+from trio_smtp.policy import Refusals
 from trio_smtp.protocol import Config
-from trio_smtp.server import serve_sockets
+from trio_smtp.server import ServerOptions, serve_sockets
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["CatchingServer", "smtp_server"]
+    import trustme
+
+__all__ = ["CatchingServer", "smtp_server", "smtp_server_starttls", "smtp_server_tls"]
+
+_NAMED: Final = 10  # messages in the text of an error, and recipients of each
 
 
 class CatchingServer:
     """An SMTP server in a thread of its own, for the length of a `with` block, or of several, one after the other.
 
-    It takes every message for everybody and every login (`Mail.session.identity` is the user name). A message is in
-    `messages` before the client hears that it was accepted.
+    It takes every message for everybody and every login (`Mail.session.identity` is the user name), unless `refuse` has
+    it do otherwise. A message is in `messages` before the client hears that it was accepted.
+
+    Args:
+        tls: ``"starttls"`` offers STARTTLS, ``"implicit"`` begins with the TLS handshake. The certificate is for
+            localhost and 127.0.0.1; who signed it is in `authority`. It takes the package trustme.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Literal["starttls", "implicit"] | None = None) -> None:
         self.host: Final = "127.0.0.1"
         self.port = 0
         """A free one, known inside the block; each block has its own."""
         self.messages: list[Mail] = []
         """In the order in which they came; `messages.clear()` forgets them."""
         self._arrived = threading.Condition()
+        self._refusals = Refusals()
+        self._options: ServerOptions = {
+            "config": Config(auth_requires_tls=False, bare_newline="keep"),
+            "authenticator": _anybody,
+            "policy": self._refusals.policy,
+        }
+        self._authority: trustme.CA | None = None
+        if tls is not None:
+            self._options |= {"ssl_context": self._certified(), "implicit_tls": tls == "implicit"}
 
     def __enter__(self) -> Self:
         self._scope = trio.CancelScope()
@@ -60,20 +79,69 @@ class CatchingServer:
         self._started.wait()
         return self
 
-    def wait_for(self, count: int, timeout: float = 10.0) -> list[Mail]:
+    @property
+    def authority(self) -> bytes:
+        """Whom clients have to trust, in PEM form, where there is TLS: for a file that the application is told of."""
+        if self._authority is None:
+            raise RuntimeError('there is no certificate without TLS: CatchingServer(tls="starttls") has one')
+        return self._authority.cert_pem.bytes()
+
+    @property
+    def client_context(self) -> ssl.SSLContext:
+        """A context for clients that trust `authority` alone, and check the name."""
+        return ssl.create_default_context(cadata=self.authority.decode("ascii"))
+
+    def refuse(
+        self,
+        what: str,
+        code: int = 550,
+        text: str = "Refused, for a test",
+        enhanced: str | None = None,
+        *,
+        times: int | None = None,
+    ) -> None:
+        """Refuse this from now on, inside the block or before it.
+
+        Args:
+            what: ``"connection"``, ``"login"``, ``"sender"``, ``"recipient"``, ``"message"`` (once it has come in), or
+                the address of one recipient.
+            code, text, enhanced: what the client hears, as of `Refuse`: 4xx for now, 5xx for good.
+            times: after so many it is taken again, as an application that tries again should find; None for no end.
+
+        Raises:
+            ValueError: for anything else, and a code that refuses nothing.
+        """
+        self._refusals.refuse(what, code, text, enhanced, times=times)
+
+    def refuse_nothing(self) -> None:
+        """Take everything again."""
+        self._refusals.clear()
+
+    def wait_for(
+        self, count: int = 1, timeout: float = 10.0, *, where: Callable[[Mail], bool] | None = None
+    ) -> list[Mail]:
         """The messages, as soon as there are so many: for what is sent behind the back of a test.
 
         Args:
             count: how many, those included that have come already.
             timeout: seconds to wait.
+            where: which ones count, as ``lambda mail: mail.parsed.subject == "Welcome"``; by default all.
 
         Raises:
-            TimeoutError: if fewer have come by then.
+            TimeoutError: if fewer have come by then. It says which came.
         """
+        found: list[Mail] = []
+
+        def enough() -> bool:
+            found[:] = self.messages if where is None else filter(where, self.messages)
+            return len(found) >= count
+
         with self._arrived:
-            if not self._arrived.wait_for(lambda: len(self.messages) >= count, timeout):
-                raise TimeoutError(f"{len(self.messages)} of {count} messages came within {timeout:g} seconds")
-            return self.messages[:]
+            if not self._arrived.wait_for(enough, timeout):
+                raise TimeoutError(
+                    f"{len(found)} of {count} messages came within {timeout:g} seconds{_listed(self.messages)}"
+                )
+            return found
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -81,17 +149,34 @@ class CatchingServer:
         trio.from_thread.run_sync(self._scope.cancel, trio_token=self._token)
         self._thread.join()
 
+    def _certified(self) -> ssl.SSLContext:
+        import trustme  # noqa: PLC0415 - not everybody tests with TLS
+
+        self._authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._authority.issue_cert("localhost", self.host).configure_cert(context)
+        return context
+
     async def _serve(self, sock: socket.socket) -> None:
         self._token = trio.lowlevel.current_trio_token()
         self._started.set()
         with self._scope:
-            config = Config(auth_requires_tls=False, bare_newline="keep")
-            await serve_sockets(self._keep, [sock], authenticator=_anybody, config=config, policy=())
+            await serve_sockets(self._keep, [sock], **self._options)
 
     async def _keep(self, mail: Mail) -> None:
         with self._arrived:
             self.messages.append(mail)
             self._arrived.notify_all()
+
+
+def _listed(messages: Sequence[Mail]) -> str:
+    """What has come, for who looks for something else."""
+    lines = [
+        f"    from <{mail.sender or ''}> to {', '.join(map(str, mail.recipients[:_NAMED]))}: {mail.parsed.subject!a}"
+        for mail in messages[:_NAMED]
+    ]
+    rest = [f"    and {len(messages) - _NAMED} more"] if len(messages) > _NAMED else []
+    return "\n".join([":" if lines else "", *lines, *rest])
 
 
 async def _anybody(username: str, _: str, /) -> str:
@@ -102,4 +187,18 @@ async def _anybody(username: str, _: str, /) -> str:
 def smtp_server() -> Iterator[CatchingServer]:
     """A server that keeps what it gets, anew for each test: `.host`, `.port`, `.messages`."""
     with CatchingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def smtp_server_starttls() -> Iterator[CatchingServer]:
+    """The same with STARTTLS, and a certificate that `.client_context` trusts."""
+    with CatchingServer(tls="starttls") as server:
+        yield server
+
+
+@pytest.fixture
+def smtp_server_tls() -> Iterator[CatchingServer]:
+    """The same inside TLS from the start."""
+    with CatchingServer(tls="implicit") as server:
         yield server
