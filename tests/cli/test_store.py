@@ -49,6 +49,12 @@ def test_no_store(run: Run, folder: Path, action: str) -> None:
     run("store", action, "--store", "json:empty").fails(1, "json:empty: there is no store")
 
 
+def test_a_store_that_has_lost_its_manifest(run: Run, folder: Path) -> None:
+    (folder / "mail/manifest.json").unlink()
+    for command in ("store check", "store repair --yes", "account list", "account add eve --address eve@example.com"):
+        run(*command.split()).fails(1, "json:mail: there is mail, but no manifest.json", "from a backup")
+
+
 def test_check(run: Run, folder: Path) -> None:
     assert run("store", "check") == (0, b"5 records and 2 messages read.\n", "")
     (folder / "mail/blobs/left-over").touch()

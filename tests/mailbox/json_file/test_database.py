@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests.mailbox.json_file.system import Nth, System
+from trio_smtp.mailbox.json_file import database as database_module
 from trio_smtp.mailbox.json_file.blobs import NewBlob
 from trio_smtp.mailbox.json_file.database import Database
-from trio_smtp.mailbox.json_file.journal import MANIFEST
+from trio_smtp.mailbox.json_file.files import Directory
+from trio_smtp.mailbox.json_file.journal import MANIFEST, has_records
 from trio_smtp.mailbox.json_file.records import (
     BlobInfo,
     Place,
@@ -22,6 +24,7 @@ from trio_smtp.mailbox.json_file.records import (
     encode_blob,
     encode_body,
     encode_delivery,
+    encode_mark,
 )
 from trio_smtp.mailbox.json_file.replica import Replica
 from trio_smtp.mailbox.json_file.snapshot import Snapshot, load_snapshot
@@ -101,8 +104,9 @@ def test_no_store_and_none_wanted(path: Path) -> None:
     assert os.listdir(path) == []
 
 
+@pytest.mark.parametrize("create", [False, True])
 @pytest.mark.parametrize("has_journal", [True, False])
-def test_mail_without_a_manifest(path: Path, has_journal: bool) -> None:
+def test_a_store_that_has_lost_its_manifest(path: Path, has_journal: bool, create: bool) -> None:
     """No new store may begin over it, however little it is."""
     with closing(Database(str(path), create=True)) as database:
         write(database, account("ann"))
@@ -113,10 +117,33 @@ def test_mail_without_a_manifest(path: Path, has_journal: bool) -> None:
         shutil.rmtree(path / "journal")
     before = {file: file.read_bytes() for folder in left for file in folder.iterdir()}
     for _ in range(2):
-        with pytest.raises(StoreUnavailable, match=f"there is mail, but no {MANIFEST}"):
-            Database(str(path), create=True)
+        with pytest.raises(StoreUnavailable, match=r"no manifest\.json, which says .* restore the store from a backup"):
+            Database(str(path), create=create)
     assert {file: file.read_bytes() for folder in left for file in folder.iterdir()} == before
     assert not (path / MANIFEST).exists()
+
+
+def test_a_store_that_another_process_makes_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Database(str(path), create=True)) as database:
+        write(database, account("ann"))
+    (path / MANIFEST).rename(path / "journal" / MANIFEST)
+
+    def look(folder: Directory) -> bool:
+        (path / "journal" / MANIFEST).rename(path / MANIFEST)
+        return has_records(folder)
+
+    monkeypatch.setattr(database_module, "has_records", look)
+    with closing(Database(str(path), create=True)) as database:
+        assert names(database) == ["ann"]
+
+
+def test_a_store_that_was_begun_is_none(path: Path) -> None:
+    (path / "journal").mkdir(0o700, parents=True)
+    path.chmod(0o700)
+    (path / "journal" / "000001.jsonl").write_bytes(encode_mark("segment", number=1, previous=0, previous_end=0))
+    (path / "journal" / "notes").write_text("two\nlines\n")
+    with pytest.raises(StoreUnavailable, match="there is no store"):
+        Database(str(path), create=False)
 
 
 def test_something_else_is_there(path: Path) -> None:

@@ -11,7 +11,14 @@ import pytest
 
 from tests.mailbox.json_file.system import Nth, System
 from trio_smtp.mailbox.json_file import files
-from trio_smtp.mailbox.json_file.journal import MANIFEST, Journal, Manifest, segment_name, segment_number
+from trio_smtp.mailbox.json_file.journal import (
+    MANIFEST,
+    Journal,
+    Manifest,
+    has_records,
+    segment_name,
+    segment_number,
+)
 from trio_smtp.mailbox.json_file.records import encode_mark, parse
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.store import StoreUnavailable
@@ -287,13 +294,13 @@ def test_a_manifest_that_is_damaged(place: Place, text: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "has_records"),
+    ("content", "with_records"),
     [(b"", False), (MARK[:20], False), (MARK, False), (MARK + b"x", True), (MARK[:20] + bytes(2000), True)],
 )
-def test_a_journal_without_a_manifest(place: Place, content: bytes, has_records: bool) -> None:
+def test_a_journal_without_a_manifest(place: Place, content: bytes, with_records: bool) -> None:
     """A creation that failed leaves a mark, or a part of it."""
     place.segment(1).write_bytes(content)
-    assert Journal(place.root, place.folder).has_records() == has_records
+    assert has_records(place.folder) == with_records
 
 
 def test_what_is_missing(place: Place, journal: Journal) -> None:

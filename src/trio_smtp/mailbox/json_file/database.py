@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.blobs import read_blob
-from trio_smtp.mailbox.json_file.journal import MANIFEST, Journal, Manifest
+from trio_smtp.mailbox.json_file.journal import MANIFEST, NO_MANIFEST, Journal, Manifest, has_records
 from trio_smtp.mailbox.json_file.locks import StoreLock
 from trio_smtp.mailbox.json_file.records import decode_content
 from trio_smtp.mailbox.json_file.replica import Replica
@@ -72,8 +72,6 @@ class Database:
                 self._prepare()
             with self._lock.hold(exclusive=is_new) as writer_died:
                 if is_new and self._is_new(create):  # still
-                    if self.journal.has_records() or self.blobs.names():
-                        raise StoreUnavailable(f"there is mail, but no {MANIFEST}")
                     self.journal.create()
                 self._catch_up(writer_died)
             self._opened = opened.pop_all()
@@ -82,11 +80,26 @@ class Database:
         names = set(self.root.names())
         if MANIFEST in names:
             return False
+        if self._has_mail(names):
+            if MANIFEST in self.root.names():  # by now: whoever makes a store makes that before there is mail
+                return False
+            raise StoreUnavailable(NO_MANIFEST)
         if not create:
             raise StoreUnavailable("there is no store")
         if names - _BEFORE_MANIFEST:
             raise StoreUnavailable("the directory is neither a store nor empty")
         return True
+
+    def _has_mail(self, names: set[str]) -> bool:
+        """Whether there is more than what somebody leaves who dies while making a store."""
+        if "journal" in names:
+            with closing(self.root.directory("journal")) as segments:
+                if has_records(segments):
+                    return True
+        if "blobs" not in names:
+            return False
+        with closing(self.root.directory("blobs")) as blobs:
+            return bool(blobs.names())
 
     def close(self) -> None:
         """Let go of the files."""

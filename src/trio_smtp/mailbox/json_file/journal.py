@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MANIFEST = "manifest.json"
+NO_MANIFEST = f"there is mail, but no {MANIFEST}, which says what of it counts; restore the store from a backup"
 _MAX_MANIFEST = 1024 * 1024  # octets
 _MAX_MARK = 1024
 _MAX_LINE = 64 * 1024 * 1024  # a segment that a compaction has made may be as large as the store
@@ -60,6 +61,16 @@ def segment_number(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def has_records(folder: files.Directory) -> bool:
+    """Whether some segment has more than its mark: one has no more where somebody died who began a store."""
+    for name in folder.names():
+        if segment_number(name) is not None:
+            with folder.opened(name) as fd:
+                if files.size(fd) > _MAX_MARK or files.read_at(fd, 0, _MAX_MARK).partition(b"\n")[2]:
+                    return True
+    return False
+
+
 class Journal:
     """The segments of a store, as this process knows them.
 
@@ -85,15 +96,6 @@ class Journal:
         files.close(self._manifest_fd)
 
     # --- the manifest
-
-    def has_records(self) -> bool:
-        """Whether there is more in any segment than the mark that it begins with; without a manifest, too."""
-        for name in self._folder.names():
-            with self._folder.opened(name) as fd:
-                _, _, records = files.read_at(fd, 0, _MAX_MARK).partition(b"\n")
-                if records or files.size(fd) > _MAX_MARK:
-                    return True
-        return False
 
     def create(self) -> None:
         """Begin the journal of a new store."""
@@ -130,7 +132,9 @@ class Journal:
             files.close(fd)
             if isinstance(error, OSError):
                 raise
-            raise StoreUnavailable(f"{MANIFEST} is damaged or of another version: {error}") from None
+            raise StoreUnavailable(
+                f"{MANIFEST} is damaged or of another version ({error}); restore the store from a backup"
+            ) from None
         files.close(self._manifest_fd)
         self._manifest_fd, self._inode, self.manifest = fd, inode, manifest
 
