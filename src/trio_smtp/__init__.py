@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from trio_smtp.server import CertificateError as CertificateError
     from trio_smtp.server import Certificates as Certificates
     from trio_smtp.server import Server as Server
+    from trio_smtp.server import ServerOptions as ServerOptions
+    from trio_smtp.server import SessionOptions as SessionOptions
     from trio_smtp.server import Stats as Stats
     from trio_smtp.server import StoreAuthenticator as StoreAuthenticator
     from trio_smtp.server import Timeouts as Timeouts
@@ -84,8 +86,8 @@ _HOMES: Final = {
         "AbortReason Address Config Envelope Hello Limits MailFrom MailParameters RcptParameters RcptTo Reply Verify"
     ),
     "trio_smtp.server": (
-        "Authenticator CertificateError Certificates Server Stats StoreAuthenticator Timeouts bind_sockets open_server "
-        "serve_smtp serve_sockets serve_stream server_context"
+        "Authenticator CertificateError Certificates Server ServerOptions SessionOptions Stats StoreAuthenticator "
+        "Timeouts bind_sockets open_server serve_smtp serve_sockets serve_stream server_context"
     ),
     "trio_smtp.submission": "SubmissionHandler",
 }

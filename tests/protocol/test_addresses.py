@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, given
@@ -270,6 +272,25 @@ def test_addresses_are_values() -> None:
     assert {address: 1}[Address("u", "d")] == 1
     assert repr(address) == "Address(local_part='u', domain='d')"
     assert not hasattr(address, "__dict__")
+
+
+@pytest.mark.parametrize(
+    ("compare", "one", "other"),
+    [
+        (operator.eq, Address("u", "d"), "u@d"),
+        (operator.eq, "u@d", Address("u", "d")),
+        (operator.contains, ["u@d"], Address("u", "d")),
+    ],
+)
+def test_an_address_is_no_text(compare: Callable[[object, object], bool], one: object, other: object) -> None:
+    with pytest.warns(UserWarning, match=r"compare str\(address\)") as noted:
+        assert compare(one, other) is False
+    assert noted[0].filename == __file__
+
+
+def test_an_address_is_nothing_else() -> None:
+    assert not operator.eq(Address("u", "d"), b"u@d")
+    assert not operator.eq(Address("u", "d"), None)
 
 
 # Characters that mean something in a path come more often than the others.

@@ -353,7 +353,30 @@ async def test_a_store_that_is_down(store: MemoryStore, monkeypatch: pytest.Monk
 # --- secrets
 
 
-async def test_neither_names_nor_passwords_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("username", "end"),
+    [
+        ("ann@example.com", "peer=local login=<ann@example.com>"),
+        ("jörg@bücher.example", "peer=local login=<jörg@bücher.example>"),
+        ("ann", "peer=local"),  # may be a password, as those that follow
+        ("hunter2@home", "peer=local"),
+        ("correct horse@battery.staple", "peer=local"),
+        ("x" * 300 + "@example.com", "peer=local"),
+    ],
+)
+async def test_a_failed_login_is_logged_with_the_address(
+    caplog: pytest.LogCaptureFixture, username: str, end: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with open_session(take, config=IN_CLEAR, authenticator=check) as client:
+        await begin(client)
+        for command in ("AUTH LOGIN", b64(username), b64("x")):
+            await client.command(command)
+    [line] = [record.getMessage() for record in caplog.records if "login failed" in record.getMessage()]
+    assert line.partition(" login failed ")[2] == end
+
+
+async def test_passwords_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def authenticator(username: str, password: str) -> str | None:

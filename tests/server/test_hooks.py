@@ -260,6 +260,13 @@ async def test_a_factory_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+async def test_a_factory_that_makes_no_handler(caplog: pytest.LogCaptureFixture) -> None:
+    make: Any = lambda: Handler  # noqa: E731 - the class, which is easily done
+    async with open_session(HandlerFactory(make)) as client:
+        await client.expect_close("421")
+    assert "a function that returns a Handler, and <function" in caplog.text
+
+
 class Foreign:
     """What trio does not know how to wait for, as the futures of asyncio."""
 

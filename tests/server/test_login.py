@@ -123,14 +123,31 @@ def test_not_an_authenticator(wrong: Any) -> None:
         resolve_authenticator(wrong)
 
 
-class Misspelt(Authenticator):
-    async def check_pasword(self, username: str, password: str) -> str | None:
+class Nothing(Authenticator):
+    pass
+
+
+class SyncMixin:
+    def check_password(self, username: str, password: str) -> str | None:
         return username
 
 
-class Sync(Authenticator):
-    def check_password(self, username: str, password: str) -> str | None:  # type: ignore[override]  # that is the test
-        return username
+class Sync(SyncMixin, Authenticator):  # type: ignore[misc]  # that is the test
+    pass
+
+
+def test_a_misspelt_hook_is_noticed_at_once() -> None:
+    with pytest.raises(TypeError, match=r"Misspelt\.check_pasword is no hook of Authenticator \(check_password, "):
+
+        class Misspelt(Authenticator):
+            async def check_pasword(self, username: str, password: str) -> str | None:
+                return username
+
+    with pytest.raises(TypeError, match=r"Short\.check_token must take \(self, token, username\)"):
+
+        class Short(Authenticator):
+            async def check_token(self, token: str) -> str | None:  # type: ignore[override]  # that is the test
+                return token
 
 
 async def of_one(username: str) -> str:
@@ -140,7 +157,7 @@ async def of_one(username: str) -> str:
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (Misspelt(), r"Misspelt overrides no hook of Authenticator \(.*check_password\)"),
+        (Nothing(), r"Nothing overrides no hook of Authenticator \(check_password, .*\)"),
         (Sync(), r"Sync\.check_password must be an async method"),
         (lambda username, password: username, "an async function of a name and a password"),
         (of_one, "takes two arguments, the name and the password, and <function of_one"),

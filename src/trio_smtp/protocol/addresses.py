@@ -8,6 +8,7 @@ the simplest form that means the same.
 from __future__ import annotations
 
 import re
+import warnings
 
 from trio_smtp.protocol._value import value
 from trio_smtp.protocol.grammar import DOT_STRING, PATH, QUOTED_PAIR, GrammarError, decode
@@ -22,10 +23,12 @@ _TO_QUOTE = re.compile(r'(["\\])')
 
 
 @value
-class Address:
+class Address:  # noqa: PLW1641 - the decorator makes the hash
     r"""A mailbox (RFC 5321 §2.3.11). `Address.parse` makes one from text; the constructor checks nothing.
 
-    Equality is exact: a server may give upper and lower case of a local part different meanings (RFC 5321 §2.4).
+    Equality is exact: a server may give upper and lower case of a local part different meanings (RFC 5321 §2.4). No
+    address equals a text, for there are several ways to write each, and comparing the two gives a warning, or it would
+    go unnoticed; ``str(address) == text`` asks for the simplest way.
 
     Args:
         local_part: what it means, free of quotes: ``a b`` for ``"a\ b"@example.com``.
@@ -48,6 +51,13 @@ class Address:
         if address is None or end != len(octets) + len("<>") or octets.startswith(b"@"):  # a source route
             raise GrammarError("path_syntax")
         return address
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Address):
+            return self.local_part == other.local_part and self.domain == other.domain
+        if isinstance(other, str):
+            warnings.warn("an Address never equals a str; compare str(address)", stacklevel=2)
+        return NotImplemented
 
     @property
     def is_ascii(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 
 from trio_smtp._escape import escape
 from trio_smtp.handler import Session
-from trio_smtp.protocol import AbortReason, CloseReason, Envelope, Hello, MailFrom, RcptTo, Reply, Verify
+from trio_smtp.protocol import AbortReason, Address, CloseReason, Envelope, Hello, MailFrom, RcptTo, Reply, Verify
 from trio_smtp.server.stats import Stats
 
 __all__ = ["ACCEPTED", "BUDGETS", "FAULTS", "LogLimit", "SessionLog", "log"]
@@ -141,6 +141,14 @@ class SessionLog:
         # Not the format of `refusal`: a flood of these must not hide, by `LogLimit`, a recipient that was refused.
         log.info("%s refused command %s peer=%s reply=%s", self._session.id, what, self._session.peer, _text(reply))
 
+    def login_failed(self, username: str) -> None:
+        """A client could not prove that it is this user.
+
+        A name that is no address is left out: clients that have lost the thread send the password in its place.
+        """
+        who = f" login=<{escape(username)}>" if _is_address(username) else ""
+        log.info("%s login failed peer=%s%s", self._session.id, self._session.peer, who)
+
     def closed(self, reason: CloseReason) -> None:
         """The connection is over."""
         if reason in BUDGETS:
@@ -150,6 +158,14 @@ class SessionLog:
         """The client did not come in time."""
         self.strike(rule)
         log.info("%s timed out peer=%s: %s", self._session.id, self._session.peer, rule)
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is a mail address in a domain that others can know."""
+    try:
+        return "." in Address.parse(text).domain
+    except ValueError:
+        return False
 
 
 def _text(reply: Reply) -> str:

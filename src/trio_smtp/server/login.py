@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
-from trio_smtp._checks import hint, is_async, takes
+from trio_smtp._checks import check_hooks, hint, is_async, takes
 from trio_smtp.sasl import (
     Challenge,
     CheckCertificate,
@@ -35,10 +35,15 @@ __all__ = ["AnyAuthenticator", "Authenticator", "LoginExchange", "offered_mechan
 class Authenticator:
     """Says who a client is. Override what you can check; the mechanisms that go with it are then offered.
 
+    A public method that is no hook is an error when the class is defined, as for a `Handler`.
+
     Every hook is a coroutine method that returns the identity to note for the session, usually the account's name, or
     None to refuse; `scram_keys` returns keys beside it. What it raises becomes 454 (RFC 4954 §6) and is logged, but for
     `Refuse`, which is the answer. User names come in the form of SASLprep (RFC 4013).
     """
+
+    overrides: ClassVar[frozenset[str]] = frozenset()
+    """The hooks that a class overrides, itself or by what it inherits."""
 
     async def check_password(self, username: str, password: str) -> str | None:
         """PLAIN and LOGIN: whose password this is. It should take the same time for a user who does not exist."""
@@ -65,6 +70,12 @@ class Authenticator:
         """
         raise NotImplementedError
 
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.overrides = check_hooks(cls, Authenticator, HOOKS)
+
+
+HOOKS: Final = ("check_password", "scram_keys", "check_token", "check_certificate")
 
 AnyAuthenticator: TypeAlias = Callable[[str, str], Awaitable[str | None]] | Authenticator
 """What a server takes: an `Authenticator`, or an async function of name and password, its `check_password`."""
@@ -90,10 +101,9 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
         return None
     if isinstance(authenticator, Authenticator):
         name = type(authenticator).__name__
-        hooks = {hook for hook in _HOOKS.values() if _has(authenticator, hook)}
-        if not hooks and type(authenticator) is not Authenticator:
-            raise TypeError(f"{name} overrides no hook of Authenticator ({', '.join(dict.fromkeys(_HOOKS.values()))})")
-        for hook in hooks:
+        if not authenticator.overrides and type(authenticator) is not Authenticator:
+            raise TypeError(f"{name} overrides no hook of Authenticator ({', '.join(HOOKS)})")
+        for hook in authenticator.overrides:  # which may come from a class that is no Authenticator
             if not is_async(getattr(authenticator, hook)):
                 raise TypeError(f"{name}.{hook} must be an async method")
         return authenticator
@@ -108,10 +118,6 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
             f"{authenticator!r} does not"
         )
     return _PasswordFunction(authenticator)
-
-
-def _has(authenticator: Authenticator, hook: str) -> bool:
-    return getattr(type(authenticator), hook) is not getattr(Authenticator, hook)
 
 
 # The best first, for clients that take the first they know.
@@ -142,7 +148,7 @@ def offered_mechanisms(
     if authenticator is None:
         return ()
     lacking = {name for name, given in ((External.name, client_name), (ScramPlus.name, end_point)) if given is None}
-    return tuple(name for name, hook in _HOOKS.items() if _has(authenticator, hook) and name not in lacking)
+    return tuple(name for name, hook in _HOOKS.items() if hook in authenticator.overrides and name not in lacking)
 
 
 class LoginExchange:

@@ -556,7 +556,7 @@ class ServerSession:
         self._clock.end_hook()
         if (outcome is None or login.has_failed) and not has_failed:
             self.settings.stats.login_failures += 1
-            log.info("%s login failed peer=%s", self._info.id, self._info.peer)
+            self._log.login_failed(login.username)
         if isinstance(outcome, Challenge):
             self.connection.challenge(outcome.data)
             return

@@ -55,7 +55,7 @@ def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
             raise TypeError(
                 f"a HandlerFactory is made of a function without arguments that is not async, not of {handler.make!r}"
             )
-        return handler.make
+        return functools.partial(_made, handler.make)
     if isinstance(handler, type) and issubclass(handler, Handler):
         if not takes(handler, 0):
             name = handler.__name__
@@ -70,6 +70,13 @@ def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
         "a handler is an async function of one Mail, a subclass of Handler (the class, not an instance) or a "
         f"HandlerFactory, not {handler!r}{hint(handler)}"
     )
+
+
+def _made(make: Callable[[], Handler]) -> Handler:
+    handler = make()
+    if not isinstance(handler, Handler):
+        raise TypeError(f"a HandlerFactory is made of a function that returns a Handler, and {make!r} gave {handler!r}")
+    return handler
 
 
 class _FunctionHandler(Handler):
