@@ -78,7 +78,7 @@ def wrapper(self: object, *arguments: object) -> Any:
             r"Wrong\.recpt is no hook of Handler \(connect, hello, .*\); .* begins with _",
         ),
         ({"rset": sync}, r"Wrong\.rset is no hook of Handler"),
-        ({"helper": lambda self: None}, r"Wrong\.helper is no hook of Handler"),
+        ({"helper": coroutine}, r"Wrong\.helper is no hook of Handler"),
         ({"rcpt": sync}, r"Wrong\.rcpt must be an async method"),
         ({"message": generator}, r"Wrong\.message must be an async method"),
         ({"close": wrapper}, r"Wrong\.close must be an async method"),
@@ -101,7 +101,9 @@ def test_helpers_and_everything_that_is_no_method_are_welcome() -> None:
         def __init__(self) -> None:
             self.count = 0
 
-        def _helper(self) -> None: ...
+        async def _helper(self) -> None: ...
+
+        def headers(self) -> None: ...
 
         @property
         def remaining(self) -> int:

@@ -5,12 +5,15 @@ That goes above all for hooks: a misspelt one would go unnoticed, and what it wa
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 __all__ = ["check_hooks", "hint", "is_async", "takes"]
+
+_SIMILAR: Final = 0.85  # of the measure of difflib: a slip of the finger
 
 
 def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]:
@@ -18,7 +21,7 @@ def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]
 
     Raises:
         TypeError: for a hook that is not async, or does not take what it is called with, and for a public method that
-            is no hook.
+            looks like a hook and is none: it is async, or has nearly the name of one.
     """
     for name, member in vars(cls).items():
         if name in hooks:
@@ -27,12 +30,18 @@ def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]
             arguments = list(inspect.signature(getattr(base, name)).parameters)
             if not takes(member, len(arguments)):
                 raise TypeError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
-        elif inspect.isfunction(member) and not name.startswith("_") and not hasattr(base, name):
+        elif not name.startswith("_") and not hasattr(base, name) and _looks_like_a_hook(name, member, hooks):
             raise TypeError(
                 f"{cls.__name__}.{name} is no hook of {base.__name__} ({', '.join(hooks)}); "
-                "the name of a helper begins with _"
+                "the name of an async helper begins with _"
             )
     return frozenset(name for name in hooks if getattr(cls, name) is not getattr(base, name))
+
+
+def _looks_like_a_hook(name: str, member: object, hooks: Collection[str]) -> bool:
+    return inspect.iscoroutinefunction(member) or (
+        inspect.isfunction(member) and bool(difflib.get_close_matches(name, hooks, cutoff=_SIMILAR))
+    )
 
 
 def takes(function: Callable[..., object], count: int) -> bool:

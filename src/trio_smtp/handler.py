@@ -4,8 +4,8 @@ A hook that returns None says yes with the standard reply; it says no by raising
 kind becomes ``451`` with a reference to the log, and the session goes on: a bug in a hook never loses a message
 silently and never shows its text to the client.
 
-A misspelt hook must not go unnoticed (mail would be dropped with a 250), so a public method that is no hook is an error
-when the class is defined; and a handler without `message` refuses all mail.
+A misspelt hook must not go unnoticed (what it was to refuse would be let in), so a public async method that is no hook
+is an error when the class is defined; and a handler without `message` refuses all mail.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ async def anybody(username: str, password: str) -> str:
 @asynccontextmanager
 async def session(refusals: Refusals) -> AsyncIterator[ScriptedClient]:
     config = Config(auth_requires_tls=False)
-    async with open_session(on_mail, policy=refusals.policy, authenticator=anybody, config=config) as client:
+    async with open_session(on_mail, policy=refusals, authenticator=anybody, config=config) as client:
         yield client
 
 

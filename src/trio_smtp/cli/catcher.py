@@ -51,7 +51,7 @@ def catching(config: Config, refusals: Sequence[tuple[str, int]] = ()) -> Sessio
     ordered = Refusals()
     for what, code in refusals:
         ordered.refuse(what, code, "Refused, as --refuse has it")
-    return {"config": config, "authenticator": _anybody, "policy": ordered.policy if refusals else ()}
+    return {"config": config, "authenticator": _anybody, "policy": ordered if refusals else ()}
 
 
 async def _anybody(username: str, _: str, /) -> str:

@@ -24,12 +24,10 @@ class _Order:
     times: int | None  # that are left
 
 
-class Refusals:
-    """What is to be refused. It may be told while it is in use, from any thread."""
+class Refusals(Policy):
+    """Refuses what it is told to, and nothing else. It may be told while it is in use, from any thread."""
 
     def __init__(self) -> None:
-        self.policy: Final[Policy] = _Refusing(self)
-        """Refuses that, and nothing else: for the servers that are to do so."""
         self._orders: dict[str, _Order] = {}
 
     def refuse(
@@ -57,37 +55,32 @@ class Refusals:
         """Refuse nothing any more."""
         self._orders.clear()
 
-    def ask(self, what: str) -> None:
-        """Raise `Refuse` if that was ordered: what the policy does at each step."""
+    async def connect(self, session: Session) -> None:
+        self._ask("connection")
+
+    async def login(self, session: Session, username: str) -> None:
+        self._ask("login")
+
+    async def mail(self, session: Session, event: MailFrom) -> None:
+        self._ask("sender")
+
+    async def rcpt(self, session: Session, event: RcptTo) -> None:
+        self._ask(_key(event.recipient))
+        self._ask("recipient")
+
+    async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]] | None:
+        self._ask("message")
+        return None
+
+    def _ask(self, what: str) -> None:
+        """Raise `Refuse` if that was ordered."""
         order = self._orders.get(what)
         if order is None or order.times == 0:
             return
         if order.times is not None:
             order.times -= 1
-        raise Refuse(order.code, order.text, order.enhanced, rule=Refusals.__name__)
+        raise Refuse(order.code, order.text, order.enhanced)
 
 
 def _key(address: Address) -> str:
     return str(address).lower()  # whatever RFC 5321 §2.4 lets a server make of it
-
-
-class _Refusing(Policy):
-    def __init__(self, orders: Refusals) -> None:
-        self._orders = orders
-
-    async def connect(self, session: Session) -> None:
-        self._orders.ask("connection")
-
-    async def login(self, session: Session, username: str) -> None:
-        self._orders.ask("login")
-
-    async def mail(self, session: Session, event: MailFrom) -> None:
-        self._orders.ask("sender")
-
-    async def rcpt(self, session: Session, event: RcptTo) -> None:
-        self._orders.ask(_key(event.recipient))
-        self._orders.ask("recipient")
-
-    async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]] | None:
-        self._orders.ask("message")
-        return None

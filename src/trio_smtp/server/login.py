@@ -35,7 +35,7 @@ __all__ = ["AnyAuthenticator", "Authenticator", "LoginExchange", "offered_mechan
 class Authenticator:
     """Says who a client is. Override what you can check; the mechanisms that go with it are then offered.
 
-    A public method that is no hook is an error when the class is defined, as for a `Handler`.
+    A public async method that is no hook is an error when the class is defined, as for a `Handler`.
 
     Every hook is a coroutine method that returns the identity to note for the session, usually the account's name, or
     None to refuse; `scram_keys` returns keys beside it. What it raises becomes 454 (RFC 4954 §6) and is logged, but for

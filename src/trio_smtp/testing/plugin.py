@@ -63,7 +63,7 @@ class CatchingServer:
         self._options: ServerOptions = {
             "config": Config(auth_requires_tls=False, bare_newline="keep"),
             "authenticator": _anybody,
-            "policy": self._refusals.policy,
+            "policy": self._refusals,
         }
         self._authority: trustme.CA | None = None
         if tls is not None:
