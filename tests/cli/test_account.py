@@ -205,6 +205,29 @@ def test_check(run: Run, typed: Callable[..., None]) -> None:
 
 
 @pytest.mark.usefixtures("demo")
+def test_by_an_address(run: Run) -> None:
+    argv = "account add ann --address demo@ann.example --address Ann@example.com"
+    assert run(*argv.split()).code == 0
+    assert run("account", "passwd", "ann@EXAMPLE.com", "--password-stdin", stdin=b"secret").lines == [
+        "Account ann has a new password."
+    ]
+    right = run("account", "check", "ann@example.com", "--password-stdin", "--json", stdin=b"secret")
+    assert right.records == [{"name": "ann"}]
+    [shown] = run("account", "show", "ann@example.com", "--json").records
+    assert (shown["name"], shown["password"]) == ("ann", True)
+    run("account", "show", "bob@example.com").fails(1, "bob@example.com", "account list")
+    run("account", "check", "bob@example.com", "--password-stdin", stdin=b"x").fails(1, "account list")
+    run("account", "remove", "ann@example.com", "--yes").fails(1, "account list")
+
+
+def test_a_name_comes_before_an_address(run: Run) -> None:
+    for argv in ("add ann --address ann@example.com", "add ann@example.com --address bob@example.com"):
+        assert run("account", *argv.split()).code == 0
+    [shown] = run("account", "show", "ann@example.com", "--json").records
+    assert shown["addresses"] == ["bob@example.com"]
+
+
+@pytest.mark.usefixtures("demo")
 def test_password_typed_wrongly(run: Run, prepare: Prepare, typed: Callable[..., None]) -> None:
     typed("secret", "sceret")
     run("account", "passwd", "demo", terminal=True).fails(1, "differ")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import errno
 import mailbox
 import os
+import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -242,6 +245,53 @@ def test_a_pipe_is_read_once(run: Run, folder: Path) -> None:
     writer.start()
     assert run("mail", "import", "other", "pipe").lines == ["1 message imported, 0 there already."]
     writer.join()
+
+
+@pytest.mark.parametrize("form", ["maildir", "eml"])
+def test_links_in_a_folder_lead_nowhere(run: Run, folder: Path, form: str) -> None:
+    (folder / "secret").write_bytes(b"of the one who imports")
+    for name in ("in/cur", "in/new"):
+        (folder / name).mkdir(parents=True)
+    inside = folder / ("in/cur" if form == "maildir" else "in")
+    (inside / "1.eml").write_bytes(b"a")
+    (inside / "2.eml").symlink_to(folder / "secret")
+    (inside / "3.eml").symlink_to(folder / "missing")
+    (inside / "4.eml").mkdir()
+    os.mkfifo(inside / "5.eml")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{inside.relative_to(folder)}/6.eml")
+        result = run("mail", "import", "other", "in", "--format", form)
+    assert result.lines == ["1 message imported, 0 there already."]
+    assert result.err.splitlines() == [
+        f"trio-smtp: {inside.relative_to(folder)}/{name} is a link, which is passed over" for name in ("2.eml", "3.eml")
+    ]
+    assert [content for content, *_ in held(run, "other")] == [b"a"]
+
+
+def test_a_maildir_that_leads_elsewhere(run: Run, folder: Path) -> None:
+    (folder / "secrets").mkdir()
+    (folder / "in/new").mkdir(parents=True)
+    (folder / "in/cur").symlink_to(folder / "secrets")
+    run("mail", "import", "other", "in").fails(1, "in/cur is a link, and is not followed")
+    (folder / "in/cur").unlink()
+    (folder / "in/cur").mkdir()
+    (folder / "in/cur/1").write_bytes(b"a")
+    (folder / "named").symlink_to(folder / "in")
+    assert run("mail", "import", "other", "named").lines == ["1 message imported, 0 there already."]
+
+
+def test_a_file_in_a_folder_that_cannot_be_read(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def fail(path: Any, *arguments: Any, **options: Any) -> int:
+        if path == "1.eml":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *arguments, **options)
+
+    (folder / "in").mkdir()
+    (folder / "in/1.eml").write_bytes(b"a")
+    monkeypatch.setattr(import_, "os", SimpleNamespace(**{**vars(os), "open": fail}))
+    run("mail", "import", "other", "in").fails(1, "cannot read in: permission denied")
 
 
 @pytest.mark.parametrize("seconds", [2**38, 2**62, 2**70])

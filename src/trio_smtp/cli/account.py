@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.confirm import confirm
@@ -13,7 +14,7 @@ from trio_smtp.cli.password import ask_for_password, read_password
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.passwords import hash_password, verify_password
-from trio_smtp.mailbox.store import Account, Credentials
+from trio_smtp.mailbox.store import Account, Credentials, MailStore, NoSuchAccount
 
 __all__ = ["add", "change", "check", "list_all", "passwd", "quota", "remove", "show"]
 
@@ -50,9 +51,9 @@ async def list_all(*, store: StoreURL, as_json: bool) -> None:
 async def show(*, name: str, store: StoreURL, as_json: bool) -> None:
     """Show one account."""
     async with opened(store) as mail_store:
-        account = await mail_store.get_account(name)
-        credentials = await mail_store.get_credentials(name)
-        mailboxes = await mail_store.list_mailboxes(name)
+        account = await _find(mail_store, name)
+        credentials = await mail_store.get_credentials(account.name)
+        mailboxes = await mail_store.list_mailboxes(account.name)
     say_record(
         {
             **_record(account),
@@ -92,7 +93,7 @@ async def quota(*, name: str, octets: int | None, store: StoreURL, as_json: bool
 async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:
     """Set the password of an account."""
     async with opened(store) as mail_store:
-        await mail_store.get_account(name)
+        name = (await _find(mail_store, name)).name
         await mail_store.set_password(name, _new_password(password_stdin))
     if as_json:
         say_json({"name": name})
@@ -103,6 +104,7 @@ async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: b
 async def check(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:
     """Say whether this is the password of an account."""
     async with opened(store) as mail_store:
+        name = (await _find(mail_store, name)).name
         credentials = await mail_store.get_credentials(name)
     if not verify_password(credentials, read_password(from_stdin=password_stdin)):
         raise CommandError(f"this is not the password of account {name}")
@@ -122,6 +124,14 @@ async def remove(*, name: str, yes: bool, store: StoreURL, as_json: bool) -> Non
         say_json({"name": name})
     else:
         say(f"Account {escape(name)} removed.")
+
+
+async def _find(mail_store: MailStore, name: str) -> Account:
+    """The account of this name, or else the one with this address: what people log in with."""
+    with suppress(NoSuchAccount):
+        return await mail_store.get_account(name)
+    account = await mail_store.find_account(name)
+    return account or await mail_store.get_account(name)  # which says that there is none
 
 
 def _record(account: Account) -> Record:

@@ -6,10 +6,13 @@ passed over (so two equal ones in a file stay two, and come in again as two into
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from trio_smtp.cli.errors import CommandError, reason
 from trio_smtp.cli.export import MAILDIR_FLAGS
-from trio_smtp.cli.output import say, say_json
+from trio_smtp.cli.output import say, say_json, warn
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -139,14 +142,14 @@ def _find_in(path: Path, form: str) -> Iterator[_Found]:
             with path.open("rb") as file:
                 yield from _mbox(file, path, os.fstat(file.fileno()).st_size)
     elif form == "maildir":
-        files = [*(path / "cur").iterdir(), *(path / "new").iterdir()]
-        yield from _files(sorted(files, key=lambda file: file.name))
+        yield from _files(path / "cur", path / "new")
     elif str(path) == "-":
         yield _Found(sys.stdin.buffer.read(), None, frozenset(), path, 1)
     elif path.is_dir():
-        yield from _files(sorted(path.glob("*.eml")))
+        yield from _files(path, suffix=".eml", follow=True)
     else:
-        yield _message(path, 1)
+        with path.open("rb") as file:
+            yield _message(file, path, 1)
 
 
 def _mbox(file: BinaryIO, path: Path, size: int) -> Iterator[_Found]:
@@ -155,20 +158,53 @@ def _mbox(file: BinaryIO, path: Path, size: int) -> Iterator[_Found]:
         yield _Found(message.content, message.date, message.flags, path, share)
 
 
-def _files(files: Sequence[Path]) -> Iterator[_Found]:
-    for number, file in enumerate(files, 1):
-        if file.is_file():  # and no folder, and nothing that one waits for
-            yield _message(file, number / len(files))
+def _files(*folders: Path, suffix: str = "", follow: bool = False) -> Iterator[_Found]:
+    """The messages in folders, by the names of their files.
+
+    Whoever may write there must not have other files read, those of the one who imports: so no link is followed, but to
+    a folder that was named.
+    """
+    with ExitStack() as stack:
+        found: list[tuple[str, Path, int]] = []
+        for folder in folders:
+            if not follow and folder.is_symlink():
+                raise CommandError(f"{folder} is a link, and is not followed; name the folder that it leads to")
+            inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+            stack.callback(os.close, inside)
+            names = os.listdir(inside)  # noqa: PTH208 - of what is open, wherever the name leads by now
+            found += [(name, folder, inside) for name in names if name.endswith(suffix)]
+        for number, (name, folder, inside) in enumerate(sorted(found), 1):
+            descriptor = _opened(name, folder, inside)
+            if descriptor is not None:
+                with os.fdopen(descriptor, "rb") as file:
+                    yield _message(file, folder / name, number / len(found))
 
 
-def _message(file: Path, share: float) -> _Found:
-    letters = file.name.partition(":2,")[2]
+def _opened(name: str, folder: Path, inside: int) -> int | None:
+    """A file in a folder; None for all that is none: folders, what one waits for, and links, of which people hear."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            warn(f"{folder / name} is a link, which is passed over")
+            return None
+        if error.errno == errno.ENXIO:  # a socket
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _message(file: BinaryIO, path: Path, share: float) -> _Found:
+    letters = path.name.partition(":2,")[2]
     flags = frozenset(MAILDIR_FLAGS[letter] for letter in letters if letter in MAILDIR_FLAGS)
-    return _Found(file.read_bytes(), _date(file), flags, file, share)
+    return _Found(file.read(), _date(file), flags, path, share)
 
 
-def _date(file: Path) -> datetime | None:
-    seconds = int(file.stat().st_mtime)
+def _date(file: BinaryIO) -> datetime | None:
+    seconds = int(os.fstat(file.fileno()).st_mtime)
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):  # some file systems know years beyond 9999, and beyond the C library

@@ -95,6 +95,7 @@ _STORE = _flag(
 _JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object a line")
 _MAILBOX = _flag("--mailbox", default="INBOX", metavar="NAME", help="the mailbox (default: %(default)s)")
 _ACCOUNT: Mapping[str, Any] = {"metavar": "ACCOUNT", "help": "the name of the account"}
+_ACCOUNT_OR_ADDRESS: Mapping[str, Any] = {**_ACCOUNT, "help": "the name of the account, or one of its addresses"}
 _UID: Mapping[str, Any] = {
     "type": values.count,
     "metavar": "UID",
@@ -187,7 +188,7 @@ def _add_account(actions: _Commands) -> None:
     ):
         parser = actions.add(action, what, [*flags, _STORE, _JSON])
         parser.set_defaults(command=("account", action))
-        parser.add_argument("name", **_ACCOUNT)
+        parser.add_argument("name", **(_ACCOUNT if action == "remove" else _ACCOUNT_OR_ADDRESS))
 
 
 def _add_mailbox(actions: _Commands) -> None:
