@@ -281,16 +281,19 @@ def test_a_maildir_that_leads_elsewhere(run: Run, folder: Path) -> None:
 
 
 def test_a_file_in_a_folder_that_cannot_be_read(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.open
+    real, numbers = os.open, [errno.EACCES, errno.ENOENT]
 
     def fail(path: Any, *arguments: Any, **options: Any) -> int:
         if path == "1.eml":
-            raise PermissionError(errno.EACCES, "Permission denied", path)
+            number = numbers.pop()
+            raise OSError(number, os.strerror(number), path)
         return real(path, *arguments, **options)
 
     (folder / "in").mkdir()
-    (folder / "in/1.eml").write_bytes(b"a")
+    for name in ("1.eml", "2.eml"):
+        (folder / "in" / name).write_bytes(b"a")
     monkeypatch.setattr(import_, "os", SimpleNamespace(**{**vars(os), "open": fail}))
+    assert run("mail", "import", "other", "in").lines == ["1 message imported, 0 there already."]  # it has gone
     run("mail", "import", "other", "in").fails(1, "cannot read in: permission denied")
 
 

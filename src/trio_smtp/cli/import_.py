@@ -188,7 +188,7 @@ def _opened(name: str, folder: Path, inside: int) -> int | None:
         if error.errno == errno.ELOOP:
             warn(f"{folder / name} is a link, which is passed over")
             return None
-        if error.errno == errno.ENXIO:  # a socket
+        if error.errno in (errno.ENXIO, errno.ENOENT):  # a socket; what a mail program has moved on meanwhile
             return None
         raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -50,6 +50,8 @@ async def show(
     as_json: bool,
 ) -> None:
     """Print messages: for people, as JSON, byte for byte, one part of each, or the HTML; or save what is attached."""
+    if as_html and len(uids) > 1:
+        raise UsageError("--html makes a page of one message; name one UID")
     async with opened(store) as mail_store:
         for at, uid in enumerate(uids):
             message = await mail_store.get_message(account, mailbox, uid)
