@@ -80,7 +80,7 @@ async def change(
 
 
 async def quota(*, name: str, octets: int | None, store: StoreURL, as_json: bool) -> None:
-    """Say how much an account may hold."""
+    """Set how much an account may hold."""
     async with opened(store) as mail_store:
         account = await mail_store.set_quota(name, octets)
     if as_json:

@@ -111,7 +111,7 @@ _WAIT = _flag(
 )
 _REPAIR = _flag("--yes", action="store_true", help="repair without asking")
 _OUTPUT = _flag("--output", type=Path, metavar="DIRECTORY", help="copy the files to this directory, which is made")
-_QUOTA = "octets that it may hold, or as 512K, 10M, 2G"
+_QUOTA = "how much it may hold, in octets or as 512K, 10M, 2G"
 _PASSWORD_STDIN: Mapping[str, Any] = {
     "action": "store_true",
     "help": "read the password from standard input; one newline at its end is dropped",
@@ -120,7 +120,7 @@ _PASSWORD = _flag("--password-stdin", **_PASSWORD_STDIN)
 
 # flag, field of Search (or what `messages` makes of it), value, what the help says
 _CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
-    ("--subject", "subject", str, "TEXT", "text in the subject, in any case as everywhere"),
+    ("--subject", "subject", str, "TEXT", "text in the subject, in upper or lower case, as in all of these"),
     ("--from", "sender", str, "TEXT", "text in From"),
     ("--to", "recipient", str, "TEXT", "text in To, Cc or Bcc"),
     ("--header", "header", values.header, "NAME=TEXT", "text in a header field; NAME alone: there is such a field"),
@@ -130,8 +130,8 @@ _CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
     ("--no-flag", "no_flag", values.flag, "FLAG", "a flag that it does not have"),
     ("--since", "since", values.date, "DATE", "it came then or later: 2026-11-23, or 2026-11-23T20:15:00Z"),
     ("--before", "before", values.date, "DATE", "it came earlier"),
-    ("--larger", "larger", values.size, "SIZE", "more octets, or as 512K, 10M"),
-    ("--smaller", "smaller", values.size, "SIZE", "fewer octets"),
+    ("--larger", "larger", values.size, "SIZE", "more than so many octets, or as 512K, 10M"),
+    ("--smaller", "smaller", values.size, "SIZE", "fewer than so many octets"),
 )
 
 _FORMS = ("mbox", "maildir", "eml")
@@ -145,7 +145,7 @@ def _add_account(actions: _Commands) -> None:
     add = actions.add("add", "make an account, and a store if there is none", [_PASSWORD, _STORE, _JSON])
     add.set_defaults(command=("account", "add"))
     add.add_argument(
-        "name", type=values.name, metavar="NAME", help="the name that it gets, which is also one to log in with"
+        "name", type=values.name, metavar="NAME", help="the name of the account, which is also one to log in with"
     )
     add.add_argument(
         "--address",
@@ -172,7 +172,7 @@ def _add_account(actions: _Commands) -> None:
     )
     change.add_argument("--description", type=values.description, metavar="TEXT", help="a note about it")
 
-    quota = actions.add("quota", "say how much an account may hold", [_STORE, _JSON])
+    quota = actions.add("quota", "set how much an account may hold", [_STORE, _JSON])
     quota.set_defaults(command=("account", "quota"))
     quota.add_argument("name", **_ACCOUNT)
     quota.add_argument("octets", type=values.quota, metavar="SIZE|none", help=f"{_QUOTA}; or none, for no limit")
@@ -241,7 +241,7 @@ def _add_mail(actions: _Commands) -> None:
     delete = actions.add("delete", "delete messages for good", [_YES_ALL, _MAILBOX, _STORE, _JSON])
     delete.set_defaults(command=("mail", "delete"))
     delete.add_argument("--all", dest="every", action="store_true", help="all messages of the mailbox")
-    search = actions.add("search", "list the messages that are wanted", [_WAIT, _MAILBOX, _STORE, _JSON])
+    search = actions.add("search", "list the messages for which all conditions hold", [_WAIT, _MAILBOX, _STORE, _JSON])
     search.set_defaults(command=("messages", "search"))
     for flag, kind, read, metavar, what in _CONDITIONS:
         search.add_argument(
@@ -271,7 +271,9 @@ def _add_mail(actions: _Commands) -> None:
     move.set_defaults(command=("messages", "move"))
     for parser in (copy, move):
         parser.add_argument("--to", required=True, metavar="NAME", help="the mailbox that gets them")
-    export = actions.add("export", "write messages to files: these, or all", [_MAILBOX, _STORE, _JSON])
+    export = actions.add(
+        "export", "write messages to files: those with the UIDs given, or all", [_MAILBOX, _STORE, _JSON]
+    )
     export.set_defaults(command=("export", "export"))
     export.add_argument(
         "--format",
@@ -288,7 +290,7 @@ def _add_mail(actions: _Commands) -> None:
     )
     export.add_argument("--overwrite", action="store_true", help="replace the mbox that is there")
     import_ = actions.add(
-        "import", "store messages from files, but for those that are there", [_MAILBOX, _STORE, _JSON]
+        "import", "store messages from files, except those that the mailbox has", [_MAILBOX, _STORE, _JSON]
     )
     import_.set_defaults(command=("import_", "import_"))
     import_.add_argument("--format", dest="form", choices=_FORMS, help="what it is (default: what it looks like)")
@@ -362,7 +364,7 @@ def _add_send(commands: _Commands) -> None:
         ("--tls", "implicit", "speak TLS from the start"),
     ):
         tls.add_argument(flag, dest="tls", action="store_const", const=kind, help=what)
-    parser.add_argument("--insecure", action="store_true", help="any certificate of the server will do")
+    parser.add_argument("--insecure", action="store_true", help="accept any certificate of the server")
     parser.add_argument("--user", type=values.line, metavar="NAME", help="log in; the password is asked for")
     parser.add_argument("--password-stdin", **_PASSWORD_STDIN)
     parser.add_argument(

@@ -87,8 +87,8 @@ def _add_main_flags(add: _Add) -> None:
         type=parse_listen,
         metavar="URL",
         what="where to take mail: smtp://HOST:PORT, smtps://, submission:// and submissions:// (both with login), "
-        "lmtp://, lmtp+unix:///PATH; port 0 is any free one; with ?proxy=NETWORK,... behind it from the proxies there "
-        "alone, by the PROXY protocol; may be given several times "
+        "lmtp://, lmtp+unix:///PATH; port 0 is any free one; with ?proxy=NETWORK,... behind it, only from proxies in "
+        "these networks, by the PROXY protocol; may be given several times "
         f"(default: {default.listen[0]})",
     )
     _add_store(add, "memory: (until the server stops) or null: (nowhere)")
@@ -139,7 +139,7 @@ def _add_store(add: _Add, others: str) -> None:
         "--store",
         type=parse_store,
         metavar="URL",
-        what=f"where to keep it: json:DIRECTORY, {others} (default: {DEFAULT_STORE})",
+        what=f"where to keep the mail: json:DIRECTORY, {others} (default: {DEFAULT_STORE})",
     )
 
 
@@ -202,7 +202,7 @@ def _add_message_size(add: _Add) -> None:
         "--max-message-size",
         type=values.size,
         metavar="SIZE",
-        what=f"octets of a message, or as 512K, 10M (default: {ServeSettings.max_message_size >> 20}M)",
+        what=f"the largest message, in octets or as 512K, 10M (default: {ServeSettings.max_message_size >> 20}M)",
     )
 
 
