@@ -36,6 +36,10 @@ def test_signature_without_a_hash_of_its_own() -> None:
     assert tls_server_end_point(certificate(None)) is None
 
 
+def test_certificate_that_is_cut_off() -> None:
+    assert tls_server_end_point(certificate(hashes.SHA256())[:-1]) is None
+
+
 @pytest.mark.parametrize("der", [b"", b"\x30", b"\x30\x82", b"\x30\x05abc", b"\x02\x01\x00", bytes(100)])
 def test_not_a_certificate(der: bytes) -> None:
     assert tls_server_end_point(der) is None
