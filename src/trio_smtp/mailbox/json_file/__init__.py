@@ -12,9 +12,9 @@ journal, and the senders hear 250. Other processes read what is new in the journ
 - `compaction` and `housekeeping`: the store stays small and opens fast; `pace`: without keeping the event loop waiting
 - `store`: the interface for programs; `maintenance`: that for people who look after a store
 
-Damage hides nothing but itself. The `replica` passes over a record that cannot be read and remembers where it is; `lost`
-finds what it must have said by later ones that do not fit without it; the UIDs that it may have given are never given
-again (`Replica.burn_uids`); and its segment is kept, until `maintenance` moves it to quarantine.
+Damage hides nothing but itself. The `replica` passes over a record that cannot be read and remembers where it is;
+`lost` finds what it must have said by later ones that do not fit without it; the UIDs that it may have given are never
+given again (`Replica.burn_uids`); and its segment is kept, until `maintenance` moves it to quarantine.
 """
 
 from __future__ import annotations
