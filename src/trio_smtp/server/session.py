@@ -52,6 +52,7 @@ from trio_smtp.server.body import IncomingBody
 from trio_smtp.server.channel_binding import end_point_of
 from trio_smtp.server.clock import Clock, Phase
 from trio_smtp.server.hooks import Hooks
+from trio_smtp.server.incoming import IncomingMessage
 from trio_smtp.server.log import SessionLog, log
 from trio_smtp.server.login import LoginExchange, offered_mechanisms
 from trio_smtp.server.proxy import ProxyError, receive_peer
@@ -483,27 +484,28 @@ class ServerSession:
             self._log_refused()
         due = len(envelope.recipients) if session.lmtp else 1  # now: what a hook does to the envelope changes nothing
         verdicts: list[Reply] = []
-        body = IncomingBody(self, session, envelope, hooks, self.settings.memory)
+        message = IncomingMessage(self, session, envelope, hooks)
+        body = IncomingBody(message, hooks.policies, self.settings.memory)
         self._clock.start_hook()
         try:
             answer = await self._clock.run(hooks.handler.message(envelope, body))
             verdicts = as_verdicts(answer, due)
         except Exception as raised:  # noqa: BLE001 - a fault of the hook is the client's 451
             error = bare(raised)
-            if body.aborted is None or not isinstance(error, MessageAborted):
+            if message.aborted is None or not isinstance(error, MessageAborted):
                 verdicts = [hooks.reply_to(error)] * due
         finally:
             await body.aclose()
-        if body.refusal is not None:
-            verdicts = [body.refusal.reply] * due
+        if message.refusal is not None:
+            verdicts = [message.refusal.reply] * due
         self._clock.end_hook()
-        if body.aborted is not None:
-            await self._reset(body.aborted)
+        if message.aborted is not None:
+            await self._reset(message.aborted)
             return
         if not body.was_read and any(verdict.positive for verdict in verdicts):
             log.error("%s the message hook accepted a message without reading it to its end", session.id)
             verdicts = [replies.LOCAL_ERROR] * len(verdicts)
-        if not body.complete:
+        if not message.complete:
             if connection.waiting is not None and type(connection.waiting) is not MessageStart:
                 connection.reject(replies.LOCAL_ERROR)  # to a command between chunks, whose hook ended with this one
             connection.reject(verdicts[0])
@@ -513,7 +515,7 @@ class ServerSession:
             connection.accept(verdicts[0])
         else:
             connection.reject(verdicts[0])
-        self._log.message(envelope, body.size, verdicts)
+        self._log.message(envelope, message.size, verdicts)
 
     async def _reset(self, reason: AbortReason) -> None:
         self._log.broken_off(reason)
