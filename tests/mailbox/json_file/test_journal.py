@@ -313,12 +313,17 @@ def test_what_is_missing(place: Place, journal: Journal) -> None:
 @pytest.mark.parametrize(
     ("lost", "found"), [([1], [-1, 3, 4]), ([2], [1, 2, -1, 4]), ([1, 2], [-1, -1, 4]), ([3], [1, 2, 3, -1])]
 )
-def test_segments_that_are_lost(place: Place, journal: Journal, lost: list[int], found: list[int]) -> None:
+@pytest.mark.parametrize("left", [None, b"", b'{"v":1,"crc":'])
+def test_segments_that_are_lost(
+    place: Place, journal: Journal, lost: list[int], found: list[int], left: bytes | None
+) -> None:
     for number in (3, 4):
         journal.begin_segment()
         journal.append([record(number)])
     for segment in lost:
         place.segment(segment).unlink()
+        if left is not None:
+            place.segment(segment).write_bytes(left)
     with pytest.raises(FileNotFoundError):
         place.numbers()
     again = Journal(place.root, place.folder, without_lost=True)

@@ -272,8 +272,11 @@ def test_repair(path: Path, name: str) -> None:
     trio.run(go_on)
 
 
+@pytest.mark.parametrize("lose", [Path.unlink, lambda file: os.truncate(file, 0)], ids=["missing", "empty"])
 @pytest.mark.parametrize(("number", "left"), [(2, [1, 2, 3, 4, 7]), (3, [1, 2, 3, 4, 6])])
-def test_a_segment_that_nobody_has_read(path: Path, number: int, left: list[int]) -> None:
+def test_a_segment_that_nobody_has_read(
+    path: Path, number: int, left: list[int], lose: Callable[[Path], object]
+) -> None:
     """A server does not open the store, for it would not know its accounts; a repair goes on with what is left."""
 
     async def go_on() -> None:
@@ -289,7 +292,7 @@ def test_a_segment_that_nobody_has_read(path: Path, number: int, left: list[int]
             assert await add(store, b"number 7") == 7
 
     trio.run(seal)
-    (path / f"journal/00000{number}.jsonl").unlink()
+    lose(path / f"journal/00000{number}.jsonl")
     with pytest.raises(StoreUnavailable, match=rf"00000{number}\.jsonl is missing"):
         trio.run(go_on)
     with pytest.raises(StoreUnavailable, match=rf"00000{number}\.jsonl is missing"):
@@ -297,7 +300,8 @@ def test_a_segment_that_nobody_has_read(path: Path, number: int, left: list[int]
     faults = check_store(path).faults
     assert [fault.file for fault in faults] == [f"journal/00000{number}.jsonl"]
     assert get_info(path).damage == 1
-    assert repair_store(path, faults) == []
+    moved = repair_store(path, faults)
+    assert [file.octets for file in moved] == ([] if lose is Path.unlink else [0])
     assert list(contents(path)) == left
     assert check_store(path).faults == []
     trio.run(go_on)

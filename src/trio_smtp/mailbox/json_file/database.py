@@ -18,7 +18,7 @@ from trio_smtp.mailbox.json_file.blobs import read_blob
 from trio_smtp.mailbox.json_file.journal import MANIFEST, NO_MANIFEST, Journal, Manifest, has_records
 from trio_smtp.mailbox.json_file.locks import StoreLock
 from trio_smtp.mailbox.json_file.records import decode_content
-from trio_smtp.mailbox.json_file.replica import Replica
+from trio_smtp.mailbox.json_file.replica import Replica, why
 from trio_smtp.mailbox.json_file.snapshot import load_snapshot
 from trio_smtp.mailbox.store import StoreUnavailable
 from trio_smtp.mailbox.watching import Watchers
@@ -190,7 +190,7 @@ class Database:
             try:
                 replica.replay_all(self.journal.read_on(sync=writer_died))
             except FileNotFoundError as error:
-                raise StoreUnavailable(f"{error.filename} is missing; restore it, or repair the store") from None
+                raise StoreUnavailable(f"{why(error)}; restore it, or repair the store") from None
         replica.manifest = self.journal.manifest
         if is_another:
             self.adopt(replica)

@@ -4,7 +4,7 @@
   in which they are read. It is replaced as a whole; that is the moment when segments begin or cease to count.
   The last one is *live*: new records go there. Numbers are never used again.
 - A segment begins with a record that says where the one before it ends. What lies behind that end was refused
-  and could not be cut off.
+  and could not be cut off. It is on disk before the segment counts, so one without it is as good as missing.
 - In the live segment, what follows the last newline is *torn*: somebody died while writing it. Who reads ignores
   it, who is about to write cuts it off. A complete line is never cut off.
 - What was written by somebody who died is synced before it is believed.
@@ -169,7 +169,8 @@ class Journal:
             until: a segment and the offset in it where to stop; what is in front of it counts, so no lock is needed.
 
         Raises:
-            FileNotFoundError: a segment is not there: a compaction was faster, or it is lost (see `without_lost`).
+            FileNotFoundError: a segment is not there, or empty: a compaction was faster, or it is lost (see
+                `without_lost`).
         """
         while (sealed_end := self._sealed_end()) is not None and (until is None or self.segment < until[0]):
             try:
@@ -195,10 +196,12 @@ class Journal:
             if sync and end > self.end:
                 files.sync_data(fd)
             for offset, line in files.lines(fd, self.end, end):
-                if sealed_end is None and not line.endswith(b"\n"):
+                if (sealed_end is None or offset == 0) and not line.endswith(b"\n"):
                     break
                 yield self.segment, offset, line
                 self.last, self.end = offset, offset + len(line)
+        if not self.end:
+            raise FileNotFoundError(errno.ENOENT, "is empty", self._name)
 
     def find_end(self) -> tuple[int, int] | None:
         """The live segment and where its last record ends, None if something torn is behind that."""
@@ -225,7 +228,7 @@ class Journal:
             if mark["previous"] == self.segment:
                 return values.number(mark["previous_end"])
         try:
-            return self._folder.stat(self._name).st_size  # it was complete before it counted
+            return self._folder.stat(self._name).st_size or _MAX_LINE  # it was complete before it counted
         except FileNotFoundError:
             return _MAX_LINE
 
@@ -274,11 +277,10 @@ class Journal:
 
     def cut_torn(self) -> int:
         """Cut off what is torn behind the cursor, which is at the end, and say how many octets that were."""
-        try:
-            torn = self._folder.stat(self._name).st_size - self.end
-        except FileNotFoundError:
+        if not self.end:  # the segment is lost
             self.begin_segment()
             return 0
+        torn = self._folder.stat(self._name).st_size - self.end
         self._refused = torn > 0
         if self._refused:
             self.mend()

@@ -51,7 +51,7 @@ class Damage(NamedTuple):
 def why(error: OSError | RecordError) -> str:
     """What is wrong with a place that cannot be read. Raises the error if that need not last."""
     if isinstance(error, FileNotFoundError):
-        return f"{error.filename} is missing"
+        return f"{error.filename} is missing or empty"
     if isinstance(error, OSError) and error.errno != errno.EIO:
         raise error
     return str(error)
