@@ -28,7 +28,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Session, TLSInfo
-from trio_smtp.protocol import Envelope
+from trio_smtp.protocol import Config, Envelope
 from trio_smtp.server import open_server, serve_smtp, server_context
 from trio_smtp.testing.client import ScriptedClient, open_session
 
@@ -115,11 +115,23 @@ async def test_over_tcp(implicit: bool, server_tls: ssl.SSLContext, client_tls: 
 
 
 async def test_all_that_was_said_before_is_forgotten(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    """RFC 3207 §4.2."""
-    async with open_session(take, ssl_context=server_tls) as client:
+    """RFC 3207 §4.2: a login in clear too, which may have been that of somebody in between."""
+    sessions = Sessions()
+
+    async def check(username: str, password: str) -> str | None:
+        return username
+
+    async with open_session(
+        sessions.factory, ssl_context=server_tls, authenticator=check, config=Config(auth_requires_tls=False)
+    ) as client:
         await begin(client)
+        assert (await client.command("AUTH PLAIN AGV2ZQB4")).code == 235
+        [session] = sessions.all
+        assert (session.identity, session.hello is None) == ("eve", False)
         await start_tls(client, client_tls)
         assert (await client.command("MAIL FROM:<ann@example.com>")).code == 503
+        assert (session.identity, session.hello) == (None, None)
+        assert "AUTH PLAIN LOGIN" in (await client.command("EHLO client.example")).lines
 
 
 async def test_only_outside_a_transaction_and_without_argument(server_tls: ssl.SSLContext) -> None:
