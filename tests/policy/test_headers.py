@@ -20,6 +20,7 @@ ANSWERS = {"mail-loop": (554, "5.4.6"), "header-fields": (554, "5.6.0"), "header
         (RECEIVED * 3, None),
         (RECEIVED * 4, "mail-loop"),
         (RECEIVED.upper() * 4, "mail-loop"),
+        (RECEIVED.replace(b":", b" \t:", 1) * 4, "mail-loop"),
         (b"Subject: x\r\n" + RECEIVED * 4, "mail-loop"),
         (b"X-Received: x\r\n" * 5, None),
         (b"Subject: Received: x\r\n Received: x\r\n" * 5, None),

@@ -12,6 +12,7 @@ from trio_smtp.protocol import Envelope
 __all__ = ["HeaderLimits"]
 
 _FIELD: Final = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)  # the first line of one; the others begin with white space
+_RECEIVED: Final = re.compile(rb"^received[ \t]*+:", re.MULTILINE | re.IGNORECASE)  # blanks: RFC 5322 §4.5
 
 
 class HeaderLimits(Policy):
@@ -40,7 +41,5 @@ class HeaderLimits(Policy):
         lines = header.count(b"\n")
         if self._fields is not None and lines > self._fields and len(_FIELD.findall(header)) > self._fields:
             raise Refuse(554, "Too many header fields", "5.6.0", rule="header-fields")
-        if self._received is not None and lines > self._received:
-            lower = header.lower()
-            if lower.count(b"\nreceived:") + lower.startswith(b"received:") > self._received:
-                raise Refuse(554, "Mail loop: too many Received fields", "5.4.6", rule="mail-loop")
+        if self._received is not None and lines > self._received and len(_RECEIVED.findall(header)) > self._received:
+            raise Refuse(554, "Mail loop: too many Received fields", "5.4.6", rule="mail-loop")
