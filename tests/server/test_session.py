@@ -317,9 +317,10 @@ async def test_addresses_in_the_log_are_escaped(log: pytest.LogCaptureFixture) -
         await begin(client)
         await client.send("MAIL FROM:<\u202egpj.exe@example.com> SMTPUTF8\r\n".encode())
         await client.send("RCPT TO:<a\x85b\u2028@example.com>\r\n".encode())
+        await client.send("RCPT TO:<bob\u2028accepted@example.com>\r\n".encode())
         await client.send(b'RCPT TO:<"x\\\\y"@example.com>\r\n' + DATA)
         await client.send_eof()
-        assert len(await client.rest()) == 5
+        assert len(await client.rest()) == 6
     for record in log.records:
         assert record.getMessage().isprintable()
 
