@@ -19,9 +19,9 @@ from scramp import ScramClient  # type: ignore[import-untyped]  # it has no type
 from tests.server.tools import session_over, take
 from trio_smtp.handler import Handler, Refuse
 from trio_smtp.protocol import Config, MailFrom
-from trio_smtp.sasl import ScramKeys, derive_keys, keys_of_nobody
+from trio_smtp.sasl import Challenge, ScramKeys, derive_keys, keys_of_nobody
 from trio_smtp.server import AnyAuthenticator, Authenticator, server_context
-from trio_smtp.server.login import offered_mechanisms, resolve_authenticator
+from trio_smtp.server.login import LoginExchange, offered_mechanisms, resolve_authenticator
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 IN_CLEAR = Config(auth_requires_tls=False)
@@ -157,7 +157,7 @@ async def of_one(username: str) -> str:
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (Nothing(), r"Nothing overrides no hook of Authenticator \(check_password, .*\)"),
+        (Nothing(), r"^Nothing overrides no hook of Authenticator \(check_password, .*, check_certificate\)$"),
         (Sync(), r"Sync\.check_password must be an async method"),
         (lambda username, password: username, "an async function of a name and a password"),
         (of_one, "takes two arguments, the name and the password, and <function of_one"),
@@ -216,6 +216,24 @@ async def test_scram() -> None:
         assert await scram(client, "SCRAM-SHA-256", "ann", "secret") == "235"
         assert str(await client.command("MAIL FROM:<>")).endswith("You are Ann")
         assert (await client.command("AUTH PLAIN =")).code == 503
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "header"), [("SCRAM-SHA-256", b"n,,"), ("SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,")]
+)
+async def test_every_exchange_has_a_nonce_of_its_own(mechanism: str, header: bytes) -> None:
+    """Or what a client has sent once could be sent again (RFC 5802 §9)."""
+
+    async def before_check(username: str) -> None:
+        assert username == "ann"
+
+    nonces = set()
+    for _ in range(2):
+        exchange = LoginExchange(mechanism, Everything(), None, b"x", before_check=before_check)
+        challenge = await exchange.step(header + b"n=ann,r=x")
+        assert isinstance(challenge, Challenge)
+        nonces.add(challenge.data.partition(b",")[0])
+    assert [len(nonce) for nonce in nonces] == [len("r=x") + 24] * 2  # base64 of 18 octets
 
 
 async def test_a_failed_exchange_leaves_nothing_behind() -> None:
@@ -334,6 +352,15 @@ async def test_external(certificates: Certificates) -> None:
         assert await login(client, "EXTERNAL", b"bob") == ["535"]
         assert await login(client, "EXTERNAL", b"", initial=False) == ["", "235"]
         assert str(await client.command("MAIL FROM:<>")).endswith("You are Ann")
+
+
+async def test_other_mechanisms_with_a_certificate(certificates: Certificates) -> None:
+    """It is not asked about where it was not meant."""
+    async with secured(certificates, certificates.known_client, Everything()) as client:
+        assert "EXTERNAL" in await offer(client)
+        assert await login(client, "PLAIN", b"\0ann\0Secret") == ["535"]
+        binding = ("tls-server-end-point", hashlib.sha256(certificates.der).digest())
+        assert await scram(client, "SCRAM-SHA-256-PLUS", "ann", "secret", channel_binding=binding) == "235"
 
 
 async def test_external_without_a_certificate(certificates: Certificates) -> None:
