@@ -57,9 +57,20 @@ def test_accepted_mail_is_never_left_out(lines: list[str]) -> None:
 
 
 def test_what_has_too_many_tracebacks_comes_without(lines: list[str]) -> None:
-    for kind in "abc":
-        say(100, kind, traceback=True)
-    assert lines == ["a with traceback", "b with traceback", "c"]
+    for second in (100, 101):
+        say(second, "no traceback")
+        for kind in "abc":
+            say(second, kind, traceback=True)
+    assert lines == ["no traceback", "a with traceback", "b with traceback", "c"] * 2
+
+
+def test_the_limit_is_that_of_the_documentation(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one kind 100 lines a second; of all kinds 10 tracebacks."""
+    monkeypatch.setattr(module.log, "filters", [LogLimit()])
+    for kind in "ab":
+        for _ in range(101):
+            say(100, kind, traceback=True)
+    assert lines == [*["a with traceback"] * 10, *["a"] * 90, *["b"] * 100]
 
 
 def test_a_clock_that_goes_back_does_no_harm(lines: list[str]) -> None:

@@ -456,23 +456,6 @@ async def test_the_fault_hook_delays_the_answer(autojump_clock: trio.testing.Moc
         assert trio.current_time() == before
 
 
-async def test_budgets_are_counted_by_their_names() -> None:
-    stats = []
-    for lines, rule in (
-        (b"WHAT\r\n" * 20, "errors"),
-        (b"NOOP\r\n" * 100, "junk-commands"),
-        (b"EHLO client.example\r\n" + b"MAIL FROM:<a@b>\r\nRSET\r\n" * 2, "transactions"),
-        (b"GET / HTTP/1.1\r\n", "not-smtp"),
-    ):
-        config = Config(limits=Limits(transactions=1))
-        async with open_server(take, config=config, policy=()) as server, connected(server) as client:
-            await client.expect("220")
-            await client.send(lines)
-            await client.rest()
-        stats.append((rule, dict(server.stats.rules)))
-    assert stats == [(rule, {rule: 1}) for rule, _ in stats]
-
-
 def test_every_hook_has_its_place() -> None:
     session = Session("id", Peer("192.0.2.1", 1), "mx.example.com")
     hooks = resolve_policies([Noting(), Policy()]).hooks_for(session)

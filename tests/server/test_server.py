@@ -306,6 +306,7 @@ async def test_a_reserve_is_kept_for_the_store(
                 assert (await first.command("QUIT")).code == 221
                 await third.expect("220")
     assert ["too many open files" in record.getMessage() for record in caplog.records] == [True]
+    assert server.stats.rules == {"open-files": 1}
 
 
 SERVER = """

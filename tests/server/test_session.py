@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
+from typing import Any
 
 import pytest
 import trio
-from trio.testing import memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.server.tools import (
     ACCEPTED,
@@ -25,9 +27,14 @@ from tests.server.tools import (
     session_over,
     take,
 )
-from trio_smtp.handler import Body, Handler, Refuse
+from trio_smtp.handler import Body, Handler, Peer, Refuse
 from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo
-from trio_smtp.server import open_server
+from trio_smtp.server import Timeouts, open_server
+from trio_smtp.server.login import resolve_authenticator
+from trio_smtp.server.proxy import parse_networks
+from trio_smtp.server.session import ServerSession
+from trio_smtp.server.settings import Settings, resolve_handler
+from trio_smtp.server.transport import StreamTransport
 from trio_smtp.testing.client import open_session
 
 # --- one send per read
@@ -183,6 +190,7 @@ async def test_early_talkers_are_turned_away() -> None:
             await trio.lowlevel.wait_readable(sock)
             assert sock.recv(100) == b""
         await no_connections(server)
+    assert server.stats.rules == {"early-talker": 1}
 
 
 async def test_who_talks_while_the_handler_thinks_is_early_too() -> None:
@@ -369,6 +377,51 @@ async def test_stats() -> None:
     assert (stats.messages_accepted, stats.octets_accepted) == (2, 2 * len(CONTENT))
     assert stats.messages_refused == 2
     assert stats.hook_errors == 0
+
+
+async def nobody(username: str, password: str) -> None:
+    """Cannot log in."""
+
+
+IN_CLEAR = Config(auth_requires_tls=False)
+SMALL = Config(limits=Limits(message_size=9))
+WRONG_LOGIN = b"AUTH PLAIN AGFubgB4\r\n"
+IMPLICIT = {"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "implicit_tls": True}
+# What strikes, what the client sends, 100 seconds after one another, and what the server was started with.
+RULES: list[tuple[str, list[bytes], dict[str, Any]]] = [
+    ("errors", [b"WHAT\r\n" * 20], {}),
+    ("junk-commands", [b"NOOP\r\n" * 100], {}),
+    ("transactions", [HELLO + MAIL + b"RSET\r\n" + MAIL], {"config": Config(limits=Limits(transactions=1))}),
+    ("login-failures", [HELLO + WRONG_LOGIN * 3], {"config": IN_CLEAR, "authenticator": resolve_authenticator(nobody)}),
+    ("not-smtp", [b"GET / HTTP/1.1\r\n"], {}),
+    ("message-size", [HELLO + TRANSACTION + DATA + b"QUIT\r\n"], {"config": SMALL}),
+    ("message-size", [HELLO + TRANSACTION + b"BDAT 91\r\n"], {"config": SMALL}),
+    ("bare-newline", [HELLO + TRANSACTION + b"DATA\r\na\nb\r\n.\r\nQUIT\r\n"], {}),
+    ("command-timeout", [], {}),
+    ("data-timeout", [HELLO + TRANSACTION + b"DATA\r\n"], {}),
+    ("minimum-rate", [HELLO + TRANSACTION + b"DATA\r\n", b"x"], {}),
+    ("session-time", [HELLO], {"timeouts": Timeouts(session=200)}),
+    ("handshake-timeout", [], IMPLICIT),
+    ("tls-handshake", [HELLO], IMPLICIT),
+    ("proxy-header", [HELLO], {"proxy_networks": parse_networks(["192.0.2.1"])}),
+]
+
+
+@pytest.mark.parametrize(("rule", "sent", "options"), RULES)
+async def test_a_rule_that_has_struck_is_counted_by_its_name(
+    autojump_clock: MockClock, rule: str, sent: list[bytes], options: dict[str, Any]
+) -> None:
+    settings = Settings(resolve_handler(take), **options)
+    ours, theirs = memory_stream_pair()
+    session = ServerSession(settings, StreamTransport(theirs), Peer("192.0.2.1", 25))
+    async with trio.open_nursery() as nursery, ours:
+        nursery.start_soon(session.run)
+        for piece in sent:
+            await ours.send_all(piece)
+            await trio.sleep(100)
+        while await ours.receive_some():
+            pass
+    assert settings.stats.rules == {rule: 1}
 
 
 async def test_replies_to_everything_that_is_no_transaction() -> None:
