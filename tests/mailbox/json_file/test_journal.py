@@ -64,10 +64,10 @@ class Place:
         self.root.close()
 
 
-def numbers(journal: Journal, *, sync: bool = False) -> list[int]:
+def numbers(journal: Journal, *, sync: bool = False, until: tuple[int, int] | None = None) -> list[int]:
     """The numbers of the records that the cursor passes; -1 for damage."""
     found: list[int] = []
-    for _, _, line in journal.read_on(sync=sync):
+    for _, _, line in journal.read_on(sync=sync, until=until):
         try:
             members = parse(line)
         except RecordError:
@@ -155,6 +155,20 @@ def test_segments(place: Place, journal: Journal) -> None:
     assert place.numbers() == [1, 2, 3, 4]
 
 
+def test_where_reading_is_told_to_stop(place: Place, journal: Journal) -> None:
+    """There it stops, whatever has come behind it by now, in that segment or in another."""
+    stops = [((1, journal.last), [1]), ((1, journal.end), [1, 2])]
+    journal.begin_segment()
+    stops.append(((2, journal.end), [1, 2]))
+    journal.append([record(3)])
+    stops.append(((2, journal.end), [1, 2, 3]))
+    journal.append([record(4)])
+    for stop, found in stops:
+        other = place.journal()
+        assert numbers(other, until=stop) == found
+        assert (other.segment, other.end) == stop
+
+
 def test_numbers_are_not_used_again(place: Place, journal: Journal) -> None:
     journal.begin_segment()
     (place.path / "journal/000007.jsonl").mkdir()
@@ -211,6 +225,12 @@ def test_a_manifest_is_lasting_before_it_is_believed(place: Place, journal: Jour
     assert other.manifest != journal.manifest
     other.load()
     assert other.manifest == journal.manifest
+
+
+def test_a_manifest_that_cannot_be_seen_may_be_another(journal: Journal, system: System) -> None:
+    assert not journal.is_replaced()
+    system.fail("stat", errno.EIO)
+    assert journal.is_replaced()
 
 
 # --- torn and damaged
@@ -330,7 +350,7 @@ def test_segments_that_are_lost(
     again.load()
     again.seek(1, 0, 0)
     assert numbers(again) == found
-    again.cut_torn()
+    assert again.cut_torn() == 0
     again.append([record(5)])
     assert again.manifest.segments == ((1, 2, 3, 4) if lost == [3] else (1, 2, 3))
     again.seek(1, 0, 0)

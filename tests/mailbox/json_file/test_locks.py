@@ -62,6 +62,22 @@ def test_readers_share(lock: StoreLock, other: StoreLock) -> None:
         pass
 
 
+def test_threads_take_turns(lock: StoreLock) -> None:
+    """They share the descriptors, so for the kernel each of them holds what another holds."""
+    entered = threading.Event()
+
+    def enter() -> None:
+        with lock.hold(exclusive=True):
+            entered.set()
+
+    waiting = threading.Thread(target=enter)
+    with lock.hold(exclusive=True):
+        waiting.start()
+        assert not entered.wait(0.05)
+    waiting.join()
+    assert entered.is_set()
+
+
 @pytest.mark.parametrize("same_process", [True, False])
 def test_who_waits_is_next(lock: StoreLock, other: StoreLock, system: System, same_process: bool) -> None:
     order: list[str] = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trio_smtp.mailbox.json_file.journal import Manifest
+from trio_smtp.mailbox.json_file.lost import taken_for_granted
 from trio_smtp.mailbox.json_file.records import Place, encode, encode_body, encode_delivery
 from trio_smtp.mailbox.json_file.replica import Replica
 from trio_smtp.mailbox.operations import (
@@ -127,6 +128,13 @@ def test_who_has_an_address_now() -> None:
     assert {each.name: each.addresses for each in replica.index.accounts()} == {"bob": ("b@b.c",), "ann": ("a@b.c",)}
 
 
+def test_nobody_else_is_touched() -> None:
+    """Each change is one that others see: who keeps an address must not be without it in between."""
+    index = replayed(account("bob", 1, "a@b.c"), account("carl", 2, "c@b.c"), account("ann", 3, "d@b.c")).index
+    update = UpdateAccount("ann", "", ("a@b.c", "d@b.c"))
+    assert list(taken_for_granted(index, update)) == [UpdateAccount("bob", "", ())]
+
+
 def test_who_was_in_the_way_cannot_log_in() -> None:
     replica = replayed(account("ann", 1, "a@b.c"), account("ann", 2, "a@b.c"))
     assert replica.index.credentials("ann (1)") is None
@@ -145,9 +153,10 @@ def test_what_nothing_helps(record: Record) -> None:
 
 
 def test_a_uid_validity_is_not_given_again() -> None:
-    replica = replayed(account("ann", 5), mail(1, "Sent"))
+    replica = replayed(account("ann", 5), mail(1, "Sent"), mail(1, account="bob"))
     assert replica.index.mailbox("ann", "Sent").uid_validity == 6
-    assert replica.index.create_mailbox("ann", "Another")[1].uid_validity > 6
+    assert replica.index.mailbox("bob", INBOX).uid_validity == 7
+    assert replica.index.create_mailbox("ann", "Another")[1].uid_validity > 7
 
 
 def test_what_fits_is_no_damage() -> None:

@@ -71,6 +71,12 @@ def test_what_is_not_dead(replica: Replica) -> None:
     assert replica.index.mailbox("ann", INBOX).messages == 3
 
 
+def test_whole_records_cost_no_uids(replica: Replica) -> None:
+    assert replica.replay_all([(1, 0, delivery(3)), (1, 1, encode_mark("segment"))]) == 2
+    assert replica.index.mailbox("ann", INBOX).uid_next == 4
+    assert replica.index.uid_validity() == 2
+
+
 def test_places(replica: Replica) -> None:
     line = delivery(3, blob="name")
     replica.replay(7, 1000, line)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from trio_smtp.mailbox.json_file.database import Database
+from trio_smtp.mailbox.json_file.journal import Journal
 from trio_smtp.mailbox.json_file.records import Place, encode, encode_mark, parse
 from trio_smtp.mailbox.json_file.replica import Damage
-from trio_smtp.mailbox.json_file.snapshot import SNAPSHOT, Snapshot, load_snapshot
+from trio_smtp.mailbox.json_file.snapshot import SNAPSHOT, Snapshot, load_snapshot, position
 from trio_smtp.mailbox.operations import (
     AddMessages,
     CreateAccount,
@@ -96,6 +97,14 @@ def test_what_came_after_it(database: Database, reopen: Callable[[], Database]) 
     again = reopen()
     assert was_used(again)
     assert dump(again) == dump(database)
+
+
+def test_a_position_with_records_behind_it(database: Database) -> None:
+    before = position(database.journal)
+    write(database, CreateMailbox("bob", "Sent", 4))
+    with closing(Journal(database.root, database.segments)) as journal:
+        journal.seek(before.segment, before.last, before.end)
+        assert position(journal) == before
 
 
 def change_head(path: Path, **changes: object) -> None:
