@@ -106,7 +106,11 @@ def test_replay() -> None:
     assert (inbox.messages, inbox.unseen, inbox.uid_next) == (2, 1, 6)
     assert (old.name, old.messages, old.unseen, old.uid_next, old.read_only) == ("Old", 3, 2, 4, True)
     assert index.mailbox("bob", INBOX).uid_next == 20
-    assert index.create_mailbox("ann", "New")[0].uid_validity == 10
+    assert [info.uid for info, _ in index.messages("ann", INBOX, 0, 1)] == [1]
+    operation, new_one = index.create_mailbox("ann", "New")
+    assert operation.uid_validity == 10
+    index.apply(operation)
+    assert index.mailbox("ann", "New") == new_one
 
 
 @pytest.mark.parametrize("length", range(len(HISTORY) + 1))

@@ -95,6 +95,12 @@ def test_a_body_without_a_header_and_the_other_way_round(content: bytes, found: 
     assert matches(Search(body="hello"), info(content), Reader(content)) is found
 
 
+@pytest.mark.parametrize("search", [Search(body=""), Search(text="")])
+def test_no_text_is_in_every_message(search: Search) -> None:
+    for content in (b"", b"Subject: hello\r\n\r\n"):
+        assert matches(search, info(content), Reader(content))
+
+
 def test_searches_are_values() -> None:
     made = Search(subject="a", flags={SEEN}) | ~Search(uids=range(5))
     same = Search(subject="a", flags=frozenset({SEEN})) | ~Search(uids=range(5))

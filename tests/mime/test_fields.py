@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.mime.charsets import CHARSETS
-from trio_smtp.mime.fields import HEAD, body_start, decode, fields, one_line
+from trio_smtp.mime.fields import HEAD, body_start, decode, fields, header_end, one_line
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,12 @@ from trio_smtp.mime.fields import HEAD, body_start, decode, fields, one_line
 )
 def test_fields(head: bytes, expected: list[tuple[bytes, bytes]]) -> None:
     assert list(fields(head)) == expected
+
+
+@pytest.mark.parametrize(("end", "over"), [(9, (9, 9)), (10, (10, 10)), (12, (12, 14)), (14, (12, 14))])
+def test_a_header_that_is_cut_off(end: int, over: tuple[int, int]) -> None:
+    """The end of a line that was cut off is no empty line."""
+    assert header_end(b"A: b\r\nC: d\r\n\r\nbody", 0, end) == over
 
 
 def test_fields_of_the_head_only() -> None:

@@ -73,7 +73,15 @@ def test_every_name_is_another() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.pdf", "a-2.pdf"), ("a", "a-2"), ("a.tar.gz", "a.tar-2.gz"), ("Mr. Smith", "Mr. Smith-2"), (".x", ".x-2")],
+    [
+        ("a.pdf", "a-2.pdf"),
+        ("a", "a-2"),
+        ("a.tar.gz", "a.tar-2.gz"),
+        ("Mr. Smith", "Mr. Smith-2"),
+        (".x", ".x-2"),
+        ("a." + "b" * 20, "a-2." + "b" * 20),
+        ("a." + "b" * 21, "a." + "b" * 21 + "-2"),
+    ],
 )
 def test_numbered(name: str, expected: str) -> None:
     assert numbered(name, 2) == expected

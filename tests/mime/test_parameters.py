@@ -41,6 +41,7 @@ from trio_smtp.mime.parameters import read_parameters
         ("a/b; name*0=a; name*1=b", "a/b", {"name": "ab"}),
         ("a/b; name*1=b; name*0=a", "a/b", {"name": "ab"}),
         ("a/b; name*0*=utf-8''%C3; name*1*=%A4; name*2=%25", "a/b", {"name": "ä%25"}),
+        ("a/b; name*0=\"a'b'c\"; name*1=d", "a/b", {"name": "a'b'cd"}),  # no charset, for it is not extended
         ("a/b; name*0=a; name*2=c", "a/b", {"name": "a"}),
         ("a/b; name*1=b", "a/b", {}),
         ("a/b; name*0=a; name*0=b", "a/b", {"name": "a"}),

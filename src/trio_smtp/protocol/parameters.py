@@ -175,8 +175,8 @@ def _envid(text: bytes) -> str:
 
 def _orcpt(text: bytes) -> tuple[str, str]:
     """``addr-type;xtext`` (RFC 3461 §4.2); the type ``utf-8`` has a way of its own to write a character (RFC 6533)."""
-    kind, separator, address = text.partition(b";")
-    if len(text) > _ORCPT_LIMIT or not separator or not ATOM.fullmatch(kind):
+    kind, _, address = text.partition(b";")
+    if len(text) > _ORCPT_LIMIT or not ATOM.fullmatch(kind):
         raise GrammarError("parameter_syntax")
     octets = _xtext(address)
     if kind.lower() != b"utf-8":
