@@ -15,7 +15,6 @@ from typing import Final
 from trio_smtp.sasl import (
     Challenge,
     CheckCertificate,
-    CheckPassword,
     CheckToken,
     External,
     FetchKeys,
@@ -27,6 +26,7 @@ from trio_smtp.sasl import (
     Scram,
     ScramPlus,
     Step,
+    Verify,
     XOAuth2,
     derive_keys,
     saslprep,
@@ -109,14 +109,14 @@ def exchange(choice: int, responses: Sequence[bytes]) -> None:
 def check(mechanism: Mechanism, step: Step, said: Sequence[bytes], challenges: Sequence[bytes]) -> None:
     """What the step claims is what was said, and what its representation shows is no secret."""
     if isinstance(mechanism, Plain):
-        assert (step if isinstance(step, CheckPassword) else None) == read_plain(said[0])
+        assert (step if isinstance(step, Verify) else None) == read_plain(said[0])
     elif isinstance(mechanism, Login) and len(said) == 2:
-        assert (step if isinstance(step, CheckPassword) else None) == read_claim(*said)
+        assert (step if isinstance(step, Verify) else None) == read_claim(*said)
     elif isinstance(mechanism, External):
         name = None if said[0] == b"" else read_name(said[0])
         assert (step == CheckCertificate(name)) is (said[0] == b"" or name is not None)
-    if isinstance(step, CheckPassword):
-        assert repr(step) == f"CheckPassword(username={step.username!r})"
+    if isinstance(step, Verify):
+        assert repr(step) == f"Verify(username={step.username!r})"
     elif isinstance(step, FetchKeys):
         assert is_name(step.username)
         assert repr(step) == f"FetchKeys(username={step.username!r})"
@@ -130,16 +130,16 @@ def check(mechanism: Mechanism, step: Step, said: Sequence[bytes], challenges: S
         assert b64decode(proof) == right_proof(bare(said[0]), challenges[-2], final)
 
 
-def read_plain(response: bytes) -> CheckPassword | None:
+def read_plain(response: bytes) -> Verify | None:
     """RFC 4616 §2, by its NULs."""
     authzid, nul, rest = response.partition(b"\0")
     authcid, second_nul, password = rest.partition(b"\0")
     return read_claim(authcid, password) if nul and second_nul and authzid in (b"", authcid) else None
 
 
-def read_claim(name: bytes, password: bytes) -> CheckPassword | None:
+def read_claim(name: bytes, password: bytes) -> Verify | None:
     username, secret = read_name(name), read_text(password)
-    return None if username is None or secret is None else CheckPassword(username, secret)
+    return None if username is None or secret is None else Verify(username, secret)
 
 
 def read_name(name: bytes) -> str | None:

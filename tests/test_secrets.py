@@ -22,7 +22,6 @@ from trio_smtp.mailbox.passwords import SCRAM_ITERATIONS, hash_password, scram_k
 from trio_smtp.mailbox.store import Account, Credentials
 from trio_smtp.protocol import Auth, AuthResponse, Config, SMTPConnection
 from trio_smtp.sasl import (
-    CheckPassword,
     CheckToken,
     FetchKeys,
     Login,
@@ -31,6 +30,7 @@ from trio_smtp.sasl import (
     Plain,
     Scram,
     ScramKeys,
+    Verify,
     XOAuth2,
 )
 from trio_smtp.server import Authenticator, StoreAuthenticator
@@ -192,7 +192,7 @@ def mechanisms() -> Iterator[object]:
     ]
     for mechanism, responses in steps:
         last = [mechanism.step(response) for response in responses][-1]
-        assert isinstance(last, CheckPassword | CheckToken | FetchKeys)
+        assert isinstance(last, Verify | CheckToken | FetchKeys)
         yield last
         if isinstance(last, FetchKeys):
             assert KEYS is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trio_smtp.sasl import Challenge, CheckPassword, Failed, Login
+from trio_smtp.sasl import Challenge, Failed, Login, Verify
 
 USERNAME = Challenge(b"Username:")
 PASSWORD = Challenge(b"Password:")
@@ -14,13 +14,13 @@ def test_both_are_asked_for() -> None:
     mechanism = Login()
     assert mechanism.step(None) == USERNAME
     assert mechanism.step("ünï".encode()) == PASSWORD
-    assert mechanism.step(b"pass") == CheckPassword("ünï", "pass")
+    assert mechanism.step(b"pass") == Verify("ünï", "pass")
 
 
 def test_the_name_may_come_first() -> None:
     mechanism = Login()
     assert mechanism.step(b"ann") == PASSWORD
-    assert mechanism.step(b"a b") == CheckPassword("ann", "a b")
+    assert mechanism.step(b"a b") == Verify("ann", "a b")
 
 
 @pytest.mark.parametrize(

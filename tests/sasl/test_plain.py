@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_smtp.sasl import Challenge, CheckPassword, Failed, Plain
+from trio_smtp.sasl import Challenge, Failed, Plain, Verify
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from trio_smtp.sasl import Challenge, CheckPassword, Failed, Plain
     ],
 )
 def test_claims(response: bytes, username: str, password: str) -> None:
-    assert Plain().step(response) == CheckPassword(username, password)
+    assert Plain().step(response) == Verify(username, password)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_failures(response: bytes) -> None:
 def test_without_an_initial_response() -> None:
     mechanism = Plain()
     assert mechanism.step(None) == Challenge(b"")  # RFC 4954 §4
-    assert mechanism.step(b"\0ann\0pass") == CheckPassword("ann", "pass")
+    assert mechanism.step(b"\0ann\0pass") == Verify("ann", "pass")
 
 
 def test_the_password_is_not_shown() -> None:
     step = Plain().step(b"\0ann\0open sesame")
-    assert repr(step) == "CheckPassword(username='ann')"
+    assert repr(step) == "Verify(username='ann')"
 
 
 @given(st.binary())
 def test_any_octets(response: bytes) -> None:
-    assert isinstance(Plain().step(response), CheckPassword | Failed)
+    assert isinstance(Plain().step(response), Verify | Failed)

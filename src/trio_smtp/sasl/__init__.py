@@ -1,7 +1,7 @@
 """SASL mechanisms, the server's side, as pure step machines (RFC 4422): no I/O, no passwords looked up.
 
 A mechanism is fed the client's responses one by one and says what comes next: a `Challenge` to send, a question for the
-application (`CheckPassword`, `FetchKeys`, `CheckToken`, `CheckCertificate`: is it true what the client claims?),
+application (`Verify`, `FetchKeys`, `CheckToken`, `CheckCertificate`: is it true what the client claims?),
 `Proved` or `Failed`. Every exchange takes a fresh one.
 """
 
@@ -14,13 +14,13 @@ from trio_smtp.sasl.login import Login
 from trio_smtp.sasl.mechanism import (
     Challenge,
     CheckCertificate,
-    CheckPassword,
     CheckToken,
     Failed,
     FetchKeys,
     Mechanism,
     Proved,
     Step,
+    Verify,
 )
 from trio_smtp.sasl.oauth import OAuthBearer, XOAuth2
 from trio_smtp.sasl.plain import Plain
@@ -30,7 +30,6 @@ from trio_smtp.sasl.scram import Scram, ScramPlus
 __all__ = [
     "Challenge",
     "CheckCertificate",
-    "CheckPassword",
     "CheckToken",
     "External",
     "Failed",
@@ -44,6 +43,7 @@ __all__ = [
     "ScramKeys",
     "ScramPlus",
     "Step",
+    "Verify",
     "XOAuth2",
     "derive_keys",
     "keys_of_nobody",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from trio_smtp.sasl.mechanism import Challenge, CheckPassword, Failed, Step, decode_claim, decode_name
+from trio_smtp.sasl.mechanism import Challenge, Failed, Step, Verify, decode_claim, decode_name
 
 __all__ = ["Login"]
 
@@ -25,4 +25,4 @@ class Login:
             self._username = response
             return Challenge(b"Password:")
         name, secret = decode_name(self._username), decode_claim(response)
-        return Failed() if name is None or secret is None else CheckPassword(name, secret)
+        return Failed() if name is None or secret is None else Verify(name, secret)

@@ -13,13 +13,13 @@ from trio_smtp.sasl.saslprep import saslprep
 __all__ = [
     "Challenge",
     "CheckCertificate",
-    "CheckPassword",
     "CheckToken",
     "Failed",
     "FetchKeys",
     "Mechanism",
     "Proved",
     "Step",
+    "Verify",
     "decode_claim",
     "decode_name",
     "decode_saslname",
@@ -36,7 +36,7 @@ class Challenge:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckPassword:
+class Verify:
     """A user name, prepared (RFC 4013), and a password as it came, to be checked."""
 
     username: str
@@ -77,7 +77,7 @@ class Failed:
     """The client did not keep to the mechanism, did not prove who it is, or asked for what is never granted."""
 
 
-Step: TypeAlias = Challenge | CheckPassword | FetchKeys | CheckToken | CheckCertificate | Proved | Failed
+Step: TypeAlias = Challenge | Verify | FetchKeys | CheckToken | CheckCertificate | Proved | Failed
 
 
 class Mechanism(Protocol):

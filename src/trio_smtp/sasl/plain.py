@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from trio_smtp.sasl.mechanism import Challenge, CheckPassword, Failed, Step, decode_claim, decode_name
+from trio_smtp.sasl.mechanism import Challenge, Failed, Step, Verify, decode_claim, decode_name
 
 __all__ = ["Plain"]
 
@@ -25,4 +25,4 @@ class Plain:
         name, secret = decode_name(authcid), decode_claim(password)
         if name is None or secret is None or authzid not in (b"", authcid):
             return Failed()
-        return CheckPassword(name, secret)
+        return Verify(name, secret)

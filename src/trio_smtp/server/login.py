@@ -14,7 +14,6 @@ from trio_smtp._checks import check_hooks, hint, is_async, takes
 from trio_smtp.sasl import (
     Challenge,
     CheckCertificate,
-    CheckPassword,
     CheckToken,
     External,
     FetchKeys,
@@ -26,6 +25,7 @@ from trio_smtp.sasl import (
     Scram,
     ScramKeys,
     ScramPlus,
+    Verify,
     XOAuth2,
 )
 
@@ -195,7 +195,7 @@ class LoginExchange:
     async def _step(self, response: bytes | None) -> Challenge | str | None:
         authenticator = self._authenticator
         step = self._mechanism.step(response)
-        if isinstance(step, FetchKeys | CheckPassword | CheckToken | CheckCertificate):
+        if isinstance(step, FetchKeys | Verify | CheckToken | CheckCertificate):
             self.username = step.username or ""
             await self._before_check(self.username)
         if isinstance(step, FetchKeys):
@@ -203,7 +203,7 @@ class LoginExchange:
             step = step.resume(keys)
         if isinstance(step, Challenge):
             return step
-        if isinstance(step, CheckPassword):
+        if isinstance(step, Verify):
             return await authenticator.check_password(step.username, step.password)
         if isinstance(step, CheckToken):
             identity = await authenticator.check_token(step.token, step.username)
