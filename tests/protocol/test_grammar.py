@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import trio_smtp
 from trio_smtp.protocol.grammar import HELLO_ARGUMENT, Fault, GrammarError, decode
+
+
+def test_no_group_is_repeated_possessively() -> None:
+    """Python before 3.11.5 takes half of a repetition for a whole one: ``(?:ab)*+`` matches all of ``aba``."""
+    source = "".join(path.read_text("utf-8") for path in Path(trio_smtp.__file__).parent.rglob("*.py"))
+    assert "(?>" in source
+    assert re.findall(r"\)(?:[*+?]|\{[0-9,]+\})\+.*", source) == []
 
 
 @pytest.mark.parametrize(

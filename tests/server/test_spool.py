@@ -13,6 +13,7 @@ from tests.server.tools import TRANSACTION, begin, connected, deliver, handler_w
 from trio_smtp.handler import Body, Mail, Refuse
 from trio_smtp.protocol import Envelope
 from trio_smtp.server import open_server
+from trio_smtp.server import spool as spool_module
 from trio_smtp.server.body import IncomingBody
 from trio_smtp.server.spool import MessageMemory, Spool
 from trio_smtp.testing.client import open_session
@@ -66,6 +67,39 @@ async def test_one_message_is_let_in_whatever_its_size() -> None:
     memory = MessageMemory(10)
     spool = await filled(memory, b"x" * 1000)
     assert await spool.read() == b"x" * 1000
+    await spool.aclose()
+
+
+async def test_a_very_large_message_takes_no_memory_while_it_comes_in() -> None:
+    memory = MessageMemory(1 << 30)
+    spool = await filled(memory, *[bytes(1 << 20)] * 8)
+    assert memory.coming == 8 << 20
+    await spool.write(b"x")
+    assert memory.coming == 0
+    assert await spool.read(1 << 20) == bytes(1 << 20)
+    await spool.aclose()
+
+
+async def test_what_goes_to_the_disk_is_written_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    def append(file: Any, chunks: list[bytes]) -> Any:
+        written.append(sum(map(len, chunks)))
+        return spool_append(file, chunks)
+
+    spool_append = spool_module._append
+    monkeypatch.setattr(spool_module, "_append", append)
+    spool = await filled(MessageMemory(10), *[b"x" * (1 << 16)] * 40)
+    assert written == [1 << 16, 1 << 20, 1 << 20], "the first, for which there was no room, and then a MiB at a time"
+    assert await spool.read() == b"x" * (40 << 16)
+    await spool.aclose()
+
+
+async def test_what_is_written_after_a_look_comes_behind() -> None:
+    spool = await filled(MessageMemory(10), b"a" * 100)
+    assert await spool.read(2) == b"aa"
+    await spool.write(b"b")
+    assert await spool.read() == b"a" * 100 + b"b"
     await spool.aclose()
 
 

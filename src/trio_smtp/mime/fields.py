@@ -18,7 +18,7 @@ HEAD = 256 * 1024  # octets of a message that may hold its header, for a listing
 
 _EMPTY_LINE = re.compile(rb"\r?\n")  # mail with lone LFs may have been let in
 # Fields, the lines that continue them, and lines of an mbox file, which readers pass over.
-_HEADER = re.compile(rb"(?:(?![ \t])(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+(?:\n|\Z))++)?+")
+_HEADER = re.compile(rb"(?>(?:(?![ \t])(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+(?:\n|\Z))+)?)")
 _NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # begins with one octet, for which `re` looks at memchr's speed
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
 

@@ -3,8 +3,9 @@ r"""The grammar of commands as regular expressions over octets, each under its A
 Octets are matched, never text: `str` methods and `\d` or `\w` would let in other scripts' letters and digits. The
 octets of a UTF8-non-ascii (RFC 6531 §3.3) are matched as `[\x80-\xff]`; whether they are UTF-8 is for `decode` to say.
 
-Every repetition is possessive (``++``, ``*+``) or bounded, so that no expression ever goes back over what it has read:
-the time that an argument takes grows with its length, whatever a peer sends.
+Every repetition is possessive (``++``, ``*+``), in an atomic group (``(?>...)``) or bounded, so that no expression ever
+goes back over what it has read: the time that an argument takes grows with its length, whatever a peer sends. No group
+is repeated possessively: Python before 3.11.5, which Debian 12 has, then counts half of a repetition as read.
 """
 
 from __future__ import annotations
@@ -52,27 +53,33 @@ class GrammarError(ValueError):
 # Commands -----------------------------------------------------------------------------------------------------------
 
 # command        = verb [SP argument] CRLF      ; RFC 5321 §2.4, §4.1.1: white space before the CRLF is tolerated
-COMMAND: Final = re.compile(rb"([!-~]++)(?: ((?: *+[^ \r\n]++)*+))? *+\r\n")
+COMMAND: Final = re.compile(rb"([!-~]++)(?: ((?>(?: *+[^ \r\n]++)*)))? *+\r\n")
 """A whole line. Groups: the verb, whatever it is, and the argument, of which only newlines are checked."""
 
 # Addresses: RFC 5321 §4.1.2 and §4.1.3, with the additions of RFC 6531 §3.3 ------------------------------------------
 
+
+def _more(item: bytes) -> bytes:
+    """Nothing, or any number of items, which begin with an octet of their own: that there is none is seen at once."""
+    return rb"(?:%b(?>(?:%b)*)|)" % (item, item)
+
+
 # Atom           = 1*atext                   ; atext of ASCII and UTF8-non-ascii
 # Dot-string     = Atom *("." Atom)
 _ATOM = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-]++"
-_DOT_STRING = rb"%b(?:\.%b)*+" % (_ATOM, _ATOM)
+_DOT_STRING = _ATOM + _more(rb"\." + _ATOM)
 
 # Quoted-string    = DQUOTE *QcontentSMTP DQUOTE
 # QcontentSMTP     = qtextSMTP / quoted-pairSMTP     ; qtextSMTP of ASCII and UTF8-non-ascii
 # quoted-pairSMTP  = %d92 %d32-126
 # qtextSMTP        = %d32-33 / %d35-91 / %d93-126
-_QCONTENT = rb"(?:[ !#-\[\]-~\x80-\xff]++|\\[ -~])*+"
+_QCONTENT = rb"(?>(?:[ !#-\[\]-~\x80-\xff]++|\\[ -~])*)"
 
 # Domain         = sub-domain *("." sub-domain)
 # sub-domain     = Let-dig [Ldh-str]
 # Ldh-str        = *( ALPHA / DIGIT / "-" ) Let-dig
-_LDH_STR = rb"[A-Za-z0-9\x80-\xff]++(?:-++[A-Za-z0-9\x80-\xff]++)*+"
-_DOMAIN = rb"%b(?:\.%b)*+" % (_LDH_STR, _LDH_STR)
+_LDH_STR = rb"[A-Za-z0-9\x80-\xff]++" + _more(rb"--*+[A-Za-z0-9\x80-\xff]++")
+_DOMAIN = _LDH_STR + _more(rb"\." + _LDH_STR)
 
 # IPv4-address-literal  = Snum 3("." Snum)
 # Snum                  = 1*3DIGIT, a value of 0 to 255
@@ -101,7 +108,7 @@ _IPV6 = b"|".join(
 # General-address-literal  = Standardized-tag ":" 1*dcontent
 # Standardized-tag         = Ldh-str
 # dcontent                 = %d33-90 / %d94-126
-_LITERAL = rb"\[(?:%b|(?i:IPv6):(?:%b)|(?!(?i:IPv6):)[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+:[!-Z^-~]++)\]" % (
+_LITERAL = rb"\[(?:%b|(?i:IPv6):(?:%b)|(?!(?i:IPv6):)[A-Za-z0-9]++(?>(?:-++[A-Za-z0-9]++)*):[!-Z^-~]++)\]" % (
     _IPV4,
     _IPV6,
 )
@@ -116,7 +123,7 @@ _POSTMASTER = rb"((?i:postmaster))"
 # Path           = "<" [ A-d-l ":" ] Mailbox ">"
 # A-d-l          = At-domain *( "," At-domain )
 # At-domain      = "@" Domain
-PATH: Final = re.compile(rb"<(?:(?:(@%b(?:,@%b)*+):)?+%b|%b)>" % (_DOMAIN, _DOMAIN, _MAILBOX, _POSTMASTER))
+PATH: Final = re.compile(rb"<(?:(?>(?:(@%b(?>(?:,@%b)*)):)?)%b|%b)>" % (_DOMAIN, _DOMAIN, _MAILBOX, _POSTMASTER))
 """Groups: the source route, the Dot-string, the content of the Quoted-string, the domain or literal, the postmaster."""
 
 DOT_STRING: Final = re.compile(_DOT_STRING)
@@ -132,7 +139,7 @@ HELLO_ARGUMENT: Final = re.compile(rb"(?!.*\xc2[\x80-\x9f])[!-~\x80-\xff]{1,255}
 # esmtp-param      = esmtp-keyword ["=" esmtp-value]
 # esmtp-keyword    = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
 # esmtp-value      = 1*(%d33-60 / %d62-126 / UTF8-non-ascii)        ; RFC 6531 §3.3
-PARAMETER: Final = re.compile(rb" ++([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~\x80-\xff]++))?+(?![^ ])")
+PARAMETER: Final = re.compile(rb" ++([A-Za-z0-9][A-Za-z0-9-]*+)(?>(?:=([!-<>-~\x80-\xff]++))?)(?![^ ])")
 """One parameter with the spaces before it, of which there may be several. Groups: the keyword, the value."""
 
 # size-value       = 1*20DIGIT                                      ; RFC 1870 §3
@@ -144,7 +151,7 @@ ATOM: Final = re.compile(_ATOM)
 # xtext            = *( xchar / hexchar )                           ; RFC 3461 §4
 # xchar            = any ASCII CHAR between "!" (33) and "~" (126) inclusive, except for "+" and "="
 # hexchar          = ASCII "+" immediately followed by two upper case hexadecimal digits
-XTEXT: Final = re.compile(rb"(?:[!-*,-<>-~\x80-\xff]++|\+[0-9A-F]{2})*+")
+XTEXT: Final = re.compile(rb"(?>(?:[!-*,-<>-~\x80-\xff]++|\+[0-9A-F]{2})*)")
 HEXCHAR: Final = re.compile(rb"\+([0-9A-F]{2})")
 
 # utf-8-addr-unitext   = 1*(QUCHAR / EmbeddedUnicodeChar)           ; RFC 6533; QUCHAR is any character but "\"
@@ -157,7 +164,7 @@ _HEXPOINT = b"|".join(
         rb"(?:[1-9A-F]|10)[0-9A-F]{4}",
     )
 )
-UTF8_ADDRESS: Final = re.compile(rb"(?:[^\\]++|\\x\{(?:%b)\})*+" % _HEXPOINT)
+UTF8_ADDRESS: Final = re.compile(rb"(?>(?:[^\\]++|\\x\{(?:%b)\})*)" % _HEXPOINT)
 EMBEDDED_CHAR: Final = re.compile(rb"\\x\{([0-9A-F]++)\}")
 
 # Text ---------------------------------------------------------------------------------------------------------------
