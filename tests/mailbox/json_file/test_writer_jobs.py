@@ -7,6 +7,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,13 @@ def queued(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> threading.E
 
 
 async def in_one_group(
-    store: JSONFileStore, gate: Gate, queued: threading.Event, job: Callable[[], Awaitable[None]]
+    store: JSONFileStore,
+    gate: Gate,
+    queued: threading.Event,
+    job: Callable[[], Awaitable[None]],
+    *behind: Callable[[], Awaitable[object]],
 ) -> None:
-    """A delivery, and behind it another one and the job together."""
+    """A delivery, and behind it another one, the job and what comes behind that, together."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(deliver, store)
         await gate.entered()
@@ -57,6 +62,9 @@ async def in_one_group(
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(job)
         await trio.to_thread.run_sync(queued.wait)
+        for task in behind:
+            nursery.start_soon(task)
+        await trio.testing.wait_all_tasks_blocked()
         gate.open()
 
 
@@ -81,16 +89,7 @@ async def test_a_job_comes_after_what_was_there_before(
     async def job() -> None:
         seen.append(await trio.to_thread.run_sync(run, lambda: index.mailbox("ann", INBOX).messages))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(deliver, store)
-        await gate.entered()
-        nursery.start_soon(deliver, store)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(job)
-        await trio.to_thread.run_sync(queued.wait)
-        nursery.start_soon(deliver, store)
-        await trio.testing.wait_all_tasks_blocked()
-        gate.open()
+    await in_one_group(store, gate, queued, job, partial(deliver, store))
     assert seen == [2]
 
 
