@@ -19,8 +19,8 @@ __all__ = ["ChunkReader", "DotReader", "LineReader", "first_bare_newline"]
 
 # Of the standard library's ways to find a short string, the search of a compiled literal is the fastest (20 us for
 # 64 KiB of mail; bytes.find 27, bytes.replace 80).
-_DOT: Final = ord(".")  # of which `in` asks in a seventh of the time that it takes for b"."
 _DOT_LINE: Final = re.compile(rb"\r\n\.")
+_DOT_LINE_OR_END: Final = re.compile(rb"\r\n\.(\r\n)?")
 _END_OF_DATA: Final = re.compile(rb"\r\n\.\r\n")
 _BARE_NEWLINE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")  # slow, for it looks back
 _UNDECIDED: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # the prefixes of the end of data, longest first
@@ -114,10 +114,12 @@ class DotReader:
                 shift = -before
                 start = 0
         skip = start + (2 if len(tail) > 1 else 0)  # a CRLF has been handed out, a CR alone has not
-        # Most of what is large is base64, which has no dot; that is seen ten times faster than where one begins a line.
-        special = _DOT_LINE.search(data, start) if _DOT in data else None
-        end = None if special is None else _END_OF_DATA.search(data, special.start())
-        plain = special is None or (end is not None and special.start() == end.start())
+        # Most of what is large is base64, which has no dot; an octet is found 20 times faster than the start of a line.
+        dot = data.find(b".", start)  # no CRLF comes right before `start`: it would be in `tail`
+        end = special = None if dot < 0 else _DOT_LINE_OR_END.search(data, dot - 2)
+        if special is not None and special.lastindex is None:
+            end = _END_OF_DATA.search(data, special.start())
+        plain = end is special  # there is no dot to remove
         if end is not None:
             self.done = True
             position = end.end()
