@@ -11,6 +11,7 @@ from tests.protocol.dialogue import (
     AT_MAIL,
     AT_READY,
     CONFIG,
+    EHLO,
     MAIL,
     Dialogue,
     Verdicts,
@@ -250,7 +251,7 @@ CLEAR_TEXT = [
         "MAIL needs TLS first",
         AT_READY,
         b"MAIL FROM:<ann@a.example>\r\nMAIL\r\nRCPT TO:<bob@b.example>\r\n",
-        "530/5.7.0 530 503",
+        "530/5.7.0 530 530",
         config=REQUIRED,
     ),
     Dialogue(
@@ -263,6 +264,16 @@ CLEAR_TEXT = [
     ),
 ]
 IN_TLS = [
+    Dialogue(
+        "required: all but these have to wait for it (RFC 4954 6)",
+        AT_READY,
+        b"MAIL FROM:<ann@a.example>\r\nRCPT TO:<bob@b.example>\r\nDATA\r\nBDAT 4\r\nRSETVRFY bob\r\nEXPN all\r\n"
+        b"RSET\r\nHELP\r\nNOOP\r\nSTARTTLS\r\nFOO\r\nEHLO c.example\r\n" + PASSWORD + b"VRFY bob\r\nDATA\r\n",
+        "530/5.7.0 530 530 530/5.7.0 530 530 250 214 250 503 500 250 235 252 503",
+        [EHLO, WITH_PASSWORD],
+        config=REQUIRED,
+    ),
+    Dialogue("required: EHLO comes before it", AT_GREETED, b"MAIL FROM:<>\r\n" + PASSWORD, "503 503", config=REQUIRED),
     Dialogue(
         "MAIL needs AUTH",
         AT_READY,

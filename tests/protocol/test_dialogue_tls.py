@@ -24,6 +24,7 @@ from trio_smtp.protocol import (
     Auth,
     CloseReason,
     ConnectionClosed,
+    Hello,
     Limits,
     LocalProtocolError,
     StartTLS,
@@ -34,18 +35,42 @@ from trio_smtp.protocol import (
 
 CLEAR = dataclasses.replace(CONFIG, auth_requires_tls=False)
 HELLO = b"EHLO c.example\r\n"
+HELO = Hello("HELO", "c.example")
 
 REQUIRED = dataclasses.replace(CONFIG, tls_required=True)
 
 DIALOGUES = [
     Dialogue(
-        "required: MAIL alone has to wait for it (RFC 3207 4)",
+        "required: all but these have to wait for it (RFC 3207 4)",
         AT_READY,
-        (b"MAIL FROM:<ann@a.example>\r\nNOOP\r\nSTARTTLS\r\n", HELLO + b"MAIL FROM:<ann@a.example>\r\n"),
-        "530/5.7.0 250 220 250 250",
-        [StartTLS(), EHLO, MAIL],
+        (
+            b"MAIL FROM:<ann@a.example>\r\nRCPT TO:<bob@b.example>\r\nDATA\r\nBDAT 4\r\nRSETRSET\r\nVRFY bob\r\n"
+            b"EXPN all\r\nHELP\r\nHELO c.example\r\nAUTH PLAIN AAAA\r\nFOO\r\nNOOP\r\n" + HELLO + b"STARTTLS\r\n",
+            HELLO + b"RSET\r\nHELP\r\nVRFY bob\r\nHELO c.example\r\nAUTH PLAIN AAAA\r\nMAIL FROM:<ann@a.example>\r\n",
+        ),
+        "530/5.7.0 530 530 530/5.7.0 530 530 530 530 530 530 500 250 250 220 250 250 214 252 250 235 250",
+        [EHLO, StartTLS(), EHLO, HELO, Auth("PLAIN", b"\0\0\0"), MAIL],
         state=State.MAIL,
+        config=dataclasses.replace(CLEAR, tls_required=True),
+    ),
+    Dialogue(
+        "required: EHLO comes before it",
+        AT_GREETED,
+        b"MAIL FROM:<ann@a.example>\r\nSTARTTLS\r\nVRFY bob\r\nQUIT\r\n",
+        "503/5.5.1 503 530 221",
+        [ConnectionClosed(CloseReason.QUIT)],
         config=REQUIRED,
+    ),
+    Dialogue(
+        "required: then a login, if that is too",
+        AT_READY,
+        (
+            b"MAIL FROM:<ann@a.example>\r\nRSET\r\nSTARTTLS\r\n",
+            HELLO + b"MAIL FROM:<ann@a.example>\r\nRSET\r\nAUTH PLAIN AAAA\r\nMAIL FROM:<ann@a.example>\r\n",
+        ),
+        "530/5.7.0 530 220 250 530/5.7.0 250 235 250",
+        [StartTLS(), EHLO, Auth("PLAIN", b"\0\0\0"), MAIL],
+        config=dataclasses.replace(REQUIRED, auth_required=True),
     ),
     Dialogue(
         "required: it is there already",
@@ -55,14 +80,6 @@ DIALOGUES = [
         [MAIL],
         config=REQUIRED,
         tls_active=True,
-    ),
-    Dialogue(
-        "required: before a login too",
-        AT_READY,
-        b"AUTH PLAIN AAAA\r\nMAIL FROM:<ann@a.example>\r\n",
-        "235 530/5.7.0",
-        [Auth("PLAIN", b"\0\0\0")],
-        config=dataclasses.replace(CLEAR, tls_required=True),
     ),
     Dialogue("accepted", AT_READY, b"STARTTLS\r\n", "220/2.0.0", [StartTLS()], state=State.TLS),
     Dialogue(

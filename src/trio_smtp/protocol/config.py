@@ -71,9 +71,10 @@ class Config:
         verify: hand VRFY to the application as a `Verify` event; otherwise it gets 252 (RFC 5321 §3.5.3). For those who
             drive the core themselves: the server always does, and asks the hook `verify` of the handler.
         auth_requires_tls: offer and take AUTH inside TLS only (RFC 4954 §4).
-        tls_required: answer MAIL with 530 until TLS is active. Not for a server that takes the mail of a public domain:
-            not every client can do TLS (RFC 3207 §4).
-        auth_required: answer MAIL with 530 until the client has logged in (RFC 6409 §4.3).
+        tls_required: answer with 530 whatever is not EHLO, NOOP, STARTTLS or QUIT until TLS is active. Not for a server
+            that takes the mail of a public domain: not every client can do TLS (RFC 3207 §4).
+        auth_required: answer with 530 whatever has to do with mail, VRFY too, until the client has logged in
+            (RFC 4954 §6, RFC 6409 §4.3).
 
     Raises:
         TypeError: for a hostname that is no text, and limits that are none.

@@ -250,6 +250,7 @@ class SMTPConnection(Dialogue):
         self.authenticated = False
         self.hello = None
         self._advance(Trigger.TLS)
+        self._open_up()
 
     def close(self, reply: Reply = replies.CLOSING) -> None:
         """End the connection on the server's own account, in any state: the reply, then `ConnectionClosed`."""
@@ -299,6 +300,7 @@ class SMTPConnection(Dialogue):
         self.authenticated = True
         self._out.append((reply or replies.AUTHENTICATED).wire)
         self._advance(Trigger.AUTH_END)
+        self._open_up()
 
     def _accept_verify(self, event: Verify, reply: Reply | None) -> None:
         self._out.append((reply or replies.CANNOT_VERIFY).wire)

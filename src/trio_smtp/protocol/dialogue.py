@@ -52,8 +52,10 @@ _NOTED: Final = 256  # octets of the argument of each
 _TLS_HANDSHAKE: Final = b"\x16"  # the first octet of a TLS ClientHello
 _TRANSACTION_STATES: Final = (State.MAIL, State.RCPT, State.BDAT, State.FAILED)
 _BODY_STATES: Final = (State.RCPT, State.BDAT, State.DATA)
+_BEFORE_TLS: Final = frozenset({b"EHLO", b"LHLO", b"NOOP", b"STARTTLS", b"QUIT"})  # RFC 3207 §4
+_BEFORE_LOGIN: Final = _BEFORE_TLS | {b"AUTH", b"HELO", b"RSET", b"HELP"}  # RFC 4954 §6; HELP asks for nothing
 _SEQUENCE_HINTS: Final = {  # what would have had to come first; by state and command, where there is more to say
-    **{(State.GREETED, verb): replies.NEED_HELLO for verb in VERBS},
+    **{(State.GREETED, verb): replies.NEED_HELLO for verb in VERBS - COMMANDS[State.GREETED]},
     **{(State.READY, verb): replies.NEED_MAIL for verb in (b"RCPT", b"DATA", b"BDAT")},
     **{(State.MAIL, verb): replies.NEED_RCPT for verb in (b"DATA", b"BDAT")},
     **{(state, b"MAIL"): replies.NESTED_MAIL for state in (State.MAIL, State.RCPT)},
@@ -79,7 +81,7 @@ class Dialogue(Machine):
     def __init__(
         self, config: Config, *, tls_active: bool, tls_available: bool, auth_mechanisms: tuple[str, ...]
     ) -> None:
-        super().__init__(config, _LMTP if config.lmtp else _SMTP, tls_active=tls_active)
+        super().__init__(config, _open_modes(config, tls_active, authenticated=False), tls_active=tls_active)
         self._tls_available = tls_available
         self.auth_mechanisms = auth_mechanisms
         """The SASL mechanisms to offer from the next EHLO on; may be set, for what TLS makes possible."""
@@ -231,16 +233,10 @@ class Dialogue(Machine):
     # been answered here -------------------------------------------------------------------------------------------
 
     def _on_mail(self, verb: bytes, argument: bytes) -> Event | None:
-        config = self._config
-        if config.tls_required and not self.tls_active:
-            raise CommandError(replies.STARTTLS_REQUIRED)
-        if config.auth_required and not self.authenticated:
-            starttls = config.auth_requires_tls and self._tls_available and not self.tls_active
-            raise CommandError(replies.STARTTLS_REQUIRED if starttls else replies.AUTH_REQUIRED)
         if self._transactions >= self._limits.transactions:
             self._hang_up(replies.TOO_MANY_TRANSACTIONS, CloseReason.TRANSACTIONS)
             return None
-        event = parse_mail(with_path(argument) if config.loose_paths else argument, self._mail_keywords)
+        event = parse_mail(with_path(argument) if self._config.loose_paths else argument, self._mail_keywords)
         if event.params.size is not None and event.params.size > self._limits.message_size:
             raise CommandError(replies.MESSAGE_TOO_BIG)  # RFC 1870 §6.1
         if MailFrom in self.auto_accept:
@@ -369,9 +365,9 @@ class Dialogue(Machine):
         return event
 
     def _on_other(self, verb: bytes, argument: bytes) -> Event | None:
-        """A command that this state does not take, or that does not exist."""
+        """A command that is not taken at this point, or that does not exist."""
         if verb in (_LMTP_ACTIONS if self._config.lmtp else _SMTP_ACTIONS):
-            reply = _SEQUENCE_HINTS.get((self._mode.state, verb), replies.OUT_OF_SEQUENCE)
+            reply = self._what_comes_first(verb)
             if verb != b"BDAT":
                 raise CommandError(reply)
             if self._read_chunk_size(argument):  # its octets come whatever the state (RFC 3030 §2)
@@ -383,6 +379,24 @@ class Dialogue(Machine):
             self._not_smtp()
             return None
         raise CommandError(replies.UNKNOWN_COMMAND)
+
+    def _what_comes_first(self, verb: bytes) -> Reply:
+        """Why this command, which exists, is not taken: first comes EHLO, then TLS and a login if they are required."""
+        config = self._config
+        hint = _SEQUENCE_HINTS.get((self._mode.state, verb), replies.OUT_OF_SEQUENCE)
+        if hint is replies.NEED_HELLO:
+            return hint
+        if config.tls_required and not self.tls_active and verb not in _BEFORE_TLS:
+            return replies.STARTTLS_REQUIRED
+        if config.auth_required and not self.authenticated and verb not in _BEFORE_LOGIN:
+            starttls = config.auth_requires_tls and self._tls_available and not self.tls_active
+            return replies.STARTTLS_REQUIRED if starttls else replies.AUTH_REQUIRED
+        return hint
+
+    def _open_up(self) -> None:
+        """Take the commands that had to wait for TLS or for a login, if this was it."""
+        self._modes = _open_modes(self._config, self.tls_active, authenticated=self.authenticated)
+        self._mode = self._modes[self._mode.state]
 
     def _abort_auth(self, reason: Literal["cancelled", "not base64", "line too long"], reply: Reply) -> None:
         self._queue.append(AuthAborted(reason))
@@ -448,5 +462,18 @@ def _modes(actions: dict[bytes, _Action]) -> dict[State, Mode]:
     return modes
 
 
-_SMTP: Final = _modes(_SMTP_ACTIONS)
-_LMTP: Final = _modes(_LMTP_ACTIONS)
+_MODES: Final = {
+    (lmtp, taken): _modes({verb: action for verb, action in actions.items() if verb in taken})
+    for lmtp, actions in ((False, _SMTP_ACTIONS), (True, _LMTP_ACTIONS))
+    for taken in (VERBS, _BEFORE_LOGIN, _BEFORE_TLS)
+}
+
+
+def _open_modes(config: Config, tls_active: bool, *, authenticated: bool) -> dict[State, Mode]:
+    """The tables with the commands that do not have to wait for TLS or a login."""
+    taken = VERBS
+    if config.tls_required and not tls_active:
+        taken = _BEFORE_TLS
+    elif config.auth_required and not authenticated:
+        taken = _BEFORE_LOGIN
+    return _MODES[config.lmtp, taken]
