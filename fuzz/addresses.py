@@ -17,7 +17,7 @@ def addresses(data: bytes) -> None:
     expected = second_reading(data)
     result: tuple[Address | None, int] | Fault
     try:
-        result = parse_path(b"FROM:<%b> X" % data, 5, null_allowed=True)
+        result = parse_path(b"FROM:<%b> X" % data, 5, reverse=False)
     except GrammarError as error:
         result = error.kind
     if isinstance(result, tuple):

@@ -144,16 +144,17 @@ INVALID = [
 @pytest.mark.parametrize(("path", "local_part", "domain", "written"), VALID)
 def test_valid_paths(path: bytes, local_part: str, domain: str, written: str | None) -> None:
     address = Address(local_part, domain)
-    assert parse_path(path, 0, null_allowed=True) == (address, len(path))
+    assert parse_path(path, 0, reverse=False) == (address, len(path))
     assert str(address) == written or (written is None and f"<{address}>".encode() == path)
     assert Address.parse(str(address)) == Address.parse(str(address).encode()) == address
 
 
 @pytest.mark.parametrize("path", INVALID)
 def test_invalid_paths(path: bytes) -> None:
-    with pytest.raises(GrammarError) as caught:
-        parse_path(path, 0, null_allowed=True)
-    assert caught.value.kind == "path_syntax"
+    for reverse in (False, True):
+        with pytest.raises(GrammarError) as caught:
+            parse_path(path, 0, reverse=reverse)
+        assert caught.value.kind == "path_syntax"
 
 
 def ipv6(groups: int) -> str:
@@ -220,10 +221,10 @@ def test_ipv6_literals(text: str, valid: bool) -> None:
 def test_limits(path: bytes, fits: bool) -> None:
     """RFC 5321 §4.5.3.1: 64 octets of local part, 256 of path."""
     if fits:
-        assert parse_path(path, 0, null_allowed=False)[1] == len(path)
+        assert parse_path(path, 0, reverse=False)[1] == len(path)
     else:
         with pytest.raises(GrammarError) as caught:
-            parse_path(path, 0, null_allowed=False)
+            parse_path(path, 0, reverse=False)
         assert caught.value.kind == "path_too_long"
 
 
@@ -247,14 +248,22 @@ def test_text_that_is_no_address(text: str, reason: str) -> None:
 
 
 def test_null_path_where_it_is_allowed() -> None:
-    assert parse_path(b"FROM:<> SIZE=1", 5, null_allowed=True) == (None, 7)
+    assert parse_path(b"FROM:<> SIZE=1", 5, reverse=True) == (None, 7)
     with pytest.raises(GrammarError) as caught:
-        parse_path(b"TO:<>", 3, null_allowed=False)
+        parse_path(b"TO:<>", 3, reverse=False)
+    assert caught.value.kind == "path_syntax"
+
+
+@pytest.mark.parametrize("path", [b"<postmaster>", b"<PostMaster>"])
+def test_the_postmaster_without_a_domain_sends_nothing(path: bytes) -> None:
+    """RFC 5321 §2.3.5: in RCPT alone."""
+    with pytest.raises(GrammarError) as caught:
+        parse_path(path, 0, reverse=True)
     assert caught.value.kind == "path_syntax"
 
 
 def test_path_ends_where_the_parameters_begin() -> None:
-    assert parse_path(b"FROM:<u@d> SIZE=1 X=>", 5, null_allowed=True) == (Address("u", "d"), 10)
+    assert parse_path(b"FROM:<u@d> SIZE=1 X=>", 5, reverse=True) == (Address("u", "d"), 10)
 
 
 @pytest.mark.parametrize(
@@ -326,10 +335,10 @@ def test_usual_form_against_its_definition(path: bytes) -> None:
     """What is left of the grammar without quotes, literals and UTF-8, written a second time."""
     local_part, domain = path[1:-1].decode().split("@")
     if all(local_part.split(".")) and all(label and label.strip("-") == label for label in domain.split(".")):
-        assert parse_path(path, 0, null_allowed=False) == (Address(local_part, domain), len(path))
+        assert parse_path(path, 0, reverse=False) == (Address(local_part, domain), len(path))
     else:
         with pytest.raises(GrammarError):
-            parse_path(path, 0, null_allowed=False)
+            parse_path(path, 0, reverse=False)
 
 
 @pytest.mark.parametrize(
@@ -358,4 +367,4 @@ def test_time_grows_with_the_length_only(unit: bytes) -> None:
     body = unit * 50_000
     for path in (body, body + b"@", b"u@" + body, b'"' + body, b"@" + body, b"@a:" + body, b"u@[" + body):
         with pytest.raises(GrammarError):
-            parse_path(b"<" + path, 0, null_allowed=True)
+            parse_path(b"<" + path, 0, reverse=True)

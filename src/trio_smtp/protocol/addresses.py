@@ -47,7 +47,7 @@ class Address:  # noqa: PLW1641 - the decorator makes the hash
             ValueError: if it is none, with a sentence that says so.
         """
         octets = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        address, end = parse_path(b"<%b>" % octets, 0, null_allowed=False)
+        address, end = parse_path(b"<%b>" % octets, 0, reverse=False)
         if address is None or end != len(octets) + len("<>") or octets.startswith(b"@"):  # a source route
             raise GrammarError("path_syntax")
         return address
@@ -72,13 +72,14 @@ class Address:  # noqa: PLW1641 - the decorator makes the hash
         return f"{local_part}@{self.domain}" if self.domain else local_part
 
 
-def parse_path(data: bytes, start: int, *, null_allowed: bool) -> tuple[Address | None, int]:
+def parse_path(data: bytes, start: int, *, reverse: bool) -> tuple[Address | None, int]:
     """Read the path (RFC 5321 §4.1.2) that begins at `data[start]`.
 
     Whether its address may be used without SMTPUTF8 is for the caller to judge, who knows the parameters.
 
     Args:
-        null_allowed: it is a reverse-path, which may be ``<>`` (RFC 5321 §4.5.5).
+        reverse: it is a reverse-path, which may be ``<>`` (RFC 5321 §4.5.5), while the postmaster without a domain is a
+            recipient only (RFC 5321 §2.3.5).
 
     Returns:
         The address, None for ``<>``; and the offset behind the path.
@@ -88,12 +89,14 @@ def parse_path(data: bytes, start: int, *, null_allowed: bool) -> tuple[Address 
     """
     match = PATH.match(data, start)
     if match is None:
-        if null_allowed and data.startswith(b"<>", start):
+        if reverse and data.startswith(b"<>", start):
             return None, start + len("<>")
         raise GrammarError("path_syntax")
     end = match.end()
     route, local_part, quoted, domain, postmaster = match.groups()
     if postmaster is not None:
+        if reverse:
+            raise GrammarError("path_syntax")
         return Address(postmaster.decode("ascii"), ""), end
     if local_part is not None:
         length = len(local_part)

@@ -81,7 +81,7 @@ def parse_mail(argument: bytes, unlocked: frozenset[bytes]) -> MailFrom:
     if not argument.startswith(b"FROM:") and argument[:5].upper() != b"FROM:":
         raise CommandError(replies.SYNTAX_MAIL)
     try:
-        sender, end = parse_path(argument, 5, null_allowed=True)
+        sender, end = parse_path(argument, 5, reverse=True)
         params = NO_MAIL_PARAMETERS
         if end < len(argument):
             params = parse_mail_parameters(argument, end, unlocked)
@@ -98,7 +98,7 @@ def parse_rcpt(argument: bytes, unlocked: frozenset[bytes], *, smtputf8: bool) -
     if not argument.startswith(b"TO:") and argument[:3].upper() != b"TO:":
         raise CommandError(replies.SYNTAX_RCPT)
     try:
-        recipient, end = parse_path(argument, 3, null_allowed=False)
+        recipient, end = parse_path(argument, 3, reverse=False)
         params = NO_RCPT_PARAMETERS
         if end < len(argument):
             params = parse_rcpt_parameters(argument, end, unlocked)
