@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
-_MECHANISM: Final = re.compile(rb"([A-Za-z0-9_-]{1,20})(?: +([A-Za-z0-9+/=]+))?")  # RFC 4422 §3.1, RFC 4954 §4
+_MECHANISM: Final = re.compile(rb"([A-Za-z0-9_-]{1,20})(?: +([^ ]+))?")  # RFC 4422 §3.1, RFC 4954 §4
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")  # RFC 4648 §4
 _CHUNK: Final = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)  # RFC 3030 §2
 _LOOSE_PATH: Final = re.compile(rb"([A-Za-z]++:) *+(?:(<)|([^ ]++))")
