@@ -90,6 +90,8 @@ class TLSInfo(NamedTuple):
     cipher: str
     client_name: str | None
     """The verified name in the client's certificate, if it showed one."""
+    client_certificate: bytes | None = None
+    """All of that certificate, in DER form: for its fingerprint, or for a library that reads the rest."""
 
 
 @dataclass(slots=True, eq=False)

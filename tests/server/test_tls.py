@@ -159,7 +159,7 @@ async def test_a_pipelined_burst_inside_tls(server_tls: ssl.SSLContext, client_t
         await client.expect_close("221")
 
 
-async def test_the_name_in_a_client_certificate(
+async def test_a_client_certificate_and_the_name_in_it(
     authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     authority.configure_trust(server_tls)
@@ -170,7 +170,8 @@ async def test_the_name_in_a_client_certificate(
         (["192.0.2.1"], "Ann", "Ann"),
         (["192.0.2.1"], None, None),
     ):
-        authority.issue_cert(*names, common_name=common_name).configure_cert(client_tls)
+        certificate = authority.issue_cert(*names, common_name=common_name)
+        certificate.configure_cert(client_tls)
         sessions = Sessions()
         async with open_session(sessions.factory, ssl_context=server_tls, implicit_tls=True) as client:
             await client.start_tls(client_tls, NAME)
@@ -178,6 +179,8 @@ async def test_the_name_in_a_client_certificate(
         [session] = sessions.all
         assert session.tls is not None
         assert session.tls.client_name == expected
+        pem = certificate.cert_chain_pems[0].bytes().decode()
+        assert session.tls.client_certificate == ssl.PEM_cert_to_DER_cert(pem)
 
 
 # --- what an attacker in the middle puts in

@@ -67,9 +67,12 @@ class TLSTransport:
 
     def info(self) -> TLSInfo:
         """What was agreed on."""
-        cipher = self._tls.cipher()
+        cipher, certificate = self._tls.cipher(), self._tls.getpeercert()
         return TLSInfo(
-            self._tls.version() or "TLS", cipher[0] if cipher else "", _verified_name(self._tls.getpeercert())
+            self._tls.version() or "TLS",
+            cipher[0] if cipher else "",
+            _verified_name(certificate),
+            self._tls.getpeercert(binary_form=True) if certificate else None,
         )
 
     async def receive(self, size: int) -> bytes:
