@@ -152,9 +152,15 @@ def test_rcpt_with_smtputf8() -> None:
     assert parse_rcpt("TO:<é@b>".encode(), NOTHING, smtputf8=True).recipient == Address("é", "b")
 
 
-@pytest.mark.parametrize("argument", ["bob", "Bob Smith <bob@b.example>", "bób"])
+@pytest.mark.parametrize("argument", ["bob", "Bob Smith <bob@b.example>", "bób", "SMTPUTF8", "bob SMTPUTF8=1"])
 def test_verify(argument: str) -> None:
     assert parse_verify(argument.encode()) == Verify(argument)
+
+
+@pytest.mark.parametrize("argument", ["bób SMTPUTF8", "bób  smtputf8"])
+def test_verify_with_its_parameter(argument: str) -> None:
+    """RFC 6531 §3.7.4.2: it belongs to no name."""
+    assert parse_verify(argument.encode()) == Verify("bób")
 
 
 @pytest.mark.parametrize("argument", [b"", b"\xff", b"bob\0", b"\x1b[0m", b"\x7f", "bob\x85".encode()])

@@ -124,7 +124,10 @@ _RCPT_FAULTS: Final[dict[str, Reply]] = _MAIL_FAULTS | {
 
 
 def parse_verify(argument: bytes) -> Verify:
-    """VRFY: a user name or a mailbox, UTF-8 (RFC 5321 §4.1.1.6, RFC 6531 §3.7.4.2)."""
+    """VRFY: a user name or a mailbox, UTF-8 (RFC 5321 §4.1.1.6); our replies have no use for its one parameter."""
+    name, _, parameter = argument.rpartition(b" ")
+    if name and parameter.upper() == b"SMTPUTF8":  # RFC 6531 §3.7.4.2
+        argument = name.rstrip(b" ")
     try:
         if argument:
             return Verify(decode(argument, "path_syntax"))
