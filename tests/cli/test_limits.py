@@ -14,10 +14,11 @@ from trio_smtp.cli.limits import limits, policies_by_listener, rate_limits, time
 from trio_smtp.cli.listen import parse_listen
 from trio_smtp.cli.parser import build_parser
 from trio_smtp.cli.serve_flags import RATES
+from trio_smtp.cli.serving import configuration
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.mailbox import MemoryStore
 from trio_smtp.policy import Greylist, Rate, RateLimits
-from trio_smtp.protocol import Limits
+from trio_smtp.protocol import Config, Limits
 from trio_smtp.server import Timeouts
 
 
@@ -36,6 +37,12 @@ def test_without_flags_the_program_has_the_defaults_of_the_library() -> None:
     assert limits(settings()) == Limits()
     assert timeouts(settings()) == Timeouts()
     assert rates() == RateLimits().rates
+
+
+def test_extensions_that_are_not_offered() -> None:
+    assert configuration(settings("--hostname", "mx.example")) == Config(hostname="mx.example")
+    found = configuration(settings("--hostname", "mx.example", "--without", "chunking", "--without", "SIZE"))
+    assert found == Config(hostname="mx.example", without=["CHUNKING", "SIZE"])
 
 
 def test_json() -> None:

@@ -147,6 +147,7 @@ WRONG = [
     ("send: nobody", "send", "--to"),
     ("send: bad recipient", "send --to demo", "'demo'"),
     ("send: bad sender", f"send --to {A} --from me", "'me'"),
+    ("catch: extension that is none", "catch --without STARTTLS", "--without: 'STARTTLS' is none of 8BITMIME, "),
     ("send: no port", f"send --to {A} --server localhost", "HOST:PORT"),
     ("send: endless label", f"send --to {A} --server {'x' * 64}:25", "HOST:PORT"),
     ("send: subject of two lines", f"send --to {A} --subject a\x0bb", "--subject"),

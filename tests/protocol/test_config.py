@@ -65,6 +65,13 @@ def test_bare_newline_is_one_of_two() -> None:
         Config(bare_newline="normalise")  # type: ignore[arg-type]  # what somebody without a type checker may write
 
 
+def test_what_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match=r"Config\.without cannot leave out 'AUTH', but \['8BITMIME', "):
+        Config(without=["SMTPUTF8", "AUTH"])
+    with pytest.raises(TypeError, match=r"Config\.without is a collection of extensions, and 'SIZE' is a text"):
+        Config(without="SIZE")
+
+
 def test_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().lmtp = True  # type: ignore[misc]  # that is the point

@@ -335,6 +335,16 @@ SEQUENCE = [
         state=opening.state,
     )
     for opening in (AT_GREETED, AT_READY, AT_MAIL)
+] + [
+    Dialogue(
+        f"in {opening.state.name}, not offered",
+        opening,
+        b"BDAT 4\r\nRSETNOOP\r\nBDAT 4 LAST\r\nRSETNOOP\r\n",
+        "502/5.5.1 250 502 250",
+        state=opening.state,
+        config=dataclasses.replace(CONFIG, without=["CHUNKING"]),
+    )
+    for opening in (AT_GREETED, AT_READY, AT_MAIL, AT_RCPT)
 ]
 
 

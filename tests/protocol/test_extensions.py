@@ -9,6 +9,7 @@ import pytest
 
 from tests.protocol.dialogue import codes
 from trio_smtp.protocol import Config, Limits, SMTPConnection
+from trio_smtp.protocol.config import OPTIONAL_EXTENSIONS
 from trio_smtp.protocol.extensions import EXTENSIONS, Situation, offer
 
 BASIC = [
@@ -67,6 +68,23 @@ def test_limits_are_told_in_six_digits(transactions: int, recipients: int, line:
     assert [line for line in lines if line.startswith("LIMITS")] == ([] if line is None else [line])
 
 
+@pytest.mark.parametrize(
+    ("without", "left_out"),
+    [
+        *(([keyword], {keyword}) for keyword in OPTIONAL_EXTENSIONS - {"8BITMIME", "CHUNKING"}),
+        (["8BITMIME"], {"8BITMIME", "SMTPUTF8", "BINARYMIME"}),
+        (["CHUNKING"], {"CHUNKING", "BINARYMIME"}),
+        (["SMTPUTF8", "SIZE"], {"SMTPUTF8", "SIZE"}),
+        (OPTIONAL_EXTENSIONS, OPTIONAL_EXTENSIONS),
+    ],
+)
+def test_some_are_left_out(without: list[str], left_out: set[str]) -> None:
+    config = dataclasses.replace(CONFIG, without=without)
+    _, *lines = offer(PLAIN._replace(config=config)).reply.lines
+    assert set(lines) == {line for line in BASIC if line.split()[0] not in left_out}
+    assert dataclasses.replace(config, lmtp=True).without == left_out
+
+
 def test_helo_offers_nothing() -> None:
     offered = offer(PLAIN._replace(extended=False, tls_available=True))
     assert offered.reply.lines == ("mx.example",)
@@ -87,14 +105,17 @@ PARAMETERS = [
     (b"MAIL FROM:<a@b> BY=5;R", "DELIVERBY"),
     (b"MAIL FROM:<a@b> REQUIRETLS", "REQUIRETLS"),
 ]
-SITUATIONS = list(itertools.product([b"EHLO", b"HELO"], [False, True], [False, True], [False, True], [(), AUTH]))
+WITHOUT = [(), *((keyword,) for keyword in ("SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME"))]
+SITUATIONS = list(
+    itertools.product([b"EHLO", b"HELO"], [False, True], WITHOUT, [False, True], [False, True], [(), AUTH])
+)
 
 
 @pytest.mark.parametrize(("line", "keyword"), PARAMETERS)
 def test_accepted_is_what_was_offered(line: bytes, keyword: str) -> None:
-    for hello, dsn, tls_active, tls_available, mechanisms in SITUATIONS:
+    for hello, dsn, without, tls_active, tls_available, mechanisms in SITUATIONS:
         connection = SMTPConnection(
-            dataclasses.replace(CONFIG, dsn=dsn),
+            dataclasses.replace(CONFIG, dsn=dsn, without=without),
             tls_active=tls_active,
             tls_available=tls_available,
             auth_mechanisms=mechanisms,
@@ -120,6 +141,7 @@ def test_accepted_is_what_was_offered(line: bytes, keyword: str) -> None:
 def test_the_table() -> None:
     keywords = [extension.keyword for extension in EXTENSIONS]
     assert len(keywords) == len(set(keywords))
+    assert set(keywords) == OPTIONAL_EXTENSIONS | {"DSN", "STARTTLS", "AUTH"}  # these have switches of their own
     for extension in EXTENSIONS:
         line = extension.line(Situation(dataclasses.replace(CONFIG, dsn=True), True, True, True, AUTH))
         assert line is None or line.split()[0] == extension.keyword

@@ -68,6 +68,7 @@ def add_catch_flags(parser: ArgumentParser) -> None:
     )
     _add_hostname(add)
     _add_loose_paths(add)
+    _add_without(add)
     _add_tls(add)
     _add_message_size(add)
 
@@ -126,6 +127,7 @@ def _add_main_flags(add: _Add) -> None:
     )
     _add_hostname(add)
     _add_loose_paths(add)
+    _add_without(add)
     add(
         "--metrics-file",
         type=Path,
@@ -152,6 +154,16 @@ def _add_loose_paths(add: _Add) -> None:
         "--loose-paths",
         action="store_true",
         what="take addresses without angle brackets, or after a space, as many programs send them (default: 501)",
+    )
+
+
+def _add_without(add: _Add) -> None:
+    add(
+        "--without",
+        action="append",
+        type=values.extension,
+        metavar="EXTENSION",
+        what="do not offer this extension, SMTPUTF8 for example, nor what builds on it; may be given several times",
     )
 
 

@@ -150,7 +150,9 @@ def configuration(settings: ServeSettings) -> Config:
     """
     name = socket.gethostname() if settings.hostname is None else settings.hostname
     try:
-        return Config(hostname=name, limits=limits(settings), loose_paths=settings.loose_paths)
+        return Config(
+            hostname=name, limits=limits(settings), loose_paths=settings.loose_paths, without=settings.without
+        )
     except ValueError as error:
         raise UsageError(f"{error}; name this machine with --hostname") from error
 

@@ -81,6 +81,7 @@ class ServeSettings:
     catch_all: str | None = None
     any_sender: bool = False
     loose_paths: bool = False
+    without: Sequence[str] = ()
     tls: Literal["self-signed"] | None = None
     tls_cert: Sequence[Path] = ()
     tls_key: Sequence[Path] = ()

@@ -19,6 +19,7 @@ __all__ = [
     "delay",
     "description",
     "endpoint",
+    "extension",
     "flag",
     "flag_or_none",
     "header",
@@ -142,6 +143,15 @@ def refusal(text: str) -> tuple[str, int]:
     except ValueError as error:
         raise ArgumentTypeError(f"{text!a} is not of the form WHAT=CODE, such as recipient=550: {error}") from error
     return what, int(code)
+
+
+def extension(text: str) -> str:
+    """The keyword of an extension that a server can do without."""
+    from trio_smtp.protocol.config import OPTIONAL_EXTENSIONS  # noqa: PLC0415  # as above
+
+    if text.upper() not in OPTIONAL_EXTENSIONS:
+        raise ArgumentTypeError(f"{text!a} is none of {', '.join(sorted(OPTIONAL_EXTENSIONS))}")
+    return text.upper()
 
 
 def endpoint(text: str) -> Endpoint:

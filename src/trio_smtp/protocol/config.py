@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal
 
-__all__ = ["OVERSIZE_FACTOR", "Config", "Limits"]
+__all__ = ["OPTIONAL_EXTENSIONS", "OVERSIZE_FACTOR", "Config", "Limits"]
 
 OVERSIZE_FACTOR: Final = 10
 """A body of more than so many times the size limit is not read to its end: 552, and the connection closes."""
 
+OPTIONAL_EXTENSIONS: Final = frozenset(
+    {
+        "PIPELINING",
+        "SIZE",
+        "8BITMIME",
+        "SMTPUTF8",
+        "ENHANCEDSTATUSCODES",
+        "CHUNKING",
+        "BINARYMIME",
+        "LIMITS",
+        "HELP",
+    }
+)
+"""What `Config.without` can leave out."""
+
+_BUILT_ON: Final = {"8BITMIME": {"SMTPUTF8", "BINARYMIME"}, "CHUNKING": {"BINARYMIME"}}  # RFC 6531 §3.1, RFC 3030 §3
 _HOSTNAME = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -67,6 +84,8 @@ class Config:
         bare_newline: what happens to a CR or LF that stands alone in the body of DATA (RFC 5321 §2.3.8): ``"reject"``
             reads the message to its end and answers 550, ``"keep"`` passes it on as it came. BDAT counts octets and
             carries any.
+        without: keywords of extensions that are not offered, and with them those that build on them; what they allow is
+            refused then. For applications that cannot pass on such mail, and for tests of clients.
         dsn: advertise DSN and accept its parameters (RFC 3461); only for an application that honours them.
         verify: hand VRFY to the application as a `Verify` event; otherwise it gets 252 (RFC 5321 §3.5.3). For those who
             drive the core themselves: the server always does, and asks the hook `verify` of the handler.
@@ -77,8 +96,8 @@ class Config:
             (RFC 4954 §6, RFC 6409 §4.3).
 
     Raises:
-        TypeError: for a hostname that is no text, and limits that are none.
-        ValueError: for a hostname that cannot go out on the wire.
+        TypeError: for a hostname that is no text, limits that are none, a text in the place of a list of extensions.
+        ValueError: for a hostname that cannot go out on the wire, an extension that cannot be left out.
     """
 
     hostname: str = "localhost"
@@ -86,6 +105,7 @@ class Config:
     lmtp: bool = False
     loose_paths: bool = False
     bare_newline: Literal["reject", "keep"] = "reject"
+    without: Collection[str] = frozenset()
     dsn: bool = False
     verify: bool = False
     auth_requires_tls: bool = True
@@ -101,3 +121,9 @@ class Config:
             raise ValueError(f"not a host name: {self.hostname!r}")
         if self.bare_newline not in ("reject", "keep"):
             raise ValueError(f"bare_newline is 'reject' or 'keep', not {self.bare_newline!r}")
+        if isinstance(self.without, str):
+            raise TypeError(f"Config.without is a collection of extensions, and {self.without!r} is a text")
+        without = frozenset(self.without)
+        if unknown := without - OPTIONAL_EXTENSIONS:
+            raise ValueError(f"Config.without cannot leave out {min(unknown)!r}, but {sorted(OPTIONAL_EXTENSIONS)}")
+        object.__setattr__(self, "without", without.union(*(_BUILT_ON.get(keyword, ()) for keyword in without)))

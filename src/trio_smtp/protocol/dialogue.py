@@ -51,7 +51,7 @@ _MOST_NOTED: Final = 20  # refused commands in `refused`
 _NOTED: Final = 256  # octets of the argument of each
 _TLS_HANDSHAKE: Final = b"\x16"  # the first octet of a TLS ClientHello
 _TRANSACTION_STATES: Final = (State.MAIL, State.RCPT, State.BDAT, State.FAILED)
-_BODY_STATES: Final = (State.RCPT, State.BDAT, State.DATA)
+_WITHOUT_CHUNKING: Final = VERBS - {b"BDAT"}
 _BEFORE_TLS: Final = frozenset({b"EHLO", b"LHLO", b"NOOP", b"STARTTLS", b"QUIT"})  # RFC 3207 §4
 _BEFORE_LOGIN: Final = _BEFORE_TLS | {b"AUTH", b"HELO", b"RSET", b"HELP"}  # RFC 4954 §6; HELP asks for nothing
 _SEQUENCE_HINTS: Final = {  # what would have had to come first; by state and command, where there is more to say
@@ -178,7 +178,8 @@ class Dialogue(Machine):
         return MessageChunk(content) if content else None
 
     def _end_body(self) -> Event | None:
-        last = type(self._reader) is DotReader or self._chunk_is_last
+        is_data = type(self._reader) is DotReader
+        last = is_data or self._chunk_is_last
         refusal = self._refusal
         self._reader = self._refusal = None
         if refusal is None:
@@ -187,7 +188,7 @@ class Dialogue(Machine):
             else:
                 self._out.append(replies.CHUNK_OK.wire)
             return self._waiting
-        if self._mode.state not in _BODY_STATES:  # BDAT out of sequence
+        if not is_data and b"BDAT" not in self._mode.actions:  # BDAT out of sequence
             self._refuse(refusal)
         elif last:
             self._end_message([refusal] * self._due)
@@ -237,8 +238,11 @@ class Dialogue(Machine):
             self._hang_up(replies.TOO_MANY_TRANSACTIONS, CloseReason.TRANSACTIONS)
             return None
         event = parse_mail(with_path(argument) if self._config.loose_paths else argument, self._mail_keywords)
-        if event.params.size is not None and event.params.size > self._limits.message_size:
+        params = event.params
+        if params.size is not None and params.size > self._limits.message_size:
             raise CommandError(replies.MESSAGE_TOO_BIG)  # RFC 1870 §6.1
+        if params.body == "BINARYMIME" and "BINARYMIME" in self._config.without:  # 8BITMIME has unlocked BODY
+            raise CommandError(replies.UNKNOWN_PARAMETER)
         if MailFrom in self.auto_accept:
             self._accept_mail(event, None)
             return None
@@ -383,6 +387,8 @@ class Dialogue(Machine):
     def _what_comes_first(self, verb: bytes) -> Reply:
         """Why this command, which exists, is not taken: first comes EHLO, then TLS and a login if they are required."""
         config = self._config
+        if verb == b"BDAT" and "CHUNKING" in config.without:
+            return replies.NOT_IMPLEMENTED
         hint = _SEQUENCE_HINTS.get((self._mode.state, verb), replies.OUT_OF_SEQUENCE)
         if hint is replies.NEED_HELLO:
             return hint
@@ -465,13 +471,13 @@ def _modes(actions: dict[bytes, _Action]) -> dict[State, Mode]:
 _MODES: Final = {
     (lmtp, taken): _modes({verb: action for verb, action in actions.items() if verb in taken})
     for lmtp, actions in ((False, _SMTP_ACTIONS), (True, _LMTP_ACTIONS))
-    for taken in (VERBS, _BEFORE_LOGIN, _BEFORE_TLS)
+    for taken in (VERBS, _WITHOUT_CHUNKING, _BEFORE_LOGIN, _BEFORE_TLS)
 }
 
 
 def _open_modes(config: Config, tls_active: bool, *, authenticated: bool) -> dict[State, Mode]:
     """The tables with the commands that do not have to wait for TLS or a login."""
-    taken = VERBS
+    taken = _WITHOUT_CHUNKING if "CHUNKING" in config.without else VERBS
     if config.tls_required and not tls_active:
         taken = _BEFORE_TLS
     elif config.auth_required and not authenticated:

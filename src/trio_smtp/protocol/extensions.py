@@ -90,7 +90,7 @@ class Offer(NamedTuple):
 @lru_cache(maxsize=64)  # a server has few situations and every connection asks
 def offer(situation: Situation) -> Offer:
     """The extensions that are offered in this situation; HELO offers none (RFC 5321 §3.2)."""
-    rows = EXTENSIONS if situation.extended else ()
+    rows = [row for row in EXTENSIONS if situation.extended and row.keyword not in situation.config.without]
     offered = [(line, row) for row in rows if (line := row.line(situation)) is not None]
     return Offer(
         Reply(250, (situation.config.hostname, *(line for line, _ in offered)), ""),
