@@ -86,6 +86,36 @@ MAILS = [
         [RCPT],
         config=dataclasses.replace(CONFIG, loose_paths=True),
     ),
+    *(
+        Dialogue(
+            f"loose paths: {path!r}",
+            AT_READY,
+            b"MAIL FROM:%b BODY=8BITMIME\r\n" % path,
+            "250" if sender else "501/5.1.7",
+            [MailFrom(sender, MailParameters(body="8BITMIME"))] if sender else [],
+            config=dataclasses.replace(CONFIG, loose_paths=True),
+        )
+        for path, sender in [
+            (b"<ann.@a.example>", Address("ann.", "a.example")),
+            (b" ..ann..b@a.example", Address("..ann..b", "a.example")),
+            (b"<.@a.example>", Address(".", "a.example")),
+            (b'<"ann."@a.example>', Address("ann.", "a.example")),
+            (b"<%b@a.example>" % (b"x" * 65), Address("x" * 65, "a.example")),
+            (b"<%b.@d>" % (b"x" * 249), Address("x" * 249 + ".", "d")),
+            (b"<%b.@d>" % (b"x" * 250), None),
+            (b"<%b@d>" % (b"x" * 253), None),
+            (b"<@a.example>", None),
+            (b"<ann@a..example>", None),
+            (b"<ann.(b)@a.example>", None),
+            (b"<@b.example:ann.@a.example>", None),
+        ]
+    ),
+    Dialogue(
+        "what loose paths would take",
+        AT_READY,
+        b"MAIL FROM:<ann.@a.example>\r\nMAIL FROM:<%b@a.example>\r\n" % (b"x" * 65),
+        "501/5.1.7 501/5.1.7",
+    ),
     Dialogue(
         "loose paths: parameters",
         AT_READY,

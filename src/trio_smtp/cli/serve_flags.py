@@ -153,7 +153,8 @@ def _add_loose_paths(add: _Add) -> None:
     add(
         "--loose-paths",
         action="store_true",
-        what="take addresses without angle brackets, or after a space, as many programs send them (default: 501)",
+        what="take addresses as many programs send them: without angle brackets, after a space, with dots in the wrong "
+        "places, or with more than 64 octets before the @ (default: 501)",
     )
 
 

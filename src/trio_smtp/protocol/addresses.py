@@ -72,7 +72,7 @@ class Address:  # noqa: PLW1641 - the decorator makes the hash
         return f"{local_part}@{self.domain}" if self.domain else local_part
 
 
-def parse_path(data: bytes, start: int, *, reverse: bool) -> tuple[Address | None, int]:
+def parse_path(data: bytes, start: int, *, reverse: bool, loose: bool = False) -> tuple[Address | None, int]:
     """Read the path (RFC 5321 §4.1.2) that begins at `data[start]`.
 
     Whether its address may be used without SMTPUTF8 is for the caller to judge, who knows the parameters.
@@ -80,6 +80,7 @@ def parse_path(data: bytes, start: int, *, reverse: bool) -> tuple[Address | Non
     Args:
         reverse: it is a reverse-path, which may be ``<>`` (RFC 5321 §4.5.5), while the postmaster without a domain is a
             recipient only (RFC 5321 §2.3.5).
+        loose: let the local part have as much of the path as it takes; senders give lists and bounces long names.
 
     Returns:
         The address, None for ``<>``; and the offset behind the path.
@@ -103,7 +104,7 @@ def parse_path(data: bytes, start: int, *, reverse: bool) -> tuple[Address | Non
     else:
         length = len(quoted) + len('""')
         local_part = QUOTED_PAIR.sub(rb"\1", quoted)
-    if length > _LOCAL_PART_LIMIT or end - start > _PATH_LIMIT:
+    if (length > _LOCAL_PART_LIMIT and not loose) or end - start > _PATH_LIMIT:
         raise GrammarError("path_too_long")
     if data.isascii():  # then the grammar has let no control character through, and nothing else to look for
         return Address(local_part.decode(), domain.decode()), end

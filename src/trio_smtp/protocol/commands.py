@@ -13,7 +13,7 @@ from typing import Final, Literal
 from trio_smtp.protocol import replies
 from trio_smtp.protocol.addresses import parse_path
 from trio_smtp.protocol.events import Auth, Hello, MailFrom, RcptTo, Verify
-from trio_smtp.protocol.grammar import HELLO_ARGUMENT, GrammarError, decode
+from trio_smtp.protocol.grammar import DOT_STRING, HELLO_ARGUMENT, GrammarError, decode
 from trio_smtp.protocol.parameters import (
     NO_MAIL_PARAMETERS,
     NO_RCPT_PARAMETERS,
@@ -32,7 +32,6 @@ __all__ = [
     "parse_rcpt",
     "parse_verify",
     "refuse_controls",
-    "with_path",
 ]
 
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
@@ -40,6 +39,7 @@ _MECHANISM: Final = re.compile(rb"([A-Za-z0-9_-]{1,20})(?: +([^ ]+))?")  # RFC 4
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")  # RFC 4648 §4
 _CHUNK: Final = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)  # RFC 3030 §2
 _LOOSE_PATH: Final = re.compile(rb"([A-Za-z]++:) *+(?:(<)|([^ ]++))")
+_LOOSE_LOCAL_PART: Final = re.compile(rb"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]++)(?=@)")
 _HELLO_VERBS: Final[dict[bytes, Literal["HELO", "EHLO", "LHLO"]]] = {b"HELO": "HELO", b"EHLO": "EHLO", b"LHLO": "LHLO"}
 
 
@@ -67,21 +67,27 @@ def parse_hello(verb: bytes, argument: bytes) -> Hello:
         raise CommandError(replies.SYNTAX_HELLO) from None
 
 
-def with_path(argument: bytes) -> bytes:
+def _with_path(argument: bytes) -> bytes:
     """The argument of MAIL or RCPT with its address as a path, however loosely it was written."""
     match = _LOOSE_PATH.match(argument)
     if match is None:
         return argument
     keyword, bracket, mailbox = match.groups()
-    return keyword + (bracket or b"<%b>" % mailbox) + argument[match.end() :]
+    path = (bracket or b"<%b>" % mailbox) + argument[match.end() :]
+    match = _LOOSE_LOCAL_PART.match(path)
+    if match is not None and not DOT_STRING.fullmatch(match[1]):  # it has a dot too many
+        path = b'<"%b"' % match[1] + path[match.end() :]
+    return keyword + path
 
 
-def parse_mail(argument: bytes, unlocked: frozenset[bytes]) -> MailFrom:
-    """``FROM:<path> [parameters]`` (RFC 5321 §4.1.1.2)."""
+def parse_mail(argument: bytes, unlocked: frozenset[bytes], *, loose: bool = False) -> MailFrom:
+    """``FROM:<path> [parameters]`` (RFC 5321 §4.1.1.2); `loose` as `Config.loose_paths`."""
+    if loose:
+        argument = _with_path(argument)
     if not argument.startswith(b"FROM:") and argument[:5].upper() != b"FROM:":
         raise CommandError(replies.SYNTAX_MAIL)
     try:
-        sender, end = parse_path(argument, 5, reverse=True)
+        sender, end = parse_path(argument, 5, reverse=True, loose=loose)
         params = NO_MAIL_PARAMETERS
         if end < len(argument):
             params = parse_mail_parameters(argument, end, unlocked)
@@ -93,12 +99,14 @@ def parse_mail(argument: bytes, unlocked: frozenset[bytes]) -> MailFrom:
     return MailFrom(sender, params)
 
 
-def parse_rcpt(argument: bytes, unlocked: frozenset[bytes], *, smtputf8: bool) -> RcptTo:
-    """``TO:<path> [parameters]`` (RFC 5321 §4.1.1.3)."""
+def parse_rcpt(argument: bytes, unlocked: frozenset[bytes], *, smtputf8: bool, loose: bool = False) -> RcptTo:
+    """``TO:<path> [parameters]`` (RFC 5321 §4.1.1.3); `loose` as `Config.loose_paths`."""
+    if loose:
+        argument = _with_path(argument)
     if not argument.startswith(b"TO:") and argument[:3].upper() != b"TO:":
         raise CommandError(replies.SYNTAX_RCPT)
     try:
-        recipient, end = parse_path(argument, 3, reverse=False)
+        recipient, end = parse_path(argument, 3, reverse=False, loose=loose)
         params = NO_RCPT_PARAMETERS
         if end < len(argument):
             params = parse_rcpt_parameters(argument, end, unlocked)

@@ -16,7 +16,6 @@ from trio_smtp.protocol.commands import (
     parse_rcpt,
     parse_verify,
     refuse_controls,
-    with_path,
 )
 from trio_smtp.protocol.config import OVERSIZE_FACTOR, Config
 from trio_smtp.protocol.events import (
@@ -237,7 +236,7 @@ class Dialogue(Machine):
         if self._transactions >= self._limits.transactions:
             self._hang_up(replies.TOO_MANY_TRANSACTIONS, CloseReason.TRANSACTIONS)
             return None
-        event = parse_mail(with_path(argument) if self._config.loose_paths else argument, self._mail_keywords)
+        event = parse_mail(argument, self._mail_keywords, loose=self._config.loose_paths)
         params = event.params
         if params.size is not None and params.size > self._limits.message_size:
             raise CommandError(replies.MESSAGE_TOO_BIG)  # RFC 1870 §6.1
@@ -251,9 +250,8 @@ class Dialogue(Machine):
     def _on_rcpt(self, verb: bytes, argument: bytes) -> Event | None:
         envelope = self.envelope
         assert envelope is not None  # the tables let RCPT through inside a transaction only
-        if self._config.loose_paths:
-            argument = with_path(argument)
-        event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8)
+        loose = self._config.loose_paths
+        event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8, loose=loose)
         if len(envelope.recipients) >= self._limits.recipients:
             raise CommandError(replies.TOO_MANY_RECIPIENTS)  # no error to count: the client sends the rest again
         if RcptTo in self.auto_accept and (len(envelope.recipients) + 1) % _BURST:
