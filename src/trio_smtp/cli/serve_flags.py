@@ -153,8 +153,8 @@ def _add_loose_paths(add: _Add) -> None:
     add(
         "--loose-paths",
         action="store_true",
-        what="take addresses as many programs send them: without angle brackets, after a space, with dots in the wrong "
-        "places, or with more than 64 octets before the @ (default: 501)",
+        what="take addresses as many programs send them: without angle brackets, after a space, with dots anywhere or "
+        "more than 64 octets before the @, with underscores behind it (default: 501)",
     )
 
 

@@ -11,7 +11,7 @@ import re
 import warnings
 
 from trio_smtp.protocol._value import value
-from trio_smtp.protocol.grammar import DOT_STRING, PATH, QUOTED_PAIR, GrammarError, decode
+from trio_smtp.protocol.grammar import DOT_STRING, LOOSE_PATH, PATH, QUOTED_PAIR, GrammarError, decode
 
 __all__ = ["Address", "parse_path"]
 
@@ -80,7 +80,7 @@ def parse_path(data: bytes, start: int, *, reverse: bool, loose: bool = False) -
     Args:
         reverse: it is a reverse-path, which may be ``<>`` (RFC 5321 §4.5.5), while the postmaster without a domain is a
             recipient only (RFC 5321 §2.3.5).
-        loose: let the local part have as much of the path as it takes; senders give lists and bounces long names.
+        loose: take what `LOOSE_PATH` takes, and a local part as long as the path allows.
 
     Returns:
         The address, None for ``<>``; and the offset behind the path.
@@ -88,7 +88,7 @@ def parse_path(data: bytes, start: int, *, reverse: bool, loose: bool = False) -
     Raises:
         GrammarError: ``path_syntax`` or ``path_too_long``.
     """
-    match = PATH.match(data, start)
+    match = (LOOSE_PATH if loose else PATH).match(data, start)
     if match is None:
         if reverse and data.startswith(b"<>", start):
             return None, start + len("<>")

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from trio_smtp.protocol import replies
 from trio_smtp.protocol.addresses import parse_path
 from trio_smtp.protocol.events import Auth, Hello, MailFrom, RcptTo, Verify
-from trio_smtp.protocol.grammar import DOT_STRING, HELLO_ARGUMENT, GrammarError, decode
+from trio_smtp.protocol.grammar import HELLO_ARGUMENT, GrammarError, decode
 from trio_smtp.protocol.parameters import (
     NO_MAIL_PARAMETERS,
     NO_RCPT_PARAMETERS,
@@ -39,7 +39,6 @@ _MECHANISM: Final = re.compile(rb"([A-Za-z0-9_-]{1,20})(?: +([^ ]+))?")  # RFC 4
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")  # RFC 4648 §4
 _CHUNK: Final = re.compile(rb"([0-9]{1,20})( +LAST)?", re.IGNORECASE)  # RFC 3030 §2
 _LOOSE_PATH: Final = re.compile(rb"([A-Za-z]++:) *+(?:(<)|([^ ]++))")
-_LOOSE_LOCAL_PART: Final = re.compile(rb"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]++)(?=@)")
 _HELLO_VERBS: Final[dict[bytes, Literal["HELO", "EHLO", "LHLO"]]] = {b"HELO": "HELO", b"EHLO": "EHLO", b"LHLO": "LHLO"}
 
 
@@ -68,16 +67,12 @@ def parse_hello(verb: bytes, argument: bytes) -> Hello:
 
 
 def _with_path(argument: bytes) -> bytes:
-    """The argument of MAIL or RCPT with its address as a path, however loosely it was written."""
+    """The argument of MAIL or RCPT with its address in brackets, and without a space before it."""
     match = _LOOSE_PATH.match(argument)
     if match is None:
         return argument
     keyword, bracket, mailbox = match.groups()
-    path = (bracket or b"<%b>" % mailbox) + argument[match.end() :]
-    match = _LOOSE_LOCAL_PART.match(path)
-    if match is not None and not DOT_STRING.fullmatch(match[1]):  # it has a dot too many
-        path = b'<"%b"' % match[1] + path[match.end() :]
-    return keyword + path
+    return keyword + (bracket or b"<%b>" % mailbox) + argument[match.end() :]
 
 
 def parse_mail(argument: bytes, unlocked: frozenset[bytes], *, loose: bool = False) -> MailFrom:

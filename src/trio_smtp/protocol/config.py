@@ -80,8 +80,8 @@ class Config:
         limits: the bounds.
         lmtp: speak LMTP (RFC 2033) instead of SMTP.
         loose_paths: take addresses as many programs send them, which get 501 otherwise: after a space, without angle
-            brackets (RFC 5321 §3.3, §4.1.1.2), with dots in the wrong places, which are read as if they were quoted, or
-            with more than 64 octets before the ``@`` (RFC 5321 §4.5.3.1.1).
+            brackets (RFC 5321 §3.3, §4.1.1.2), with dots anywhere or more than 64 octets before the ``@`` (RFC 5321
+            §4.5.3.1.1), with underscores behind it.
         bare_newline: what happens to a CR or LF that stands alone in the body of DATA (RFC 5321 §2.3.8): ``"reject"``
             reads the message to its end and answers 550, ``"keep"`` passes it on as it came. BDAT counts octets and
             carries any.

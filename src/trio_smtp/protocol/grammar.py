@@ -20,6 +20,7 @@ __all__ = [
     "EMBEDDED_CHAR",
     "HELLO_ARGUMENT",
     "HEXCHAR",
+    "LOOSE_PATH",
     "PARAMETER",
     "PATH",
     "QUOTED_PAIR",
@@ -75,11 +76,16 @@ _DOT_STRING = _ATOM + _more(rb"\." + _ATOM)
 # qtextSMTP        = %d32-33 / %d35-91 / %d93-126
 _QCONTENT = rb"(?>(?:[ !#-\[\]-~\x80-\xff]++|\\[ -~])*)"
 
+
 # Domain         = sub-domain *("." sub-domain)
 # sub-domain     = Let-dig [Ldh-str]
 # Ldh-str        = *( ALPHA / DIGIT / "-" ) Let-dig
-_LDH_STR = rb"[A-Za-z0-9\x80-\xff]++" + _more(rb"--*+[A-Za-z0-9\x80-\xff]++")
-_DOMAIN = _LDH_STR + _more(rb"\." + _LDH_STR)
+def _domain(let_digs: bytes) -> bytes:
+    sub_domain = let_digs + _more(rb"--*+" + let_digs)
+    return sub_domain + _more(rb"\." + sub_domain)
+
+
+_DOMAIN = _domain(rb"[A-Za-z0-9\x80-\xff]++")
 
 # IPv4-address-literal  = Snum 3("." Snum)
 # Snum                  = 1*3DIGIT, a value of 0 to 255
@@ -113,18 +119,28 @@ _LITERAL = rb"\[(?:%b|(?i:IPv6):(?:%b)|(?!(?i:IPv6):)[A-Za-z0-9]++(?>(?:-++[A-Za
     _IPV6,
 )
 
-# Mailbox        = Local-part "@" ( Domain / address-literal )
-# Local-part     = Dot-string / Quoted-string
-_MAILBOX = rb"""(?:(%b)|"(%b)")@(%b|%b)""" % (_DOT_STRING, _QCONTENT, _DOMAIN, _LITERAL)
-
 # The one mailbox that needs no domain, in any case: RFC 5321 §4.1.1.3, §4.5.1
 _POSTMASTER = rb"((?i:postmaster))"
 
-# Path           = "<" [ A-d-l ":" ] Mailbox ">"
-# A-d-l          = At-domain *( "," At-domain )
-# At-domain      = "@" Domain
-PATH: Final = re.compile(rb"<(?:(?>(?:(@%b(?>(?:,@%b)*)):)?)%b|%b)>" % (_DOMAIN, _DOMAIN, _MAILBOX, _POSTMASTER))
+
+def _path(dot_string: bytes, domain: bytes) -> re.Pattern[bytes]:
+    # Path           = "<" [ A-d-l ":" ] Mailbox ">"
+    # A-d-l          = At-domain *( "," At-domain )
+    # At-domain      = "@" Domain
+    # Mailbox        = Local-part "@" ( Domain / address-literal )
+    # Local-part     = Dot-string / Quoted-string
+    mailbox = rb"""(?:(%b)|"(%b)")@(%b|%b)""" % (dot_string, _QCONTENT, domain, _LITERAL)
+    return re.compile(rb"<(?:(?>(?:(@%b(?>(?:,@%b)*)):)?)%b|%b)>" % (domain, domain, mailbox, _POSTMASTER))
+
+
+PATH: Final = _path(_DOT_STRING, _DOMAIN)
 """Groups: the source route, the Dot-string, the content of the Quoted-string, the domain or literal, the postmaster."""
+
+LOOSE_PATH: Final = _path(
+    rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]++",  # atext and dots, in any order
+    _domain(rb"[A-Za-z0-9_\x80-\xff]++"),
+)
+"""The same for what many programs send: dots anywhere in the local part, and ``_`` in the domain."""
 
 DOT_STRING: Final = re.compile(_DOT_STRING)
 QUOTED_PAIR: Final = re.compile(rb"\\(.)")
