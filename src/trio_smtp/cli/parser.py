@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial as bind
 from pathlib import Path
 from typing import Any, NoReturn
@@ -59,6 +60,11 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print to somebody who may have gone. Newer versions do that; from Python 3.11.2 the fault would come out."""
+        with suppress(OSError):
+            super()._print_message(message, file)
 
 
 class _Commands:
