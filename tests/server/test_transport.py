@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 import trio
@@ -168,6 +169,26 @@ async def test_closing_does_not_linger_for_ever(kind: str, pair: tuple[SocketTra
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         for _ in range(2):
             peer.sendall(b"x")
+
+
+@pytest.mark.parametrize("kind", ["socket", "stream"])
+async def test_who_is_cancelled_does_not_linger(
+    kind: str, pair: tuple[SocketTransport, socket.socket], autojump_clock: MockClock
+) -> None:
+    """The last reply has gone out all the same."""
+    transport: Transport
+    transport, peer = pair
+    if kind == "stream":
+        transport = StreamTransport(trio.SocketStream(trio.socket.from_stdlib_socket(transport._socket)))
+    transport.send_now(b"421 Bye\r\n")
+    await transport.flush()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(transport.aclose, linger=True, seconds=5))
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() == 0
+    assert peer.recv(100) == b"421 Bye\r\n"
+    assert peer.recv(100) == b""
 
 
 async def test_over_a_stream() -> None:

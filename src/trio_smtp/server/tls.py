@@ -106,7 +106,7 @@ class TLSTransport:
                     self._tls.unwrap()
                 await self._send_outgoing()
         finally:
-            await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it shields itself
+            await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it closes all the same
 
     def _read(self, size: int) -> bytes | None:
         """What there is, all of a burst of records; ``b""`` at the end, None if more has to come first."""

@@ -43,7 +43,7 @@ class Transport(Protocol):
 
     async def aclose(self, *, linger: bool, seconds: float) -> None:
         """Close, in so many seconds at most, whoever is cancelled. With `linger` the peer gets the time to read the
-        last reply before what it still sends is refused.
+        last reply before what it still sends is refused, unless the caller is cancelled.
         """
         ...
 
@@ -112,7 +112,7 @@ class SocketTransport:
             if linger:
                 # Octets that nobody has read turn close() into a reset, which can overtake the last reply.
                 faults = OSError, trio.BrokenResourceError, trio.BusyResourceError
-                with contextlib.suppress(*faults), trio.move_on_after(seconds, shield=True):
+                with contextlib.suppress(*faults), trio.move_on_after(seconds):
                     sock.shutdown(socket.SHUT_WR)
                     while await self.receive(65536):
                         pass
@@ -158,14 +158,16 @@ class StreamTransport:
 
     async def aclose(self, *, linger: bool, seconds: float) -> None:
         stream = self._stream
-        with trio.move_on_after(seconds, shield=True):
-            try:
-                if linger and isinstance(stream, trio.abc.HalfCloseableStream):
-                    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                        await stream.send_eof()
-                        while await stream.receive_some(65536):
-                            pass
-            finally:
+        deadline = trio.current_time() + seconds
+        try:
+            if linger and isinstance(stream, trio.abc.HalfCloseableStream):
+                faults = trio.BrokenResourceError, trio.ClosedResourceError
+                with contextlib.suppress(*faults), trio.move_on_at(deadline):
+                    await stream.send_eof()
+                    while await stream.receive_some(65536):
+                        pass
+        finally:
+            with trio.CancelScope(deadline=deadline, shield=True):
                 await stream.aclose()
 
 
