@@ -137,9 +137,37 @@ def test_show_raw(run: Run) -> None:
 def test_show_as_json(run: Run) -> None:
     records = run("mail", "show", "demo", "1", "2", "3", "--json").records
     assert [base64.b64decode(record.pop("raw"), validate=True) for record in records] == CONTENTS
+    assert [record.pop("envelope") for record in records] == [None] * 3
     assert records[0].pop("parsed")["text"] == "First\n"
     assert [record.pop("parsed")["subject"] for record in records[1:]] == ["[2J\u202e", ""]
     assert records == listed(run)
+
+
+@pytest.mark.parametrize(
+    ("noted", "envelope"),
+    [
+        (b"Return-Path: <ann@example.com>\r\n", ("ann@example.com", [])),
+        (b"Return-Path: <>\nDelivered-To: bob@example.com\n", ("", ["bob@example.com"])),
+        (
+            'Return-Path: <"a>: b"@example.com>\r\nDelivered-To: jörg@example.com\r\nDelivered-To: "x: y\u2028"@x\r\n',
+            ('"a>: b"@example.com', ["jörg@example.com", '"x: y\u2028"@x']),
+        ),
+        (b"Subject: x\r\nReturn-Path: <ann@example.com>\r\n", None),
+    ],
+)
+def test_the_envelope_is_what_the_server_has_noted(
+    noted: bytes | str,
+    envelope: tuple[str, list[str]] | None,
+    run: Run,
+    prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None],
+) -> None:
+    """And nothing that the sender may have written below it."""
+    content = noted.encode() if isinstance(noted, str) else noted
+    content += b"Received: from x\r\n\tby y\r\nDelivered-To: forged@example.com\r\n\r\n"
+    prepare(lambda store: store.append_message("demo", "INBOX", content))
+    [record] = run("mail", "show", "demo", "4", "--json").records
+    expected = None if envelope is None else {"sender": envelope[0], "recipients": envelope[1]}
+    assert record["envelope"] == expected
 
 
 def test_show_for_people(run: Run) -> None:

@@ -97,13 +97,8 @@ class _Catcher(MailboxHandler):
             flush()
 
 
-def _as_json(message: Message, envelope: Envelope) -> str:
-    record = {
-        **record_with_content(message),
-        "envelope": {"sender": str(envelope.sender or ""), "recipients": list(map(str, envelope.recipients))},
-        "notes": list(_notes(message)),
-    }
-    return json_text(record)
+def _as_json(message: Message, _: Envelope) -> str:
+    return json_text({**record_with_content(message), "notes": list(_notes(message))})
 
 
 def _as_text(message: Message, envelope: Envelope) -> str:

@@ -1,12 +1,26 @@
-"""A parsed message as JSON."""
+"""What is known of a message as JSON: its envelope, and what was found in it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from trio_smtp.mime import Attachment, MailAddress, ParsedMessage, Part
+from trio_smtp.mime.fields import to_text
 
-__all__ = ["parsed_record"]
+__all__ = ["envelope_record", "parsed_record"]
+
+_NOTED = re.compile(rb"Return-Path: <(.*)>\r?\n((?:Delivered-To: .*\n)*)")
+_RECIPIENT = re.compile(rb": ([^\r\n]*)")
+
+
+def envelope_record(content: bytes) -> Mapping[str, object] | None:
+    """Sender and recipients, as the server has noted them on top; None for a message that did not come in by SMTP."""
+    noted = _NOTED.match(content)
+    if noted is None:
+        return None
+    recipients = _RECIPIENT.findall(noted[2])
+    return {"sender": to_text(noted[1]), "recipients": list(map(to_text, recipients))}
 
 
 def parsed_record(parsed: ParsedMessage) -> Mapping[str, object]:
