@@ -1,18 +1,22 @@
-"""Tools for tests of what is built on trio-smtp.
+"""Tools for tests of what is built on trio-smtp, and of programs that send mail.
 
-They need pytest: the client here, and the fixture in `plugin` for programs that send mail. `store_contract` needs
-pytest-trio, and `store_model` Hypothesis besides.
+The client and the server here need nothing else. `plugin` has fixtures for pytest; `store_contract` needs pytest-trio,
+and `store_model` Hypothesis besides.
 """
 
 from __future__ import annotations
 
-import pytest
+from contextlib import suppress
 
-# So that an assertion that fails there shows its values, as in a test module.
-pytest.register_assert_rewrite(
-    "trio_smtp.testing.client", "trio_smtp.testing.store_contract", "trio_smtp.testing.store_model"
-)
+with suppress(ImportError):
+    import pytest
 
-from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session  # noqa: E402 - rewritten from here on
+    # So that an assertion that fails there shows its values, as in a test module.
+    pytest.register_assert_rewrite(
+        "trio_smtp.testing.client", "trio_smtp.testing.store_contract", "trio_smtp.testing.store_model"
+    )
 
-__all__ = ["ClientReply", "ScriptedClient", "open_session"]
+from trio_smtp.testing.catching import CatchingServer
+from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
+
+__all__ = ["CatchingServer", "ClientReply", "ScriptedClient", "open_session"]

@@ -1,0 +1,179 @@
+"""A server that keeps what it gets, for tests of applications that send mail. No knowledge of trio is needed.
+
+It needs no pytest; `plugin` has fixtures of it. With the standard library::
+
+    class Registration(unittest.TestCase):
+        def setUp(self):
+            self.smtp = self.enterContext(CatchingServer())
+
+        def test_welcome(self):
+            register("ann@example.com", mail_host=self.smtp.host, mail_port=self.smtp.port)
+            [mail] = self.smtp.messages
+            self.assertEqual(mail.parsed.subject, "Welcome")
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+import trio
+
+from trio_smtp.handler import Mail
+from trio_smtp.policy import Refusals
+from trio_smtp.protocol import Config
+from trio_smtp.server import ServerOptions, serve_sockets
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import trustme
+
+__all__ = ["CatchingServer"]
+
+_NAMED: Final = 10  # messages in the text of an error, and recipients of each
+
+
+class CatchingServer:
+    """An SMTP server in a thread of its own, for the length of a `with` block, or of several, one after the other.
+
+    It takes every message for everybody and every login (`Mail.session.identity` is the user name), unless `refuse` has
+    it do otherwise. A message is in `messages` before the client hears that it was accepted.
+
+    Args:
+        tls: ``"starttls"`` offers STARTTLS, ``"implicit"`` begins with the TLS handshake. The certificate is for
+            localhost and 127.0.0.1; who signed it is in `authority`. It takes the package trustme.
+    """
+
+    def __init__(self, tls: Literal["starttls", "implicit"] | None = None) -> None:
+        self.host: Final = "127.0.0.1"
+        self.port = 0
+        """A free one, known inside the block; each block has its own."""
+        self.messages: list[Mail] = []
+        """In the order in which they came; `messages.clear()` forgets them."""
+        self._arrived = threading.Condition()
+        self._refusals = Refusals()
+        self._options: ServerOptions = {
+            "config": Config(auth_requires_tls=False, bare_newline="keep"),
+            "authenticator": _anybody,
+            "policy": self._refusals,
+        }
+        self._authority: trustme.CA | None = None
+        if tls is not None:
+            self._options |= {"ssl_context": self._certified(), "implicit_tls": tls == "implicit"}
+
+    def __enter__(self) -> Self:
+        self._scope = trio.CancelScope()
+        self._started = threading.Event()
+        sock = socket.create_server((self.host, 0))
+        self.port = sock.getsockname()[1]
+        self._thread = threading.Thread(target=trio.run, args=(self._serve, sock), name="smtp_server")
+        self._thread.start()
+        self._started.wait()
+        return self
+
+    @property
+    def authority(self) -> bytes:
+        """Whom clients have to trust, in PEM form, where there is TLS: for a file that the application is told of."""
+        if self._authority is None:
+            raise RuntimeError('there is no certificate without TLS: CatchingServer(tls="starttls") has one')
+        return self._authority.cert_pem.bytes()
+
+    @property
+    def client_context(self) -> ssl.SSLContext:
+        """A context for clients that trust `authority` alone, and check the name."""
+        return ssl.create_default_context(cadata=self.authority.decode("ascii"))
+
+    def refuse(
+        self,
+        what: str,
+        code: int = 550,
+        text: str = "Refused, for a test",
+        enhanced: str | None = None,
+        *,
+        times: int | None = None,
+    ) -> None:
+        """Refuse this from now on, inside the block or before it.
+
+        Args:
+            what: ``"connection"``, ``"login"``, ``"sender"``, ``"recipient"``, ``"message"`` (once it has come in), or
+                the address of one recipient.
+            code, text, enhanced: what the client hears, as of `Refuse`: 4xx for now, 5xx for good.
+            times: after so many it is taken again, as an application that tries again should find; None for no end.
+
+        Raises:
+            ValueError: for anything else, and a code that refuses nothing.
+        """
+        self._refusals.refuse(what, code, text, enhanced, times=times)
+
+    def refuse_nothing(self) -> None:
+        """Take everything again."""
+        self._refusals.clear()
+
+    def wait_for(
+        self, count: int = 1, timeout: float = 10.0, *, where: Callable[[Mail], bool] | None = None
+    ) -> list[Mail]:
+        """The messages, as soon as there are so many: for what is sent behind the back of a test.
+
+        Args:
+            count: how many, those included that have come already.
+            timeout: seconds to wait.
+            where: which ones count, as ``lambda mail: mail.parsed.subject == "Welcome"``; by default all.
+
+        Raises:
+            TimeoutError: if fewer have come by then. It says which came.
+        """
+        found: list[Mail] = []
+
+        def enough() -> bool:
+            found[:] = self.messages if where is None else filter(where, self.messages)
+            return len(found) >= count
+
+        with self._arrived:
+            if not self._arrived.wait_for(enough, timeout):
+                raise TimeoutError(
+                    f"{len(found)} of {count} messages came within {timeout:g} seconds{_listed(self.messages)}"
+                )
+            return found
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        trio.from_thread.run_sync(self._scope.cancel, trio_token=self._token)
+        self._thread.join()
+
+    def _certified(self) -> ssl.SSLContext:
+        import trustme  # noqa: PLC0415 - not everybody tests with TLS
+
+        self._authority = trustme.CA()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._authority.issue_cert("localhost", self.host).configure_cert(context)
+        return context
+
+    async def _serve(self, sock: socket.socket) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._started.set()
+        with self._scope:
+            await serve_sockets(self._keep, [sock], **self._options)
+
+    async def _keep(self, mail: Mail) -> None:
+        with self._arrived:
+            self.messages.append(mail)
+            self._arrived.notify_all()
+
+
+def _listed(messages: Sequence[Mail]) -> str:
+    """What has come, for who looks for something else."""
+    lines = [
+        f"    from <{mail.sender or ''}> to {', '.join(map(str, mail.recipients[:_NAMED]))}: {mail.parsed.subject!a}"
+        for mail in messages[:_NAMED]
+    ]
+    rest = [f"    and {len(messages) - _NAMED} more"] if len(messages) > _NAMED else []
+    return "\n".join([":" if lines else "", *lines, *rest])
+
+
+async def _anybody(username: str, _: str, /) -> str:
+    return username
