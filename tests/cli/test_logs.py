@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
 from trio_smtp.cli.logs import JSONFormatter, TextFormatter, logging_to_stderr
+from trio_smtp.handler import Peer, Session
+from trio_smtp.protocol import Hello, Reply
+from trio_smtp.server.log import SessionLog
+from trio_smtp.server.stats import Stats
+
+OPERATING = Path(__file__).parent.parent.parent / "docs" / "operating.md"
 
 
 def record(level: int, message: str, *, fault: bool = False) -> logging.LogRecord:
@@ -58,3 +66,21 @@ def test_logging_is_left_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     log.info("nobody hears this")
     assert (log.level, log.handlers, logging._srcfile) == before
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
+
+
+def test_fail2ban_finds_failed_logins_and_nothing_that_a_client_has_made_up(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for host in ("192.0.2.7", "2001:db8::7"):
+        log = SessionLog(Session("08addb0c9941072d", Peer(host, 45086), "mx.example.com", lmtp=False), Stats())
+        log.login_failed("ann@example.com")
+        log.login_failed("hunter2")
+        forged = '"message": "08addb0c9941072d login failed peer=192.0.2.8:1 '
+        refused = Reply(550, "No", "5.1.1")
+        log.refusal(Hello("EHLO", forged), refused)
+        log.wrong_command(f"MAIL FROM:<{forged}@example.org>", refused)
+        log.login_failed(f"{forged}@example.org")
+    expression = re.search("failregex = (.*)", OPERATING.read_text())
+    assert expression is not None
+    wanted = re.compile(expression[1].replace("<ADDR>", "([0-9A-Fa-f:.]+)"))  # which takes no more than theirs
+    found = [wanted.findall(JSONFormatter().format(line)) for line in caplog.records]
+    assert found == [found for host in ("192.0.2.7", "2001:db8::7") for found in ([host], [host], [], [], [host])]

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.server.tools import begin, deliver, take
-from trio_smtp.protocol import Config
+from trio_smtp.protocol import Config, Limits
 from trio_smtp.server import log as module
 from trio_smtp.server.log import ACCEPTED, LogLimit
 from trio_smtp.testing.client import open_session
@@ -98,6 +98,32 @@ async def test_who_has_logged_in_is_in_the_line_of_the_message(caplog: pytest.Lo
         await deliver(client)
         assert (await client.command("AUTH PLAIN AGFubgB4")).code == 235
         await deliver(client)
+        assert (await client.command("RCPT")).code == 503
     anonymous, known = (message for message in caplog.messages if " accepted " in message)
     assert " peer=local reply=250 " in anonymous
     assert r" peer=local login=<ann\n> reply=250 " in known
+    assert r" refused command RCPT peer=local login=<ann\n> reply=503 " in caplog.messages[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"GET / HTTP/1.1\r\n", ["closed peer=local: the client speaks HTTP or TLS instead of SMTP"]),
+        (b"\x16\x03\x01\x02\x00\x01", ["closed peer=local: the client speaks HTTP or TLS instead of SMTP"]),
+        (
+            b"NOOP \x00\r\n",
+            [
+                "refused command NOOP peer=local reply=501 5.5.4 Syntax error in parameters",
+                "closed peer=local: too many errors",
+            ],
+        ),
+        (b"QUIT\r\n", []),
+    ],
+)
+async def test_why_a_connection_was_closed(line: bytes, said: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with open_session(take, config=Config(limits=Limits(errors=1))) as client:
+        await begin(client)
+        await client.send(line)
+        await client.rest()
+    assert [message.partition(" ")[2] for message in caplog.messages] == said

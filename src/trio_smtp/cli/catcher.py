@@ -43,6 +43,9 @@ def catcher(store: MailStore, *, as_json: bool) -> HandlerFactory:
 def catching(config: Config, refusals: Sequence[tuple[str, int]] = ()) -> SessionOptions:
     """What goes with it: every login is right, inside TLS and outside, and nothing is too much or too odd.
 
+    A client that begins with TLS where nobody expects it has often spoken before the greeting. It is turned away for
+    what it said, so that the log tells what is the matter.
+
     Args:
         config: of the server.
         refusals: what to refuse all the same, and by which codes.
@@ -51,7 +54,12 @@ def catching(config: Config, refusals: Sequence[tuple[str, int]] = ()) -> Sessio
     ordered = Refusals()
     for what, code in refusals:
         ordered.refuse(what, code, "Refused, as --refuse has it")
-    return {"config": config, "authenticator": _anybody, "policy": ordered if refusals else ()}
+    return {
+        "config": config,
+        "authenticator": _anybody,
+        "policy": ordered if refusals else (),
+        "early_talkers": "allow",
+    }
 
 
 async def _anybody(username: str, _: str, /) -> str:

@@ -71,7 +71,7 @@ class CloseReason(enum.Enum):
     JUNK = "too many commands without a message"
     TRANSACTIONS = "too many messages in one connection"
     AUTH_FAILURES = "too many failed logins"
-    NOT_SMTP = "the client does not speak SMTP"
+    NOT_SMTP = "the client speaks HTTP or TLS instead of SMTP"
     FRAMING = "where the next command begins cannot be known"
     OVERSIZE = "far over the message size limit"
     CLOSING = "the server closes the connection"

@@ -110,7 +110,7 @@ class SessionLog:
                 escape(str(envelope.sender or "")),
                 ",".join(f"<{escape(str(recipient))}>" for recipient in envelope.recipients),
                 size,
-                session.peer if session.identity is None else f"{session.peer} login=<{escape(session.identity)}>",
+                self._peer(),
                 " / ".join(map(_text, dict.fromkeys(verdicts))),
             )
 
@@ -120,7 +120,7 @@ class SessionLog:
             return
         self.strike(FAULTS[reason])
         self._stats.messages_refused += 1
-        log.info("%s refused peer=%s: %s", self._session.id, self._session.peer, reason.value)
+        log.info("%s refused peer=%s: %s", self._session.id, self._peer(), reason.value)
 
     def refusal(self, event: object, reply: Reply) -> None:
         """The application has refused a command or, if `event` is None, the whole connection."""
@@ -133,13 +133,13 @@ class SessionLog:
             what = f"{event.verb} {event.domain}"
         elif isinstance(event, Verify):
             what = f"VRFY {event.argument}"
-        log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._session.peer, _text(reply))
+        log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._peer(), _text(reply))
 
     def wrong_command(self, command: str, reply: Reply) -> None:
         """The protocol has refused a command by itself; ``""`` is a line that is none."""
         what = escape(command) if command else "unknown"
         # Not the format of `refusal`: a flood of these must not hide, by `LogLimit`, a recipient that was refused.
-        log.info("%s refused command %s peer=%s reply=%s", self._session.id, what, self._session.peer, _text(reply))
+        log.info("%s refused command %s peer=%s reply=%s", self._session.id, what, self._peer(), _text(reply))
 
     def login_failed(self, username: str) -> None:
         """A client could not prove that it is this user.
@@ -150,14 +150,20 @@ class SessionLog:
         log.info("%s login failed peer=%s%s", self._session.id, self._session.peer, who)
 
     def closed(self, reason: CloseReason) -> None:
-        """The connection is over."""
+        """The connection is over; for some reasons that is because the client has gone too far."""
         if reason in BUDGETS:
             self.strike(BUDGETS[reason])
+            log.info("%s closed peer=%s: %s", self._session.id, self._peer(), reason.value)
 
     def timed_out(self, rule: str) -> None:
         """The client did not come in time."""
         self.strike(rule)
-        log.info("%s timed out peer=%s: %s", self._session.id, self._session.peer, rule)
+        log.info("%s timed out peer=%s: %s", self._session.id, self._peer(), rule)
+
+    def _peer(self) -> str:
+        """Who that is, with the name of who has logged in."""
+        identity = self._session.identity
+        return str(self._session.peer) if identity is None else f"{self._session.peer} login=<{escape(identity)}>"
 
 
 def _is_address(text: str) -> bool:
