@@ -62,6 +62,17 @@ def test_sighup_reads_the_certificates_again(folder: Path, authority: trustme.CA
         assert server.stop() == 0
 
 
+def test_what_is_caught_may_come_by_tls(folder: Path, authority: trustme.CA, client_tls: ssl.SSLContext) -> None:
+    file = issue(authority, folder / "mx.pem", "127.0.0.1")
+    flags = "--smtps", "0", "--smtp", "0", "--store", "memory:", f"--tls-cert={file}"
+    with Serving(*flags, command="catch", folder=folder) as server:
+        assert [line.strip().partition(":")[0] for line in server.banner[1:3]] == ["smtps", "smtp"]
+        with smtplib.SMTP_SSL(*server.endpoints[0], context=client_tls) as client:
+            assert client.login("app", "whatever")[0] == 235
+        with smtplib.SMTP(*server.endpoints[1]) as client:
+            assert client.starttls(context=client_tls)[0] == 220
+
+
 def test_several_certificates(folder: Path, authority: trustme.CA, client_tls: ssl.SSLContext) -> None:
     issued = authority.issue_cert("b.example")
     issued.cert_chain_pems[0].write_to_path(folder / "b.crt")

@@ -106,6 +106,7 @@ WRONG = [
     ("catch: no port", "catch --smtp localhost", "HOST:PORT"),
     ("catch: port too high", "catch --smtp 65536", "'127.0.0.1:65536'"),
     ("catch: port of other digits", "catch --smtp ٢٥", "HOST:PORT"),
+    ("catch: TLS from the start without a certificate", "catch --smtps 0", "--tls self-signed"),
     ("catch: nowhere to keep it", "catch --store null:", "memory:"),
     # account, mailbox, mail
     ("add: no address", "account add demo", "--address"),

@@ -94,14 +94,14 @@ def parse_listen(url: str) -> ListenSpec:
     return ListenSpec(scheme, Path(where))
 
 
-def parse_smtp(where: str) -> ListenSpec:
+def parse_smtp(where: str, scheme: str = "smtp") -> ListenSpec:
     """Read ``HOST:PORT``, or ``PORT`` alone for one on this machine only.
 
     Raises:
         ArgumentTypeError: with a sentence that says what is wrong.
     """
     alone = where.isascii() and where.isdigit()
-    return ListenSpec(SCHEMES["smtp"], endpoint(f"127.0.0.1:{where}" if alone else where))
+    return ListenSpec(SCHEMES[scheme], endpoint(f"127.0.0.1:{where}" if alone else where))
 
 
 def _proxies(url: str, query: str) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,6 +56,14 @@ def add_catch_flags(parser: ArgumentParser) -> None:
         what="where to take mail; port 0 is any free one; may be given several times "
         f"(default: {ServeSettings.listen[0].where})",
     )
+    add(
+        "--smtps",
+        dest="listen",
+        action="append",
+        type=partial(parse_smtp, scheme="smtps"),
+        metavar="[HOST:]PORT",
+        what="the same with TLS from the start, which needs a certificate",
+    )
     _add_store(add, "or memory: (until the server stops)")
     _add_json(add, "print one JSON object a line: when it is ready one that says where it listens, then each message")
     add(
@@ -69,7 +78,7 @@ def add_catch_flags(parser: ArgumentParser) -> None:
     _add_hostname(add)
     _add_loose_paths(add)
     _add_without(add)
-    _add_tls(add)
+    _add_certificates(add)
     _add_message_size(add)
 
 
@@ -173,6 +182,21 @@ def _add_json(add: _Add, what: str) -> None:
 
 
 def _add_tls_flags(add: _Add) -> None:
+    _add_certificates(add)
+    add(
+        "--tls-client-ca",
+        type=Path,
+        metavar="FILE",
+        what="the authority whose certificates clients may log in with (EXTERNAL), in PEM form",
+    )
+    add(
+        "--require-tls",
+        action="store_true",
+        what="refuse mail outside TLS, by 530; not for the server of a public domain: not every client can do TLS",
+    )
+
+
+def _add_certificates(add: _Add) -> None:
     add(
         "--tls-cert",
         action="append",
@@ -188,21 +212,6 @@ def _add_tls_flags(add: _Add) -> None:
         metavar="FILE",
         what="its key, if it is not in the same file; as often as --tls-cert",
     )
-    _add_tls(add)
-    add(
-        "--tls-client-ca",
-        type=Path,
-        metavar="FILE",
-        what="the authority whose certificates clients may log in with (EXTERNAL), in PEM form",
-    )
-    add(
-        "--require-tls",
-        action="store_true",
-        what="refuse mail outside TLS, by 530; not for the server of a public domain: not every client can do TLS",
-    )
-
-
-def _add_tls(add: _Add) -> None:
     add(
         "--tls",
         choices=["self-signed"],
