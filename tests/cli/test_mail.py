@@ -138,9 +138,20 @@ def test_show_as_json(run: Run) -> None:
     records = run("mail", "show", "demo", "1", "2", "3", "--json").records
     assert [base64.b64decode(record.pop("raw"), validate=True) for record in records] == CONTENTS
     assert [record.pop("envelope") for record in records] == [None] * 3
+    assert [list(record.pop("headers")) for record in records] == [["from", "to", "subject"], ["subject", "from"], []]
     assert records[0].pop("parsed")["text"] == "First\n"
     assert [record.pop("parsed")["subject"] for record in records[1:]] == ["[2J\u202e", ""]
     assert records == listed(run)
+
+
+def test_every_field_of_the_header(
+    run: Run, prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]
+) -> None:
+    header = b"X-Tag: =?utf-8?q?=C3=BC?=\r\n folded\r\nList-Unsubscribe: <https://x>\r\nx-tag: =?utf-8?q?a=0Ab?=\r\n"
+    content = header + b"\r\nbody: none of it\r\n"
+    prepare(lambda store: store.append_message("demo", "INBOX", content))
+    [record] = run("mail", "show", "demo", "4", "--json").records
+    assert record["headers"] == {"x-tag": ["ü folded", "a b"], "list-unsubscribe": ["<https://x>"]}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is known of a message as JSON: its envelope, and what was found in it."""
+"""What is known of a message as JSON: its envelope, its header, and what was found in it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from trio_smtp.mime import Attachment, MailAddress, ParsedMessage, Part
-from trio_smtp.mime.fields import to_text
+from trio_smtp.mime.fields import decode, fields, one_line, to_text
 
-__all__ = ["envelope_record", "parsed_record"]
+__all__ = ["envelope_record", "headers_record", "parsed_record"]
 
 _NOTED = re.compile(rb"Return-Path: <(.*)>\r?\n((?:Delivered-To: .*\n)*)")
 _RECIPIENT = re.compile(rb": ([^\r\n]*)")
@@ -21,6 +21,14 @@ def envelope_record(content: bytes) -> Mapping[str, object] | None:
         return None
     recipients = _RECIPIENT.findall(noted[2])
     return {"sender": to_text(noted[1]), "recipients": list(map(to_text, recipients))}
+
+
+def headers_record(content: bytes) -> Mapping[str, list[str]]:
+    """All fields of the header: the values of each name, which is in lower case, in their order and decoded."""
+    record: dict[str, list[str]] = {}
+    for name, value in fields(content):
+        record.setdefault(name.decode("ascii"), []).append(one_line(decode(value)))
+    return record
 
 
 def parsed_record(parsed: ParsedMessage) -> Mapping[str, object]:
