@@ -73,6 +73,16 @@ def test_what_is_caught_may_come_by_tls(folder: Path, authority: trustme.CA, cli
             assert client.starttls(context=client_tls)[0] == 220
 
 
+def test_what_is_caught_is_mail_alone(folder: Path) -> None:
+    """Who speaks something else often does so before the greeting, and is not told off for that."""
+    with Serving("--smtp", "0", "--store", "memory:", command="catch", folder=folder) as server:
+        for octets in (b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n"):
+            with socket.create_connection(server.endpoints[0]) as client, client.makefile("rb") as replies:
+                client.sendall(octets)
+                assert [reply[:3] for reply in replies] == [b"220", b"421"]
+            assert "HTTP or TLS" in server.log("closed")
+
+
 def test_several_certificates(folder: Path, authority: trustme.CA, client_tls: ssl.SSLContext) -> None:
     issued = authority.issue_cert("b.example")
     issued.cert_chain_pems[0].write_to_path(folder / "b.crt")
