@@ -38,6 +38,7 @@ GOOD: dict[str, tuple[bytes, Peer | None]] = {
         b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",
         Peer("255.255.255.255", 65535),
     ),
+    "TCP4, ports of one digit": (b"PROXY TCP4 192.0.2.1 10.0.0.1 1 9\r\n", Peer("192.0.2.1", 1)),
     "TCP6": (b"PROXY TCP6 2001:db8::1 2001:db8::25 50000 25\r\n", CLIENT_SIX),
     "TCP6, shortest": (b"PROXY TCP6 :: :: 0 0\r\n", Peer("::", 0)),
     "TCP6, longest": (b"PROXY TCP6 %b %b 65535 65535\r\n" % (F, F), Peer(F.decode(), 65535)),
@@ -104,6 +105,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "port with a sign": (b"PROXY TCP4 192.0.2.1 10.0.0.1 +5000 25\r\n", "malformed"),
     "port with an underscore": (b"PROXY TCP4 192.0.2.1 10.0.0.1 5_000 25\r\n", "malformed"),
     "port too high": (b"PROXY TCP4 192.0.2.1 10.0.0.1 65536 25\r\n", "port over 65535"),
+    "port of six digits": (b"PROXY TCP4 192.0.2.1 10.0.0.1 100025 25\r\n", "port over 65535"),
     "destination port too high": (b"PROXY TCP4 192.0.2.1 10.0.0.1 25 99999\r\n", "port over 65535"),
     "line too long": (b"PROXY UNKNOWN %b %b 65535 65535x\r\n" % (F, F), "longer than 107 octets"),
     "line without end": (b"PROXY TCP4 " + b"1" * 200, "longer than 107 octets"),
@@ -181,7 +183,9 @@ def test_a_part_is_never_complete(name: str) -> None:
         assert 1 <= missing(header[:size]) <= len(header) - size
 
 
-@pytest.mark.parametrize(("name", "most"), [("v2 TCP4", 3), ("v2 TCP6", 3), ("TCP4", 12), ("TCP6, longest", 44)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("v2 TCP4", 3), ("v2 TCP4, longest", 3), ("TCP4, longest", 10), ("TCP6, longest", 17)]
+)
 def test_how_often_is_read(name: str, most: int) -> None:
     header, reads = b"", 0
     while size := missing(header):

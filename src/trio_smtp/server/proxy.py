@@ -37,8 +37,8 @@ _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _LONGEST: Final = 536  # PROXY §2: what the smallest TCP segment holds
 _FIXED: Final = 16  # octets of a binary header that tell how many follow
 
-_ADDRESS: Final = rb"([0-9A-Fa-f.:]{2,39})"
-_PORT: Final = rb"(0|[1-9][0-9]{0,4})"
+_ADDRESS: Final = rb"([0-9A-Fa-f.:]+)"
+_PORT: Final = rb"(0|[1-9][0-9]*)"
 _LINE: Final = re.compile(rb"PROXY TCP([46]) %b %b %b %b\r\n" % (_ADDRESS, _ADDRESS, _PORT, _PORT))
 _UNKNOWN_LINE: Final = re.compile(rb"PROXY UNKNOWN(?: [^\r\n]*)?\r\n")
 
@@ -86,9 +86,7 @@ def _missing_of_line(header: bytes) -> int:
 
 
 def _missing_of_binary(header: bytes) -> int:
-    if len(header) < _FIXED:
-        return _FIXED - len(header)
-    size = _FIXED + int.from_bytes(header[14:_FIXED], "big")
+    size = _FIXED + int.from_bytes(header[14:_FIXED], "big")  # less than it will be, while the length has not come
     if size > _LONGEST:
         raise ProxyError(f"a header of {size} octets, more than {_LONGEST}")
     return size - len(header)
