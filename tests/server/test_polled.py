@@ -244,23 +244,45 @@ async def test_a_want_of_memory_leaves_nobody_waiting(poller: Poller, monkeypatc
     assert not fails
 
 
-async def test_nothing_is_left() -> None:
+async def test_nothing_comes_any_more_once_it_is_closed(poller: Poller, nursery: trio.Nursery) -> None:
+    """Neither for who waits already nor for who asks then, however often: the number may be another socket's soon."""
+    async with AsyncExitStack() as stack:
+        transport, _ = await watched(poller, stack)
+
+        async def receive() -> None:
+            for _ in range(3):
+                with pytest.raises(trio.BrokenResourceError):
+                    await transport.receive(10)
+
+        async with trio.open_nursery() as readers:
+            readers.start_soon(receive)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(stack.aclose)
+            readers.cancel_scope.deadline = trio.current_time() + 5
+        assert not readers.cancel_scope.cancelled_caught
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_nothing_is_left(is_cancelled: bool) -> None:
     """No descriptor and no task of the poller; and of a socket, once it is closed, no hook in trio's loop."""
 
     def there() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living
 
     before = there()
-    async with open_poller() as poller:
-        assert isinstance(poller, MethodType)
-        hooks = poller.__self__
-        assert isinstance(hooks, trio.abc.Instrument)
-        for _ in range(2):
-            async with AsyncExitStack() as stack:
-                for _ in range(3):
-                    transport, peer = await watched(poller, stack)
-                    peer.sendall(b"x")
-                    assert await transport.receive(10) == b"x"
-            with pytest.raises(KeyError):
-                trio.lowlevel.remove_instrument(hooks)
+    with trio.CancelScope() as scope:
+        async with open_poller() as poller:
+            assert isinstance(poller, MethodType)
+            hooks = poller.__self__
+            assert isinstance(hooks, trio.abc.Instrument)
+            for _ in range(2):
+                async with AsyncExitStack() as stack:
+                    for _ in range(3):
+                        transport, peer = await watched(poller, stack)
+                        peer.sendall(b"x")
+                        assert await transport.receive(10) == b"x"
+                with pytest.raises(KeyError):
+                    trio.lowlevel.remove_instrument(hooks)
+            if is_cancelled:
+                scope.cancel()
     assert there() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Callable
 
@@ -47,6 +48,7 @@ GOOD: dict[str, tuple[bytes, Peer | None]] = {
     "TCP6, IPv4 in it": (b"PROXY TCP6 ::ffff:192.0.2.1 ::1 50000 25\r\n", CLIENT),
     "TCP6, IPv4 in it, in hexadecimal": (b"PROXY TCP6 ::ffff:c000:201 ::1 50000 25\r\n", CLIENT),
     "UNKNOWN": (b"PROXY UNKNOWN\r\n", None),
+    "UNKNOWN and a space": (b"PROXY UNKNOWN \r\n", None),
     "UNKNOWN, with what is ignored": (b"PROXY UNKNOWN \x00 what ever\r\n", None),
     "UNKNOWN, longest": (b"PROXY UNKNOWN %b %b 65535 65535\r\n" % (F, F), None),
     # PROXY §2.2
@@ -173,6 +175,27 @@ def test_bad(name: str, cut: Callable[[bytes], list[bytes]]) -> None:
     header, reason = BAD[name]
     with pytest.raises(ProxyError, match=reason):
         read(Source(cut(header)))
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "octets"),
+    [
+        (b"PROXY TCP", b" :: :: 1 1\r\n", b"6"),
+        (b"PROXY TCP4 1.1.1.1 1.1.1.1 ", b" 1\r\n", b"0123456789"),
+        (b"PROXY TCP4 1.1.1.1 1.1.1.1 ", b"1 1\r\n", b"123456789"),
+        (b"PROXY TCP4 1.1.1.1 1.1.1.1 1", b"1 1\r\n", b"0123456789"),
+        (b"PROXY TCP4 1.1.1.", b" 1.1.1.1 1 1\r\n", b"0123456789"),
+        (b"PROXY TCP6 ", b"::1 ::1 1 1\r\n", b"0123456789ABCDEFabcdef"),
+        (b"PROXY UNKNOWN ", b"x\r\n", bytes(set(range(256)) - set(b"\r\n"))),
+    ],
+)
+def test_which_octets_may_stand_there(before: bytes, behind: bytes, octets: bytes) -> None:
+    there = bytearray()
+    for octet in range(256):
+        with contextlib.suppress(ProxyError):
+            announced_peer(before + bytes([octet]) + behind)
+            there.append(octet)
+    assert bytes(there) == octets
 
 
 @pytest.mark.parametrize("name", GOOD)
