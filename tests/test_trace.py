@@ -134,6 +134,8 @@ def test_smtputf8_recipient() -> None:
         ("[192.0.2.7]", "[192.0.2.7]"),
         ("[IPv6:2001:db8::7]", "[IPv6:2001:db8::7]"),
         ("under_score.example", "under_score.example"),
+        ("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", "!?#$%&'??*+,-./:??=??@[?]^_`{|}~"),
+        ("019AZaz", "019AZaz"),
     ],
 )
 def test_hostile_hello(domain: str, shown: str) -> None:

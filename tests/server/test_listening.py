@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from trio_smtp.server.listening import LOOPBACK, bind_sockets
+from trio_smtp.server.listening import bind_sockets
+
+LOOPBACK = ["127.0.0.1", "::1"]
 
 
 @contextlib.contextmanager
@@ -35,10 +37,11 @@ async def test_ipv4_and_ipv6_share_a_free_port() -> None:
         ports = {sock.getsockname()[1] for sock in sockets}
         assert len(ports) == 1
         assert ports != {0}
-        assert [sock.getsockname()[0] for sock in sockets] == list(LOOPBACK)[: 1 + has_ipv6()]
+        assert [sock.getsockname()[0] for sock in sockets] == LOOPBACK[: 1 + has_ipv6()]
         for sock in sockets:
             assert not sock.getblocking()
             assert not sock.get_inheritable()
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)  # or else a restart would have to wait
             with socket.create_connection(sock.getsockname()[:2]):
                 pass
 
@@ -77,10 +80,12 @@ async def test_an_address_that_is_not_here_is_left_out() -> None:
         assert [sock.getsockname()[0] for sock in sockets] == ["127.0.0.1"]
 
 
-async def test_no_address_is_here() -> None:
+@pytest.mark.parametrize("port", [0, 65535])
+async def test_no_address_is_here(port: int) -> None:
     with pytest.raises(OSError) as raised:  # noqa: PT011 - by its number
-        await bind_sockets(0, "192.0.2.1")
+        await bind_sockets(port, "192.0.2.1")
     assert raised.value.errno == errno.EADDRNOTAVAIL
+    assert raised.value.filename == f"192.0.2.1 port {port}"
 
 
 async def test_nowhere() -> None:
@@ -114,13 +119,29 @@ async def test_a_free_port_that_is_taken_in_the_other_family_is_tried_again(monk
     assert len(set(tries)) == 3
 
 
-async def test_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_ipv6(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """There is no socket for it: the error has this number."""
+
     class NoIPv6(socket.socket):
         def __init__(self, family: int = -1, *arguments: int) -> None:
             if family == socket.AF_INET6:
-                raise OSError(errno.EAFNOSUPPORT, "no IPv6 here")
+                raise OSError(number, "no socket")
             super().__init__(family, *arguments)
 
     monkeypatch.setattr(socket, "socket", NoIPv6)
+
+
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT])
+@pytest.mark.usefixtures("no_ipv6")
+async def test_without_ipv6() -> None:
     with closing(await bind_sockets(0)) as sockets:
         assert [sock.getsockname()[0] for sock in sockets] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE])
+@pytest.mark.usefixtures("no_ipv6")
+async def test_a_want_of_sockets_is_no_want_of_ipv6() -> None:
+    with pytest.raises(OSError, match=r"::1 port [1-9]") as raised:
+        await bind_sockets(0)
+    assert raised.value.errno == errno.EMFILE

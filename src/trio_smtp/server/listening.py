@@ -61,26 +61,14 @@ def _bind_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.so
     try:
         for family, host in addresses:
             try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as error:
-                missing = error
-                continue
-            sockets.append(sock)
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                sock.bind((host, port))
+                sockets.append(_listen(family, host, port))
             except OSError as error:
                 error.filename = f"{host} port {port}"
                 if error.errno not in _NO_SUCH_ADDRESS:
                     raise
                 missing = error
-                sockets.pop().close()
-                continue
-            sock.listen(_BACKLOG)
-            port = sock.getsockname()[1]
+            else:
+                port = sockets[-1].getsockname()[1]
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -88,3 +76,18 @@ def _bind_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.so
     if not sockets:
         raise missing or OSError(errno.EADDRNOTAVAIL, "no address to listen on")
     return sockets
+
+
+def _listen(family: int, host: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
