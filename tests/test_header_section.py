@@ -47,6 +47,15 @@ def test_the_header(content: bytes, header: bytes) -> None:
         assert fed([content[a:b] for a, b in zip([0, *cuts], [*cuts, len(content)], strict=True)]) == header
 
 
+@pytest.mark.parametrize("octet", range(256))
+def test_what_a_name_is_made_of(octet: int) -> None:
+    """RFC 5322 §3.6.8: visible characters of ASCII; the colon ends it."""
+    content = b"A%cB: c\r\n" % octet
+    header = content if 33 <= octet <= 126 else b""
+    assert fed([content]) == header
+    assert fed([content[i : i + 1] for i in range(len(content))]) == header
+
+
 @given(st.lists(st.sampled_from([b"A", b":", b" ", b"\r\n", b"\n", b"x\xff", b"--"])).map(b"".join))
 def test_it_is_the_same_however_it_is_cut_up(content: bytes) -> None:
     whole = fed([content])
