@@ -24,6 +24,12 @@ CASES = {
     "a space before the colon": (b"A : b\r\n\r\n", b"A : b\r\n"),
     "no colon at the end": (A + b"Subject", A),
     "newlines alone": (b"A: b\nC: d\n\nE: f\n", b"A: b\nC: d\n"),
+    "lines of an mbox file": (
+        b"From me at 12\r\n" + A + b">From me at 12\r\n\r\n",
+        b"From me at 12\r\n" + A + b">From me at 12\r\n",
+    ),
+    "a body that begins with From": (A + b"From\tme\r\n", A),
+    "a body that begins with quoted quotes": (A + b">>From me\r\n", A),
     "8-bit names": (A + b"\xc3\xa4: b\r\n", A),
 }
 

@@ -11,8 +11,9 @@ _LINE_LIMIT: Final = 998  # octets, within which a line that is a field must hav
 
 # RFC 5322 §2.2: a field is a name of printable characters, a colon and a body, folded or not. A line of an mbox file
 # may stand between them, for readers pass over it.
-_LINES: Final = re.compile(rb"(?>(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+\n)*)")
-_FIELD: Final = re.compile(rb"[!-9;-~]++[ \t]*+:|[ \t]|>?From ")
+_BEGIN = rb"[!-9;-~]++[ \t]*+:|[ \t]|>?From "
+_FIELD: Final = re.compile(_BEGIN)
+_LINES: Final = re.compile(rb"(?>(?:(?:%b)[^\n]*+\n)*)" % _BEGIN)
 _NAME: Final = re.compile(rb"[!-9;-~]*+[ \t]*+\Z")
 
 
