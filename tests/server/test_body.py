@@ -473,7 +473,7 @@ async def test_lmtp_a_reply_for_each() -> None:
 
 @pytest.mark.parametrize(
     "verdict",
-    [[], [Reply(250, "x")], [Reply(250, "x")] * 4, ValueError(), "abc", [Reply(354, "x")] * 3, 7],
+    [[], [Reply(250, "x")], [Reply(250, "x")] * 4, ValueError(), "abc", [Reply(300, "x")] * 3, 7],
     ids=str,
 )
 async def test_lmtp_faults_are_everybodys(
