@@ -43,6 +43,8 @@ from trio_smtp.mime.addresses import read_addresses
         ("=?utf-8?q?a,b;c?= <a@b>", [("a,b;c", "a@b")]),
         ("=?utf-8?q?a=0D=0Ab?= <a@b>", [("a b", "a@b")]),
         ("Jörg <jörg@b>", [("Jörg", "jörg@b")]),
+        ("=?utf-8?q?a?=,=?utf-8?q?b?= <c@d>", [("", "=?utf-8?q?a?="), ("b", "c@d")]),
+        ("=?utf-8?q?a,b? <c@d>", [("", "=?utf-8?q?a"), ("b?", "c@d")]),
         # old and broken forms
         ("<@x,@y:a@b>", [("", "a@b")]),
         ("a@b; c@d", [("", "a@b"), ("", "c@d")]),
@@ -66,6 +68,7 @@ from trio_smtp.mime.addresses import read_addresses
         ("(Ann a@b", [("Ann a@b", "")]),
         ('"\\', [("\\", "")]),
         ("[a", [("", "[a")]),
+        ("a@[], b@c", [("", "a@[]"), ("", "b@c")]),
         ("a\0@b\x1b", [("", "a @b")]),
     ],
 )

@@ -16,7 +16,7 @@ from trio_smtp.mime.values import MailAddress
 __all__ = ["read_addresses"]
 
 _TOKEN = re.compile(
-    r'\s+|"(?:[^"\\]|\\.)*(?:"|\\?\Z)|\[[^\[\]]*\]?|[<>,;:(]'
+    r'\s+|"(?:[^"\\]|\\.)*["\\]?|\[[^\[\]]*\]?|[<>,;:(]'
     r'|=\?[^?\s]*\?[bBqQ]\?[^?\s]*\?=|[^\s"\[<>,;:(]+',  # any text is a row of these
     re.DOTALL,
 )

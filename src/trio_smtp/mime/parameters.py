@@ -16,7 +16,7 @@ from trio_smtp.mime.fields import decode_words, to_text
 
 __all__ = ["read_parameters"]
 
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*(?:"|\\?\Z)|[^;]*)', re.DOTALL)
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*["\\]?|[^;]*)', re.DOTALL)
 _ESCAPED = re.compile(r'\\(["\\])')  # other backslashes are those of Windows
 _PIECE = re.compile(r"(.+?)(?:\*([0-9]{1,5}))?(\*)?", re.DOTALL)  # RFC 2231 §3, §4
 _FILE_NAMES: Final = frozenset({"name", "filename"})
