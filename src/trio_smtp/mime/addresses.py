@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     r'|=\?[^?\s]*\?[bBqQ]\?[^?\s]*\?=|[^\s"\[<>,;:(]+',  # any text is a row of these
     re.DOTALL,
 )
-_IN_COMMENT = re.compile(r"\\.|[()]", re.DOTALL)
+_IN_COMMENT = re.compile(r"\\.|[()]")
 _ROUTE = re.compile(r"\A@[^:]*:")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
