@@ -30,6 +30,8 @@ CASES = {
     ),
     "a body that begins with From": (A + b"From\tme\r\n", A),
     "a body that begins with quoted quotes": (A + b">>From me\r\n", A),
+    "an empty field": (b"A:\nB: c\n\nx", b"A:\nB: c\n"),
+    "a field without the end of its line": (A + b"C: d", A + b"C: d"),
     "8-bit names": (A + b"\xc3\xa4: b\r\n", A),
 }
 

@@ -22,11 +22,13 @@ from trio_smtp.mime.fields import HEAD, body_start, decode, fields, header_end, 
         (b"Subject: a\r\n \r\nTo: d", [(b"subject", b" a\r\n "), (b"to", b" d")]),
         (b"SUBJECT \t: a", [(b"subject", b" a")]),
         (b"X:\r\nY: b", [(b"x", b""), (b"y", b" b")]),
+        (b"X:\nY: b", [(b"x", b""), (b"y", b" b")]),
         (b"Subject: a\r\nno field\r\nTo: b", [(b"subject", b" a")]),
         (b"From me at 12:00\r\nSubject: a", [(b"subject", b" a")]),
         (b"Subject: a\r\n: b\r\nTo: c", [(b"subject", b" a")]),
         (b"Subject: a\r\nS\xc3\xbc: b\r\nTo: c", [(b"subject", b" a")]),
         (b"Subject: a\r\n>From me at 12:00\r\nTo: b", [(b"subject", b" a"), (b"to", b" b")]),
+        (b"Subject: a\r\n>>From me at 12:00\r\nTo: b", [(b"subject", b" a")]),
         (b" continues nothing\r\nSubject: a", []),
         (b"A: b\r\n\rC: d\r\n\r\nbody", [(b"a", b" b")]),
         (b"A: b\r\r\nC: d\r\r\n\r\nbody", [(b"a", b" b\r"), (b"c", b" d\r")]),
@@ -35,6 +37,16 @@ from trio_smtp.mime.fields import HEAD, body_start, decode, fields, header_end, 
 )
 def test_fields(head: bytes, expected: list[tuple[bytes, bytes]]) -> None:
     assert list(fields(head)) == expected
+
+
+@pytest.mark.parametrize("octet", range(256))
+def test_what_a_name_is_made_of(octet: int) -> None:
+    """RFC 5322 §3.6.8: visible characters of ASCII; the colon ends it."""
+    names = [name for name, _ in fields(b"A%cB: c" % octet)]
+    if octet == ord(":"):
+        assert names == [b"a"]
+    else:
+        assert names == ([b"a%cb" % chr(octet).lower().encode()] if 33 <= octet <= 126 else [])
 
 
 @pytest.mark.parametrize(("end", "over"), [(9, (9, 9)), (10, (10, 10)), (12, (12, 14)), (14, (12, 14))])
@@ -59,6 +71,7 @@ def test_fields_of_the_head_only() -> None:
         (b"=?UTF-8?B?Z3LDvMOfZQ==?=", "grüße"),
         (b"=?utf-8?b?Z3LDvMOfZQ?=", "grüße"),
         (b"=?iso-8859-1*de?q?gr=FC?=", "grü"),
+        (b"=?iso-8859-1*az-09?q?gr=FC?=", "grü"),
         (b"=?us-ascii?q?two words?=", "two words"),
         (b"=?utf-8?q?a?= =?utf-8?q?b?=\r\n =?utf-8?q?c?= d", "abc d"),
         (b"=?utf-8?q?a?=b=?utf-8?q?c?=", "abc"),
@@ -101,6 +114,7 @@ def test_charset_is_known(charset: str) -> None:
         (b" a: b\r\n\r\nc", b" a: b\r\n\r\nc"),
         (b"A: b\r\nhello\r\n\r\nC: d", b"hello\r\n\r\nC: d"),
         (b"From me at 12:00\r\nA: b\r\nhello", b"hello"),
+        (b"A: b\r\n\r\r\nhello", b"\r\r\nhello"),
     ],
 )
 def test_body(content: bytes, body: bytes) -> None:
@@ -109,6 +123,8 @@ def test_body(content: bytes, body: bytes) -> None:
 
 def test_one_line() -> None:
     assert one_line(" a\r\n\0b\x85\u2028c ") == "a b c"
+    hidden = [code for code in range(0x3000) if one_line(f"a{chr(code)}b") == "a b"]
+    assert hidden == [*range(0x21), *range(0x7F, 0xA0), 0x2028, 0x2029]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def given_name(name: str, content_type: str = "application/pdf") -> str:
         ("C:\\Users\\a.doc", "a.doc"),
         ("C:a.doc", "C_a.doc"),
         ("folder/", "folder"),
+        ("folder\\ ", "folder"),
         ("a\u2044b\uff0fc", "a_b_c"),
         ("a\u2571b\u29f8c\u2215d", "a_b_c_d"),
         ("a\u2216b\u2572c\u29f5d\u29f9e\ufe68f\uff3cg", "a_b_c_d_e_f_g"),
@@ -57,6 +58,18 @@ def given_name(name: str, content_type: str = "application/pdf") -> str:
 )
 def test_names(name: str, safe: str) -> None:
     assert given_name(name) == safe
+
+
+DEVICES = ["con", "prn", "aux", "nul", "conin$", "conout$"]
+
+
+@pytest.mark.parametrize(
+    "device", [*DEVICES, *(f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³")]
+)
+def test_names_of_devices(device: str) -> None:
+    assert given_name(f"{device}.txt") == f"_{device}.txt"
+    assert given_name(f"{device[:-1]}.txt") == f"{device[:-1]}.txt"
+    assert given_name(f"{device}:") == f"{device}_"
 
 
 def test_a_type_without_a_usual_suffix() -> None:

@@ -7,7 +7,7 @@ import socket
 import ssl
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
@@ -146,6 +146,7 @@ def test_it_runs_in_trio_only() -> None:
             ["all mail is refused: Config.tls_required is set, and there is no ssl_context"],
         ),
         ({"authenticator": let_in, "config": Config(auth_required=True, auth_requires_tls=False)}, []),
+        ({"authenticator": let_in, "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}, []),
     ],
 )
 async def test_a_warning_where_all_is_refused(
@@ -202,6 +203,15 @@ async def test_none_stands_for_the_default() -> None:
     ):
         await begin(client)
         await deliver(client)
+
+
+@pytest.mark.parametrize("early_talkers", ["refuse", "allow"])
+@pytest.mark.parametrize("on_error", ["reply", "raise"])
+async def test_what_can_be_chosen(
+    early_talkers: Literal["refuse", "allow"], on_error: Literal["reply", "raise"]
+) -> None:
+    async with open_session(take, early_talkers=early_talkers, on_error=on_error) as client:
+        await begin(client)
 
 
 # --- open_server
@@ -321,6 +331,16 @@ async def test_over_memory() -> None:
         await deliver(client)
         assert (await client.command("QUIT")).code == 221
         await client.expect_close()
+
+
+async def test_an_exception_of_a_hook_comes_out_as_it_is() -> None:
+    class Failing(Handler):
+        async def connect(self) -> None:
+            raise ZeroDivisionError
+
+    _, stream = trio.testing.memory_stream_pair()
+    with pytest.raises(ZeroDivisionError):
+        await serve_stream(Failing, stream, on_error="raise")
 
 
 async def test_lmtp() -> None:

@@ -17,7 +17,7 @@ _LONGEST_SUFFIX: Final = 20
 _NOT_EVERYWHERE = re.compile(  # on Windows; what looks like a slash or a backslash
     '[<>:"|?*\u2044\u2215\u2216\u2571\u2572\u29f5\u29f8\u29f9\ufe68\uff0f\uff3c]'
 )
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?:\s*\..*)?", re.IGNORECASE | re.DOTALL)
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?:\s*\..*)?", re.IGNORECASE)
 
 _SUFFIXES: Final = {
     "application/json": ".json",

@@ -16,11 +16,11 @@ from trio_smtp.mime.fields import decode_words, to_text
 
 __all__ = ["read_parameters"]
 
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*["\\]?|[^;]*)', re.DOTALL)
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*["\\]?|[^;]*)')
 _ESCAPED = re.compile(r'\\(["\\])')  # other backslashes are those of Windows
-_PIECE = re.compile(r"(.+?)(?:\*([0-9]{1,5}))?(\*)?", re.DOTALL)  # RFC 2231 §3, §4
+_PIECE = re.compile(r"(.+?)(?:\*([0-9]{1,5}))?(\*)?")  # RFC 2231 §3, §4
 _FILE_NAMES: Final = frozenset({"name", "filename"})
-_BEHIND_TOKEN = re.compile(r"[\s(].*", re.DOTALL)  # a comment: RFC 2045 §5.1
+_BEHIND_TOKEN = re.compile(r"[\s(].*")  # a comment: RFC 2045 §5.1
 _FOLD = re.compile(r"\r?\n[ \t]?")
 
 

@@ -10,14 +10,12 @@ from trio_smtp.sasl import tls_server_end_point
 
 __all__ = ["end_point_of", "remember_certificate"]
 
-_END_POINTS: Final[WeakKeyDictionary[ssl.SSLContext, bytes]] = WeakKeyDictionary()
+_END_POINTS: Final[WeakKeyDictionary[ssl.SSLContext, bytes | None]] = WeakKeyDictionary()
 
 
 def remember_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
     """Note that this context shows this certificate, in DER."""
-    end_point = tls_server_end_point(certificate)
-    if end_point is not None:
-        _END_POINTS[context] = end_point
+    _END_POINTS[context] = tls_server_end_point(certificate)
 
 
 def end_point_of(context: ssl.SSLContext) -> bytes | None:

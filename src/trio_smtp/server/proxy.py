@@ -189,5 +189,5 @@ def parse_networks(networks: Iterable[str | Network]) -> tuple[Network, ...]:
 def _is_within(peer: Peer, networks: Sequence[Network]) -> bool:
     if not peer.host:  # a Unix socket
         return False
-    address = ipaddress.ip_address(peer.host.partition("%")[0])
+    address = ipaddress.ip_address(peer.host)
     return any(address in network for network in networks)
