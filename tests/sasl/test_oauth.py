@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,9 @@ BEARER: list[Row] = [
     ("no name", b"n,,\x01auth=Bearer t\x01\x01", (None, "t")),
     ("binding possible", b"y,,\x01auth=Bearer t\x01\x01", (None, "t")),
     ("any case", b"n,,\x01auth=bEARER t\x01host=h\x01\x01", (None, "t")),
+    ("no value", b"n,,\x01host=\x01auth=Bearer t\x01port=\x01\x01", (None, "t")),
+    ("no key", b"n,,\x01=x\x01auth=Bearer t\x01\x01", None),
+    ("no key behind the token", b"n,,\x01auth=Bearer t\x01=x\x01\x01", None),
     ("escaped name", b"n,a=a=2Cb=3D,\x01auth=Bearer t\x01\x01", ("a,b=", "t")),
     ("unknown escape", b"n,a=a=2,\x01auth=Bearer t\x01\x01", None),
     ("prohibited name", b"n,a=\x07,\x01auth=Bearer t\x01\x01", None),
@@ -58,6 +63,32 @@ def test_response(kind: type[OAuthBearer | XOAuth2], response: bytes, claim: tup
     step = mechanism.step(response)
     assert isinstance(step, CheckToken | Failed)
     assert ((step.username, step.token) if isinstance(step, CheckToken) else None) == claim
+
+
+LETTERS = string.ascii_letters.encode()
+PRINTABLE = bytes(range(32, 127))
+VALUE = bytes(range(256)).translate(None, b"\x00\x01")
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "behind", "octets"),
+    [
+        (OAuthBearer, b"", b",,\x01auth=Bearer t\x01\x01", b"nyNY"),
+        (OAuthBearer, b"n,a=a", b",\x01auth=Bearer t\x01\x01", PRINTABLE.translate(None, b",=")),
+        (OAuthBearer, b"n,,\x01", b"=v\x01auth=Bearer t\x01\x01", LETTERS),
+        (OAuthBearer, b"n,,\x01k=", b"\x01auth=Bearer t\x01\x01", VALUE),
+        (OAuthBearer, b"n,,\x01auth=Bearer ", b"\x01\x01", LETTERS + b"0123456789-._~+/"),
+        (OAuthBearer, b"n,,\x01auth=Bearer t\x01", b"=v\x01\x01", LETTERS),
+        (OAuthBearer, b"n,,\x01auth=Bearer t\x01k=", b"\x01\x01", VALUE),
+        (XOAuth2, b"user=", b"\x01auth=Bearer t\x01\x01", PRINTABLE),
+    ],
+)
+def test_which_octets_may_stand_there(
+    kind: type[OAuthBearer | XOAuth2], before: bytes, behind: bytes, octets: bytes
+) -> None:
+    """RFC 7628 §3.1."""
+    there = [o for o in range(256) if isinstance(kind().step(before + bytes([o]) + behind), CheckToken)]
+    assert bytes(there) == bytes(sorted(octets))
 
 
 @pytest.mark.parametrize(("kind", "response"), [(OAuthBearer, BEARER[1][1]), (XOAuth2, XOAUTH2[0][1])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import string
 from base64 import b64decode, b64encode
 
 import pytest
@@ -111,6 +112,8 @@ FIRST = [
     ("name to be prepared", b"n,,n=I\xc2\xadX,r=x", "IX"),
     ("to be oneself", b"n,a=ann,n=ann,r=x", "ann"),
     ("an extension", b"n,,n=ann,r=x,z=whatever", "ann"),
+    ("long nonce", b"n,,n=ann,r=%b" % (b"x" * 256), "ann"),
+    ("an extension without a value", b"n,,n=ann,r=x,z=", None),
     ("to be somebody else", b"n,a=bob,n=ann,r=x", None),
     ("unknown escape", b"n,,n=a=2c,r=x", None),
     ("a mandatory extension", b"n,,m=x,n=ann,r=x", None),
@@ -122,7 +125,7 @@ FIRST = [
     ("prohibited name", b"n,,n=\x07,r=x", None),
     ("not UTF-8", b"n,,n=\xff,r=x", None),
     ("long name", b"n,,n=%b,r=x" % (b"x" * 1025), None),
-    ("long nonce", b"n,,n=ann,r=%b" % (b"x" * 257), None),
+    ("longer nonce", b"n,,n=ann,r=%b" % (b"x" * 257), None),
     ("no header", b"n=ann,r=x", None),
     ("empty", b"", None),
 ]
@@ -136,6 +139,26 @@ def test_first_message(first: bytes, username: str | None) -> None:
     else:
         assert isinstance(step, FetchKeys)
         assert step.username == username
+
+
+LETTERS = string.ascii_letters.encode()
+VISIBLE = bytes(range(33, 127))
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "octets"),
+    [
+        (b"", b",,n=ann,r=x", b"ny"),
+        (b"n,,n=a", b"n,r=x", b" " + VISIBLE.translate(None, b",=")),
+        (b"n,,n=ann,r=x", b"", VISIBLE.translate(None, b",")),
+        (b"n,,n=ann,r=x,", b"=v", LETTERS),
+        (b"n,,n=ann,r=x,z=", b"", bytes(range(256)).translate(None, b",\0")),
+    ],
+)
+def test_which_octets_may_stand_in_it(before: bytes, behind: bytes, octets: bytes) -> None:
+    """RFC 5802 §7."""
+    there = [o for o in range(256) if isinstance(Scram("server").step(before + bytes([o]) + behind), FetchKeys)]
+    assert bytes(there) == bytes(sorted(octets))
 
 
 @pytest.mark.parametrize("first", [b"n,,n=ann,r=x", b"y,,n=ann,r=x", b"p=tls-unique,,n=ann,r=x"])
@@ -167,7 +190,15 @@ def test_final_message(final: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("channel", "nonce", "is_good"),
-    [(b"biws", b"xserver", True), (b"biws", b"xother", False), (b"biws", b"x", False), (b"eSws", b"xserver", False)],
+    [
+        (b"biws", b"xserver", True),
+        (b"biws", b"xother", False),
+        (b"biws", b"x", False),
+        (b"eSws", b"xserver", False),
+        (b"biws", b"xserver,z=more,Y=,", False),
+        (b"biws", b"xserver,z=more,Y=.", True),
+        (b"biws", b"xserver,z", False),
+    ],
 )
 def test_a_proof_of_something_else(channel: bytes, nonce: bytes, is_good: bool) -> None:
     """It is that of the password, over a nonce or a header that is not the one of this exchange (RFC 5802 §5.1)."""

@@ -24,13 +24,10 @@ __all__ = ["Scram", "ScramPlus"]
 
 _VALUE = rb"[^,\0]+"
 _CLIENT_FIRST = re.compile(  # RFC 5802 §7: gs2-header, then client-first-message-bare; no mandatory extension (m=)
-    rb"((?:(?P<flag>[ny])|p=(?P<binding>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>%b))?,)"
-    rb"(n=(?P<name>%b),r=(?P<nonce>[!-+\--~]{1,256})(?:,[A-Za-z]=%b)*)" % (_VALUE, _VALUE, _VALUE)
+    rb"((?:(?P<flag>[ny])|p=(?P<binding>%b)),(?:a=(?P<authzid>%b))?,)"
+    rb"(n=(?P<name>%b),r=(?P<nonce>[!-+\--~]{1,256})(?:,[A-Za-z]=%b)*)" % ((_VALUE,) * 4)
 )
-_CLIENT_FINAL = re.compile(
-    rb"(c=(?P<channel>[A-Za-z0-9+/]+=*),r=(?P<nonce>[!-+\--~]+)(?:,[A-Za-z]=%b)*)"
-    rb",p=(?P<proof>[A-Za-z0-9+/]+=*)" % _VALUE
-)
+_CLIENT_FINAL = re.compile(rb"(c=(?P<channel>%b),r=(?P<nonce>%b)(?:,[A-Za-z]=%b)*),p=(?P<proof>%b)" % ((_VALUE,) * 4))
 _BINDING: Final = b"tls-server-end-point"
 
 
