@@ -73,7 +73,6 @@ VALUE = bytes(range(256)).translate(None, b"\x00\x01")
 @pytest.mark.parametrize(
     ("kind", "before", "behind", "octets"),
     [
-        (OAuthBearer, b"", b",,\x01auth=Bearer t\x01\x01", b"nyNY"),
         (OAuthBearer, b"n,a=a", b",\x01auth=Bearer t\x01\x01", PRINTABLE.translate(None, b",=")),
         (OAuthBearer, b"n,,\x01", b"=v\x01auth=Bearer t\x01\x01", LETTERS),
         (OAuthBearer, b"n,,\x01k=", b"\x01auth=Bearer t\x01\x01", VALUE),

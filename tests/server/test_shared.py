@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -30,7 +32,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedMemory]:
     """With small tables, so that it takes little to fill them."""
     monkeypatch.setattr(shared, "_KEYS", KEYS)
     monkeypatch.setattr(shared, "_PEERS", KEYS)
-    with shared_memory(2, 1, ["one", "two"]) as memory:
+    with shared_memory(3, 2, ["one", "two"]) as memory:
         yield memory
 
 
@@ -107,6 +109,28 @@ def test_what_nothing_is_counted_in_takes_no_room() -> None:
     assert status.st_size > 100_000_000
 
 
+def test_no_two_tables_have_a_word_in_common(memory: SharedMemory) -> None:
+    """Whichever process, listener, window and span of time they are of."""
+    counts = [SharedCounts(memory, number) for number in range(memory.processes)]
+    listeners: list[Any] = [each.connections(number) for each in counts for number in range(memory.listeners)]
+    spans = [table for each in counts for name in memory.windows for table, _ in each.window(name, 60)._tables]
+    tables = [*(connections._shown for connections in listeners), *spans]
+    for number, table in enumerate(tables, start=100):
+        table.head[0] = number
+        table.words[:] = memoryview(array("Q", [number] * len(table.words)))
+    for number, table in enumerate(tables, start=100):
+        assert {*table.head, *table.words} == {number}
+    assert [part[0] for part in counts[0]._parts] == [1, 1, 1]  # what each process has open, and one
+
+
+def test_a_number_has_a_bound() -> None:
+    """What is over it would go into the hash beside it."""
+    table = shared._Table(memoryview(bytearray(9 * 8)).cast("Q"))
+    for number in (1, (1 << 24) - 1, 1 << 24):
+        table.put((0, 7), number)
+        assert table.get((0, 7)) == min(number, (1 << 24) - 1)
+
+
 async def test_a_rate_holds_over_both() -> None:
     with shared_memory(2, 0, LIMITS) as memory:
         policies = [
@@ -149,6 +173,19 @@ def test_a_peer_that_has_left_takes_no_place(both: list[SharedCounts]) -> None:
         ours.enter_as(str(number))
         ours.leave_as(str(number))
     assert theirs.of("192.0.2.1") == 1
+
+
+def test_who_was_forgotten_takes_nobody_along(both: list[SharedCounts]) -> None:
+    ours, theirs = (counts.connections(0) for counts in both)
+    crowd = [str(number) for number in range(20 * KEYS)]
+    for peer in crowd:
+        ours.enter_as(peer)
+    known = {peer for peer in crowd if theirs.of(peer)}
+    assert len(known) == KEYS
+    for peer in crowd:
+        if peer not in known:
+            ours.leave_as(peer)
+    assert {peer for peer in crowd if theirs.of(peer)} == known
 
 
 def test_who_has_more_lets_others_go_first(memory: SharedMemory, both: list[SharedCounts]) -> None:
