@@ -101,6 +101,12 @@ async def test_other_times(store: MemoryStore, clock: Clock) -> None:
         assert await passes(policy) is result
 
 
+@pytest.mark.parametrize("name", ["delay", "window", "lifetime"])
+def test_less_than_a_second_is_a_time(store: MemoryStore, name: str) -> None:
+    times: dict[str, Any] = {name: 0.1}
+    Greylist(store, **times)
+
+
 @pytest.mark.parametrize(
     "times", [{"delay": 0}, {"window": 0}, {"lifetime": 0}, {"delay": -1}, {"lifetime": float("nan")}]
 )

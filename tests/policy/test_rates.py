@@ -175,10 +175,11 @@ async def test_a_limit_of_none_refuses_and_delays_nobody(autojump_clock: trio.te
     assert trio.current_time() == before
 
 
+@pytest.mark.parametrize("name", NO_LIMITS)
 @pytest.mark.parametrize("rate", [10, (10, 60), "10/1m"])
-def test_a_rate_is_a_rate(rate: object) -> None:
-    with pytest.raises(TypeError, match="messages is a Rate, such as "):
-        RateLimits(messages=rate)  # type: ignore[arg-type]  # what somebody without a type checker may write
+def test_a_rate_is_a_rate(name: str, rate: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name} is a Rate, such as "):
+        RateLimits(**{name: rate})
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])

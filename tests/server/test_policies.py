@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -490,6 +490,17 @@ def test_every_hook_has_its_place() -> None:
     assert all(len(getattr(hooks, name)) == 1 for name in HOOKS)
     assert resolve_policies(()).hooks_for(session) == PolicyHooks()
     assert resolve_policies(None).hooks_for(session).header
+
+
+def test_a_policy_with_entries_is_one_policy() -> None:
+    class Blocklist(Policy):
+        def __iter__(self) -> Iterator[str]:
+            return iter(["192.0.2.1"])
+
+        async def connect(self, session: Session) -> None: ...
+
+    session = Session("id", Peer("192.0.2.1", 1), "mx.example.com")
+    assert len(resolve_policies(Blocklist()).hooks_for(session).connect) == 1
 
 
 def test_what_does_not_apply_has_no_hooks() -> None:
