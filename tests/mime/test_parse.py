@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+import string
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -346,6 +347,21 @@ def test_limit_of_parts() -> None:
         "part TEXT: the message has more than 4 parts; the others are left out",
     )
     assert paths(parse(content, MimeLimits(parts=3))) == ["TEXT", "1", "2"]
+
+
+@pytest.mark.parametrize("form", ["a%cb/c", "c/a%cb"])
+def test_what_a_type_is_made_of(form: str) -> None:
+    """RFC 2045 §5.1."""
+    there = [code for code in range(128) if parse(typed(form % code)).tree.content_type == (form % code).lower()]
+    assert {*map(chr, there)} == {*string.ascii_letters, *string.digits, *"!#$%&'*+-.^_`{|}~"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fits"), [(100, 100, True), (101, 1, False), (1, 101, False), (0, 1, False)]
+)
+def test_how_long_a_type_is(first: int, second: int, fits: bool) -> None:
+    written = f"{'a' * first}/{'b' * second}"
+    assert parse(typed(written)).tree.content_type == (written if fits else "text/plain")
 
 
 @pytest.mark.parametrize("content_type", ["multipart/mixed; boundary=x", "message/rfc822"])

@@ -92,6 +92,10 @@ async def test_a_burst_of_records_is_one_receive(ends: tuple[TLSTransport, Clien
         with assert_checkpoints():
             received.append(await transport.receive(4))
     assert received == [b"0123", b"4567", b"89ab", b"c"]
+    await client.stream.send_all(client.records(b"0123456789", b"abc"))
+    for content in (b"0123456789", b"abc"):
+        with trio.fail_after(5), assert_checkpoints():
+            assert await transport.receive(10) == content
 
 
 async def test_what_has_come_does_not_wait_for_the_rest_of_the_next_record(ends: tuple[TLSTransport, Client]) -> None:

@@ -29,7 +29,8 @@ Field = tuple[bytes, bytes]
 _MOST_DEFECTS: Final = 100
 _LOOKS: Final = 100  # at what may be a boundary, for each part that a message may have
 _REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
-_TYPE = re.compile(r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}/[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}")  # RFC 2045 §5.1
+_HALF = r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}"  # RFC 2045 §5.1, in lower case
+_TYPE = re.compile(f"{_HALF}/{_HALF}")
 _CHARSET = re.compile(r"[^\s()\"'\x00-\x1f\x7f-\x9f]+")
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global"})  # RFC 6532 §3.7
 
