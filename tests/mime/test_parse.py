@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import pickle
 import string
+import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -347,6 +348,16 @@ def test_limit_of_parts() -> None:
         "part TEXT: the message has more than 4 parts; the others are left out",
     )
     assert paths(parse(content, MimeLimits(parts=3))) == ["TEXT", "1", "2"]
+
+
+def test_what_the_name_of_a_charset_is_made_of() -> None:
+    """Of all but white space, control characters, parentheses and quotes."""
+    for code in range(0x180):
+        character = chr(code)
+        if character not in '\n"\\':  # which mean something to the header, and in a quoted string
+            ends = character.isspace() or unicodedata.category(character) == "Cc" or character in "()'"
+            part = parse(typed(f'text/plain; charset="a{character}b"')).tree
+            assert part.charset == ("a" if ends else f"a{character}b"), code
 
 
 @pytest.mark.parametrize("form", ["a%cb/c", "c/a%cb"])

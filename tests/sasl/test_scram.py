@@ -188,6 +188,16 @@ def test_final_message(final: bytes) -> None:
     assert scram.step(b"") == Failed()
 
 
+def test_there_is_one_attempt() -> None:
+    scram, client = Scram("server"), ScramClient(["SCRAM-SHA-256"], "ann", "pencil")
+    first = ask(scram, client.get_client_first().encode())
+    assert isinstance(first, Challenge)
+    client.set_server_first(first.data.decode())
+    final = client.get_client_final().encode()
+    assert scram.step(final.replace(b",p=", b",p=AAAA")) == Failed()
+    assert scram.step(final) == Failed()
+
+
 @pytest.mark.parametrize(
     ("channel", "nonce", "is_good"),
     [
