@@ -1,8 +1,8 @@
 """A disk as strict as POSIX allows it to be, and what a power cut may leave of it.
 
 - What was written lasts after a sync of the file. Until then each write is kept, dropped, torn or zeroed, whatever
-  becomes of those before and after it. A file that is made shorter needs `fsync` for that; `fdatasync` is enough for
-  data, and for being longer.
+  becomes of those before and after it; one that a sector holds may be known to be kept or dropped as a whole. A file
+  that is made shorter needs `fsync` for that; `fdatasync` is enough for data, and for being longer.
 - A name lasts after a sync of its directory, not of the file. Until then each creation, renaming and removal has
   happened or has not, by itself; a renaming between two directories is two changes.
 - After a sync that failed nobody knows what lasts, and a later sync that works does not say so either.
@@ -36,6 +36,7 @@ class Write(NamedTuple):
     node: int
     offset: int
     data: bytes
+    in_one_sector: bool = False
 
 
 class Truncate(NamedTuple):
@@ -133,7 +134,7 @@ class _File(_Node[Write | Truncate]):
     content: bytes = b""
 
     def remains(self, what: Write | Truncate) -> list[Write | Truncate | None]:
-        if isinstance(what, Truncate):
+        if isinstance(what, Truncate) or what.in_one_sector:
             return [None]
         data, length = what.data, len(what.data)
         lines = [end + 1 for end in range(length - 1) if data[end] == 0x0A][:3]

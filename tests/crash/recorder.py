@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.crash.disk import TOP, Call, Create, Rename, Sync, Tree, Truncate, Unlink, Write
+from tests.mailbox.json_file.system import is_beside_lock
 from trio_smtp.mailbox.store import StoreError
 
 Key = tuple[str | int, ...]
@@ -151,10 +152,10 @@ class Recorder:
 
     def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
         with self._mutex:
-            is_mark = len(data) == 1  # that a writer is at work, which may be taken off at any time after a change
+            is_mark = is_beside_lock(data)  # which may be taken off at any time after a change
             error = None if is_mark else self._error("pwrite")
             written = os.pwrite(fd, data[: len(data) // 2] if error else data, offset)
-            self.history.append(Write(self._node(fd), offset, bytes(data[:written])))
+            self.history.append(Write(self._node(fd), offset, bytes(data[:written]), is_mark))
             if error:
                 raise error
             return written

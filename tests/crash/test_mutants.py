@@ -52,7 +52,7 @@ MUTANTS = [
     Mutant("no_directory_sync", Directory, "sync", "os.fsync(fd)", "pass", workloads.small),
     Mutant("store_has_no_lasting_name", Directory, "sync_name", "os.fsync(fd)", "pass", workloads.small),
     Mutant("directories_outlived_by_manifest", Journal, "create", "self._root.sync()", "pass", workloads.small),
-    Mutant("torn_tail_not_cut", Journal, "cut_torn", "self.mend()",
+    Mutant("torn_tail_not_cut", Journal, "make_appendable", "self.mend()",
            "self.end = self._folder.stat(self._name).st_size; self._refused = False", workloads.small),
     Mutant("mend_does_not_truncate", Journal, "_cut", "files.truncate(fd, self.end)", "pass", workloads.refusals),
     Mutant("mend_does_not_sync", Journal, "_cut", "files.sync(fd)", "pass", workloads.refusals),

@@ -106,6 +106,25 @@ async def test_numbers_are_not_given_again_after_damage(store: JSONFileStore, pa
         assert (await again.create_mailbox("bob", "Gone")).uid_validity > last_validity
 
 
+async def test_a_compacted_segment_that_is_too_short(store: JSONFileStore, path: Path) -> None:
+    """No record is torn, and what is missing was in front of all that the next segment knows."""
+    await store.compact()
+    compacted = path / "journal/000002.jsonl"
+    whole = compacted.read_bytes()
+    ends = [end for end in range(1, len(whole)) if whole[end - 1 : end] == b"\n"]
+    (path / "index.jsonl").unlink()
+    for end in ends[len(ends) // 2 :: 3]:
+        os.truncate(compacted, end)
+        async with JSONFileStore(path, create=False) as again:
+            await again.list_accounts()
+            [damage] = again.damage
+            assert (damage.segment, damage.offset, damage.length) == (2, end, len(whole) - end)
+        compacted.write_bytes(whole)
+    async with JSONFileStore(path, create=False) as again:
+        await again.list_accounts()
+        assert again.damage == ()
+
+
 async def test_the_snapshot_that_it_leaves_is_used(store: JSONFileStore, path: Path) -> None:
     await store.compact()
     async with JSONFileStore(path) as again:

@@ -247,12 +247,12 @@ def test_a_torn_record_is_ignored_by_readers_and_cut_by_writers(place: Place, jo
         assert not reader.is_current()
         assert place.segment(1).stat().st_size == end + length
         assert numbers(writer) == [1, 2]
-        assert writer.cut_torn()
+        assert writer.make_appendable()
         assert writer.is_current()
         assert place.segment(1).stat().st_size == end
     writer = place.journal()
     assert numbers(writer) == [1, 2]
-    assert not writer.cut_torn()
+    assert not writer.make_appendable()
     writer.append([record(3)])
     assert place.numbers() == [1, 2, 3]
 
@@ -260,7 +260,7 @@ def test_a_torn_record_is_ignored_by_readers_and_cut_by_writers(place: Place, jo
 def test_a_torn_record_that_cannot_be_cut(place: Place, journal: Journal, system: System) -> None:
     place.segment(1).write_bytes(place.segment(1).read_bytes() + b"torn")
     system.fail("ftruncate", errno.EIO)
-    assert journal.cut_torn()
+    assert journal.make_appendable()
     assert journal.is_sound()
     assert journal.manifest.segments == (1, 2)
     journal.append([record(3)])
@@ -279,7 +279,7 @@ def test_a_complete_line_is_not_cut_off(place: Place, journal: Journal) -> None:
     place.segment(1).write_bytes(whole[:-3] + b"x" + whole[-2:])
     writer = place.journal()
     assert numbers(writer) == [1, -1]
-    assert not writer.cut_torn()
+    assert not writer.make_appendable()
 
 
 @pytest.mark.parametrize(("cut", "found"), [(1, [1, -1, -1, 3]), (len(record(2)), [1, -1, 3])])
@@ -290,10 +290,115 @@ def test_a_sealed_segment_that_is_too_short(place: Place, journal: Journal, cut:
     assert place.numbers() == found
 
 
-def test_a_live_segment_that_has_become_shorter(place: Place, journal: Journal) -> None:
-    os.truncate(place.segment(1), journal.end - 1)
-    with pytest.raises(OSError, match="shorter"):
-        numbers(journal)
+# --- a live segment that is too short
+
+
+@pytest.mark.parametrize("cut", [1, len(record(2)), len(record(2)) + 1, len(record(1) + record(2))])
+@pytest.mark.parametrize("is_noted", [True, False], ids=["noted", "seen"])
+def test_a_live_segment_that_is_too_short(place: Place, journal: Journal, cut: int, is_noted: bool) -> None:
+    """It gives what is missing once, and is sealed where it should end; so everybody finds it missing from then on."""
+    os.truncate(place.segment(1), journal.end - cut)
+    if is_noted:
+        note = journal.note()
+        journal = place.journal()
+        journal.heed(note)
+        left = [1, 2][: 2 - (cut + len(record(2)) - 1) // len(record(2))]
+        assert numbers(journal) == [*left, -1]
+    else:
+        assert numbers(journal) == [-1]
+    assert numbers(journal) == []
+    assert not journal.is_current()
+    assert journal.make_appendable() == 0
+    assert journal.is_current()
+    assert journal.manifest.segments == (1, 2)
+    journal.append([record(3)])
+    for _ in range(2):
+        assert {-1, 3} <= set(place.numbers())
+
+
+def test_a_live_segment_without_its_last_line_end(place: Place, journal: Journal) -> None:
+    """What comes next must not be glued to it."""
+    note, whole = journal.note(), place.segment(1).read_bytes()
+    place.segment(1).write_bytes(whole[:-1] + b"x")
+    again = place.journal()
+    again.heed(note)
+    assert numbers(again) == [1, -1]
+    assert not again.is_current()
+    again.make_appendable()
+    again.append([record(3)])
+    assert place.numbers() == [1, -1, 3]
+
+
+def test_what_is_noted_of_a_segment_that_is_lost(place: Place, journal: Journal) -> None:
+    """Somebody has put older copies in the place of the manifest and of the segments."""
+    manifest = (place.path / MANIFEST).read_bytes()
+    journal.begin_segment()
+    journal.append([record(3)])
+    note = journal.note()
+    (place.path / MANIFEST).write_bytes(manifest)
+    again = place.journal()
+    with pytest.raises(StoreUnavailable, match=r"manifest\.json is older than 000002\.jsonl"):
+        again.heed(note)
+    place.segment(2).unlink()
+    again.heed(note)
+    end = place.segment(1).stat().st_size
+    assert numbers(again) == [1, 2, -1]
+    assert again.segment == 1
+    assert again.end > end + journal.end, "nobody knows how much was there"
+    again.make_appendable()
+    again.append([record(4)])
+    again.heed(again.note())
+    assert numbers(again) == []
+    assert place.numbers() == [1, 2, -1, 4]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda note: b"",
+        lambda note: note[:-1],
+        lambda note: bytes(len(note)),
+        lambda note: encode_mark("note"),
+        lambda note: encode_mark("note", store="another", segment=1, end=10**6),
+    ],
+    ids=["none", "torn", "zeros", "nonsense", "other"],
+)
+def test_a_note_that_is_none(place: Place, journal: Journal, change: Callable[[bytes], bytes]) -> None:
+    again = place.journal()
+    again.heed(encode_mark("note", store=journal.manifest.store, segment=1, end=10**6))
+    again.heed(change(journal.note()))
+    assert numbers(again) == [1, 2]
+    assert again.is_current()
+
+
+def test_a_note_that_is_older(place: Place, journal: Journal) -> None:
+    """It was not on disk before the power went; or who wrote it made no change."""
+    note = journal.note()
+    journal.append([record(3)])
+    journal.begin_segment()
+    journal.append([record(4)])
+    again = place.journal()
+    again.heed(note)
+    assert numbers(again) == [1, 2, 3, 4]
+    assert again.is_current()
+
+
+@pytest.mark.parametrize("torn", [b"", b"torn"])
+def test_a_segment_with_two_names_is_not_written_to(place: Place, journal: Journal, torn: bytes) -> None:
+    with place.segment(1).open("ab") as file:
+        file.write(torn)
+    before = place.segment(1).read_bytes()
+    (place.path / "link").hardlink_to(place.segment(1))
+    assert not journal.is_current()
+    assert journal.make_appendable() == len(torn)
+    assert journal.manifest.segments == (1, 2)
+    assert journal.is_current()
+    journal.append([record(3)])
+    assert place.segment(1).read_bytes() == (place.path / "link").read_bytes() == before
+    assert place.numbers() == [1, 2, 3]
+
+
+# --- marks and manifests
 
 
 def test_a_mark_that_is_damaged(place: Place, journal: Journal) -> None:
@@ -350,7 +455,7 @@ def test_segments_that_are_lost(
     again.load()
     again.seek(1, 0, 0)
     assert numbers(again) == found
-    assert again.cut_torn() == 0
+    assert again.make_appendable() == 0
     again.append([record(5)])
     assert again.manifest.segments == ((1, 2, 3, 4) if lost == [3] else (1, 2, 3))
     again.seek(1, 0, 0)

@@ -130,20 +130,51 @@ def test_an_exception_inside_frees_the_lock(tmp_path: Path, lock: StoreLock) -> 
 
 
 def test_who_dies_or_fails_at_work_is_noticed(lock: StoreLock, other: StoreLock) -> None:
-    with lock.hold(exclusive=True) as died:
-        assert not died
+    with lock.hold(exclusive=True) as held:
+        assert not held.writer_died
     for _ in range(2):
-        with other.hold(exclusive=False) as died:
-            assert not died
+        with other.hold(exclusive=False) as held:
+            assert not held.writer_died
     with pytest.raises(ZeroDivisionError), lock.hold(exclusive=True):
         raise ZeroDivisionError
     for _ in range(2):
-        with other.hold(exclusive=False) as died:
-            assert died
-    with other.hold(exclusive=True) as died:
-        assert died
-    with lock.hold(exclusive=True) as died:
-        assert not died
+        with other.hold(exclusive=False) as held:
+            assert held.writer_died
+    with other.hold(exclusive=True) as held:
+        assert held.writer_died
+    with lock.hold(exclusive=True) as held:
+        assert not held.writer_died
+
+
+def test_a_note_stays_until_there_is_another(lock: StoreLock, other: StoreLock) -> None:
+    with lock.hold(exclusive=True) as held:
+        assert held.note == b""
+        held.note = b"a long note, with a line end \n"
+    with other.hold(exclusive=True):
+        pass
+    with other.hold(exclusive=False) as held:
+        assert held.note == b"a long note, with a line end \n"
+        held.note = b"readers leave none"
+    with pytest.raises(ZeroDivisionError), other.hold(exclusive=True) as held:
+        held.note = b"nor do those who fail"
+        raise ZeroDivisionError
+    with lock.hold(exclusive=True) as held:
+        assert held.note == b"a long note, with a line end \n"
+        held.note = b"short\n"
+    with other.hold(exclusive=False) as held:
+        assert held.note == b"short\n"
+
+
+def test_no_note_where_two_stores_share_the_file(tmp_path: Path, lock: StoreLock) -> None:
+    with lock.hold(exclusive=True) as held:
+        held.note = b"one\n"
+    (tmp_path / "copy").hardlink_to(tmp_path / "lock")
+    with lock.hold(exclusive=True) as held:
+        assert held.note == b""
+        held.note = b"two\n"
+    (tmp_path / "copy").unlink()
+    with lock.hold(exclusive=True) as held:
+        assert held.note == b"one\n"
 
 
 def test_a_lock_that_cannot_be_opened_leaves_nothing_open(root: files.Directory, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_places(replica: Replica) -> None:
     ("line", "reason"),
     [
         (b"garbage\n", "the checksum is wrong"),
-        (b"", "the checksum is wrong"),
+        (b"", "its end is missing"),
         (encode(DeleteMessage("ann", INBOX, 9)), "'INBOX' has no message 9"),
         (delivery(2), "'INBOX' is past UID 2 already"),
     ],

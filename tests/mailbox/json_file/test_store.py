@@ -325,7 +325,7 @@ async def test_header_fields_are_remembered(store: JSONFileStore, system: System
     assert listed.subject == "one"
     assert listed.flags == {"a"}
     assert listed != before[0]
-    assert read == [1], "the mark in the lock, and nothing else"
+    assert read == [160], "what is written beside the lock, and nothing else"
 
 
 # --- bodies

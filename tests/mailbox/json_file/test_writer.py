@@ -397,8 +397,9 @@ async def test_a_fault_behind_one_group_does_not_hurt_the_next(
     failures = [errno.EIO]
 
     def fail_once(call: Callable[[], Any], *args: Any) -> Any:
-        if failures and args[1:2] == (b"-",):
-            raise OSError(failures.pop(), "made to fail")
+        match args:
+            case (_, memoryview() as data, _) if failures and bytes(data[:1]) == b"-":
+                raise OSError(failures.pop(), "made to fail")
         return call()
 
     system.default = fail_once

@@ -37,7 +37,7 @@ class NewBlob:
         self._fd = self._folder.create(self._name)
         try:
             # Who sweeps may have found it before the lock was on it.
-            return files.try_lock(self._fd) and files.has_name(self._fd)
+            return files.try_lock(self._fd) and files.names(self._fd) > 0
         except OSError:
             self.discard()
             raise

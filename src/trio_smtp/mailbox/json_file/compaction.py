@@ -91,6 +91,7 @@ class Compaction:
             for segment in self._pace.over(list(self._moved)):
                 del self._moved[segment]  # each takes its time
             output.flush()
+            self._replica.manifest = self._replica.manifest._replace(first_end=output.end)
             files.sync(fd)
             segments.sync()
         except Exception:
@@ -172,11 +173,15 @@ class Compaction:
 
 
 class _Output:
-    """A file that grows by lines, written in large pieces."""
+    """A file that grows by lines, written in large pieces.
+
+    Attributes:
+        end: of what is written; what was added since the last `flush` is not.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._end = 0
+        self.end = 0
         self._synced = 0
         self._pending = bytearray()
 
@@ -184,14 +189,14 @@ class _Output:
         """Add a line and return its offset."""
         if len(self._pending) >= _BUFFER:
             self.flush()
-        offset = self._end + len(self._pending)
+        offset = self.end + len(self._pending)
         self._pending += line
         return offset
 
     def flush(self) -> None:
-        files.write_at(self._fd, self._end, self._pending)
-        self._end += len(self._pending)
+        files.write_at(self._fd, self.end, self._pending)
+        self.end += len(self._pending)
         self._pending = bytearray()
-        if self._end - self._synced >= _UNSYNCED:
+        if self.end - self._synced >= _UNSYNCED:
             files.sync_data(self._fd)
-            self._synced = self._end
+            self._synced = self.end

@@ -1,5 +1,13 @@
 """One store as one process has it open: lock, journal, replica and blobs, and how they go together.
 
+What a process knows of a store is its replica. As long as nobody has written since, which two calls of stat tell, that
+is how things are (`is_current`). Otherwise it must catch up: it does, under the lock, what the journal says behind the
+cursor. `refresh` sees to that for those who want to look, `exclusive` for those who want to write.
+
+After a compaction by another process the cursor is in a segment that does not count any more, and in the beginning it
+is nowhere. Then another replica takes the place of this one, made of the snapshot and the records behind it. In a large
+store that takes long, and writers would have to wait; so all but the end of it is done in advance, without the lock.
+
 All of it blocks and belongs into threads, but for `is_current` and a look at the replica. What the machine refuses is
 an `OSError` here.
 """
@@ -11,7 +19,7 @@ import math
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.blobs import read_blob
@@ -26,11 +34,21 @@ from trio_smtp.mailbox.watching import Watchers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from trio_smtp.mailbox.json_file.locks import Held
     from trio_smtp.mailbox.json_file.records import Place
 
 _BEFORE_MANIFEST = {"gate", "lock", "journal", "blobs", f"{MANIFEST}.new"}  # what making a store may have left
 _OTHERS_MAY_WRITE = 0o022
 _NOTHING = Manifest("", ())
+
+
+class _Prepared(NamedTuple):
+    """A replica that was made in advance, and where the last record that it knows begins and ends."""
+
+    replica: Replica
+    segment: int
+    last: int
+    end: int
 
 
 class Database:
@@ -41,39 +59,45 @@ class Database:
         create: make the store if there is none: if nothing has the path, or the directory is empty.
         without_lost: open it even where files of the journal are lost, and with them nobody knows which accounts. A
             server must not: it would tell senders that there are no such people.
+        watchers: those who want to be told of changes.
+
+    Attributes:
+        root: the directory of the store.
+        segments, blobs: those in it.
+        journal: its cursor is behind what the replica knows.
+        replica: another one takes its place now and then, so who needs it twice keeps it.
+        caught_up: when, by `time.monotonic`, it was last current for certain.
 
     Raises:
         StoreUnavailable: there is no store, or not one that can be trusted.
         OSError: it cannot be opened.
     """
 
-    def __init__(self, path: str, *, create: bool, without_lost: bool = False) -> None:
+    def __init__(
+        self, path: str, *, create: bool, without_lost: bool = False, watchers: Watchers | None = None
+    ) -> None:
         with ExitStack() as opened:
-            self.root = files.Directory.at(path, create=create)
-            opened.callback(self.root.close)
+            self.root = opened.enter_context(closing(files.Directory.at(path, create=create)))
             if self.root.mode() & _OTHERS_MAY_WRITE:
                 raise StoreUnavailable("the directory can be written by others (chmod go-w is what it needs)")
             is_new = self._is_new(create)
-            self._lock = StoreLock(self.root)
-            opened.callback(self._lock.close)
-            self.segments = self.root.directory("journal")
-            opened.callback(self.segments.close)
-            self.blobs = self.root.directory("blobs")
-            opened.callback(self.blobs.close)
-            self.journal = Journal(self.root, self.segments, without_lost=without_lost)
-            opened.callback(self.journal.close)
+            self._lock = opened.enter_context(closing(StoreLock(self.root)))
+            self.segments = opened.enter_context(closing(self.root.directory("journal")))
+            self.blobs = opened.enter_context(closing(self.root.directory("blobs")))
+            self.journal = opened.enter_context(closing(Journal(self.root, self.segments, without_lost=without_lost)))
             self.replica = Replica(_NOTHING)
-            self._prepared: tuple[Replica, tuple[int, int, int]] | None = None
+            self.caught_up = -math.inf
+            self._prepared: _Prepared | None = None
             self._preparing = threading.Lock()
-            self._watchers = Watchers()  # none so far
+            self._watchers = watchers or Watchers()
             self._writing = False
-            self.caught_up = -math.inf  # when, by `time.monotonic`, the replica was last current for certain
+            self._note = b""  # what this process has left beside the lock
             if not is_new:
                 self._prepare()
-            with self._lock.hold(exclusive=is_new) as writer_died:
+            with self._lock.hold(exclusive=is_new) as lock:
                 if is_new and self._is_new(create):  # still
                     self.journal.create()
-                self._catch_up(writer_died)
+                self._catch_up(lock)
             self._opened = opened.pop_all()
 
     def _is_new(self, create: bool) -> bool:
@@ -105,14 +129,9 @@ class Database:
         """Let go of the files."""
         self._opened.close()
 
-    def watch(self, watchers: Watchers) -> None:
-        """Let these be told of changes from now on."""
-        self._watchers = watchers
-        self.replica.watcher = watchers.tell
-
     def adopt(self, replica: Replica) -> None:
-        """Go on with another replica, which may have been made without anybody being told."""
-        replica.watcher = self.replica.watcher
+        """Go on with another replica. Nobody was told of what it did so far."""
+        replica.watcher = self._watchers.tell
         self.replica = replica
 
     def is_current(self) -> bool:
@@ -125,20 +144,20 @@ class Database:
         if not self.is_current():
             if self.journal.is_replaced():
                 self._prepare()
-            with self._lock.hold(exclusive=False) as writer_died:
-                self._catch_up(writer_died)
+            with self._lock.hold(exclusive=False) as lock:
+                self._catch_up(lock)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the lock to write, the replica current and the cursor of the journal at its end."""
         if self.journal.is_replaced():
             self._prepare()
-        with self._lock.hold(exclusive=True) as writer_died:
-            if self.is_current():  # as it is nearly always; all of what follows is for nothing then
+        with self._lock.hold(exclusive=True) as lock:
+            if lock.note == self._note and self.is_current():  # as it is nearly always, where one process writes
                 self.caught_up = time.monotonic()
             else:
-                self._catch_up(writer_died)
-                if torn := self.journal.cut_torn():
+                self._catch_up(lock)
+                if torn := self.journal.make_appendable():
                     self.replica.burn_uids(torn)
             self._writing = True
             try:
@@ -146,6 +165,8 @@ class Database:
                     yield
             finally:
                 self._writing = False
+            if self.journal.is_sound():
+                lock.note = self._note = self.journal.note()
 
     @contextmanager
     def _half_done(self) -> Iterator[None]:
@@ -159,46 +180,47 @@ class Database:
             raise
 
     def _prepare(self) -> None:
-        """Make another replica if one is needed: at first, and after a compaction by another process.
+        """Make another replica in advance, if one is needed and nobody has made one.
 
-        That takes long in a large store, and the lock keeps writers waiting. So it is held for a moment only, to see
-        how far the records go that count; what comes behind them is read when it is held for good.
+        The lock is held for a moment only, to see how far the records go that count. Those that come then are left to
+        `_catch_up`.
         """
         with self._preparing, closing(Journal(self.root, self.segments)) as journal, suppress(OSError):
-            with self._lock.hold(exclusive=False) as writer_died:
+            with self._lock.hold(exclusive=False) as lock:
                 journal.load()
                 end = journal.find_end()
             is_needed = self._prepared is None and not journal.manifest.begins_with(self.replica.manifest)
             if is_needed and end is not None:
                 replica = self._begin(journal)
-                replica.replay_all(journal.read_on(sync=writer_died, until=end))
+                replica.replay_all(journal.read_on(sync=lock.writer_died, until=end))
                 replica.manifest = journal.manifest
-                self._prepared = replica, (journal.segment, journal.last, journal.end)
+                self._prepared = _Prepared(replica, journal.segment, journal.last, journal.end)
 
-    def _catch_up(self, writer_died: bool) -> None:
+    def _catch_up(self, lock: Held) -> None:
+        """Do what the journal says behind the cursor, with another replica if this one does not lead there."""
         self.journal.load()
+        self.journal.heed(lock.note)
         replica = self.replica
         prepared, self._prepared = self._prepared, None
-        is_another = not self.journal.manifest.begins_with(replica.manifest)
-        if is_another:
-            if prepared is not None and self.journal.manifest.begins_with(prepared[0].manifest):
-                replica = prepared[0]
-                self.journal.seek(*prepared[1])
+        if not self.journal.manifest.begins_with(replica.manifest):
+            if prepared is not None and self.journal.manifest.begins_with(prepared.replica.manifest):
+                replica = prepared.replica
+                self.journal.seek(prepared.segment, prepared.last, prepared.end)
             else:
                 replica = self._begin(self.journal)
         with self._half_done():
             try:
-                replica.replay_all(self.journal.read_on(sync=writer_died))
+                replica.replay_all(self.journal.read_on(sync=lock.writer_died))
             except FileNotFoundError as error:
                 raise StoreUnavailable(f"{why(error)}; restore it, or repair the store") from None
         replica.manifest = self.journal.manifest
-        if is_another:
+        if replica is not self.replica:
             self.adopt(replica)
             self._watchers.tell_missed()
         self.caught_up = time.monotonic()
 
     def _begin(self, journal: Journal) -> Replica:
-        """A replica to read on with, which goes as far as the journal was read."""
+        """A replica of the snapshot, or else an empty one, and the cursor of the journal behind what it knows."""
         replica = load_snapshot(self.root, journal)
         if replica is None:
             journal.seek(journal.manifest.segments[0], 0, 0)

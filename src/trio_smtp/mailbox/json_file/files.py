@@ -177,9 +177,9 @@ def inode(fd: int) -> int:
     return os.fstat(fd).st_ino
 
 
-def has_name(fd: int) -> bool:
-    """Whether it was not removed."""
-    return os.fstat(fd).st_nlink > 0
+def names(fd: int) -> int:
+    """How many it has: none if it was removed, several with hard links."""
+    return os.fstat(fd).st_nlink
 
 
 def read_at(fd: int, offset: int, length: int) -> bytes:

@@ -5,8 +5,12 @@
   The last one is *live*: new records go there. Numbers are never used again.
 - A segment begins with a record that says where the one before it ends. What lies behind that end was refused
   and could not be cut off. It is on disk before the segment counts, so one without it is as good as missing.
+  The manifest says where a segment ends that a compaction has made: it is longer than it was when the next one began.
 - In the live segment, what follows the last newline is *torn*: somebody died while writing it. Who reads ignores
   it, who is about to write cuts it off. A complete line is never cut off.
+- Each writer leaves a note, beside the lock, of how far the live segment goes. One that is shorter has lost records: to
+  the disk, or to who put an older copy in its place. It is sealed where it should end; so everybody finds it short.
+- A segment with a second name (a hard link) is not written to, for that may be somebody's backup: it is sealed.
 - What was written by somebody who died is synced before it is believed.
 - After a failure that could leave a refused record behind, the journal is not sound, and whoever holds the lock
   may not let go of it until `mend` has worked: others would take the record for a good one and write behind it.
@@ -24,7 +28,7 @@ import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from trio_smtp.mailbox.json_file import files, values
-from trio_smtp.mailbox.json_file.records import encode_mark, parse
+from trio_smtp.mailbox.json_file.records import encode_mark, frame, parse
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.store import StoreUnavailable
 
@@ -44,6 +48,7 @@ class Manifest(NamedTuple):
 
     store: str
     segments: tuple[int, ...]
+    first_end: int | None = None  # where the first of them ends, if a compaction has made it
 
     def begins_with(self, older: Manifest) -> bool:
         """Whether all that happened since then is that segments were added."""
@@ -87,9 +92,8 @@ class Journal:
         self._doubtful = False  # after a crash another manifest might be in force
         self._refused = False  # there may be something behind `end` that must not count
         self.manifest = Manifest("", ())
-        self.segment, self._name = 0, ""
-        self.last = 0  # where the last record before `end` begins
-        self.end = 0
+        self._noted = (0, 0)  # the segment that was live when the last writer left, and where it ended
+        self.seek(0, 0, 0)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -112,7 +116,7 @@ class Journal:
 
     def publish(self, manifest: Manifest) -> None:
         """Let a manifest count from now on."""
-        mark = encode_mark("manifest", store=manifest.store, segments=manifest.segments)
+        mark = encode_mark("manifest", **manifest._asdict())
         try:
             self._root.publish(MANIFEST, [mark])
             self._root.sync()
@@ -126,7 +130,11 @@ class Journal:
         fd = self._root.open(MANIFEST)
         try:
             record = parse(files.read_at(fd, 0, _MAX_MANIFEST))
-            manifest = Manifest(values.text(record["store"]), values.numbers(record["segments"]))
+            manifest = Manifest(
+                values.text(record["store"]),
+                values.numbers(record["segments"]),
+                values.optional_number(record.get("first_end")),
+            )
             inode = files.inode(fd)
         except (OSError, RecordError, KeyError) as error:
             files.close(fd)
@@ -145,24 +153,53 @@ class Journal:
         except OSError:
             return True
 
+    # --- the note beside the lock
+
+    def note(self) -> bytes:
+        """That the records up to the cursor are on disk."""
+        return frame(
+            b',"type":"note","store":"%s","segment":%d,"end":%d}'
+            % (self.manifest.store.encode(), self.segment, self.end)
+        )
+
+    def heed(self, note: bytes) -> None:
+        """Believe a note of the last writer, rather than those before. Who finds none of this store expects nothing.
+
+        Raises:
+            StoreUnavailable: the manifest is older than the note, and does not know a segment that is there.
+        """
+        self._noted = (0, 0)
+        with contextlib.suppress(RecordError, KeyError):
+            record = parse(note)
+            if record["store"] == self.manifest.store:
+                self._noted = values.number(record["segment"]), values.number(record["end"])
+        live = self._noted[0]
+        if live > self.manifest.segments[-1] and segment_name(live) in self._folder.names():
+            raise StoreUnavailable(
+                f"{MANIFEST} is older than {segment_name(live)}; restore the whole store from a backup"
+            )
+
     # --- reading
 
     def is_current(self) -> bool:
-        """Whether nobody has written anything that was not read; cheap."""
+        """Whether all was read, and what is written next can go behind it; cheap."""
         try:
-            return self._folder.stat(self._name).st_size == self.end and self._root.stat(MANIFEST).st_ino == self._inode
+            live = self._folder.stat(self._name)
+            is_at_end = live.st_size == self.end and live.st_nlink < 2 and not self._is_short
+            return is_at_end and self._root.stat(MANIFEST).st_ino == self._inode
         except OSError:
             return False
 
     def seek(self, segment: int, last: int, end: int) -> None:
         """Put the cursor behind the record between two offsets."""
         self.segment, self._name = segment, segment_name(segment)
-        self.last, self.end = last, end
+        self.last, self.end = last, end  # where the last record begins and ends
+        self._is_short = False  # that segment is live and should go on up to `end`, but does not
 
     def read_on(self, *, sync: bool, until: tuple[int, int] | None = None) -> Iterator[tuple[int, int, bytes]]:
         """Move the cursor to the end, and give what it passes: segment, offset, line.
 
-        A sealed segment that is too short, or lost, gives a last line that is no record, as long as what is missing.
+        A segment that is too short, or lost, gives a last line that is no record, as long as what is missing.
 
         Args:
             sync: first, because it may not be on disk.
@@ -187,12 +224,26 @@ class Journal:
             if not self._without_lost:
                 raise
             yield self.segment, self.end, bytes(_MAX_LINE)
+        else:
+            if until is None:
+                yield from self._missing()
+
+    def _missing(self) -> Iterator[tuple[int, int, bytes]]:
+        """Pass, once, what the live segment has lost at its end."""
+        start, end = min(self.end, self._folder.stat(self._name).st_size), self.end
+        segment, noted_end = self._noted
+        if segment == self.segment:
+            end = max(end, noted_end)
+        elif segment > self.segment:  # nobody knows how much came here, and in those behind
+            end += _MAX_LINE
+        if start < end and not self._is_short:
+            self.seek(self.segment, start, end)
+            self._is_short = True
+            yield self.segment, start, bytes(min(end - start, _MAX_LINE))
 
     def _read_to(self, sealed_end: int | None, sync: bool) -> Iterator[tuple[int, int, bytes]]:
         with self._folder.opened(self._name) as fd:
             end = files.size(fd) if sealed_end is None else sealed_end
-            if end < self.end:
-                raise OSError(errno.EIO, "is shorter than it was", self._name)
             if sync and end > self.end:
                 files.sync_data(fd)
             for offset, line in files.lines(fd, self.end, end):
@@ -223,6 +274,8 @@ class Journal:
         """Where the segment at the cursor ends, None if it is live."""
         if self.segment == self.manifest.segments[-1]:
             return None
+        if self.segment == self.manifest.segments[0] and self.manifest.first_end is not None:
+            return self.manifest.first_end
         with contextlib.suppress(RecordError, KeyError, FileNotFoundError):
             mark = parse(self.line(self._next(), 0, _MAX_MARK).partition(b"\n")[0] + b"\n")
             if mark["previous"] == self.segment:
@@ -275,14 +328,20 @@ class Journal:
             files.close(fd)
         self.seek(number, 0, len(mark))
 
-    def cut_torn(self) -> int:
-        """Cut off what is torn behind the cursor, which is at the end, and say how many octets that were."""
-        if not self.end:  # the segment is lost
+    def make_appendable(self) -> int:
+        """Let the next record come where the cursor is, which is at the end; returns how many octets were torn there.
+
+        What is torn is cut off. A segment that is lost, is too short or has a second name is sealed as it is.
+        """
+        if not self.end or self._is_short:
             self.begin_segment()
             return 0
-        torn = self._folder.stat(self._name).st_size - self.end
-        self._refused = torn > 0
-        if self._refused:
+        live = self._folder.stat(self._name)
+        torn = live.st_size - self.end
+        if live.st_nlink > 1:
+            self.begin_segment()
+        elif torn > 0:
+            self._refused = True
             self.mend()
         return torn
 

@@ -8,8 +8,10 @@ The two files are never replaced or removed, for a lock on a file without a name
 process opens its own, for an inherited descriptor shares the lock of its parent. To wait here may take long:
 threads only.
 
-The lock of the dead is free at once. So a writer leaves a mark in the file `lock` as long as it is at work: who finds
-it knows that what the dead one wrote may never have been synced.
+In the file `lock` a writer leaves word for the next. As long as it is at work there is a mark: the lock of the dead is
+free at once, and who finds the mark knows that what the dead one wrote may never have been synced. Behind it is a note,
+which each writer may replace when it has done its work; it is never synced, so after a power cut it may be older.
+There is none while the file has two names: somebody has copied the store by hard links, and two stores share the file.
 """
 
 from __future__ import annotations
@@ -24,6 +26,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _AT_WORK, _IDLE = b"w", b"-"
+_LENGTH = 160  # octets of mark and note
+
+
+class Held:
+    """The lock while it is held.
+
+    Attributes:
+        writer_died: the last one who wrote died at work, or failed.
+        note: what was left here by the last one who wrote; whoever has the lock to write may leave something else.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.writer_died = content[:1] == _AT_WORK
+        self.note = content[1:].rstrip(b" ")
 
 
 class StoreLock:
@@ -40,18 +56,19 @@ class StoreLock:
         self._mutex = threading.Lock()
 
     @contextmanager
-    def hold(self, *, exclusive: bool) -> Iterator[bool]:
-        """Wait for the lock and hold it; gives whether the last one who wrote died at work, or failed."""
+    def hold(self, *, exclusive: bool) -> Iterator[Held]:
+        """Wait for the lock and hold it."""
         with ExitStack() as held:
             with self._gate_mutex, _flock(self._gate, exclusive=True):
                 held.enter_context(self._mutex)
                 held.enter_context(_flock(self._lock, exclusive=exclusive))
-            died = files.read_at(self._lock, 0, len(_AT_WORK)) == _AT_WORK
+            length = _LENGTH if files.names(self._lock) < 2 else len(_AT_WORK)
+            lock = Held(files.read_at(self._lock, 0, length))
             if exclusive:
                 files.write_at(self._lock, 0, _AT_WORK)
-            yield died
+            yield lock
             if exclusive:
-                files.write_at(self._lock, 0, _IDLE)
+                files.write_at(self._lock, 0, (_IDLE + lock.note).ljust(length)[:length])
 
     def close(self) -> None:
         """Let go of the files when no thread uses them."""

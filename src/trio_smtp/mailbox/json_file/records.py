@@ -11,7 +11,7 @@ newline. Types:
 - `content`, what a compaction makes of it: the content is still there, but adds nothing to a mailbox;
 - `fill`, an `AddMessages` into one mailbox, whose content is at the places that it names; column by column, which is
   short and fast to read; and `add_messages`, which older stores have instead, row by row;
-- the marks of the files themselves (`segment`, `manifest`, `snapshot`, `end`), which their modules describe.
+- the marks of the files themselves (`segment`, `manifest`, `note`, `snapshot`, `end`), which their modules describe.
 
 Octets are a JSON string where they are ASCII (`body`, `prefix`), else base64 in one (`body64`, `prefix64`).
 The body is the last member, so that replay parses only what is in front of it: `,"body` cannot be inside a
@@ -97,7 +97,9 @@ def encode_mark(kind: str, **members: object) -> bytes:
 
 def check(line: bytes) -> None:
     """Raises RecordError if a line is not as it was written."""
-    if line[-1:] != b"\n" or line[:_COVERED] != b'{"v":1,"crc":"%08x"' % zlib.crc32(memoryview(line)[_COVERED:-1]):
+    if line[-1:] != b"\n":
+        raise RecordError("its end is missing")
+    if line[:_COVERED] != b'{"v":1,"crc":"%08x"' % zlib.crc32(memoryview(line)[_COVERED:-1]):
         raise RecordError("the checksum is wrong")
 
 

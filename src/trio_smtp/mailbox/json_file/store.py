@@ -67,9 +67,7 @@ class _Engine(NamedTuple):
 
     @classmethod
     def start(cls, path: str, create: bool, watchers: Watchers) -> _Engine:
-        database = Database(path, create=create)
-        database.watch(watchers)
-        watchers.tell_missed()  # who watches already cannot know what others did until now
+        database = Database(path, create=create, watchers=watchers)
         writer = Writer(database)
         return cls(database, writer, Housekeeper(database, writer))
 
