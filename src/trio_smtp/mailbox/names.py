@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from trio_smtp.mailbox.errors import InvalidFlag, InvalidName
 
 if TYPE_CHECKING:
-    from trio_smtp.mailbox.store import FlagMode
+    from trio_smtp.mailbox.values import FlagMode
 
 __all__ = [
     "INBOX",

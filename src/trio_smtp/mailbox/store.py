@@ -19,22 +19,21 @@ messages. The words are those of RFC 9051, and so are the promises, which every 
 - **Flags are a set**, compared without regard to case; the spelling that was set first stays.
 - Dates are aware, in UTC, and kept to the second. Sizes are octets of the content.
 
+`MailStore` is the interface, with `Delivery` and `Watch`, which it hands out. What it takes and gives is in `values`,
+how it refuses in `errors`; programs import all of that from here. This module knows neither trio nor SMTP.
+
 All methods are async, raise a `StoreError` where they refuse, and may be called by many tasks at once. One text where
-a list of addresses or flags belongs is a TypeError. This module knows neither trio nor SMTP, and of MIME only how a
-message is asked what is in it. A store of your own will want `names`, `headers` and `search`, which hold the rules in
-detail; one that keeps its index in memory is an `indexed.BufferedStore`.
+a list of addresses or flags belongs is a TypeError. A store of your own will want `names`, `headers` and `search`,
+which hold the rules in detail; one that keeps its index in memory is an `indexed.BufferedStore`.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cached_property
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from trio_smtp.mailbox.errors import (
     AccountExists,
@@ -51,8 +50,22 @@ from trio_smtp.mailbox.errors import (
     StoreError,
     StoreUnavailable,
 )
-from trio_smtp.mailbox.names import INBOX, address_key, several
-from trio_smtp.mime import ParsedMessage, parse
+from trio_smtp.mailbox.names import INBOX, address_key
+from trio_smtp.mailbox.values import (
+    SEEN,
+    Account,
+    Changed,
+    Credentials,
+    Delivered,
+    FlagMode,
+    Mailbox,
+    Message,
+    MessageInfo,
+    MessageSummary,
+    Search,
+    Target,
+    What,
+)
 
 __all__ = [
     "INBOX",
@@ -86,184 +99,6 @@ __all__ = [
     "Watch",
     "What",
 ]
-
-SEEN = r"\Seen"
-
-FlagMode = Literal["replace", "add", "remove"]
-
-What = Literal[
-    "message-added",
-    "message-removed",
-    "flags",
-    "mailbox-created",
-    "mailbox-renamed",
-    "mailbox-deleted",
-    "read-only",
-    "account",
-    "account-deleted",
-    "missed",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One person or role. `quota` (None is no limit) and `used` are octets in all its mailboxes."""
-
-    name: str
-    description: str = ""
-    addresses: tuple[str, ...] = ()
-    quota: int | None = None
-    used: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a password is checked against: made and read by `passwords`, to a store one line of ASCII."""
-
-    text: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Mailbox:
-    """A mailbox and its counts; `unseen` lack the flag SEEN. New UIDs will be `uid_next` or more."""
-
-    name: str
-    uid_validity: int
-    uid_next: int
-    read_only: bool
-    messages: int
-    unseen: int
-
-
-@dataclass(frozen=True, slots=True)
-class MessageInfo:
-    """What is known of a message without reading it."""
-
-    uid: int
-    flags: frozenset[str]
-    size: int
-    internal_date: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class MessageSummary(MessageInfo):
-    """A line of a listing: header fields decoded for people, "" where missing.
-
-    `recipients` is To and Cc; stores that come with trio-smtp give Delivered-To where these name nobody.
-    """
-
-    subject: str
-    sender: str
-    recipients: str
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message as it was stored, byte for byte."""
-
-    info: MessageInfo
-    content: bytes
-
-    @cached_property
-    def parsed(self) -> ParsedMessage:
-        """What people see of it, found when it is first asked for (`trio_smtp.mime.parse`); never raises."""
-        return parse(self.content)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a delivery goes; `prefix` (trace header lines) is stored in front of the body that all share."""
-
-    account: str
-    mailbox: str = INBOX
-    prefix: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Where a message is now."""
-
-    account: str
-    mailbox: str
-    uid: int
-    uid_validity: int
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """Something in an account that is watched is not what it was.
-
-    Attributes:
-        what: `message-added` by a delivery, an append, a copy or a move; `message-removed` by a deletion or a move;
-            `flags` of a message; `mailbox-created`, `-renamed`, `-deleted`; `read-only`, set or not any more;
-            `account`, its description, addresses, password or quota; `account-deleted`, after which nothing comes;
-            `missed`: any number of changes, so look again at all that matters.
-        mailbox: its name, for a renamed one the old name; "" where no mailbox is meant.
-        uid: of the message; 0 where none is meant.
-        new_name: of a renamed mailbox.
-    """
-
-    what: What
-    mailbox: str = ""
-    uid: int = 0
-    new_name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A condition on messages: all that is given must hold, so `Search()` holds for every message.
-
-    Texts are looked for anywhere in the field, without regard to case (RFC 9051 §6.4.4). Conditions combine
-    with `&`, `|` and `~`: unseen mail from Ann is `Search(sender="ann") & ~Search(flags={SEEN})`.
-
-    Args:
-        subject, sender, recipient: text in Subject; in From; in To, Cc or Bcc.
-        header: (field name, text); the empty text asks only whether there is such a field.
-        body: text behind the header: as it stands, or in a part that is text, with its charset and transfer encoding
-            undone as far as the default `MimeLimits` go.
-        text: text anywhere, in the header or the body.
-        uids: the message has one of these UIDs; a range will do.
-        flags: all of these are set.
-        since, before: internal date, from `since` on, earlier than `before`; both aware.
-        larger, smaller: octets, more than and fewer than.
-        all_of, any_of, none_of: what the operators make. `any_of=()` asks nothing.
-
-    Raises:
-        ValueError: a date without time zone.
-    """
-
-    subject: str | None = None
-    sender: str | None = None
-    recipient: str | None = None
-    header: tuple[str, str] | None = None
-    body: str | None = None
-    text: str | None = None
-    uids: Collection[int] | None = None
-    flags: AbstractSet[str] = frozenset()
-    since: datetime | None = None
-    before: datetime | None = None
-    larger: int | None = None
-    smaller: int | None = None
-    all_of: tuple[Search, ...] = ()
-    any_of: tuple[Search, ...] = ()
-    none_of: tuple[Search, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "flags", frozenset(several(self.flags)))
-        if self.uids is not None and not isinstance(self.uids, range):  # a long list is asked for each message
-            object.__setattr__(self, "uids", frozenset(self.uids))
-        for date in (self.since, self.before):
-            if date is not None and date.tzinfo is None:
-                raise ValueError("since and before need a time zone")
-
-    def __and__(self, other: Search) -> Search:
-        return Search(all_of=(self, other))
-
-    def __or__(self, other: Search) -> Search:
-        return Search(any_of=(self, other))
-
-    def __invert__(self) -> Search:
-        return Search(none_of=(self,))
 
 
 class Delivery(abc.ABC):
