@@ -2,6 +2,9 @@
 
 Every change of state is an operation (module `operations`) and passes through two steps:
 
+    operation, mailbox = index.create_mailbox("ann", "Sent")
+    index.apply(operation)
+
 1. **plan**: a method of `Index` named after the change checks everything against the present state and raises
    the `StoreError`, or returns (operation, what the store's method returns). Nothing has changed but for
    UIDs, see below.
@@ -13,10 +16,9 @@ Every change of state is an operation (module `operations`) and passes through t
 A store that keeps a journal writes the operation down between the two. The `body` of a message is whatever
 the store needs to find its content again; the index never looks at it.
 
-A plan that gives out a UID spends it, whether it is applied or not. So several deliveries can be planned
-before the first is applied, as a group commit does; inside `group` they leave each other room in the quotas.
-Notes, which touch nothing else, can be planned among them. Any other operation may be planned on top of such
-deliveries, and is applied before the next plan.
+Several deliveries can be planned before the first of them is applied, as a group commit does. For no two plans give out
+the same UID, applied or not; and inside `group` they leave each other room in the quotas. Notes, which touch nothing
+else, can be planned among them. Any other operation can come last: it is applied before anything else is planned.
 
 `dump` returns operations that make an equal index from an empty one: for a snapshot or a compacted journal.
 
@@ -405,6 +407,7 @@ class Index(Generic[B]):
         Raises:
             StoreError: it does not fit the state, which stays as it is.
         """
+        # What is frequent comes first, and there is no `match`: a replay does this for each record, and has to be fast.
         if isinstance(operation, AddMessages):
             self._add_messages(operation)
         elif isinstance(operation, SetFlags):

@@ -376,6 +376,21 @@ async def test_closing_while_nothing_helps(path: Path, system: System) -> None:
     assert await kept(path) == {}
 
 
+async def test_who_comes_after_a_record_that_could_not_be_undone(path: Path, system: System) -> None:
+    """It is whole, so it counts; but whoever shows it to somebody has to sync it first."""
+    async with JSONFileStore(path) as store:
+        await store.create_account("ann")
+        system.fail("fdatasync", errno.EIO)
+        system.fail("ftruncate", errno.EIO, times=1000)
+        system.fail("fsync", errno.EIO, times=1000)
+        with pytest.raises(StoreUnavailable):
+            await deliver(store, b"refused")
+    system.work()
+    system.calls.clear()
+    assert await kept(path) == {1: b"refused"}
+    assert system.count("fdatasync") == 1
+
+
 async def test_a_lock_that_cannot_be_had(store: JSONFileStore, system: System) -> None:
     failures = [errno.ENOLCK]
 

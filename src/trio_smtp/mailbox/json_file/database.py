@@ -149,7 +149,11 @@ class Database:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock to write, the replica current and the cursor of the journal at its end."""
+        """Hold the lock to write, the replica current and the cursor of the journal at its end.
+
+        Raises:
+            StoreUnavailable: at the end, too: the journal is not sound.
+        """
         if self.journal.is_replaced():
             self._prepare()
         with self._lock.hold(exclusive=True) as lock:
@@ -165,8 +169,9 @@ class Database:
                     yield
             finally:
                 self._writing = False
-            if self.journal.is_sound():
-                lock.note = self._note = self.journal.note()
+            if not self.journal.is_sound():  # the mark in the lock stays, so the next one syncs what is there
+                raise StoreUnavailable("a refused record may have been left behind")
+            lock.note = self._note = self.journal.note()
 
     @contextmanager
     def _half_done(self) -> Iterator[None]:

@@ -229,8 +229,9 @@ class Writer:
                 time.sleep(RETRY)
 
     def _do_what_waits(self) -> None:
+        """Under the lock: write a group, apply it, call its job. Then wake those who waited for any of that."""
         taken: list[_Request] = []
-        undecided: Sequence[_Request] = taken
+        undecided: Sequence[_Request] = taken  # who hears of it if the rest fails
         committed = False
         try:
             with self._database.exclusive():
@@ -296,7 +297,7 @@ class Writer:
         planned: list[tuple[Operation[Place], bytes]] = []
         octets = 0
         for request in self._take(taken):
-            if journal.end >= SEGMENT_OCTETS:
+            if journal.end >= SEGMENT_OCTETS:  # before the first, which is refused if that fails
                 self._database.begin_segment()
             if not isinstance(request, _Commit):
                 break
