@@ -466,6 +466,18 @@ async def test_a_body_that_cannot_be_read_now(store: JSONFileStore, system: Syst
     assert store.damage == ()
 
 
+async def test_what_a_disk_does_not_read_hides_no_message(store: JSONFileStore, system: System) -> None:
+    for content in (b"Subject: one\r\n\r\n", b"Subject: two\r\n\r\n"):
+        await add(store, content)
+    for _ in range(2):
+        system.fail("pread", errno.EIO)
+        assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["", "two"]
+        system.fail("pread", errno.EIO)
+        assert [each.uid for each in await store.find_messages("ann", INBOX, Search(header=("Subject", "")))] == [2]
+    assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["one", "two"]
+    assert store.damage == ()
+
+
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
 async def test_no_thread_and_no_memory(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

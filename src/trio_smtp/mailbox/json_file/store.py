@@ -6,6 +6,7 @@ change goes to the writer's thread. A body collects in memory up to `INLINE` oct
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import trio
 
+from trio_smtp.mailbox.headers import HEAD, summarise
 from trio_smtp.mailbox.indexed import IndexedStore
 from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.blobs import NewBlob
@@ -54,8 +56,8 @@ class _Missing(Exception):
         self.places = set(places)
 
 
-class _Damaged(StoreUnavailable):
-    """The content of a message cannot be read."""
+class _Unreadable(StoreUnavailable):
+    """The content of a message is damaged, or the disk does not read it."""
 
 
 class _Engine(NamedTuple):
@@ -107,7 +109,7 @@ class JSONFileStore(IndexedStore[Place]):
         # Those that write or read bodies must not keep others from looking something up.
         self._looks = trio.CapacityLimiter(4)
         self._bodies = trio.CapacityLimiter(8)
-        self._remembered = lru_cache(_REMEMBERED)(super()._shown)
+        self._remembered = lru_cache(_REMEMBERED)(self._read_header)
         self._lost: set[Place] = set()  # looked for twice in vain, so it is no compaction that moved them
 
     async def __aenter__(self) -> Self:
@@ -200,17 +202,27 @@ class JSONFileStore(IndexedStore[Place]):
             reason = "its file is missing"
         except RecordError as error:
             reason = str(error)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise _Unreadable(files.reason(error)) from error  # no damage: it may be read the next time
         database.replica.report(Damage(body.segment, body.offset, body.length, reason))
-        raise _Damaged(f"the message is damaged: {reason}")
+        raise _Unreadable(f"the message is damaged: {reason}")
 
     def _skim(self, body: Place, limit: int | None) -> bytes:
         try:
             return self._read(body, limit)
-        except _Damaged:
-            return b""  # one damaged message must not hide the others
+        except _Unreadable:
+            return b""  # one such message must not hide the others
 
     def _shown(self, body: Place) -> tuple[str, str, str]:
-        return self._remembered(body)
+        try:
+            return self._remembered(body)
+        except _Unreadable:
+            return summarise(b"")
+
+    def _read_header(self, body: Place) -> tuple[str, str, str]:
+        return summarise(self._read(body, HEAD))
 
     def _select(self, page: list[tuple[MessageInfo, Place]], search: Search | None) -> list[MessageSummary]:
         try:
