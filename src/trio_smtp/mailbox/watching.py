@@ -119,16 +119,22 @@ class Watchers:
 
 
 class _Watch(Watch):
+    """One watch: a queue, and who waits for something to come into it.
+
+    The lock is that of all watches of the store. It is held for the queue and what is below it in `__init__`; who calls
+    `put` or `end` has it.
+    """
+
     def __init__(
         self, account: str, look: Callable[[], Awaitable[object]], seconds: float, lock: threading.Lock
     ) -> None:
         self.account = account
         self._look = look
         self._seconds = seconds
-        self._lock = lock  # held for everything below, and by who calls `put` and `end`
+        self._lock = lock
         self._is_known = False  # the account exists
-        self._ended = False
         self._queue = deque[Changed]()
+        self._ended = False  # nothing comes any more
         self._waking: tuple[trio.lowlevel.TrioToken, trio.Event] | None = None
 
     async def __aenter__(self) -> Self:
