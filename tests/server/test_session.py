@@ -395,6 +395,7 @@ RULES: list[tuple[str, list[bytes], dict[str, Any]]] = [
     ("login-failures", [HELLO + WRONG_LOGIN * 3], {"config": IN_CLEAR, "authenticator": resolve_authenticator(nobody)}),
     ("not-smtp", [b"GET / HTTP/1.1\r\n"], {}),
     ("message-size", [HELLO + TRANSACTION + DATA + b"QUIT\r\n"], {"config": SMALL}),
+    ("message-size", [HELLO + TRANSACTION + b"DATA\r\n" + b"x" * 91], {"config": SMALL}),
     ("message-size", [HELLO + TRANSACTION + b"BDAT 91\r\n"], {"config": SMALL}),
     ("bare-newline", [HELLO + TRANSACTION + b"DATA\r\na\nb\r\n.\r\nQUIT\r\n"], {}),
     ("command-timeout", [], {}),

@@ -84,11 +84,12 @@ class SessionLog:
         stats: the counters of its server.
     """
 
-    __slots__ = ("_session", "_stats")
+    __slots__ = ("_broken_off", "_session", "_stats")
 
     def __init__(self, session: Session, stats: Stats) -> None:
         self._session: Final = session
         self._stats: Final = stats
+        self._broken_off: AbortReason | None = None  # the last time
 
     def strike(self, rule: str) -> None:
         """Count that this rule has turned something away."""
@@ -116,6 +117,7 @@ class SessionLog:
 
     def broken_off(self, reason: AbortReason) -> None:
         """A transaction has ended without a delivery; for some reasons that is a refusal."""
+        self._broken_off = reason
         if reason not in FAULTS:
             return
         self.strike(FAULTS[reason])
@@ -152,7 +154,8 @@ class SessionLog:
     def closed(self, reason: CloseReason) -> None:
         """The connection is over; for some reasons that is because the client has gone too far."""
         if reason in BUDGETS:
-            self.strike(BUDGETS[reason])
+            if reason is not CloseReason.OVERSIZE or self._broken_off is not AbortReason.SIZE:  # it has struck then
+                self.strike(BUDGETS[reason])
             log.info("%s closed peer=%s: %s", self._session.id, self._peer(), reason.value)
 
     def timed_out(self, rule: str) -> None:
