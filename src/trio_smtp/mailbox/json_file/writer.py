@@ -17,7 +17,6 @@ again.
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import logging
 import threading
@@ -46,20 +45,13 @@ RETRY = 1.0  # seconds between attempts to undo a failed write, or to find memor
 
 _CLOSED = "the store is closed"
 
-Sleeping = dict[trio.lowlevel.TrioToken, list[trio.lowlevel.Task]]
-"""The tasks that wait, by the run that they belong to."""
-
 _log = logging.getLogger(__name__)
 
 
-class _Request(abc.ABC):
-    """What is in the queue, and why it failed if it did."""
+class _Request:
+    """What is in the queue, a `_Commit` or a `_Job`, and why it failed if it did."""
 
     error: Exception | None = None
-
-    @abc.abstractmethod
-    def add_to(self, sleeping: Sleeping) -> None:
-        """Wake who waits for it at once, or add it to those who are woken together."""
 
 
 class _Commit(_Request, Generic[R]):
@@ -69,11 +61,8 @@ class _Commit(_Request, Generic[R]):
 
     def __init__(self, change: Change[R], token: trio.lowlevel.TrioToken) -> None:
         self._change = change
-        self._task = trio.lowlevel.current_task()
-        self._token = token
-
-    def add_to(self, sleeping: Sleeping) -> None:
-        sleeping.setdefault(self._token, []).append(self._task)
+        self.task = trio.lowlevel.current_task()
+        self.token = token  # of the run that the task belongs to
 
     def prepare(self, database: Database, offset: int) -> tuple[Operation[Place], bytes]:
         index, segment = database.replica.index, database.journal.segment
@@ -89,9 +78,6 @@ class _Job(_Request, Generic[R]):
     def __init__(self, function: Callable[[], R]) -> None:
         self._function = function
         self.done = threading.Event()
-
-    def add_to(self, sleeping: Sleeping) -> None:
-        self.done.set()
 
     def run(self) -> None:
         try:
@@ -343,9 +329,14 @@ def _fail(requests: Iterable[_Request], error: Exception) -> None:
 
 
 def _wake(requests: Iterable[_Request]) -> None:
-    sleeping: Sleeping = {}
+    """Let those go on who wait: threads one by one, and all tasks of one run of trio together."""
+    sleeping: dict[trio.lowlevel.TrioToken, list[trio.lowlevel.Task]] = {}
     for request in requests:
-        request.add_to(sleeping)
+        if isinstance(request, _Job):
+            request.done.set()
+        else:
+            assert isinstance(request, _Commit)
+            sleeping.setdefault(request.token, []).append(request.task)
     for token, tasks in sleeping.items():
         with contextlib.suppress(trio.RunFinishedError):
             token.run_sync_soon(_reschedule, tasks)
