@@ -8,6 +8,7 @@ import pytest
 
 from tests.protocol.dialogue import (
     AT_GREETED,
+    CONFIG,
     DATA,
     LMTP,
     LMTP_DATA,
@@ -25,6 +26,7 @@ from tests.protocol.dialogue import (
 from trio_smtp.protocol import (
     AbortReason,
     CloseReason,
+    Config,
     ConnectionClosed,
     Hello,
     Limits,
@@ -201,6 +203,21 @@ def test_greeting() -> None:
     player = Player.start(LMTP)
     player.feed(b"LHLO c.example\r\n")
     assert player.sent.startswith(b"220 mx.example LMTP trio-smtp\r\n250-mx.example\r\n250-PIPELINING\r\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "verb", "reply"),
+    [
+        (LMTP, b"helo", replies.THIS_IS_LMTP),
+        (LMTP, b"EHLO", replies.THIS_IS_LMTP),
+        (CONFIG, b"LHLO", replies.THIS_IS_SMTP),
+    ],
+)
+def test_the_greeting_of_the_other_protocol(config: Config, verb: bytes, reply: Reply) -> None:
+    player = Player.start(config)
+    player.feed(verb + b" c.example\r\n")
+    assert player.sent.endswith(b"trio-smtp\r\n" + reply.wire)
+    assert player.events == []
 
 
 def test_verdicts_one_by_one() -> None:

@@ -48,6 +48,11 @@ _HTTP_VERBS: Final = frozenset(
 _BURST: Final = 8  # of so many recipients that are accepted here one is an event
 _MOST_NOTED: Final = 20  # refused commands in `refused`
 _NOTED: Final = 256  # octets of the argument of each
+_OF_ANOTHER_PROTOCOL: Final = {
+    b"HELO": replies.THIS_IS_LMTP,
+    b"EHLO": replies.THIS_IS_LMTP,
+    b"LHLO": replies.THIS_IS_SMTP,
+}
 _TLS_HANDSHAKE: Final = b"\x16"  # the first octet of a TLS ClientHello
 _TRANSACTION_STATES: Final = (State.MAIL, State.RCPT, State.BDAT, State.FAILED)
 _WITHOUT_CHUNKING: Final = VERBS - {b"BDAT"}
@@ -380,7 +385,7 @@ class Dialogue(Machine):
         if verb in _HTTP_VERBS:
             self._not_smtp()
             return None
-        raise CommandError(replies.UNKNOWN_COMMAND)
+        raise CommandError(_OF_ANOTHER_PROTOCOL.get(verb, replies.UNKNOWN_COMMAND))
 
     def _what_comes_first(self, verb: bytes) -> Reply:
         """Why this command, which exists, is not taken: first comes EHLO, then TLS and a login if they are required."""

@@ -118,6 +118,8 @@ AUTH_UNAVAILABLE: Final = Reply(454, "Authentication not available now", "4.7.0"
 
 # Refusals for good: the command itself
 UNKNOWN_COMMAND: Final = Reply(500, "Command not recognized", "5.5.1")
+THIS_IS_SMTP: Final = Reply(500, "This is SMTP, say EHLO", "5.5.1")
+THIS_IS_LMTP: Final = Reply(500, "This is LMTP, say LHLO", "5.5.1")  # RFC 2033 §4.1
 BARE_NEWLINE_IN_COMMAND: Final = Reply(500, "Command lines end in CRLF only", "5.5.2")  # RFC 5321 §2.3.8
 LINE_TOO_LONG: Final = Reply(500, "Line too long", "5.5.2")  # RFC 5321 §4.5.3.1.9
 AUTH_LINE_TOO_LONG: Final = Reply(500, "Authentication exchange line too long", "5.5.6")  # RFC 4954 §6
