@@ -15,8 +15,8 @@ import trio.testing
 
 from tests.mailbox.json_file.system import System
 from trio_smtp.mailbox.json_file import JSONFileStore, compaction, housekeeping
-from trio_smtp.mailbox.json_file.journal import segment_number
-from trio_smtp.mailbox.json_file.records import to_content
+from trio_smtp.mailbox.json_file.journal import MANIFEST, segment_number
+from trio_smtp.mailbox.json_file.records import encode_mark, parse, to_content
 from trio_smtp.mailbox.store import INBOX, SEEN, NoSuchMessage, StoreUnavailable, Target
 
 LARGE = b"\r\n\r\n" + bytes(range(256)) * 1200  # without a header, in which a listing would look for fields
@@ -122,6 +122,18 @@ async def test_a_compacted_segment_that_is_too_short(store: JSONFileStore, path:
         compacted.write_bytes(whole)
     async with JSONFileStore(path, create=False) as again:
         await again.list_accounts()
+        assert again.damage == ()
+
+
+async def test_a_manifest_of_an_older_version(store: JSONFileStore, path: Path) -> None:
+    """It does not say where the segment ends; what the next one says is the end of another."""
+    await store.compact()
+    before = await everything(store)
+    manifest = parse((path / MANIFEST).read_bytes())
+    (path / MANIFEST).write_bytes(encode_mark("manifest", store=manifest["store"], segments=manifest["segments"]))
+    (path / "index.jsonl").unlink()
+    async with JSONFileStore(path, create=False) as again:
+        assert await everything(again) == before
         assert again.damage == ()
 
 
