@@ -32,6 +32,45 @@ def test_hash_of_the_signature(algorithm: hashes.SHA256 | hashes.SHA384 | hashes
     assert tls_server_end_point(der) == hashlib.new(name, der).digest()
 
 
+def der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    octets = b"" if size < 128 else size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes([tag, 0x80 | len(octets) if octets else size]) + octets + content
+
+
+def identifier(name: str) -> bytes:
+    """An object identifier: the first two numbers are one octet, the others have seven bits to an octet."""
+    first, second, *others = map(int, name.split("."))
+    octets = bytearray([40 * first + second])
+    for number in others:
+        groups = [number >> shift & 0x7F for shift in range(28, -1, -7)]
+        while len(groups) > 1 and not groups[0]:
+            del groups[0]
+        octets += bytes([*(0x80 | group for group in groups[:-1]), groups[-1]])
+    return der(0x06, bytes(octets))
+
+
+@pytest.mark.parametrize(
+    ("signature", "name"),
+    [
+        ("1.2.840.113549.1.1.4", "sha256"),  # MD5 and SHA-1 give way to SHA-256
+        ("1.2.840.113549.1.1.5", "sha256"),
+        ("1.2.840.10045.4.1", "sha256"),
+        ("1.2.840.113549.1.1.11", "sha256"),
+        ("1.2.840.113549.1.1.12", "sha384"),
+        ("1.2.840.113549.1.1.13", "sha512"),
+        ("1.2.840.10045.4.3.2", "sha256"),
+        ("1.2.840.10045.4.3.3", "sha384"),
+        ("1.2.840.10045.4.3.4", "sha512"),
+        ("1.2.840.113549.1.1.10", None),  # RSASSA-PSS, whose parameters name the hash
+    ],
+)
+@pytest.mark.parametrize("size", [0, 127, 128, 300, 70_000])
+def test_hash_by_the_algorithm_of_the_signature(signature: str, name: str | None, size: int) -> None:
+    form = der(0x30, der(0x30, bytes(size)) + der(0x30, identifier(signature) + der(0x05, b"")) + der(0x03, b"\0"))
+    assert tls_server_end_point(form) == (None if name is None else hashlib.new(name, form).digest())
+
+
 def test_signature_without_a_hash_of_its_own() -> None:
     assert tls_server_end_point(certificate(None)) is None
 
