@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import string
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -32,6 +34,7 @@ from trio_smtp.protocol.commands import (
     refuse_controls,
 )
 
+LETTERS = string.ascii_letters.encode()
 NOTHING: frozenset[bytes] = frozenset()
 EVERYTHING = frozenset({b"SIZE", b"BODY", b"SMTPUTF8", b"RET", b"ENVID", b"AUTH", b"NOTIFY", b"ORCPT"})
 
@@ -224,6 +227,35 @@ def test_base64_alphabet(octet: int) -> None:
     for data in (b"AAA%c", b"%cAAA", b"AAAA%c", b"AA%c="):
         with pytest.raises(CommandError):
             decode_base64(data % octet)
+
+
+def test_all_of_the_base64_alphabet() -> None:
+    for letter in LETTERS + b"0123456789+/":
+        for data in (b"AAA%c", b"%cAAA", b"AA%c=", b"%cA==", b"A%c=="):
+            assert decode_base64(data % letter) == base64.b64decode(data % letter)
+
+
+def takes(parse: Callable[[bytes], object], argument: bytes) -> bool:
+    try:
+        parse(argument)
+    except CommandError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("parse", "argument", "octets"),
+    [
+        (parse_auth, b"%c", LETTERS + b"0123456789-_"),
+        (parse_auth, b"X%c1", LETTERS + b"0123456789-_"),
+        (parse_auth, b"X 123%c", LETTERS + b"0123456789+/="),
+        (parse_bdat, b"%c", b"0123456789"),
+        (parse_bdat, b"1%c1", b"0123456789"),
+        (parse_bdat, b"1%cLAST", b" "),
+    ],
+)
+def test_which_octets_may_stand_there(parse: Callable[[bytes], object], argument: bytes, octets: bytes) -> None:
+    assert {octet for octet in range(256) if takes(parse, argument % octet)} == {*octets}
 
 
 @pytest.mark.parametrize(

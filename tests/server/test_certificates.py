@@ -345,11 +345,16 @@ async def test_a_want_of_threads_or_memory_leaves_them_as_they_are(
             assert not await certificates.reload()
         assert certificates.context is first
         assert await certificates.reload()
+        failures = [RuntimeError("nor here")]
+        with monkeypatch.context() as patch:
+            patch.setattr(trio.to_thread, "run_sync", no_thread)
+            assert not await certificates.reload()
         nursery.cancel_scope.cancel()
     assert log.messages[:3] == [
         f"cannot read the certificates again: {reason}; what was read before is served on"
         for reason in ("can't start new thread", "out of memory", "nor here")
     ]
+    assert log.messages[4:] == log.messages[2:3]  # once more, for it was well in between
 
 
 async def test_a_link_that_points_elsewhere_is_a_change(issuer: Issuer, mock_clock: MockClock) -> None:
