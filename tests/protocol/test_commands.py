@@ -214,7 +214,8 @@ def test_base64(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"A", b"AA", b"AAA", b"AAAAA", b"A===", b"AA=", b"AA=A", b"AAA==", b"====", b"AAAA====", b"AA==AAAA"]
+    "data",
+    [b"A", b"AA", b"AAA", b"AAAAA", b"A===", b"AA=", b"AA=A", b"AAA==", b"====", b"AAAA====", b"AA==AAAA", b"AA==AA=="],
 )
 def test_base64_padding(data: bytes) -> None:
     with pytest.raises(CommandError) as excinfo:
