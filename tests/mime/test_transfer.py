@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import string
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,19 @@ STRAY = "its quoted-printable has a stray '='"
 )
 def test_decode_content(octets: bytes, encoding: str, content: bytes, wrong: str | None) -> None:
     assert decode_content(octets, encoding) == (content, wrong)
+
+
+@pytest.mark.parametrize("escape", [b"=%c1x", b"=1%cx"])
+def test_what_an_escape_is_made_of(escape: bytes) -> None:
+    for octet in range(256):
+        octets = escape % octet
+        content, wrong = decode_content(octets, "quoted-printable")
+        if chr(octet) in string.hexdigits:
+            assert (content, wrong) == (bytes.fromhex(octets[1:3].decode()) + b"x", None)
+        elif octets.startswith(b"=\n"):
+            assert (content, wrong) == (octets[2:], None)
+        else:
+            assert wrong == STRAY, octets
 
 
 @given(st.binary(max_size=100))

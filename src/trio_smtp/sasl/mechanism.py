@@ -48,7 +48,7 @@ class FetchKeys:
     """Look up the SCRAM keys of a user, `keys_of_nobody` if there are none, and pass them to `resume`."""
 
     username: str
-    resume: Callable[[ScramKeys], Step] = field(repr=False, compare=False)
+    resume: Callable[[ScramKeys], Step] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
