@@ -39,6 +39,7 @@ STRAY = "its quoted-printable has a stray '='"
         (b"a == =3D=", "quoted-printable", b"a == =", STRAY),
         (b"==41", "quoted-printable", b"=A", STRAY),
         (b"a=\rb\nc", "quoted-printable", b"a=\rb\nc", STRAY),
+        (b"a= \r \nb", "quoted-printable", b"a= \r\nb", STRAY),
         (b"a \r\nb", "quoted-printable", b"a\r\nb", None),
         (b"a\t\r\nb", "quoted-printable", b"a\r\nb", None),
         (b"a \nb", "quoted-printable", b"a\nb", None),

@@ -14,7 +14,7 @@ IDENTITY: Final = frozenset({"", "7bit", "8bit", "binary"})
 _BASE64: Final = string.ascii_letters.encode() + string.digits.encode() + b"+/="
 _JUNK: Final = bytes(set(range(256)) - set(_BASE64))
 _BLANKS: Final = (b" ", b"\t", b"\r", b"\n")
-_BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
+_BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")  # without the blanks at the end of lines
 _MISREAD_ESCAPE = re.compile(rb"=(?==|\r(?!\n))")
 _BLANKS_AT_END: Final = (b" \r\n", b"\t\r\n", b" \n", b"\t\n")
 _TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
