@@ -45,6 +45,8 @@ VALID = [  # path, local part, domain, what str() gives if not the path without 
     (b"<u@[255.249.199.001]>", "u", "[255.249.199.001]", None),
     (b"<u@[IPv6:::1]>", "u", "[IPv6:::1]", None),
     (b"<u@[ipv6:2001:DB8::]>", "u", "[ipv6:2001:DB8::]", None),
+    (b"<u@[IPv6x:1]>", "u", "[IPv6x:1]", None),
+    (b"<u@[IPv6-x:1]>", "u", "[IPv6-x:1]", None),
     (b"<u@[X-25:1234;a,b]>", "u", "[X-25:1234;a,b]", None),
     (b"<u@[2001:db8::1]>", "u", "[2001:db8::1]", None),  # the grammar takes it for one with the tag "2001"
     # UTF-8

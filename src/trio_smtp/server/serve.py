@@ -186,7 +186,6 @@ async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: 
     if isinstance(stream, trio.SocketStream):
         with contextlib.suppress(OSError):  # gone again, as the session will notice
             peer = peer_at(stream.socket.getpeername())
-    settings.stats.connections += 1
     session = ServerSession(settings, StreamTransport(stream), peer)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
