@@ -56,6 +56,8 @@ def without(octets: bytes, others: bytes) -> bytes:
         (PATH, b"<a@[t-", b":1]>", LET_DIG),
         (PATH, b"<a@[t:", b"]>", without(VISIBLE, b"[\\]")),
         (PATH, b"<a@[IPv6:", b"::]>", HEX),
+        (PATH, b"<a@[1.1.1.", b"]>", b"0123456789"),
+        (PATH, b"<a@[1.1.1.2", b"5]>", b"012345"),
         (HELLO_ARGUMENT, b"", b"", VISIBLE + UTF8),
         (HELLO_ARGUMENT, b"d\xc2", b"", VISIBLE + UTF8[0x20:]),
         (PARAMETER, b" ", b"", LET_DIG),
@@ -67,6 +69,13 @@ def without(octets: bytes, others: bytes) -> bytes:
         (XTEXT, b"+A", b"", UPPER_HEX),
         (HEXCHAR, b"+", b"A", UPPER_HEX),
         (UTF8_ADDRESS, b"", b"", without(bytes(range(256)), b"\\")),
+        *(
+            (UTF8_ADDRESS, b"\\x{" + b"A" * before, b"A" * (size - before - 1) + b"}", octets)
+            for size, first in ((2, b""), (3, b"0"), (4, b"0D"), (5, b"0"))
+            for before in range(size)
+            # Behind two digits it may be over, too.
+            for octets in (without(UPPER_HEX, first) if before == 0 else UPPER_HEX + b"}" * (before >= 2),)
+        ),
         (EMBEDDED_CHAR, b"\\x{", b"}", UPPER_HEX),
     ],
 )
