@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 
 import trio
 
 from trio_smtp.cli import serving
 from trio_smtp.handler import Handler
-from trio_smtp.server import Server, serve_smtp
+from trio_smtp.server import serve_smtp
 
 
 async def test_the_garbage_collector_is_left_as_it_was() -> None:
     before = gc.get_threshold(), gc.get_freeze_count()
     meanwhile = list[tuple[int, bool]]()
 
-    async def task(*, task_status: trio.TaskStatus[Server]) -> None:
+    async def look() -> None:
+        await trio.lowlevel.checkpoint()
         meanwhile.append((gc.get_threshold()[0], gc.get_freeze_count() > before[1]))
-        await serve_smtp(Handler, 0, task_status=task_status)
 
     with trio.fail_after(5):
-        await serving.run([task], trio.lowlevel.checkpoint, trio.sleep_forever)
+        await serving.run([partial(serve_smtp, Handler, 0)], look, trio.sleep_forever)
     assert meanwhile == [(10_000, True)]
     assert (gc.get_threshold(), gc.get_freeze_count()) == before
