@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.mailbox.json_file.journals import Place, numbers, record
 from tests.mailbox.json_file.system import System
 from tests.mailbox.json_file.writing import Gate
 from trio_smtp.mailbox.json_file import JSONFileStore, files
+from trio_smtp.mailbox.json_file.journal import Journal
 
 
 @pytest.fixture
@@ -40,3 +42,22 @@ def gate(store: JSONFileStore, system: System) -> Iterator[Gate]:
     system.hooks["fdatasync"] = gate = Gate()
     yield gate
     gate.open()
+
+
+@pytest.fixture
+def place(path: Path) -> Iterator[Place]:
+    place = Place(path)
+    journal = Journal(place.root, place.folder)
+    journal.create()
+    journal.close()
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def journal(place: Place) -> Journal:
+    """A journal with the records 1 and 2, the cursor at its end."""
+    journal = place.journal()
+    assert numbers(journal) == []
+    journal.append([record(1), record(2)])
+    return journal

@@ -3,14 +3,13 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.mailbox.json_file.journals import Place, numbers, record
 from tests.mailbox.json_file.system import Nth, System
-from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.journal import (
     MANIFEST,
     Journal,
@@ -20,82 +19,9 @@ from trio_smtp.mailbox.json_file.journal import (
     segment_number,
 )
 from trio_smtp.mailbox.json_file.records import encode_mark, parse
-from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.store import StoreUnavailable
 
-# A journal needs the lock of the store; here nobody else is about. Two journals are two processes.
-
-
-def record(number: int) -> bytes:
-    return encode_mark("test", number=number)
-
-
 MARK = encode_mark("segment", number=1, previous=0, previous_end=0)
-
-
-class Place:
-    """A directory with a journal in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.root = files.Directory.at(str(path), create=True)
-        self.folder = self.root.directory("journal")
-        self.opened: list[Journal] = []
-
-    def journal(self) -> Journal:
-        """The journal as a process sees it that opens it now, the cursor at the beginning."""
-        journal = Journal(self.root, self.folder)
-        self.opened.append(journal)
-        journal.load()
-        journal.seek(journal.manifest.segments[0], 0, 0)
-        return journal
-
-    def numbers(self) -> list[int]:
-        """The records that count, whoever looks."""
-        return numbers(self.journal())
-
-    def segment(self, number: int) -> Path:
-        return self.path / "journal" / segment_name(number)
-
-    def close(self) -> None:
-        for journal in self.opened:
-            journal.close()
-        self.folder.close()
-        self.root.close()
-
-
-def numbers(journal: Journal, *, sync: bool = False, until: tuple[int, int] | None = None) -> list[int]:
-    """The numbers of the records that the cursor passes; -1 for damage."""
-    found: list[int] = []
-    for _, _, line in journal.read_on(sync=sync, until=until):
-        try:
-            members = parse(line)
-        except RecordError:
-            found.append(-1)
-        else:
-            if members["type"] == "test":
-                assert isinstance(members["number"], int)
-                found.append(members["number"])
-    return found
-
-
-@pytest.fixture
-def place(path: Path) -> Iterator[Place]:
-    place = Place(path)
-    journal = Journal(place.root, place.folder)
-    journal.create()
-    journal.close()
-    yield place
-    place.close()
-
-
-@pytest.fixture
-def journal(place: Place) -> Journal:
-    """A journal with the records 1 and 2, the cursor at its end."""
-    journal = place.journal()
-    assert numbers(journal) == []
-    journal.append([record(1), record(2)])
-    return journal
 
 
 # --- the plain life
@@ -288,114 +214,6 @@ def test_a_sealed_segment_that_is_too_short(place: Place, journal: Journal, cut:
     journal.append([record(3)])
     os.truncate(place.segment(1), place.segment(1).stat().st_size - cut)
     assert place.numbers() == found
-
-
-# --- a live segment that is too short
-
-
-@pytest.mark.parametrize("cut", [1, len(record(2)), len(record(2)) + 1, len(record(1) + record(2))])
-@pytest.mark.parametrize("is_noted", [True, False], ids=["noted", "seen"])
-def test_a_live_segment_that_is_too_short(place: Place, journal: Journal, cut: int, is_noted: bool) -> None:
-    """It gives what is missing once, and is sealed where it should end; so everybody finds it missing from then on."""
-    os.truncate(place.segment(1), journal.end - cut)
-    if is_noted:
-        note = journal.note()
-        journal = place.journal()
-        journal.heed(note)
-        left = [1, 2][: 2 - (cut + len(record(2)) - 1) // len(record(2))]
-        assert numbers(journal) == [*left, -1]
-    else:
-        assert numbers(journal) == [-1]
-    assert numbers(journal) == []
-    assert not journal.is_current()
-    assert journal.make_appendable() == 0
-    assert journal.is_current()
-    assert journal.manifest.segments == (1, 2)
-    journal.append([record(3)])
-    for _ in range(2):
-        assert {-1, 3} <= set(place.numbers())
-
-
-def test_a_live_segment_without_its_last_line_end(place: Place, journal: Journal) -> None:
-    """What comes next must not be glued to it."""
-    note, whole = journal.note(), place.segment(1).read_bytes()
-    place.segment(1).write_bytes(whole[:-1] + b"x")
-    again = place.journal()
-    again.heed(note)
-    assert numbers(again) == [1, -1]
-    assert not again.is_current()
-    again.make_appendable()
-    again.append([record(3)])
-    assert place.numbers() == [1, -1, 3]
-
-
-def test_what_is_noted_of_a_segment_that_is_lost(place: Place, journal: Journal) -> None:
-    """Somebody has put older copies in the place of the manifest and of the segments."""
-    manifest = (place.path / MANIFEST).read_bytes()
-    journal.begin_segment()
-    journal.append([record(3)])
-    note = journal.note()
-    (place.path / MANIFEST).write_bytes(manifest)
-    again = place.journal()
-    with pytest.raises(StoreUnavailable, match=r"manifest\.json is older than 000002\.jsonl"):
-        again.heed(note)
-    place.segment(2).unlink()
-    again.heed(note)
-    end = place.segment(1).stat().st_size
-    assert numbers(again) == [1, 2, -1]
-    assert again.segment == 1
-    assert again.end > end + journal.end, "nobody knows how much was there"
-    again.make_appendable()
-    again.append([record(4)])
-    again.heed(again.note())
-    assert numbers(again) == []
-    assert place.numbers() == [1, 2, -1, 4]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda note: b"",
-        lambda note: note[:-1],
-        lambda note: bytes(len(note)),
-        lambda note: encode_mark("note"),
-        lambda note: encode_mark("note", store="another", segment=1, end=10**6),
-    ],
-    ids=["none", "torn", "zeros", "nonsense", "other"],
-)
-def test_a_note_that_is_none(place: Place, journal: Journal, change: Callable[[bytes], bytes]) -> None:
-    again = place.journal()
-    again.heed(encode_mark("note", store=journal.manifest.store, segment=1, end=10**6))
-    again.heed(change(journal.note()))
-    assert numbers(again) == [1, 2]
-    assert again.is_current()
-
-
-def test_a_note_that_is_older(place: Place, journal: Journal) -> None:
-    """It was not on disk before the power went; or who wrote it made no change."""
-    note = journal.note()
-    journal.append([record(3)])
-    journal.begin_segment()
-    journal.append([record(4)])
-    again = place.journal()
-    again.heed(note)
-    assert numbers(again) == [1, 2, 3, 4]
-    assert again.is_current()
-
-
-@pytest.mark.parametrize("torn", [b"", b"torn"])
-def test_a_segment_with_two_names_is_not_written_to(place: Place, journal: Journal, torn: bytes) -> None:
-    with place.segment(1).open("ab") as file:
-        file.write(torn)
-    before = place.segment(1).read_bytes()
-    (place.path / "link").hardlink_to(place.segment(1))
-    assert not journal.is_current()
-    assert journal.make_appendable() == len(torn)
-    assert journal.manifest.segments == (1, 2)
-    assert journal.is_current()
-    journal.append([record(3)])
-    assert place.segment(1).read_bytes() == (place.path / "link").read_bytes() == before
-    assert place.numbers() == [1, 2, 3]
 
 
 # --- marks and manifests
