@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -75,6 +76,48 @@ async def test_a_pipelined_burst_is_answered_in_one_send() -> None:
     kinds = [deed if isinstance(deed, str) else deed.count(b"\r\n") for deed in noted.deeds]
     hello_lines = 10
     assert kinds == [1, "read", hello_lines + 17 + 2, "read", 3]
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["in clear", "in TLS"])
+@pytest.mark.parametrize(
+    ("hook", "behind", "answers"),
+    [
+        ("mail", MAIL, ["250 2.1.0"]),
+        ("rcpt", TRANSACTION, TRANSACTION_ACCEPTED),
+        ("message", TRANSACTION + DATA, [*TRANSACTION_ACCEPTED, "354", ACCEPTED]),
+    ],
+)
+async def test_the_reply_to_a_message_does_not_wait_for_a_hook_of_what_comes_behind_it(
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+    hook: str,
+    behind: bytes,
+    answers: Sequence[str],
+    secure: bool,
+) -> None:
+    """RFC 2920 §3.2 lets a server hold back replies to MAIL and RCPT, not that to DATA."""
+    go_on = trio.Event()
+    calls = itertools.count()
+
+    async def wait(_: object, body: Body | None = None) -> None:
+        if body is not None:
+            await body.read()
+        if next(calls):
+            await go_on.wait()
+
+    context = server_tls if secure else None
+    async with (
+        open_server(handler_with(**{hook: wait}), ssl_context=context, implicit_tls=secure) as server,
+        connected(server) as client,
+    ):
+        if secure:
+            await client.start_tls(client_tls, "mx.example.com")
+        await begin(client)
+        await client.send(TRANSACTION + DATA + behind)
+        with trio.fail_after(30):
+            await client.expect(*TRANSACTION_ACCEPTED, "354", ACCEPTED)
+        go_on.set()
+        await client.expect(*answers)
 
 
 async def test_every_reply_is_out_before_the_client_is_waited_for() -> None:

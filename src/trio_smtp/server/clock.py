@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import math
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar
 
 import trio
@@ -58,6 +58,7 @@ class Clock:
         "_timeouts",
         "_until",
         "_waiting_since",
+        "before_wait",
         "phase",
         "scope",
         "waits_for",
@@ -78,6 +79,8 @@ class Clock:
         self.scope = trio.CancelScope(shield=True)
         self.waits_for = "command-timeout"
         """What of the peer is waited for: the name of the rule that strikes when it does not come."""
+        self.before_wait: Callable[[], None] | None = None
+        """To be done before a hook waits."""
 
     def start(self) -> None:
         """The session begins, in this task."""
@@ -191,6 +194,8 @@ class Clock:
 
     def _begin_wait(self, seconds: float) -> None:
         """The hook waits from now on."""
+        if self.before_wait is not None:
+            self.before_wait()
         self._until = self._now() + seconds
         if not 0 <= self._until - self._deadline < seconds * _TOLERANCE:
             self._expire_at(self._until)

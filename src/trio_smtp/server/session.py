@@ -4,7 +4,8 @@ Rules:
 
 - **One task, one scope**, that of its `Clock`. When it expires while the peer is waited for, the peer hears 421; when
   it expires in a hook, the command gets 451 and the session goes on with a new scope.
-- **Replies go out before every blocking read and at no other time**, so that a pipelined burst is answered in one send.
+- **Replies go out before every blocking read**, so that a pipelined burst is answered in one send. Only that to a
+  message does not wait for a hook of what comes behind it (RFC 2920 §3.2).
 - **Policies come before the handler**, in the same hook and under the same clock.
 - **The body is the pump**: a hook that reads its body drives the connection, in the same task.
 - **A session is shielded from outside.** Who wants it to stop says `drain` or `abort`. So a message whose last octet is
@@ -280,6 +281,7 @@ class ServerSession:
         """Four steps: the last replies, two hooks, the close. Each has its time, whatever became of the others."""
         connection, seconds = self.connection, self.settings.timeouts.goodbye
         connection.close(goodbye)
+        self._clock.before_wait = None
         linger = False
         try:
             self._log_refused()
@@ -317,6 +319,7 @@ class ServerSession:
             if (answer and not self._send_now(answer)) or self._unsent:
                 await self._send_rest()
             self._events = 0
+            clock.before_wait = None
             receiving = connection.receiving_message
             idle = not receiving and connection.envelope is None
             if self._aborting or (idle and self._stopping):
@@ -516,6 +519,13 @@ class ServerSession:
         else:
             connection.reject(verdicts[0])
         self._log.message(envelope, message.size, verdicts)
+        self._clock.before_wait = self._send_verdict
+
+    def _send_verdict(self) -> None:
+        """Send what is pending, or what of it goes out at once; a hook is about to wait."""
+        self._clock.before_wait = None
+        if not self._send_now(self.connection.data_to_send()):
+            self._unsent = True
 
     async def _reset(self, reason: AbortReason) -> None:
         self._log.broken_off(reason)
