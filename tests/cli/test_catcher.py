@@ -141,7 +141,7 @@ async def test_the_account_is_made_once() -> None:
 
 def test_the_program(run: Callable[..., Result], folder: Path) -> None:
     refused = "--refuse", "bob@example.com=550", "--refuse", "login=454"
-    with Serving("--smtp", "0", "--json", *refused, command="catch", folder=folder) as server:
+    with Serving("--smtp", "0", "--json", "--transcript", *refused, command="catch", folder=folder) as server:
         ready = server.record
         [where] = ready.pop("listen")
         accounts = [{"name": "caught", "addresses": []}]
@@ -151,4 +151,5 @@ def test_the_program(run: Callable[..., Result], folder: Path) -> None:
         shown = server.record
         assert (shown["uid"], shown["envelope"]["recipients"]) == (1, ["nobody@example.com"])
         assert len(run("mail", "list", "caught", "--json").records) == 1
+        assert server.log(" C: rcpt").endswith(" C: rcpt TO:<nobody@example.com>")
         assert server.stop() == 0

@@ -38,6 +38,7 @@ from trio_smtp.protocol import (
     StartTLS,
     State,
     TransactionAborted,
+    TranscribedConnection,
 )
 
 Verdict: TypeAlias = Reply | bytes | Sequence[Reply] | None
@@ -47,6 +48,7 @@ sequence of replies is for `accept_each`. A negative reply to a `MessageChunk` r
 Verdicts: TypeAlias = Mapping[type[Event], Sequence[Verdict]]
 """For a type of event the verdicts on the first, the second ...; the others are accepted."""
 
+PASSWORD = b"AGFubgBwYXNz"
 CONFIG = Config(hostname="mx.example")
 LMTP = Config(hostname="mx.example", lmtp=True)
 OPEN = Config(hostname="mx.example", auth_requires_tls=False, limits=Limits(message_size=20))
@@ -333,6 +335,7 @@ def check(dialogue: Dialogue) -> None:
             assert player.connection.state is dialogue.state
         check_end(player)
     check_auto_accept(dialogue, [flights[-1] for flights in ways], expected, sent)
+    check_transcribed(dialogue, [flights[-1] for flights in ways], expected, sent)
 
 
 def check_auto_accept(
@@ -347,6 +350,29 @@ def check_auto_accept(
         event for event in expected if type(event) not in auto_accept
     ]
     assert player.sent == sent
+    check_end(player)
+
+
+def check_transcribed(
+    dialogue: Dialogue, flights: Sequence[Sequence[bytes]], expected: Sequence[Event], sent: bytes | None
+) -> None:
+    """The same with a connection that writes down what it hears: it tells all that it says, and no password."""
+    lines: list[tuple[str, bytes]] = []
+    connection = TranscribedConnection(
+        dialogue.config,
+        tls_active=dialogue.tls_active,
+        tls_available=dialogue.tls_available,
+        auth_mechanisms=dialogue.mechanisms,
+        write=lambda who, line: lines.append((who, line)),
+    )
+    connection.greet()
+    player = Player(connection, dialogue.verdicts, dialogue.config.limits)
+    player.run()
+    player.play(flights)
+    assert player.events == expected
+    assert player.sent == sent
+    assert b"".join(line + b"\r\n" for who, line in lines if who == "S") == sent
+    assert not any(PASSWORD in line for _, line in lines)
     check_end(player)
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.server.tools import begin, deliver, take
+from tests.server.tools import CONTENT, begin, deliver, take
 from trio_smtp.protocol import Config, Limits
 from trio_smtp.server import log as module
 from trio_smtp.server.log import ACCEPTED, LogLimit
@@ -127,3 +127,31 @@ async def test_why_a_connection_was_closed(line: bytes, said: list[str], caplog:
         await client.send(line)
         await client.rest()
     assert [message.partition(" ")[2] for message in caplog.messages] == said
+
+
+async def test_the_transcript_is_for_those_who_ask(caplog: pytest.LogCaptureFixture) -> None:
+    for level in (logging.INFO, logging.DEBUG):
+        caplog.set_level(level, "trio_smtp.transcript")
+        async with open_session(take) as client:
+            await begin(client)
+            await client.command("NOOP \x1b[2J")
+            await deliver(client)
+            await client.command("AUTH PLAIN AGFubgBwYXNz")
+    lines = [record.getMessage() for record in caplog.records if record.name == "trio_smtp.transcript"]
+    assert len({line.partition(" ")[0] for line in lines}) == 1
+    told = [line.partition(" ")[2] for line in lines]
+    assert told[:2] == ["S: 220 localhost ESMTP trio-smtp", "C: EHLO client.example"]
+    assert told[-12:] == [
+        r"C: NOOP \x1b[2J",
+        "S: 501 5.5.4 Syntax error in parameters",
+        "C: MAIL FROM:<ann@example.com>",
+        "S: 250 2.1.0 Sender OK",
+        "C: RCPT TO:<bob@example.com>",
+        "S: 250 2.1.5 Recipient OK",
+        "C: DATA",
+        "S: 354 Start mail input; end with <CRLF>.<CRLF>",
+        f"C: [{len(CONTENT) + 3} octets of a message]",
+        "S: 250 2.6.0 Message accepted",
+        "C: AUTH PLAIN [...]",
+        "S: 502 5.5.1 Command not implemented",
+    ]

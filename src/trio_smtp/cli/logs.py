@@ -12,7 +12,9 @@ from functools import lru_cache
 
 from trio_smtp.cli.output import printable
 
-__all__ = ["JSONFormatter", "TextFormatter", "logging_to_stderr"]
+__all__ = ["JSONFormatter", "TextFormatter", "log_transcript", "logging_to_stderr"]
+
+_transcript = logging.getLogger("trio_smtp.transcript")
 
 
 class TextFormatter(logging.Formatter):
@@ -59,4 +61,10 @@ def logging_to_stderr() -> Generator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+        _transcript.setLevel(logging.NOTSET)
         logging._srcfile = source
+
+
+def log_transcript() -> None:
+    """Let all that clients say and hear, but for secrets and mail, be logged too, to the end of that block."""
+    _transcript.setLevel(logging.DEBUG)

@@ -78,6 +78,7 @@ def add_catch_flags(parser: ArgumentParser) -> None:
     _add_hostname(add)
     _add_loose_paths(add)
     _add_without(add)
+    _add_transcript(add)
     _add_certificates(add)
     _add_message_size(add)
 
@@ -137,6 +138,7 @@ def _add_main_flags(add: _Add) -> None:
     _add_hostname(add)
     _add_loose_paths(add)
     _add_without(add)
+    _add_transcript(add)
     add(
         "--metrics-file",
         type=Path,
@@ -174,6 +176,14 @@ def _add_without(add: _Add) -> None:
         type=values.extension,
         metavar="EXTENSION",
         what="do not offer this extension, SMTPUTF8 for example, nor what builds on it; may be given several times",
+    )
+
+
+def _add_transcript(add: _Add) -> None:
+    add(
+        "--transcript",
+        action="store_true",
+        what="log all that clients say and hear, but for secrets and mail",
     )
 
 

@@ -16,6 +16,7 @@ from trio_smtp.cli.catcher import CAUGHT, catcher, catching
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.limits import limits, login_limits, policies_by_listener, timeouts
 from trio_smtp.cli.listen import ListenSpec, Scheme
+from trio_smtp.cli.logs import log_transcript
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.mailbox.names import address_key
 from trio_smtp.mailbox.store import Account, MailStore
@@ -92,6 +93,8 @@ def servers(
         tls: what the listeners of each scheme show.
         counts: what this process has in common with others that serve the same listeners.
     """
+    if settings.transcript:
+        log_transcript()
     postmaster, catch_all = settings.postmaster, settings.catch_all
     for_anyone = MailboxHandler.factory(store, postmaster=postmaster, catch_all=catch_all)
     with_login = SubmissionHandler.factory(

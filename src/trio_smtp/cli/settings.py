@@ -82,6 +82,7 @@ class ServeSettings:
     any_sender: bool = False
     loose_paths: bool = False
     without: Sequence[str] = ()
+    transcript: bool = False
     tls: Literal["self-signed"] | None = None
     tls_cert: Sequence[Path] = ()
     tls_key: Sequence[Path] = ()

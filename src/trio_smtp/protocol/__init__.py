@@ -35,6 +35,7 @@ from trio_smtp.protocol.events import (
 from trio_smtp.protocol.parameters import MailParameters, RcptParameters
 from trio_smtp.protocol.replies import Reply
 from trio_smtp.protocol.states import State
+from trio_smtp.protocol.transcript import TranscribedConnection
 
 __all__ = [
     "NEED_DATA",
@@ -65,6 +66,7 @@ __all__ = [
     "StartTLS",
     "State",
     "TransactionAborted",
+    "TranscribedConnection",
     "Verify",
     "replies",
 ]

@@ -12,7 +12,7 @@ from trio_smtp.handler import Session
 from trio_smtp.protocol import AbortReason, Address, CloseReason, Envelope, Hello, MailFrom, RcptTo, Reply, Verify
 from trio_smtp.server.stats import Stats
 
-__all__ = ["ACCEPTED", "BUDGETS", "FAULTS", "LogLimit", "SessionLog", "log"]
+__all__ = ["ACCEPTED", "BUDGETS", "FAULTS", "LogLimit", "SessionLog", "log", "transcript"]
 
 ACCEPTED: Final = "%s accepted from=<%s> to=%s size=%d peer=%s reply=%s"
 """The one line that is never left out: it stands for mail that was taken."""
@@ -74,6 +74,9 @@ class LogLimit(logging.Filter):
 
 log: Final = logging.getLogger("trio_smtp")
 log.addFilter(LogLimit())
+
+transcript: Final = logging.getLogger("trio_smtp.transcript")
+"""Gets all that clients say and hear, but for secrets and mail, if its level is DEBUG when they connect."""
 
 
 class SessionLog:
@@ -162,6 +165,10 @@ class SessionLog:
         """The client did not come in time."""
         self.strike(rule)
         log.info("%s timed out peer=%s: %s", self._session.id, self._peer(), rule)
+
+    def transcribe(self, who: str, line: bytes) -> None:
+        """The client (``"C"``) has said this, or was told it (``"S"``)."""
+        transcript.debug("%s %s: %s", self._session.id, who, escape(line.decode("utf-8", "replace")))
 
     def _peer(self) -> str:
         """Who that is, with the name of who has logged in."""

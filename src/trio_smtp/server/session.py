@@ -16,7 +16,9 @@ Rules:
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
+from functools import partial
 from typing import Final, Protocol
 
 import trio
@@ -44,6 +46,7 @@ from trio_smtp.protocol import (
     StartTLS,
     State,
     TransactionAborted,
+    TranscribedConnection,
     Verify,
     replies,
 )
@@ -54,7 +57,7 @@ from trio_smtp.server.channel_binding import end_point_of
 from trio_smtp.server.clock import Clock, Phase
 from trio_smtp.server.hooks import Hooks
 from trio_smtp.server.incoming import IncomingMessage
-from trio_smtp.server.log import SessionLog, log
+from trio_smtp.server.log import SessionLog, log, transcript
 from trio_smtp.server.login import LoginExchange, offered_mechanisms
 from trio_smtp.server.proxy import ProxyError, receive_peer
 from trio_smtp.server.settings import Settings
@@ -121,14 +124,16 @@ class ServerSession:
     ) -> None:
         config = settings.config
         self.settings: Final = settings
-        self.connection: Final = SMTPConnection(
+        self._info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
+        self._log = SessionLog(self._info, settings.stats)
+        is_transcribed = transcript.isEnabledFor(logging.DEBUG)
+        connect = partial(TranscribedConnection, write=self._log.transcribe) if is_transcribed else SMTPConnection
+        self.connection: Final[SMTPConnection] = connect(
             config,
             tls_active=settings.implicit_tls,
             tls_available=settings.ssl_context is not None,
             auth_mechanisms=offered_mechanisms(settings.authenticator, None, None),
         )
-        self._info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
-        self._log = SessionLog(self._info, settings.stats)
         self._transport = transport
         self._clock = Clock(settings.timeouts)
         self._hooks = Hooks(settings, self._info, self._log, self._clock)
