@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from types import SimpleNamespace
@@ -200,6 +200,65 @@ def test_a_message_that_is_deleted_meanwhile(run: Run, monkeypatch: pytest.Monke
     monkeypatch.setattr(JSONFileStore, "get_message", missing)
     assert run("mail", "export", "demo", "--output", "fewer").lines == ["11 messages written to fewer."]
     assert run("mail", "import", "demo", "out").lines == ["1 message imported, 11 there already."]
+
+
+# --- damage
+
+
+@pytest.fixture
+def large(prepare: Prepare, folder: Path) -> Path:
+    """The file of one more message of demo, the 13th."""
+    prepare(lambda store: store.append_message("demo", "INBOX", CONTENTS["large"]))
+    [file] = (folder / "mail/blobs").iterdir()
+    return file
+
+
+def spoil(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b"0", b"1", 1))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("uids", [(), ("1", "13", "2")], ids=["all", "some"])
+def test_one_that_cannot_be_read(run: Run, large: Path, form: str, uids: Sequence[str]) -> None:
+    """It is named, and the others are there."""
+    spoil(large)
+    result = run("mail", "export", "demo", *uids, "--format", form, "--output", "out")
+    good = 2 if uids else 12
+    assert (result.code, result.lines) == (1, [f"{good} messages written to out."])
+    assert [line for line in result.err.splitlines() if line.startswith("trio-smtp: ")] == [
+        f"trio-smtp: message 13 in 'INBOX' of 'demo' cannot be read: blob {large.name} is damaged",
+        "trio-smtp: 1 message could not be read; trio-smtp store check says what is damaged",
+    ]
+    assert run("mail", "import", "other", "out").lines == [f"{good} messages imported, 0 there already."]
+
+
+def test_one_that_cannot_be_read_on_the_way_to_a_pipe(run: Run, large: Path) -> None:
+    large.unlink()
+    result = run("mail", "export", "demo")
+    assert (result.code, result.out) == (1, b"".join(to_mbox(content, DATE, FLAGS) for content in ALL))
+    assert "message 13 in 'INBOX' of 'demo' cannot be read: its file is missing" in result.err
+
+
+def test_what_is_incomplete_replaces_nothing(run: Run, folder: Path, large: Path) -> None:
+    """The older file may hold what is lost by now."""
+    assert run("mail", "export", "demo", "--output", "out", "--overwrite").code == 0
+    before = (folder / "out").read_bytes()
+    spoil(large)
+    result = run("mail", "export", "demo", "--output", "out", "--overwrite")
+    assert (result.code, result.out) == (1, b"")
+    assert "1 message could not be read, so out is as it was; choose another" in result.err
+    assert (folder / "out").read_bytes() == before
+    assert run("mail", "export", "demo", "--output", "new", "--overwrite").code == 1
+    assert (folder / "new").exists()
+
+
+def test_what_is_damaged_comes_back(run: Run, large: Path) -> None:
+    """From a backup: it is not taken to be there already."""
+    run("mail", "export", "demo", "--output", "out")
+    spoil(large)
+    assert run("mail", "import", "demo", "out").lines == ["1 message imported, 12 there already."]
+    run("mail", "show", "demo", "13").fails(1, "message 13 in 'INBOX' of 'demo' cannot be read", "store check")
+    assert run("mail", "show", "demo", "14", "--raw").out == CONTENTS["large"]
 
 
 # --- what others have written

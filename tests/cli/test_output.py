@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
+from tests.cli.tools import Terminal
 from trio_smtp.cli.output import Record, printable, say_json, say_record, say_table, warn
 
 # Clears the screen, turns text round, ends a line in some programs, is half a character.
@@ -70,6 +72,13 @@ def test_warning(capsys: pytest.CaptureFixture[str]) -> None:
     warn("no account 'j\\xf6rg'" + HOSTILE)
     err = capsys.readouterr().err
     assert err == "trio-smtp: no account 'j\\xf6rg'" + ESCAPED + "\n"
+
+
+def test_a_warning_goes_over_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    warn("careful")
+    assert terminal.getvalue() == "\r\x1b[Ktrio-smtp: careful\n"
 
 
 def test_printable_changes_nothing_twice() -> None:

@@ -62,6 +62,13 @@ def test_nobody_is_told_to_begin_a_store_that_is_out_of_sight() -> None:
     assert said == "cannot use the store json:mail: permission denied; name another one with --store json:DIRECTORY"
 
 
+def test_the_file_that_is_at_fault_is_named(run: Callable[..., Result], folder: Path) -> None:
+    assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
+    (folder / "mail/journal/000001.jsonl").rename(folder / "elsewhere")
+    (folder / "mail/journal/000001.jsonl").symlink_to(folder / "elsewhere")
+    run("account", "list").fails(1, "cannot use the store json:mail: 000001.jsonl: too many levels of symbolic links;")
+
+
 async def test_a_store_that_fails_while_it_is_used() -> None:
     with pytest.raises(CommandError, match=r"^cannot use the store memory: any more: no space left on device$"):
         async with opened(StoreURL("memory")):

@@ -18,12 +18,12 @@ from typing import IO, Final
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError, reason
 from trio_smtp.cli.messages import check_uids
-from trio_smtp.cli.output import say, say_json, say_octets
+from trio_smtp.cli.output import say, say_json, say_octets, warn
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.mbox import to_mbox
-from trio_smtp.mailbox.store import MailStore, Message, NoSuchMessage
+from trio_smtp.mailbox.store import MailStore, Message, MessageUnreadable, NoSuchMessage
 
 __all__ = ["MAILDIR_FLAGS", "export"]
 
@@ -46,7 +46,11 @@ async def export(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Write messages: these, or all."""
+    """Write messages: these, or all. One that cannot be read is named, and keeps no other one back.
+
+    Raises:
+        CommandError: at the end, if there was such a one. No file is replaced then, for it may hold what is lost here.
+    """
     if output is None:
         for flag, given in (
             ("--format maildir or eml", form != "mbox"),
@@ -60,32 +64,44 @@ async def export(
     async with opened(store) as mail_store:
         uids = await check_uids(mail_store, account, mailbox, uids)
         total = len(uids) or await mail_store.count_messages(account, mailbox)  # more may come meanwhile
-        messages = _messages(mail_store, account, mailbox, uids)
-        written = 0
+        written = unreadable = 0
         with _writing(form, output, overwrite) as add, progress("Exporting") as advance:
-            async with aclosing(messages):
-                async for message in messages:
-                    add(message)
-                    written += 1
-                    advance(written / max(written, total))
+            async with aclosing(_uids(mail_store, account, mailbox, uids)) as listed:
+                async for uid in listed:
+                    try:
+                        message = await mail_store.get_message(account, mailbox, uid)
+                    except NoSuchMessage:  # somebody has deleted it meanwhile
+                        continue
+                    except MessageUnreadable as error:
+                        unreadable += 1
+                        warn(str(error))
+                    else:
+                        written += 1
+                        add(message)
+                    advance((written + unreadable) / max(written + unreadable, total))
+            if unreadable and output is not None:
+                _check_new(output, unreadable)
     if as_json:
         say_json({"messages": written, "output": str(output)})
     elif output is not None:
-        say(f"{written} message{'' if written == 1 else 's'} written to {escape(str(output))}.")
+        say(f"{_count(written)} written to {escape(str(output))}.")
+    if unreadable:
+        raise CommandError(f"{_count(unreadable)} could not be read; trio-smtp store check says what is damaged")
 
 
-async def _messages(mail_store: MailStore, account: str, mailbox: str, uids: Sequence[int]) -> AsyncGenerator[Message]:
-    for uid in uids:
-        yield await mail_store.get_message(account, mailbox, uid)
+def _count(messages: int) -> str:
+    return f"{messages} message{'' if messages == 1 else 's'}"
+
+
+async def _uids(mail_store: MailStore, account: str, mailbox: str, given: Sequence[int]) -> AsyncGenerator[int]:
+    """Those that were given, or if none were all that there are."""
+    for uid in given:
+        yield uid
     after = 0
-    while not uids:
+    while not given:
         page = await mail_store.list_messages(account, mailbox, after=after, limit=_PAGE)
         for listed in page:
-            try:
-                message = await mail_store.get_message(account, mailbox, listed.uid)
-            except NoSuchMessage:  # somebody has deleted it meanwhile
-                continue
-            yield message
+            yield listed.uid
         if len(page) < _PAGE:
             return
         after = page[-1].uid
@@ -109,6 +125,12 @@ def _writing(form: str, output: Path | None, overwrite: bool) -> Generator[_Add]
             yield add
     except OSError as error:
         raise CommandError(f"cannot write {output}: {reason(error)}") from error
+
+
+def _check_new(output: Path, unreadable: int) -> None:
+    """CommandError if a file would be replaced that may hold what is not to be read here."""
+    if output.is_file():
+        raise CommandError(f"{_count(unreadable)} could not be read, so {output} is as it was; choose another")
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -25,7 +25,7 @@ from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.mbox import read_mbox
-from trio_smtp.mailbox.store import MailStore, NoSuchMessage
+from trio_smtp.mailbox.store import MailStore, MessageUnreadable, NoSuchMessage
 
 __all__ = ["import_"]
 
@@ -97,7 +97,7 @@ class _Known:
         for uid in self._uids.pop(len(content), ()):
             try:
                 message = await mail_store.get_message(account, mailbox, uid)
-            except NoSuchMessage:  # somebody has deleted it meanwhile
+            except (NoSuchMessage, MessageUnreadable):  # deleted meanwhile, or damaged, and here it may come again
                 continue
             self._digests[sha256(message.content).digest()] += 1
         digest = sha256(content).digest()

@@ -70,9 +70,12 @@ def is_coloured() -> bool:
 
 
 def warn(sentence: str) -> None:
-    """Print an error, if there is a place for it; the exit code tells as much."""
+    """Print an error, if there is a place for it, over the bar of `progress`, if there is one; the exit code tells as
+    much.
+    """
+    over = "\r\x1b[K" if sys.stderr.isatty() else ""  # erase the line
     try:
-        sys.stderr.write(f"trio-smtp: {printable(sentence)}\n")
+        sys.stderr.write(f"{over}trio-smtp: {printable(sentence)}\n")
     except OSError:
         drop(sys.stderr)
 

@@ -25,6 +25,7 @@ from trio_smtp.mailbox.store import (
     MailboxReadOnly,
     MailStore,
     MessageTooBig,
+    MessageUnreadable,
     NoSuchAccount,
     NoSuchMailbox,
     NoSuchMessage,
@@ -47,6 +48,7 @@ _ADVICE: Final[dict[type[StoreError], str]] = {
     QuotaExceeded: "trio-smtp account quota NAME SIZE gives it more room",
     MessageTooBig: "trio-smtp account quota NAME SIZE gives it more room",
     NoSuchMessage: "trio-smtp mail list ACCOUNT shows which there are",
+    MessageUnreadable: "trio-smtp store check says what else is damaged",
 }
 
 
@@ -67,10 +69,10 @@ async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailS
     except InvalidName as error:
         raise UsageError(str(error)) from error
     except StoreError as error:
-        if isinstance(error, StoreUnavailable):
-            raise CommandError(f"cannot use the store {url} any more: {_why(error)}") from error
         advice = _ADVICE.get(type(error))
-        raise CommandError(f"{_why(error)}; {advice}" if advice else _why(error)) from error
+        if advice is None and isinstance(error, StoreUnavailable):
+            raise CommandError(f"cannot use the store {url} any more: {_why(url, error)}") from error
+        raise CommandError(f"{error}; {advice}" if advice else str(error)) from error
 
 
 def check_owner(url: StoreURL) -> None:
@@ -107,7 +109,7 @@ def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False
     cannot_begin = create or _is_taken(url) or isinstance(_cause(error), PermissionError)
     begin = "" if cannot_begin else "begin one with trio-smtp account add, or "
     return CommandError(
-        f"cannot use the store {url}: {_why(error)}; {begin}name another one with --store json:DIRECTORY"
+        f"cannot use the store {url}: {_why(url, error)}; {begin}name another one with --store json:DIRECTORY"
     )
 
 
@@ -134,9 +136,13 @@ def _cause(error: StoreError | OSError) -> BaseException | None:
     return error if isinstance(error, OSError) else error.__cause__
 
 
-def _why(error: StoreError | OSError) -> str:
+def _why(url: StoreURL, error: StoreError | OSError) -> str:
+    """What is wrong, with the name of the file if it is one in the store."""
     cause = _cause(error)
-    return reason(cause) if isinstance(cause, OSError) else str(error)
+    if not isinstance(cause, OSError):
+        return str(error)
+    is_inside = cause.filename not in (None, ".", "..", str(url.path))
+    return f"{cause.filename}: {reason(cause)}" if is_inside else reason(cause)
 
 
 class NullStore(MemoryStore):

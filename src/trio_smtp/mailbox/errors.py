@@ -10,6 +10,7 @@ __all__ = [
     "MailboxExists",
     "MailboxReadOnly",
     "MessageTooBig",
+    "MessageUnreadable",
     "NoSuchAccount",
     "NoSuchMailbox",
     "NoSuchMessage",
@@ -69,3 +70,7 @@ class InvalidFlag(StoreError):
 
 class StoreUnavailable(StoreError):
     """The store cannot do it now (disk full, closed, a fault of the machine); later it may."""
+
+
+class MessageUnreadable(StoreUnavailable):
+    """The content of this one message is damaged, or the disk does not read it. The text says which message."""

@@ -43,6 +43,7 @@ from trio_smtp.mailbox.errors import (
     MailboxExists,
     MailboxReadOnly,
     MessageTooBig,
+    MessageUnreadable,
     NoSuchAccount,
     NoSuchMailbox,
     NoSuchMessage,
@@ -88,6 +89,7 @@ __all__ = [
     "MessageInfo",
     "MessageSummary",
     "MessageTooBig",
+    "MessageUnreadable",
     "NoSuchAccount",
     "NoSuchMailbox",
     "NoSuchMessage",
@@ -348,7 +350,7 @@ class MailStore(abc.ABC):
 
     @abc.abstractmethod
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
-        """Raises NoSuchAccount, NoSuchMailbox, NoSuchMessage."""
+        """Raises NoSuchAccount, NoSuchMailbox, NoSuchMessage, MessageUnreadable."""
 
     @abc.abstractmethod
     async def append_message(

@@ -339,6 +339,38 @@ def test_a_bad_spot_of_the_disk(path: Path, system: System, spot: bytes, left: s
     assert check_store(path).faults == []
 
 
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/passwd")], ids=["FIFO", "folder", "link"]
+)
+def test_a_body_that_is_no_file(path: Path, make: Callable[[Path], object]) -> None:
+    needed = blob(path, b"4")
+    needed.unlink()
+    for file in (needed, needed.with_name("0" * 32)):  # one that nobody needs, too
+        make(file)
+    checked = check_store(path)
+    [fault] = checked.faults
+    assert fault.messages == [("ann", INBOX, 4), ("bob", INBOX, 1)]
+    assert fault.reason.startswith(f"{needed.name}: ")
+    assert checked.unneeded == 0
+    moved = [file.name for file in repair_store(path, checked.faults)]
+    assert moved == ["000001.jsonl", needed.name]
+    assert check_store(path).faults == []
+
+
+def test_a_body_that_may_not_be_read(path: Path, system: System) -> None:
+    """That can be cured, so no message is given up, and it is told which file it is."""
+    closed = blob(path, b"4").name
+
+    def open_(call: Callable[[], int], name: str, *_: int) -> int:
+        if name == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return call()
+
+    system.hooks["open"] = open_
+    with pytest.raises(PermissionError, match=closed):
+        check_store(path)
+
+
 @pytest.mark.parametrize("call", ["rename", "unlink", "fsync", "pwrite"])
 def test_a_repair_that_fails_can_be_done_again(path: Path, system: System, call: str) -> None:
     """Whichever call fails, what is whole stays so, and what is damaged gets into quarantine in the end."""

@@ -17,7 +17,15 @@ import trio.testing
 from tests.mailbox.json_file.system import System
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.json_file.store import INLINE, _Engine, _JSONDelivery
-from trio_smtp.mailbox.store import INBOX, Delivered, NoSuchAccount, Search, StoreUnavailable, Target
+from trio_smtp.mailbox.store import (
+    INBOX,
+    Delivered,
+    MessageUnreadable,
+    NoSuchAccount,
+    Search,
+    StoreUnavailable,
+    Target,
+)
 
 LARGE = b"\r\n\r\n" + bytes(range(256)) * (INLINE // 256)  # without a header, in which a listing would look for fields
 
@@ -419,7 +427,7 @@ async def test_a_damaged_message_hides_no_other(store: JSONFileStore, path: Path
     segment.write_bytes(segment.read_bytes().replace(b"number 1", b"number 7"))
     assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["number 0", "", "number 2"]
     assert [each.uid for each in await store.find_messages("ann", INBOX, Search(text="body"))] == [1, 3]
-    with pytest.raises(StoreUnavailable, match="damaged"):
+    with pytest.raises(MessageUnreadable, match="message 2 in 'INBOX' of 'ann' cannot be read: the checksum is wrong"):
         await store.get_message("ann", INBOX, 2)
     [damage] = store.damage
     assert (damage.segment, damage.reason) == (1, "the checksum is wrong")
@@ -431,9 +439,31 @@ async def test_a_blob_that_is_missing_hides_no_message(store: JSONFileStore, pat
     [blob] = blobs(path)
     (path / "blobs" / blob).unlink()
     assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["one", "", "three"]
-    with pytest.raises(StoreUnavailable, match="missing"):
+    with pytest.raises(MessageUnreadable, match="missing"):
         await store.get_message("ann", INBOX, 2)
     assert [damage.reason for damage in store.damage] == ["its file is missing"]
+
+
+ODD: dict[str, Callable[[Path], object]] = {
+    "FIFO": os.mkfifo,
+    "folder": os.mkdir,
+    "link": lambda path: path.symlink_to("/etc/passwd"),
+}
+
+
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+async def test_what_is_no_file_hides_no_message(
+    store: JSONFileStore, path: Path, make: Callable[[Path], object]
+) -> None:
+    for content in (b"Subject: one\r\n\r\n", LARGE, b"Subject: three\r\n\r\n"):
+        await add(store, content)
+    [blob] = blobs(path)
+    (path / "blobs" / blob).unlink()
+    make(path / "blobs" / blob)
+    assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["one", "", "three"]
+    assert [each.uid for each in await store.find_messages("ann", INBOX, Search(text="three"))] == [3]
+    with pytest.raises(MessageUnreadable, match=f"{blob}: (not a regular file|Too many levels)"):
+        await store.get_message("ann", INBOX, 2)
 
 
 async def test_many_blobs_that_are_missing(store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,13 +496,20 @@ async def test_a_body_that_cannot_be_read_now(store: JSONFileStore, system: Syst
     assert store.damage == ()
 
 
-async def test_what_a_disk_does_not_read_hides_no_message(store: JSONFileStore, system: System) -> None:
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [("pread", errno.EIO), ("pread", errno.EBADMSG), ("open", errno.EUCLEAN), ("open", errno.EACCES)],
+)
+async def test_what_a_disk_does_not_read_hides_no_message(
+    store: JSONFileStore, system: System, call: str, error: int
+) -> None:
+    """EUCLEAN and EBADMSG are what file systems say of an inode that they have lost."""
     for content in (b"Subject: one\r\n\r\n", b"Subject: two\r\n\r\n"):
         await add(store, content)
     for _ in range(2):
-        system.fail("pread", errno.EIO)
+        system.fail(call, error)
         assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["", "two"]
-        system.fail("pread", errno.EIO)
+        system.fail(call, error)
         assert [each.uid for each in await store.find_messages("ann", INBOX, Search(header=("Subject", "")))] == [2]
     assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["one", "two"]
     assert store.damage == ()

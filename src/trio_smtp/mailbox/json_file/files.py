@@ -29,6 +29,7 @@ _CHUNK = 1024 * 1024
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK, because opening a FIFO waits for its other end
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LINE = re.compile(rb"[^\n]*\n")
+_BROKEN = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ELOOP, errno.ENXIO})
 
 
 class Directory:
@@ -149,6 +150,13 @@ def reason(error: OSError) -> str:
     return f"{error.filename}: {text}" if error.filename else text
 
 
+def is_broken(error: OSError) -> bool:
+    """Whether it is the file that is at fault, and so for good: the disk does not read it, the file system has lost
+    it, or it is no regular file. A shortage of the machine is none of that, nor a permission, which can be given.
+    """
+    return error.errno in _BROKEN
+
+
 def _make_and_open(path: str, within: int | None) -> int:
     try:
         os.mkdir(path, 0o700, dir_fd=within)
@@ -161,7 +169,7 @@ def _make_and_open(path: str, within: int | None) -> int:
 
 def _check_regular(fd: int, name: str) -> None:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", name)
+        raise OSError(errno.ENXIO, "not a regular file", name)  # as for a socket, which cannot even be opened
 
 
 # --- open files

@@ -70,7 +70,7 @@ class StoreInfo(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What cannot be read, because it is damaged or missing, or because the disk does not read it (EIO).
+    """What cannot be read, because it is damaged or missing, because the disk does not read it, or it is no file.
 
     Attributes:
         file: relative to the directory of the store.
@@ -267,7 +267,7 @@ class _Check:
 
     def _unheld_blobs(self) -> Iterator[str]:
         for name in self._database.blobs.names():
-            with suppress(FileNotFoundError), self._database.blobs.opened(name) as fd:
+            with suppress(OSError), self._database.blobs.opened(name) as fd:  # if it is needed, who reads it is told
                 if files.try_lock(fd):  # nobody is writing it
                     yield name
 

@@ -6,12 +6,12 @@ without that lock; so `mutex` is held for each change and each look, always for 
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from trio_smtp.mailbox.index import Index
+from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.journal import Manifest, segment_name
 from trio_smtp.mailbox.json_file.lost import taken_for_granted
 from trio_smtp.mailbox.json_file.places import Places
@@ -52,8 +52,10 @@ def why(error: OSError | RecordError) -> str:
     """What is wrong with a place that cannot be read. Raises the error if that need not last."""
     if isinstance(error, FileNotFoundError):
         return f"{error.filename} is missing or empty"
-    if isinstance(error, OSError) and error.errno != errno.EIO:
-        raise error
+    if isinstance(error, OSError):
+        if not files.is_broken(error):
+            raise error
+        return files.reason(error)
     return str(error)
 
 

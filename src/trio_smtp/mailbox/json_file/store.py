@@ -6,7 +6,6 @@ change goes to the writer's thread. A body collects in memory up to `INLINE` oct
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -27,7 +26,7 @@ from trio_smtp.mailbox.json_file.records import Place, encode_blob, encode_body
 from trio_smtp.mailbox.json_file.replica import Damage
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.json_file.writer import Writer
-from trio_smtp.mailbox.store import Delivered, Delivery, StoreUnavailable
+from trio_smtp.mailbox.store import Delivered, Delivery, MessageUnreadable, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -56,8 +55,8 @@ class _Missing(Exception):
         self.places = set(places)
 
 
-class _Unreadable(StoreUnavailable):
-    """The content of a message is damaged, or the disk does not read it."""
+class _Unreadable(Exception):
+    """The content of a message is damaged, or its file cannot be read."""
 
 
 class _Engine(NamedTuple):
@@ -141,7 +140,10 @@ class JSONFileStore(IndexedStore[Place]):
                     engine.stop()
 
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
-        return await self._until_found(bind(super().get_message, account, mailbox, uid))
+        try:
+            return await self._until_found(bind(super().get_message, account, mailbox, uid))
+        except _Unreadable as error:
+            raise MessageUnreadable(f"message {uid} in {mailbox!r} of {account!r} cannot be read: {error}") from error
 
     async def _summaries(
         self, account: str, mailbox: str, search: Search | None, after: int, limit: int | None
@@ -203,11 +205,11 @@ class JSONFileStore(IndexedStore[Place]):
         except RecordError as error:
             reason = str(error)
         except OSError as error:
-            if error.errno != errno.EIO:
-                raise
+            if not (files.is_broken(error) or isinstance(error, PermissionError)):
+                raise  # a shortage, which is that of all messages
             raise _Unreadable(files.reason(error)) from error  # no damage: it may be read the next time
         database.replica.report(Damage(body.segment, body.offset, body.length, reason))
-        raise _Unreadable(f"the message is damaged: {reason}")
+        raise _Unreadable(reason)
 
     def _skim(self, body: Place, limit: int | None) -> bytes:
         try:
