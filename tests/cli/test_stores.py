@@ -4,6 +4,7 @@ import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
@@ -104,6 +105,8 @@ def test_a_store_of_another_user(
     run(*command.split()).fails(1, f"belongs to the user #{owner};", f"sudo -u '#{owner}' trio-smtp")
     for reading in ("info", "check", "quarantine"):
         assert run("store", reading).code == 0  # of a backup, perhaps
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert run("mail", "list", "demo").code == 0  # which leaves nothing there
     assert files == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

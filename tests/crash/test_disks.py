@@ -14,6 +14,7 @@ import trio
 from tests.crash.mounts import mounted
 from tests.crash.smtp import LARGE, SMALL, Sender
 from trio_smtp.mailbox.json_file import JSONFileStore, writer
+from trio_smtp.mailbox.store import StoreUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,20 @@ async def test_read_only(where: Path) -> None:
         assert (await later.send()).code == 250
         await later.check(store)
         await store.aclose()
+
+
+async def test_reading_where_nobody_may_write(where: Path) -> None:
+    """Of a store that is read-only here, but not everywhere, all is read that somebody writes elsewhere."""
+    async with JSONFileStore(where.with_name("mail")) as store:
+        sender = Sender(store)
+        await sender.prepare()
+        with mounted(where, "--bind", where.with_name("mail")):
+            await trio.run_process(["mount", "-o", "remount,bind,ro", where])
+            async with JSONFileStore(where, create=False) as reader:
+                for kind in (SMALL, LARGE):
+                    assert (await sender.send(kind)).code == 250
+                    await sender.check(reader)
+                await store.compact()
+                await sender.check(reader)
+                with pytest.raises(StoreUnavailable, match="Read-only file system"):
+                    await reader.create_account("carl")

@@ -79,10 +79,10 @@ def check_owner(url: StoreURL) -> None:
     """Let root, above all, leave no file in a store that the server of another user could not read.
 
     Raises:
-        CommandError: if the store belongs to somebody else.
+        CommandError: if the store belongs to somebody else, and could be written.
     """
     manifest = _manifest(url)
-    if manifest is None or manifest.st_uid == os.geteuid():
+    if manifest is None or manifest.st_uid == os.geteuid() or os.statvfs(url.path).f_flag & os.ST_RDONLY:
         return
     owner = manifest.st_uid
     try:

@@ -56,7 +56,8 @@ class Database:
 
     Args:
         path: the directory of the store.
-        create: make the store if there is none: if nothing has the path, or the directory is empty.
+        create: make the store if there is none: if nothing has the path, or the directory is empty. Otherwise one that
+            is read-only will do.
         without_lost: open it even where files of the journal are lost, and with them nobody knows which accounts. A
             server must not: it would tell senders that there are no such people.
         watchers: those who want to be told of changes.
@@ -81,7 +82,7 @@ class Database:
             if self.root.mode() & _OTHERS_MAY_WRITE:
                 raise StoreUnavailable("the directory can be written by others (chmod go-w is what it needs)")
             is_new = self._is_new(create)
-            self._lock = opened.enter_context(closing(StoreLock(self.root)))
+            self._lock = opened.enter_context(closing(StoreLock(self.root, to_read=not create)))
             self.segments = opened.enter_context(closing(self.root.directory("journal")))
             self.blobs = opened.enter_context(closing(self.root.directory("blobs")))
             self.journal = opened.enter_context(closing(Journal(self.root, self.segments, without_lost=without_lost)))

@@ -53,6 +53,10 @@ class Directory:
         """The permission bits."""
         return stat.S_IMODE(os.fstat(self.fd).st_mode)
 
+    def is_writable(self) -> bool:
+        """Whether files can be made in it."""
+        return os.access(".", os.W_OK, dir_fd=self.fd)
+
     def names(self) -> list[str]:
         """What is in it, sorted."""
         # Through a new descriptor: with the same one several threads would share a position.
@@ -61,7 +65,7 @@ class Directory:
 
     def sync(self) -> None:
         """Make lasting what was created, renamed and removed in it."""
-        with _opened(os.open(".", _DIRECTORY, dir_fd=self.fd)) as fd:
+        with _opened(os.open(".", _DIRECTORY, dir_fd=self.fd)) as fd, _written(fd):
             os.fsync(fd)
 
     def sync_name(self) -> None:
@@ -235,7 +239,8 @@ def truncate(fd: int, length: int) -> None:
 
 def sync_data(fd: int) -> None:
     """Make lasting what was written, and that the file is longer now."""
-    os.fdatasync(fd)
+    with _written(fd):
+        os.fdatasync(fd)
 
 
 def sync(fd: int) -> None:
@@ -269,6 +274,16 @@ def try_lock(fd: int) -> bool:
 def unlock(fd: int) -> None:
     """Give the flock back."""
     fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def _written(fd: int) -> Iterator[None]:
+    """Let a sync fail in a file system that was written once and for all, as squashfs and ISO 9660, and knows none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL or not os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            raise
 
 
 @contextlib.contextmanager

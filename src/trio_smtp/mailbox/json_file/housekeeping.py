@@ -82,7 +82,7 @@ class Housekeeper:
             self._thread.join()
         with self._busy:
             pass  # a compaction that somebody asked for has stopped too
-        if self._database.replica.unsaved >= SAVE_ON_CLOSE:
+        if self._database.replica.unsaved >= SAVE_ON_CLOSE and self._database.root.is_writable():
             self._try(self._save)
 
     @contextmanager

@@ -6,7 +6,8 @@ A mutex goes with each, because threads of a process share its descriptors and w
 
 The two files are never replaced or removed, for a lock on a file without a name excludes nobody. After a fork a
 process opens its own, for an inherited descriptor shares the lock of its parent. To wait here may take long:
-threads only.
+threads only. Who may not write them, as on a disk that is read-only, can wait for them and read all the same; there may
+be a writer even so, for what is read-only in one place may be writable in another.
 
 In the file `lock` a writer leaves word for the next. As long as it is at work there is a mark: the lock of the dead is
 free at once, and who finds the mark knows that what the dead one wrote may never have been synced. Behind it is a note,
@@ -17,7 +18,7 @@ There is none while the file has two names: somebody has copied the store by har
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from trio_smtp.mailbox.json_file import files
@@ -43,12 +44,18 @@ class Held:
 
 
 class StoreLock:
-    """Gate and lock of one store, opened by this process."""
+    """Gate and lock of one store, opened by this process.
 
-    def __init__(self, root: files.Directory) -> None:
-        self._gate = root.open_or_create("gate")
+    Args:
+        root: the directory of the store; stays open as long as this is used.
+        to_read: make do with files that may not be written; the lock is opened anew by who wants to write.
+    """
+
+    def __init__(self, root: files.Directory, *, to_read: bool = False) -> None:
+        self._root = root
+        self._gate, _ = _open(root, "gate", to_read)
         try:
-            self._lock = root.open_or_create("lock")
+            self._lock, self._is_writable = _open(root, "lock", to_read)
         except OSError:
             files.close(self._gate)
             raise
@@ -57,10 +64,12 @@ class StoreLock:
 
     @contextmanager
     def hold(self, *, exclusive: bool) -> Iterator[Held]:
-        """Wait for the lock and hold it."""
+        """Wait for the lock and hold it. Raises OSError."""
         with ExitStack() as held:
             with self._gate_mutex, _flock(self._gate, exclusive=True):
                 held.enter_context(self._mutex)
+                if exclusive and not self._is_writable:
+                    self._make_writable()
                 held.enter_context(_flock(self._lock, exclusive=exclusive))
             length = _LENGTH if files.names(self._lock) < 2 else len(_AT_WORK)
             lock = Held(files.read_at(self._lock, 0, length))
@@ -70,11 +79,28 @@ class StoreLock:
             if exclusive:
                 files.write_at(self._lock, 0, (_IDLE + lock.note).ljust(length)[:length])
 
+    def _make_writable(self) -> None:
+        """Open the lock, which nobody has, to write it: that may have become possible."""
+        fd = self._root.open("lock", writable=True)
+        files.close(self._lock)
+        self._lock, self._is_writable = fd, True
+
     def close(self) -> None:
         """Let go of the files when no thread uses them."""
         with self._gate_mutex, self._mutex:
             files.close(self._gate)
             files.close(self._lock)
+
+
+def _open(root: files.Directory, name: str, to_read: bool) -> tuple[int, bool]:
+    """A file, which is made if it is not there; and whether it can be written."""
+    try:
+        return root.open_or_create(name), True
+    except OSError:
+        with suppress(OSError):
+            if to_read:
+                return root.open(name), False
+        raise
 
 
 @contextmanager

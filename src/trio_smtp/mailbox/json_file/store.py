@@ -85,7 +85,8 @@ class JSONFileStore(IndexedStore[Place]):
 
     Args:
         path: the directory.
-        create: make a store if nothing has the path, or the directory is empty.
+        create: make a store if nothing has the path, or the directory is empty. With False one on a disk that is
+            read-only can be opened too: it can be read, and changes raise StoreUnavailable.
 
     Raises:
         StoreUnavailable: on first use: there is no store and none may be made, something else is there, or others
