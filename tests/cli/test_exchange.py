@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.cli.tools import Result, Terminal
-from trio_smtp.cli import export, import_, progress
+from trio_smtp.cli import export, import_, messages, progress
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.mbox import to_mbox
 from trio_smtp.mailbox.store import MailStore, NoSuchMessage
@@ -92,7 +92,7 @@ def test_some_of_them(run: Run) -> None:
 
 @pytest.mark.parametrize("size", [1, 11, 12, 13])
 def test_page_by_page(run: Run, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    for module in (export, import_):
+    for module in (messages, import_):
         monkeypatch.setattr(module, "_PAGE", size)
     assert run("mail", "export", "demo", "--output", "out").code == 0
     assert run("mail", "import", "demo", "out").lines == ["0 messages imported, 12 there already."]

@@ -381,7 +381,7 @@ def test_delete_every_one(run: Run) -> None:
     refused = run("mail", "delete", "demo", "--all", stdin=b"n\n", terminal=True)
     assert (refused.code, refused.out) == (1, b"")
     assert len(listed(run)) == 3
-    assert run("mail", "delete", "demo", "--all", "--yes", "--json").records == [{"uid": uid} for uid in (1, 2, 3)]
+    assert run("mail", "delete", "demo", "--all", "--yes", "--json").records == [{"uid": uid} for uid in (3, 2, 1)]
     assert listed(run) == []
     assert run("mail", "delete", "demo", "--all") == (0, b"", "")
     assert len(listed(run, "--mailbox", "Old")) == 1
@@ -396,7 +396,7 @@ def test_delete_what_somebody_else_deletes(run: Run, monkeypatch: pytest.MonkeyP
         await delete_message(self, account, mailbox, uid)
 
     monkeypatch.setattr(JSONFileStore, "delete_message", delete_twice)
-    assert run("mail", "delete", "demo", "--all", "--yes", "--json").records == [{"uid": 1}, {"uid": 3}]
+    assert run("mail", "delete", "demo", "--all", "--yes", "--json").records == [{"uid": 3}, {"uid": 1}]
     assert listed(run) == []
 
 

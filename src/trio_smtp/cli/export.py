@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,20 +17,18 @@ from typing import IO, Final
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError, reason
-from trio_smtp.cli.messages import check_uids
+from trio_smtp.cli.messages import check_uids, chosen
 from trio_smtp.cli.output import say, say_json, say_octets, warn
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.mbox import to_mbox
-from trio_smtp.mailbox.store import MailStore, Message, MessageUnreadable, NoSuchMessage
+from trio_smtp.mailbox.store import Message, MessageUnreadable, NoSuchMessage
 
 __all__ = ["MAILDIR_FLAGS", "export"]
 
 MAILDIR_FLAGS: Final = {"D": r"\Draft", "F": r"\Flagged", "R": r"\Answered", "S": r"\Seen", "T": r"\Deleted"}
 """The letters behind ``:2,`` in the name of a file of a Maildir; it has none for keywords."""
-
-_PAGE = 500  # messages of which the UIDs are known
 
 _Add = Callable[[Message], None]
 
@@ -66,8 +64,8 @@ async def export(
         total = len(uids) or await mail_store.count_messages(account, mailbox)  # more may come meanwhile
         written = unreadable = 0
         with _writing(form, output, overwrite) as add, progress("Exporting") as advance:
-            async with aclosing(_uids(mail_store, account, mailbox, uids)) as listed:
-                async for uid in listed:
+            async with aclosing(chosen(mail_store, account, mailbox, uids)) as wanted:
+                async for uid in wanted:
                     try:
                         message = await mail_store.get_message(account, mailbox, uid)
                     except NoSuchMessage:  # somebody has deleted it meanwhile
@@ -91,20 +89,6 @@ async def export(
 
 def _count(messages: int) -> str:
     return f"{messages} message{'' if messages == 1 else 's'}"
-
-
-async def _uids(mail_store: MailStore, account: str, mailbox: str, given: Sequence[int]) -> AsyncGenerator[int]:
-    """Those that were given, or if none were all that there are."""
-    for uid in given:
-        yield uid
-    after = 0
-    while not given:
-        page = await mail_store.list_messages(account, mailbox, after=after, limit=_PAGE)
-        for listed in page:
-            yield listed.uid
-        if len(page) < _PAGE:
-            return
-        after = page[-1].uid
 
 
 # --- the three forms

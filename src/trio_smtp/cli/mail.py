@@ -11,7 +11,7 @@ from trio_smtp._escape import escape
 from trio_smtp.cli.attachments import save
 from trio_smtp.cli.confirm import confirm
 from trio_smtp.cli.errors import CommandError, UsageError
-from trio_smtp.cli.messages import check_uids, record, say_messages, wait_for
+from trio_smtp.cli.messages import check_uids, chosen, record, say_messages, wait_for
 from trio_smtp.cli.output import is_coloured, printable, say, say_json, say_octets
 from trio_smtp.cli.parsed import envelope_record, headers_record, parsed_record
 from trio_smtp.cli.readable import readable
@@ -88,7 +88,8 @@ async def delete(
         raise UsageError("delete what? name the messages by their UIDs, or all of them by --all")
     async with opened(store) as mail_store:
         if every:
-            uids = [message.uid for message in await mail_store.list_messages(account, mailbox)]
+            # From the end: in front of many others, each one takes a store the longer, the more they are.
+            uids = [uid async for uid in chosen(mail_store, account, mailbox, ())][::-1]
             confirm(f"mailbox {mailbox} of {account}", len(uids), yes=yes)
         else:
             uids = await check_uids(mail_store, account, mailbox, uids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from functools import partial as bind
 from typing import Any
 
@@ -17,9 +17,9 @@ from trio_smtp.mailbox.headers import SHOWN
 from trio_smtp.mailbox.store import FlagMode, MailStore, MessageSummary, Search
 from trio_smtp.mime.addresses import read_addresses
 
-__all__ = ["check_uids", "copy", "flag", "move", "record", "say_messages", "search", "wait_for"]
+__all__ = ["check_uids", "chosen", "copy", "flag", "move", "record", "say_messages", "search", "wait_for"]
 
-_PAGE = 500  # messages found before the first of them is printed
+_PAGE = 500  # messages that are looked for at a time
 
 
 async def search(
@@ -125,6 +125,17 @@ async def _place(
                 say_json({"uid": uid, "mailbox": placed.mailbox, "new_uid": placed.uid})
             else:
                 say(f"Message {uid} {done} to {escape(placed.mailbox)}, where it is {placed.uid}.")
+
+
+async def chosen(mail_store: MailStore, account: str, mailbox: str, uids: Sequence[int]) -> AsyncGenerator[int]:
+    """These UIDs, or if there are none those of all messages, ascending: the mailbox is looked at page by page."""
+    for uid in uids:
+        yield uid
+    after = 0
+    while not uids and (page := await mail_store.list_messages(account, mailbox, after=after, limit=_PAGE)):
+        for message in page:
+            yield message.uid
+        after = page[-1].uid
 
 
 async def check_uids(mail_store: MailStore, account: str, mailbox: str, uids: Iterable[int]) -> list[int]:

@@ -13,6 +13,7 @@ All functions raise StoreUnavailable where there is no store that can be used, a
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -244,26 +245,18 @@ class _Check:
         database = self._database
         blobs = list(self._unheld_blobs())  # before the refresh: the record of one that was released is there then
         database.refresh()
-        messages = [
-            message
-            for operation in database.replica.index.dump()
-            if isinstance(operation, AddMessages)
-            for message in operation.messages
-        ]
-        segments = database.replica.manifest.segments
-        self._total += sum(_size(database.segments, segment_name(number)) for number in segments)
-        self._total += sum(message.size for message in messages)
+        replica = database.replica  # which nobody changes from now on
+        segments = replica.manifest.segments
+        self._total += sum(_size(database.segments, segment_name(number)) for number in segments) + replica.live()
         self._read_snapshot()
         self._read_journal()
-        good = self._read_messages(messages)
-        for damage in database.replica.damage:
+        good = self._read_messages()
+        for damage in replica.damage:
             # What was found long ago counts, unless a message is read from there by now: its blob may have come back.
-            if damage.segment in segments and (damage.segment, damage.offset) not in good:
+            if damage.segment in segments and damage.offset not in good[damage.segment]:
                 self._add(*damage)
-        needed = {message.body.blob for message in messages}
-        return Checked(
-            self._records, len(messages), sum(name not in needed for name in blobs), sorted(self._faults.values())
-        )
+        unneeded = len(set(blobs) - replica.blobs())
+        return Checked(self._records, replica.index.count(), unneeded, sorted(self._faults.values()))
 
     def _unheld_blobs(self) -> Iterator[str]:
         for name in self._database.blobs.names():
@@ -298,18 +291,22 @@ class _Check:
                 missing = segment_number(str(error.filename))
                 self._add(missing or journal.segment, 0 if missing else journal.end, 0, why(error))
 
-    def _read_messages(self, messages: Iterable[NewMessage[Place]]) -> set[tuple[int, int]]:
-        """Read each content once, and return the places of those that are whole."""
-        good = set[tuple[int, int]]()
-        for message in messages:
+    def _messages(self) -> Iterator[NewMessage[Place]]:
+        for operation in self._database.replica.index.dump():
+            if isinstance(operation, AddMessages):
+                yield from operation.messages
+
+    def _read_messages(self) -> defaultdict[int, set[int]]:
+        """Read each content once, and return where those are that are whole: by segment, the offsets in it."""
+        good = defaultdict[int, set[int]](set)
+        for message in self._messages():
             self._advance_by(message.size)
             place = message.body
-            at = place.segment, place.offset
             fault = self._faults.get((_file(place.segment), place.offset))
-            if fault is None and at not in good:
+            if fault is None and place.offset not in good[place.segment]:
                 try:
                     self._database.read(place, None)
-                    good.add(at)
+                    good[place.segment].add(place.offset)
                 except (OSError, RecordError) as error:
                     fault = self._add(place.segment, place.offset, place.length, why(error))
             if fault is not None:
