@@ -8,8 +8,9 @@ from unittest.mock import Mock
 import pytest
 
 from tests.cli.tools import Result
+from trio_smtp.mailbox import passwords
 from trio_smtp.mailbox.passwords import MAX_PASSWORD, verify_password
-from trio_smtp.mailbox.store import MailStore
+from trio_smtp.mailbox.store import Credentials, MailStore
 
 Run = Callable[..., Result]
 Prepare = Callable[[Callable[[MailStore], Awaitable[object]]], None]
@@ -252,6 +253,24 @@ def test_what_is_no_password(
 ) -> None:
     monkeypatch.setattr(getpass, "getpass", Mock(side_effect=[*typed_before, fault]))
     run("account", "passwd", "demo", terminal=True).fails(1, fragment, "nothing was done")
+
+
+@pytest.mark.usefixtures("demo")
+@pytest.mark.parametrize(
+    ("kept", "fragment"),
+    [
+        ("$argon2id$v=19$m=256,t=1,p=1$c2FsdHNhbHQ=$" + "A" * 43, "hashed by Argon2; install trio-smtp[auth]"),
+        ("$2b$12$of.another.program", "of an unknown form"),
+    ],
+)
+def test_a_password_that_cannot_be_checked(
+    run: Run, prepare: Prepare, monkeypatch: pytest.MonkeyPatch, kept: str, fragment: str
+) -> None:
+    """It was set where the extra `auth` was installed, or by a program that makes credentials in its own way."""
+    monkeypatch.setattr(passwords, "HAS_ARGON2", False)
+    prepare(lambda store: store.set_password("demo", Credentials(kept)))
+    result = run("account", "check", "demo", "--password-stdin", stdin=b"secret")
+    result.fails(1, "the password of account demo cannot be checked", fragment)
 
 
 @pytest.mark.usefixtures("demo")

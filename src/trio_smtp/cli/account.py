@@ -106,7 +106,12 @@ async def check(*, name: str, password_stdin: bool, store: StoreURL, as_json: bo
     async with opened(store) as mail_store:
         name = (await _find(mail_store, name)).name
         credentials = await mail_store.get_credentials(name)
-    if not verify_password(credentials, read_password(from_stdin=password_stdin)):
+    password = read_password(from_stdin=password_stdin)
+    try:
+        is_right = verify_password(credentials, password)
+    except (RuntimeError, ValueError) as error:
+        raise CommandError(f"the password of account {name} cannot be checked: {error}") from error
+    if not is_right:
         raise CommandError(f"this is not the password of account {name}")
     if as_json:
         say_json({"name": name})

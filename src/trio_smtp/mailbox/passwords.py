@@ -176,7 +176,7 @@ def _hash(password: bytes, method: _Method, salt: bytes, length: int) -> bytes:
     if method.scheme == "scrypt":
         return hashlib.scrypt(password, salt=salt, n=1 << first, r=second, p=third, maxmem=_MAX_MEMORY, dklen=length)
     if not HAS_ARGON2:
-        raise RuntimeError("this password was hashed by Argon2; install trio-smtp[auth] to check it")
+        raise RuntimeError("it was hashed by Argon2; install trio-smtp[auth] to check it")
     from argon2 import low_level  # noqa: PLC0415 - an extra
 
     return low_level.hash_secret_raw(password, salt, second, first, third, length, low_level.Type.ID)
