@@ -189,6 +189,14 @@ def test_a_lock_that_cannot_be_had(folder: files.Directory, system: System) -> N
     assert folder.names() == []
 
 
+def test_a_lock_on_an_old_one_that_cannot_be_had(folder: files.Directory, system: System) -> None:
+    made(folder, b"old")
+    before = len(os.listdir("/proc/self/fd"))
+    system.fail("flock", errno.ENOLCK)
+    assert old_blobs(folder, set, 3) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_planted_names_are_not_written_to(
     folder: files.Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

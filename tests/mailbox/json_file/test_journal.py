@@ -236,6 +236,14 @@ def test_a_manifest_that_is_damaged(place: Place, text: bytes) -> None:
         place.journal()
 
 
+def test_a_manifest_may_be_long(place: Place, journal: Journal) -> None:
+    """Each backup by hard links begins a segment: one a minute makes 100,000 in two months."""
+    segments = tuple(range(1, 200_001))
+    journal.publish(journal.manifest._replace(segments=segments))
+    again = place.journal()
+    assert again.manifest.segments == segments
+
+
 @pytest.mark.parametrize(
     ("content", "with_records"),
     [(b"", False), (MARK[:20], False), (MARK, False), (MARK + b"x", True), (MARK[:20] + bytes(2000), True)],

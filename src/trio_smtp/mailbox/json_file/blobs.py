@@ -91,9 +91,9 @@ class OldBlob:
         self._folder = folder
         self._name = name
         self._fd = folder.open(name)
-        if not files.try_lock(self._fd):
-            files.close(self._fd)
-            raise OSError(errno.EWOULDBLOCK, "somebody is writing it", name)
+        with files.closed_on_error(self._fd):
+            if not files.try_lock(self._fd):
+                raise OSError(errno.EWOULDBLOCK, "somebody is writing it", name)
 
     def remove(self) -> bool:
         """Remove it, and say whether that worked. Needs no lock: nobody waits while the file system frees octets."""

@@ -83,14 +83,14 @@ class Directory:
     def open(self, name: str, *, writable: bool = False) -> int:
         """Open a regular file that exists."""
         flags = _SAFE | (os.O_RDWR if writable else os.O_RDONLY)
-        with _closed_on_error(os.open(name, flags, dir_fd=self.fd)) as fd:
+        with closed_on_error(os.open(name, flags, dir_fd=self.fd)) as fd:
             _check_regular(fd, name)
             return fd
 
     def create(self, name: str) -> int:
         """Make a file that does not exist, to write and read."""
         flags = _SAFE | os.O_RDWR | os.O_CREAT | os.O_EXCL
-        with _closed_on_error(os.open(name, flags, 0o600, dir_fd=self.fd)) as fd:
+        with closed_on_error(os.open(name, flags, 0o600, dir_fd=self.fd)) as fd:
             os.fchmod(fd, 0o600)
             return fd
 
@@ -166,7 +166,7 @@ def _make_and_open(path: str, within: int | None) -> int:
         os.mkdir(path, 0o700, dir_fd=within)
     except FileExistsError:
         return os.open(path, _DIRECTORY | (0 if within is None else os.O_NOFOLLOW), dir_fd=within)
-    with _closed_on_error(os.open(path, _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)) as fd:
+    with closed_on_error(os.open(path, _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)) as fd:
         os.fchmod(fd, 0o700)
         return fd
 
@@ -295,7 +295,8 @@ def _opened(fd: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _closed_on_error(fd: int) -> Iterator[int]:
+def closed_on_error(fd: int) -> Iterator[int]:
+    """Close it if the block ends in an OSError."""
     try:
         yield fd
     except OSError:

@@ -151,7 +151,7 @@ class Housekeeper:
     def _garbage(self) -> _Garbage:
         """What nobody needs, and never will. Needs the exclusive lock."""
         database = self._database
-        live = database.journal.manifest.segments
+        live = set(database.journal.manifest.segments)
         damaged = {damage.segment for damage in database.replica.damage}
         segments = [
             (name, number in damaged)

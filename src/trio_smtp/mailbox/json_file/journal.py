@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 NO_MANIFEST = f"there is mail, but no {MANIFEST}, which says what of it counts; restore the store from a backup"
-_MAX_MANIFEST = 1024 * 1024  # octets
 _MAX_MARK = 1024
 _MAX_LINE = 64 * 1024 * 1024  # a segment that a compaction has made may be as large as the store
 _SEGMENT_NAME = re.compile(r"([0-9]{6,15})\.jsonl", re.ASCII)
@@ -129,7 +128,7 @@ class Journal:
     def _adopt(self) -> None:
         fd = self._root.open(MANIFEST)
         try:
-            record = parse(files.read_at(fd, 0, _MAX_MANIFEST))
+            record = parse(files.read_at(fd, 0, files.size(fd)))
             manifest = Manifest(
                 values.text(record["store"]),
                 values.numbers(record["segments"]),
