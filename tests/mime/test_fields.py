@@ -78,6 +78,11 @@ def test_fields_of_the_head_only() -> None:
         (b"=?utf-8?q?=FF?=", "\ufffd"),
         (b"=?utf-8?q??=", ""),
         (b"=?iso-2022-jp?b?GyRCRnxLXBsoQg==?=", "日本"),
+        # a question mark that was not encoded, as of PHP's quoted_printable_encode
+        (b"=?utf-8?q?Gr=C3=BC=C3=9Fe? Ja??=", "Grüße? Ja?"),
+        (b"=?utf-8?q???=", "?"),
+        (b"=?utf-8?q?a? =?utf-8?q?b?=", "=?utf-8?q?a? b"),
+        (b"=?utf-8?q?a?b?= c?=", "a?b c?="),
         # what cannot be decoded is shown as it stands
         (b"=?utf-8?b?A?=", "=?utf-8?b?A?="),
         (b"=?utf-8?x?a?=", "=?utf-8?x?a?="),
@@ -129,8 +134,15 @@ def test_one_line() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b"=?" * 50_000, b"=?utf-8?q?" * 10_000, b"?= " * 30_000, b"?=" + b" " * 90_000, b"=?utf-8?q?a?=" * 10_000],
-    ids=range(5),
+    [
+        b"=?" * 50_000,
+        b"=?utf-8?q?" * 10_000,
+        b"?= " * 30_000,
+        b"?=" + b" " * 90_000,
+        b"=?utf-8?q?a?=" * 10_000,
+        b"=?utf-8?q?a? " * 20_000,
+    ],
+    ids=range(6),
 )
 def test_values_that_break_parsers(value: bytes) -> None:
     assert len(decode(value)) <= len(value)

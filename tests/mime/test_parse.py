@@ -37,7 +37,11 @@ def paths(parsed: ParsedMessage) -> list[str]:
         ("Date: Mon, 23 Nov 2026 12:00:00 +0130", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),
         ("Date: 23 Nov 2026 12:00 GMT (noon)", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
         ("Date: Mon, 23 Nov 2026\r\n 12:00:00 -0000", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
-        ("Date: Mon, 23 Nov 26 12:00:00", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
+        ("Date: Mon, 23 Nov 2026 12:00:00 +01:30", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),  # .NET writes it so
+        # RFC 5322 §4.3: a zone that is unknown is as good as none
+        ("Date: Mon, 23 Nov 26 12:00:00", datetime(2026, 11, 23, 12, tzinfo=UTC), 1),
+        ("Date: Mon, 23 Nov 2026 12:00:00 CEST", datetime(2026, 11, 23, 12, tzinfo=UTC), 1),
+        ("Date: Mon, 23 Nov 2026 12:00:00 PM +0100", datetime(2026, 11, 23, 12, tzinfo=UTC), 1),
         ("Date: today", None, 1),
         ("Date: Mon, 32 Nov 2026 12:00:00 +0000", None, 1),
         ("Date: Mon, 23 Nov 2026 12:00:00 +999999999", None, 1),
@@ -169,6 +173,7 @@ def typed(content_type: str, content: str = "", more: str = "") -> bytes:
 
 
 PLAIN, HTML, PNG = typed("text/plain", "plain"), typed("text/html", "html"), typed("image/png", "png")
+ALTERNATIVE = body("multipart/alternative", PLAIN, HTML).replace(b"x", b"y").replace(b"teyt", b"text")
 ATTACHED = "Content-Disposition: attachment\r\n"
 NAMED = "Content-Disposition: inline; filename=a.txt\r\n"
 WITH_ID = "Content-ID: <1>\r\n"
@@ -191,9 +196,15 @@ WITH_ID = "Content-ID: <1>\r\n"
         (body("multipart/alternative", HTML, PLAIN), "plain", "html", []),
         (body("multipart/alternative", PLAIN, PLAIN), "plain\nplain", None, []),
         (body("multipart/alternative", HTML, PNG), None, "html", ["2"]),
+        (body("multipart/alternative", PLAIN, typed('text/html; name="a.html"', "html")), "plain", "html", []),
         (body("multipart/alternative", PLAIN, typed("text/calendar"), HTML), "plain", "html", ["2"]),
         (body("multipart/related", HTML, PNG), None, "html", ["2"]),
         (body("multipart/related", HTML, typed("text/plain")), None, "html", ["2"]),
+        (body("multipart/related; start=1", PNG, HTML, PNG), None, "html", ["1", "3"]),
+        (body("multipart/related", PNG, typed('text/html; name="a.html"', "html")), None, "html", ["1"]),
+        (body("multipart/related", ALTERNATIVE, typed("text/plain")), "plain", "html", ["2"]),
+        (body("multipart/related", PNG, ALTERNATIVE, HTML), "plain", "html", ["1", "3"]),
+        (body("multipart/related", PNG, PNG), None, None, ["1", "2"]),
         (body("multipart/unheard-of", PLAIN, PNG), "plain", None, ["2"]),
         (typed("message/rfc822", "\r\ninner"), None, None, ["1"]),
     ],

@@ -21,6 +21,7 @@ __all__ = ["parse", "texts"]
 
 _DEFAULT: Final = MimeLimits()
 _LONGEST_DATE: Final = 200  # characters
+_COLON_IN_ZONE = re.compile(r"([+-][0-9]{2}):([0-9]{2})")  # as ISO 8601 has it
 _ID = re.compile(r"<([^<>]*)>")
 _LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a reference to a character, which Unicode cannot have
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
@@ -130,8 +131,11 @@ class _Header:
         if not text:
             return None
         try:
-            date = parsedate_to_datetime(text[:_LONGEST_DATE])
-            date = date if date.tzinfo else date.replace(tzinfo=UTC)  # "-0000" is UTC, but not where the sender is
+            date = parsedate_to_datetime(_COLON_IN_ZONE.sub(r"\1\2", text[:_LONGEST_DATE]))
+            if date.tzinfo is None:  # RFC 5322 §3.3: "-0000" is UTC, but not where the sender is
+                date = date.replace(tzinfo=UTC)
+                if "-0000" not in text:
+                    self._wrong(b"date", f"the zone of {shown(text)} is unknown; it was read as UTC")
             date.astimezone(UTC)  # is it one that can be compared?
         except (ValueError, TypeError, IndexError, OverflowError):
             self._wrong(b"date", f"{shown(text)} is no date")
@@ -179,7 +183,7 @@ class _Selection:
     def _texts(self, part: Part, *, is_first: bool, is_related: bool) -> tuple[list[Part], list[Part]]:
         if part.content_type.startswith("multipart/") and part.children:
             return self._texts_of_several(part)
-        # A text with the name of a file is one, unless the message begins with it.
+        # A text with the name of a file is one, unless the message begins with it, or it is one of several versions.
         is_named = part.filename != "" and not is_first
         if part.content_type in _TEXTS and part.disposition in {"", "inline"} and not is_named and not is_related:
             return [part], [part]
@@ -187,17 +191,25 @@ class _Selection:
         return [], []
 
     def _texts_of_several(self, part: Part) -> tuple[list[Part], list[Part]]:
+        alternative = part.content_type == "multipart/alternative"
         related = part.content_type == "multipart/related"
+        first = _root(part) if related else 0
         found = [
-            self._texts(child, is_first=at == 0, is_related=related and at > 0)
+            self._texts(child, is_first=alternative or at == first, is_related=related and at != first)
             for at, child in enumerate(part.children)
         ]
         plain = [plain for plain, _ in found]
         rich = [rich for _, rich in found]
-        if part.content_type == "multipart/alternative":
+        if alternative:
             plain = _those_with("text/plain", plain)
             rich = _those_with("text/html", rich)
         return [*chain(*plain)], [*chain(*rich)]
+
+
+def _root(related: Part) -> int:
+    """Which child the others are for, as ``start`` says where it is not the first (RFC 2387 §3.2): one that may be text."""
+    kinds = [child.content_type for child in related.children]
+    return next((at for at, kind in enumerate(kinds) if kind in _TEXTS or kind.startswith("multipart/")), 0)
 
 
 def _those_with(content_type: str, versions: list[list[Part]]) -> list[list[Part]]:
