@@ -207,7 +207,7 @@ class _Selection:
 
 
 def _root(related: Part) -> int:
-    """Which child the others are for, as ``start`` says where it is not the first (RFC 2387 §3.2): one that may be text."""
+    """Which part the others are for, as ``start`` says (RFC 2387 §3.2): the first that may be text."""
     kinds = [child.content_type for child in related.children]
     return next((at for at, kind in enumerate(kinds) if kind in _TEXTS or kind.startswith("multipart/")), 0)
 
