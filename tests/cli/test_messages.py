@@ -77,6 +77,14 @@ def test_search_for_people(run: Run) -> None:
     assert run("mail", "search", "demo", "--subject", "three").lines == ["UID  SIZE  DATE  FLAGS  SENDER  TO  SUBJECT"]
 
 
+def test_blanks_in_a_subject(run: Run, prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
+    async def fill(store: MailStore) -> None:
+        await store.append_message("demo", "INBOX", "Subject: Déjà\xa0vu\u200b\r\n\r\n".encode())
+
+    prepare(fill)
+    assert run("mail", "list", "demo").lines[-1].endswith("  Déjà vu")
+
+
 def test_to_wait_for_what_is_there(run: Run) -> None:
     for line in ("list demo --wait 600", "search demo --subject o --wait 600"):
         assert run("mail", *line.split(), "--json").records == listed(run)

@@ -71,6 +71,11 @@ BODIES = [
     ),
     ("parts", TWO_PARTS, ["", "café", "", "Attachments:", "  1. p.png (image/png, 3 octets, part 2)"]),
     ("HTML alone", b"Content-Type: text/html\r\n\r\n<p>Hello &amp; you</p>\r\n", ["", "Hello & you"]),
+    (
+        "blanks of other kinds, and what is not seen",
+        b"Content-Type: text/html\r\n\r\n5&nbsp;&euro;&#x202f;so&shy;lid&#x3000;&#65279;x<p>y" + b"&zwnj;&nbsp;" * 99,
+        ["", "5 € solid  x", "y"],
+    ),
     ("HTML and a footer", SIGNED, ["", "Hello you", "--", "the list"]),
     ("a picture", RELATED, ["", "Attachments:", "  1. attachment-1.gif in the text (image/gif, 3 octets, part 2)"]),
     (
@@ -96,6 +101,11 @@ def test_the_envelope_that_the_server_has_noted() -> None:
     shown = ["Return-Path: <app@example.com>", "Delivered-To: demo@example.com", "Delivered-To: bcc@example.com"]
     assert list(readable(content)) == [*shown, *SHOWN]
     assert list(readable(content, with_envelope=False)) == SHOWN
+
+
+def test_blanks_in_a_subject() -> None:
+    content = "From: a\u200b\xa0b@example.com\r\nSubject: Déjà\xa0! 👨\u200d👩\u202e\r\n\r\n".encode()
+    assert list(readable(message(content))) == [r"From: a\u200b\xa0b@example.com", r"Subject: Déjà ! 👨👩\u202e"]
 
 
 def test_colours() -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "flush",
     "is_coloured",
     "json_text",
+    "legible",
     "printable",
     "say",
     "say_json",
@@ -34,6 +35,10 @@ __all__ = [
 
 Value: TypeAlias = str | int | bool | Sequence[str] | None
 Record: TypeAlias = Mapping[str, Value]
+
+_BLANKS = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f"  # one column each
+_UNSEEN = "\xad\u034f\u200b\u200c\u200d\u2060\ufeff"  # they say where a line may break, and which letters are joined
+_LEGIBLE = str.maketrans(dict.fromkeys(_BLANKS, " ") | dict.fromkeys(_UNSEEN, "") | {"\u3000": "  "})
 
 _WIDEST = 40  # columns of a terminal that a column of a table has, unless it is the last one
 
@@ -88,6 +93,14 @@ def drop(stream: TextIO) -> None:
 def printable(line: str) -> str:
     """A line in which some of the text may be escaped already: its backslashes stay, the rest is made safe."""
     return "".join(char if char.isprintable() else escape(char) for char in line)
+
+
+def legible(text: str) -> str:
+    """What people write, to be escaped still: every blank a space, and without what nobody sees.
+
+    It is for texts and subjects, which are full of both; not for names and addresses, which it would make look alike.
+    """
+    return text.translate(_LEGIBLE)
 
 
 def json_text(record: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.html_text import html_to_text
+from trio_smtp.cli.output import legible
 from trio_smtp.mailbox.store import Message
 from trio_smtp.mime import Attachment, ParsedMessage
 from trio_smtp.mime.fields import decode, fields
@@ -32,12 +33,13 @@ def readable(message: Message, *, coloured: bool = False, with_envelope: bool = 
     bold, plain = (_BOLD, _PLAIN) if coloured else ("", "")
     for name, value in fields(message.content):
         if name in shown:
-            yield f"{bold}{name.decode('ascii').title()}:{plain} {escape(decode(value))}"
+            text = legible(decode(value)) if name == b"subject" else decode(value)
+            yield f"{bold}{name.decode('ascii').title()}:{plain} {escape(text)}"
     parsed = message.parsed
     if text := _text(parsed).rstrip():
         yield ""
         for line in text.split("\n"):
-            yield escape(line.expandtabs())
+            yield escape(legible(line.expandtabs()).rstrip())
     if parsed.attachments:
         yield ""
         yield f"{bold}Attachments:{plain}"
