@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 from trio_smtp.mime import MimeLimits, ParsedMessage, page, parse, texts
 
@@ -31,7 +32,8 @@ def check(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:
     addresses += [parsed.sender] if parsed.sender else []
     assert len(addresses) <= limits.addresses
     assert all(each.name or each.address for each in addresses)
-    lines = [parsed.subject, parsed.message_id, *parsed.in_reply_to, *parsed.references]
+    lines = [parsed.subject, parsed.message_id, *parsed.in_reply_to, *parsed.references, *parsed.links]
+    lines += chain.from_iterable(parsed.headers.values())
     lines += [text for each in addresses for text in (each.name, each.address)]
     assert not [line for line in lines if CONTROL.search(line)]
     texts = [parsed.text or "", parsed.html or ""]

@@ -235,6 +235,7 @@ def test_show_what_was_found_as_json(run: Run) -> None:
         "references": [],
         "text": "Look",
         "html": None,
+        "links": [],
         "attachments": [
             {
                 "filename": name,

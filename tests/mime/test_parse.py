@@ -98,6 +98,17 @@ def test_the_subject_is_one_line() -> None:
     assert parsed.subject == "a Bcc: b"
 
 
+def test_every_field_of_the_header() -> None:
+    header = b"X-Tag: =?utf-8?q?=C3=BC?=\r\n folded\r\nList-Unsubscribe: <https://x>\r\nx-tag: =?utf-8?q?a=0Ab?=\r\n"
+    parsed = parse(header + b"\r\nA: b\r\n")
+    assert parsed.headers == {"x-tag": ["ü folded", "a b"], "list-unsubscribe": ["<https://x>"]}
+    assert (parsed.header("X-TAG"), parsed.header("list-unsubscribe"), parsed.header("A")) == (
+        "ü folded",
+        "<https://x>",
+        None,
+    )
+
+
 # --- structure
 
 
@@ -248,6 +259,25 @@ def test_what_is_told_of_a_part_is_one_line() -> None:
     header = "Content-Disposition: a\0b; filename*=''c%0Ad\r\nContent-ID: <e\x1bf>\r\n"
     part = parse(typed('text/plain; charset="\x85x\x1by"', "", header)).tree
     assert (part.disposition, part.filename, part.content_id, part.charset) == ("a b", "c d", "e f", "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "links"),
+    [
+        (
+            body(
+                "multipart/alternative",
+                typed("text/plain", "https://b https://a"),
+                typed("text/html", "<a href=https://a>"),
+            ),
+            ("https://a", "https://b"),
+        ),
+        (typed("text/html", "<a href=mailto:a>"), ("mailto:a",)),
+        (PNG, ()),
+    ],
+)
+def test_links(content: bytes, links: tuple[str, ...]) -> None:
+    assert parse(content).links == links
 
 
 def test_results_are_values() -> None:

@@ -13,7 +13,7 @@ from trio_smtp.cli.confirm import confirm
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.messages import check_uids, chosen, record, say_messages, wait_for
 from trio_smtp.cli.output import is_coloured, printable, say, say_json, say_octets
-from trio_smtp.cli.parsed import envelope_record, headers_record, parsed_record
+from trio_smtp.cli.parsed import envelope_record, parsed_record
 from trio_smtp.cli.readable import readable
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -128,7 +128,7 @@ def record_with_content(message: Message) -> Mapping[str, object]:
     return {
         **record(summary),
         "envelope": envelope_record(message.content),
-        "headers": headers_record(message.content),
+        "headers": message.parsed.headers,
         "raw": raw,
         "parsed": parsed_record(message.parsed),
     }

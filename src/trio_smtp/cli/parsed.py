@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from trio_smtp.mime import Attachment, MailAddress, ParsedMessage, Part
-from trio_smtp.mime.fields import decode, fields, one_line, to_text
+from trio_smtp.mime.fields import to_text
 
-__all__ = ["envelope_record", "headers_record", "parsed_record"]
+__all__ = ["envelope_record", "parsed_record"]
 
 _NOTED = re.compile(rb"Return-Path: <(.*)>\r?\n((?:Delivered-To: .*\n)*)")
 _RECIPIENT = re.compile(rb": ([^\r\n]*)")
@@ -21,14 +21,6 @@ def envelope_record(content: bytes) -> Mapping[str, object] | None:
         return None
     recipients = _RECIPIENT.findall(noted[2])
     return {"sender": to_text(noted[1]), "recipients": list(map(to_text, recipients))}
-
-
-def headers_record(content: bytes) -> Mapping[str, list[str]]:
-    """All fields of the header: the values of each name, which is in lower case, in their order and decoded."""
-    record: dict[str, list[str]] = {}
-    for name, value in fields(content):
-        record.setdefault(name.decode("ascii"), []).append(one_line(decode(value)))
-    return record
 
 
 def parsed_record(parsed: ParsedMessage) -> Mapping[str, object]:
@@ -47,6 +39,7 @@ def parsed_record(parsed: ParsedMessage) -> Mapping[str, object]:
         "references": list(parsed.references),
         "text": parsed.text,
         "html": parsed.html,
+        "links": list(parsed.links),
         "attachments": [_attachment(each) for each in parsed.attachments],
         "tree": _part(parsed.tree),
         "defects": list(parsed.defects),

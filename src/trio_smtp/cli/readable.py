@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from trio_smtp._escape import escape
-from trio_smtp.cli.html_text import html_to_text
 from trio_smtp.cli.output import legible
 from trio_smtp.mailbox.store import Message
-from trio_smtp.mime import Attachment, ParsedMessage
+from trio_smtp.mime import Attachment, ParsedMessage, html_to_text
 from trio_smtp.mime.fields import decode, fields
 
 __all__ = ["note", "readable"]

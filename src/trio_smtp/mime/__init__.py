@@ -7,8 +7,9 @@ and what it left out. The standard library is all that is used; nothing here kno
 
 from __future__ import annotations
 
+from trio_smtp.mime.html_text import html_to_text
 from trio_smtp.mime.page import page
 from trio_smtp.mime.parse import parse, texts
 from trio_smtp.mime.values import Attachment, MailAddress, MimeLimits, ParsedMessage, Part
 
-__all__ = ["Attachment", "MailAddress", "MimeLimits", "ParsedMessage", "Part", "page", "parse", "texts"]
+__all__ = ["Attachment", "MailAddress", "MimeLimits", "ParsedMessage", "Part", "html_to_text", "page", "parse", "texts"]

@@ -60,6 +60,7 @@ def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
         html=_rich(selection.rich, _TextReader(limits, defects)),
         attachments=tuple(selection.attachments()),
         tree=tree,
+        fields=tuple(fields),
         defects=defects.all(),
     )
 

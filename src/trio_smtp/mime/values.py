@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
+from trio_smtp.mime.fields import decode, one_line
+from trio_smtp.mime.html_text import find_links
+
 __all__ = ["Attachment", "MailAddress", "MimeLimits", "ParsedMessage", "Part"]
 
 _DEEPEST = 100
@@ -155,8 +158,31 @@ class ParsedMessage:
     attachments: tuple[Attachment, ...]
     tree: Part
     """All parts."""
+    fields: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    """The header as it stands: names in lower case, and values."""
     defects: tuple[str, ...]
     """What was wrong with it, in words; empty for good mail."""
+
+    @property
+    def headers(self) -> dict[str, list[str]]:
+        """All fields of the header: the values of each name, which is in lower case, in their order, each decoded."""
+        found: dict[str, list[str]] = {}
+        for name, value in self.fields:
+            found.setdefault(name.decode("ascii"), []).append(one_line(decode(value)))
+        return found
+
+    def header(self, name: str) -> str | None:
+        """The value of a field of the header, decoded, None if there is none; of several the first.
+
+        Args:
+            name: in any case, ``List-Unsubscribe`` for example.
+        """
+        return next(iter(self.headers.get(name.lower(), [])), None)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Where the links of the HTML lead, then the URLs of the Web in the text, each once. They are the sender's."""
+        return tuple(dict.fromkeys(find_links(self.html or "", self.text or "")))
 
     @property
     def inline_images(self) -> tuple[Attachment, ...]:

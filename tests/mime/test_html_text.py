@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_smtp.cli.html_text import html_to_text
+from trio_smtp.mime.html_text import find_links, html_to_text
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,12 @@ from trio_smtp.cli.html_text import html_to_text
         ("<ul><li>One</li><li>Two</li></ul>", "One\nTwo"),
         ("<table><tr><td>1</td><td>2</td></tr><tr><td>3</td></tr></table>", "1  2\n3"),
         ("<b>bo</b>ld", "bold"),
-        ("<a href='http://example.com/?a>b'>x</a>", "b'>x"),
+        ("<a title='a > b' href=\"http://example.com/?'a>\">x</a>", "x <http://example.com/?'a>>"),
+        ("<a title='<'>x</a>", "<a title='<'>x"),
+        ("<a title=> href=x>y</a>", "href=x>y"),
+        ("<p" + " a='>'" * 500 + ">x", "x"),
+        ("<p" + " a='>'" * 501 + ">x", "<p" + " a='>'" * 501 + ">x"),
+        ("<p title=don't>a<p title='>b", "a\nb"),
         ("Reset it <a href='https://x.example/?a=1&amp;b=2'>here</a>.", "Reset it here <https://x.example/?a=1&b=2>."),
         ("<A class=x HREF = https://x.example/ >a <b>b</b></A>", "a b <https://x.example/>"),
         ("<a href='https://x.example'><img src=x></a>", "<https://x.example>"),
@@ -47,7 +52,25 @@ def test_html_to_text(markup: str, text: str) -> None:
     assert html_to_text(markup) == text
 
 
-@pytest.mark.parametrize("piece", ["<", "<!--", "<pre>", "<script>", "<div>", "</", "&", "&#", "<a", "<br>", "</p>"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<",
+        "<!--",
+        "<pre>",
+        "<script>",
+        "<div>",
+        "</",
+        "&",
+        "&#",
+        "<a",
+        "<br>",
+        "</p>",
+        "<a href='",
+        "<a\"='<a'=\"",
+        "='<a",
+    ],
+)
 def test_much_of_what_is_never_closed(piece: str) -> None:
     assert len(html_to_text(piece * 30_000)) <= len(piece) * 30_000
 
@@ -55,3 +78,33 @@ def test_much_of_what_is_never_closed(piece: str) -> None:
 @given(st.lists(st.sampled_from(["<", ">", "!--", "-->", "pre", "/", "script", "p", "\n", "&", "#", "3", ";", "x"])))
 def test_anything(pieces: list[str]) -> None:
     assert html_to_text("".join(pieces)).strip("\n") == html_to_text("".join(pieces))
+
+
+@pytest.mark.parametrize(
+    ("markup", "links"),
+    [
+        (
+            "<A class=x HREF = ' https://x.example/?a=1&amp;b=2 '>a</A> <area href=/here>",
+            ["https://x.example/?a=1&b=2", "/here"],
+        ),
+        ("<a href='#top'>a</a> <a name=b>b</a> <a href=''>c</a> <link href=d> </a href=e>", []),
+        ("<a href='mailto:ann@x.example'>a</a><!-- <a href=b> --><style><a href=c></style>", ["mailto:ann@x.example"]),
+        ("<a href='x&#10;y'>a</a><a href='x'>a</a><a href='x'>a</a>", ["x y", "x", "x"]),
+    ],
+)
+def test_links_of_html(markup: str, links: list[str]) -> None:
+    assert list(find_links(markup, "")) == links
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("Confirm: https://x.example/c?t=a_b-C_. Or HTTP://x.example!", ["https://x.example/c?t=a_b-C_", "HTTP://x.example"]),
+        ("<https://x.example/> \"https://y.example\", 'https://z.example'", ["https://x.example/", "https://y.example", "https://z.example"]),
+        ("(see https://x.example/a_(b)) [https://y.example]", ["https://x.example/a_(b)", "https://y.example"]),
+        ("https://x.example/ü。次 https://y.example)", ["https://x.example/ü", "https://y.example"]),
+        ("https:// xhttps://x.example ftp://x.example www.x.example", []),
+    ],
+)  # fmt: skip
+def test_urls_in_text(text: str, links: list[str]) -> None:
+    assert list(find_links("", text)) == links

@@ -1,5 +1,4 @@
-"""HTML mail as plain text for a terminal: what stands between the tags, and where links lead, in linear time. No layout
-is attempted.
+"""HTML mail as plain text: what stands between the tags, and where links lead, in linear time. No layout is attempted.
 
 The parser of the standard library takes quadratic time for what is never closed in some of the Pythons that we support.
 """
@@ -10,13 +9,18 @@ import html
 import re
 from collections.abc import Iterator
 
-__all__ = ["html_to_text"]
+from trio_smtp.mime.fields import one_line
+
+__all__ = ["find_links", "html_to_text"]
 
 _SPECIAL = re.compile(r"<!(--)|<(script|style|head|title|pre)\b[^<>]*>", re.IGNORECASE)
 _CLOSING = {"--": re.compile("-->")} | {
     name: re.compile(rf"</{name}\b[^<>]*>?", re.IGNORECASE) for name in ("script", "style", "head", "title", "pre")
 }
-_TAG = re.compile(r"</?([a-z][a-z0-9]*)\b[^<>]*>|<[!?/][^<>]*>", re.IGNORECASE)
+# A value in quotes may hold a ">". No tag holds a "<", so each is read once, nor so many pieces, which take memory.
+_TAG = re.compile(
+    r"""</?([a-z][a-z0-9]*)\b(?>[^<>=]+|=\s*(?:"[^"<]*"|'[^'<]*')?){0,1000}>|<[!?/][^<>]*>""", re.IGNORECASE
+)
 _HREF = re.compile(r"""(?<=[\s"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
 _BREAKS = {  # a line feed, or \v where a new line is enough
     **dict.fromkeys(("br", "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"), "\n"),
@@ -24,6 +28,9 @@ _BREAKS = {  # a line feed, or \v where a new line is enough
     "td": " ",
     "th": " ",
 }
+# In a text, up to what hardly belongs to it: brackets round it, and signs that end a sentence, those of East Asia too.
+_URL = re.compile(r"""\bhttps?://(?:[^\s<>"()\u3000-\u303f\uff00-\uffef]+|\([^\s<>"()]*\)){1,100}""", re.IGNORECASE)
+_ENDS = ".,:;!?'*]}"
 _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a-fA-F])|[A-Za-z][A-Za-z0-9]{1,31});?")
 
 
@@ -32,7 +39,27 @@ def html_to_text(markup: str) -> str:
     text = _TAG.sub(_Tags().text_for, "".join(_shown(markup)))
     paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
     text = re.sub(r"\n{3,}", "\n\n", "\n".join("\n".join(lines) for lines in paragraphs)).strip("\n")
+    return _resolved(text)
+
+
+def find_links(markup: str, text: str) -> Iterator[str]:
+    """Where the links in a piece of HTML lead, other than within itself, and the URLs of the Web in a text."""
+    for tag in _TAG.finditer("".join(_shown(markup))):
+        if (tag[1] or "").lower() in {"a", "area"} and (url := one_line(_resolved(_href(tag[0])))):
+            yield url
+    for found in _URL.finditer(text):
+        yield found[0].rstrip(_ENDS)
+
+
+def _resolved(text: str) -> str:
     return _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
+
+
+def _href(tag: str) -> str:
+    """The URL in a start tag as it is written; "" for a place in the same text."""
+    href = None if tag.startswith("</") else _HREF.search(tag)
+    url = next(filter(None, href.groups()), "").strip() if href else ""
+    return "" if url.startswith("#") else url
 
 
 class _Tags:
@@ -46,12 +73,10 @@ class _Tags:
         name = (tag[1] or "").lower()
         if name != "a":
             return _BREAKS.get(name, "")
-        url, self._url = self._url, ""
+        url, self._url = self._url, _href(tag[0])
         if not tag[0].startswith("</"):
-            href = _HREF.search(tag[0])
-            self._url = next(filter(None, href.groups()), "").strip() if href else ""
             self._begin = tag.end()
-        elif url and not url.startswith("#"):
+        elif url:
             text = tag.string[self._begin : tag.start()].strip()
             return "" if url in (text, f"mailto:{text}") else f" <{url}>" if text else f"<{url}>"
         return ""
