@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from encodings.aliases import aliases
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,11 +48,50 @@ def test_other_codecs_are_not_used(charset: str) -> None:
         ("\ufeffx".encode(), "utf-8", "x", None),
         (b"a\r\nb\rc\nd", None, "a\nb\nc\nd", None),
         (b"abc", "rot13", "abc", "the charset 'rot13' is unknown"),
+        (b"\x81", "rot13", "\ufffd", "the charset 'rot13' is unknown"),
         ("ü".encode(), "x\n" * 99, "ü", r"the charset '" + r"x\n" * 20 + "' is unknown"),
     ],
 )
 def test_decode_text(octets: bytes, charset: str | None, text: str, wrong: str | None) -> None:
     assert decode_text(octets, charset) == (text, wrong)
+
+
+@pytest.mark.parametrize(
+    ("charsets", "octets", "text"),
+    [
+        ("gb2312 gbk cp936 gb18030", "😀".encode("gb18030"), "😀"),
+        ("shift_jis sjis x-sjis windows-31j cp932", "①".encode("cp932"), "①"),
+        ("euc-kr ks_c_5601-1987 windows-949 cp949", "똠".encode("cp949"), "똠"),
+        ("iso-8859-1 iso8859-1 iso_8859-1 latin1 latin-1 windows-1252", b"\x80", "€"),
+        ("iso-8859-6-e iso-8859-6-i iso-8859-6", b"\xc7", "\N{ARABIC LETTER ALEF}"),
+        ("iso-8859-8-e iso-8859-8-i iso-8859-8", b"\xe0", "\N{HEBREW LETTER ALEF}"),
+        ("windows-874 cp874", b"\x80", "€"),
+    ],
+)
+def test_names_that_are_used_for_a_larger_charset(charsets: str, octets: bytes, text: str) -> None:
+    assert [decode_octets(octets, name) for name in charsets.split()] == [text] * len(charsets.split())
+
+
+def test_which_names_are_charsets() -> None:
+    names = {
+        f"{prefix}{number}" for prefix in ("iso-8859-", "iso_8859-", "iso8859-", "iso8859") for number in range(20)
+    }
+    names |= {
+        f"{prefix}{number}" for prefix in ("windows-", "cp", "utf-", "utf", "latin-", "latin") for number in range(2000)
+    }
+    names |= {name.replace("_", "-") for name in aliases} | set(aliases) | set(aliases.values())
+    names |= {
+        name + more
+        for name in CHARSETS + NO_CODECS
+        for more in ("", "-e", "-i", "-1", "-2", "-3", "be", "le", "x", "-")
+    }
+    assert {name.lower() for name in names if decode_octets(b"a", name) is not None} == {
+        *(f"iso{dash}8859-{part}" for dash in ("-", "_", "") for part in [*range(1, 12), *range(13, 17)]),
+        *(f"{prefix}{number}" for prefix in ("windows-", "cp") for number in [*range(1250, 1259), 874, 949]),
+        *(f"cp{number}" for number in (437, 850, 866, 932, 936, 950)),
+        *(name.lower() for name in CHARSETS + NO_CODECS),
+        *("iso-8859-6-e", "iso-8859-6-i", "utf-16be", "utf-16le", "latin-1"),
+    }  # fmt: skip
 
 
 @given(st.sampled_from(CHARSETS + NO_CODECS), st.binary(max_size=20))

@@ -65,11 +65,39 @@ def framed(html: str, *attached: str, limit: int = 1000) -> str:
         ('<img src="cid:&#' + "9" * 5000 + '">', '<img src="cid:&#' + "9" * 5000 + '">'),
         ('<LINK rel="preconnect" href="//a.example"><link>', '<x-LINK rel="preconnect" href="//a.example"><x-link>'),
         ("<linked>", "<linked>"),
+        ("<link/rel=preconnect>", "<x-link/rel=preconnect>"),
+        # as browsers write a style that they have read
+        (
+            '<p style="background: url(&quot;cid:logo@example.com&quot;)">',
+            f'<p style="background: url(&quot;{URL}&quot;)">',
+        ),
+        (
+            "<p style='background: url(&#39;cid:logo@example.com&#39;)'>",
+            f"<p style='background: url(&#39;{URL}&#39;)'>",
+        ),
+        ('<img src="cid:logo%FF@example.com">', '<img src="cid:logo%FF@example.com">'),
     ],
-    ids=range(10),
+    ids=range(14),
 )
 def test_what_is_shown(html: str, shown: str) -> None:
     assert framed(html) == shown
+
+
+@pytest.mark.parametrize("end", "\"'()<> \t\r\n")
+def test_where_a_reference_ends(end: str) -> None:
+    assert framed(f"<img src=cid:logo@example.com{end}").startswith(f"<img src={URL}")
+
+
+@pytest.mark.parametrize(("size", "found"), [(1, True), (1000, True), (1001, False)])
+def test_how_long_a_content_id_is(size: int, found: bool) -> None:
+    assert (framed(f"<img src=cid:{'a' * size}>", "image/png", "a" * size) == f"<img src={URL}>") is found
+
+
+@pytest.mark.parametrize("content_type", ["image/gif", "image/jpeg", "image/png", "image/webp"])
+def test_pictures(content_type: str) -> None:
+    assert (
+        framed("<img src=cid:logo@example.com>", content_type) == f"<img src={URL.replace('image/png', content_type)}>"
+    )
 
 
 @pytest.mark.parametrize("content_type", ["image/svg+xml", "text/html", "application/octet-stream"])
@@ -78,13 +106,20 @@ def test_what_could_be_a_document_is_no_picture(content_type: str) -> None:
     assert framed(html, content_type) == html
 
 
-def test_nothing_is_nobodys_content_id() -> None:
-    assert framed("<img src='cid:'>", "image/png", "") == "<img src='cid:'>"
+@pytest.mark.parametrize("reference", ["cid:", "cid:&#1;"])
+def test_nothing_is_nobodys_content_id(reference: str) -> None:
+    assert framed(f"<img src='{reference}'>", "image/png", "") == f"<img src='{reference}'>"
 
 
 def test_pictures_are_bounded() -> None:
     html = '<img src="cid:logo@example.com">' * 1000
     assert framed(html, limit=3 * len(URL)).count(URL) == 3
+    assert framed(html, limit=3 * len(URL) - 1).count(URL) == 2
+    for size in range(4):
+        content = message(html).replace(PNG, b"x" * size)
+        url = f'data:image/png;base64,{base64.b64encode(b"x" * size).decode()}"'
+        for limit, count in ((len(url) - 2, 0), (len(url) - 1, 1)):
+            assert (page(parse(content), limit=limit) or "").count(url.replace('"', "&quot;")) == count
 
 
 def test_nothing_leaves_the_frame() -> None:

@@ -16,8 +16,7 @@ _CHARSET = re.compile(
     r"utf-?8|utf-7|utf-16(?:be|le)?|(?:us-)?ascii|ansi_x3\.4-1968|iso[-_]?8859-(?:[1-9]|1[013-6])|iso-8859-[68]-[ei]"
     r"|latin-?1|windows-(?:125[0-8]|31j|874|949)|cp(?:125[0-8]|437|850|866|874|932|936|949|950)|koi8-[ru]|macintosh"
     r"|gb2312|gbk|gb18030|hz-gb-2312|big5(?:-hkscs)?|shift_jis|(?:x-)?sjis|euc-(?:jp|kr)|iso-2022-(?:jp(?:-[12])?|kr)"
-    r"|ks_c_5601-1987|tis-620",
-    re.IGNORECASE | re.ASCII,
+    r"|ks_c_5601-1987|tis-620"
 )
 
 # Senders say the name of a charset and mean the larger one that their system has. The last are names that Python lacks.
@@ -60,7 +59,7 @@ def decode_text(octets: bytes, charset: str | None) -> tuple[str, str | None]:
         charset: as the part says. Where that is missing or unknown, 8-bit octets are read as UTF-8 if they are, else as
             windows-1252.
     """
-    codec = _codec(charset or "ascii")
+    codec = None if charset is None else _codec(charset)
     wrong = None if codec or charset is None else f"the charset {charset[:40]!a} is unknown"
     if codec is None or codec in _ASCII:
         codec, guessed = _guess(octets)

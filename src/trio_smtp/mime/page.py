@@ -26,7 +26,8 @@ _LIMIT: Final = 64 * 1024 * 1024
 # Pictures alone: SVG is a document, with scripts and all.
 _PICTURES: Final = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
 # RFC 2392. Python reads no number of more than 4,300 digits, as there may be in a reference to a character.
-_CID = re.compile(r"""(?<=["'(=])cid:([^\s"'()<>]{1,1000})""", re.IGNORECASE)
+_QUOTE: Final = "&(?:quot|#3[49]);"  # as browsers write one within an attribute
+_CID = re.compile(rf"""(["'(=]|{_QUOTE})cid:((?:(?!{_QUOTE})[^\s"'()<>]){{1,1000}})""", re.IGNORECASE)
 _LINK = re.compile(r"<(?=link[\s/>])", re.IGNORECASE)
 _PAGE: Final = """\
 <!DOCTYPE html>
@@ -78,11 +79,11 @@ class _Pictures:
 
     def url(self, reference: re.Match[str]) -> str:
         """What stands in the place of a reference."""
-        picture = self._attached.get(unquote_to_bytes(unescape(reference[1])).decode(errors="replace"))
+        picture = self._attached.get(unquote_to_bytes(unescape(reference[2])).decode(errors="replace"))
         if picture is None:
             return reference[0]
         head = f"data:{picture.content_type};base64,"
         self._left -= len(head) + (picture.size + 2) // 3 * 4
         if self._left < 0:
             return reference[0]
-        return head + b64encode(picture.content).decode("ascii")
+        return reference[1] + head + b64encode(picture.content).decode("ascii")

@@ -177,7 +177,8 @@ class ParsedMessage:
         Args:
             name: in any case, ``List-Unsubscribe`` for example.
         """
-        return next(iter(self.headers.get(name.lower(), [])), None)
+        wanted = name.lower().encode(errors="replace")
+        return next((one_line(decode(value)) for found, value in self.fields if found == wanted), None)
 
     @property
     def links(self) -> tuple[str, ...]:
