@@ -87,6 +87,25 @@ def test_what_can_be_built_is_one_reply(code: int, lines: list[str], enhanced: s
     assert all(line.startswith(b"%d" % code) and len(line) <= 510 for line in reply.wire.split(b"\r\n")[:-1])
 
 
+def can_be_built(text: str, enhanced: str) -> bool:
+    try:
+        Reply(550, text, enhanced)
+    except ValueError:
+        return False
+    return True
+
+
+def test_what_a_line_is_made_of() -> None:
+    """RFC 5321 §4.2: textstring."""
+    assert [code for code in range(256) if can_be_built(f"a{chr(code)}b", "5.0.0")] == [9, *range(32, 127)]
+
+
+@pytest.mark.parametrize("form", ["5.%c.0", "5.0.%c"])
+def test_what_an_enhanced_code_is_made_of(form: str) -> None:
+    digits = "".join(chr(code) for code in range(256) if can_be_built("No", form % code))
+    assert digits == "0123456789"
+
+
 def test_parts() -> None:
     reply = Reply(550, ("No such user", "here"), "5.1.1")
     assert (reply.code, reply.enhanced, reply.lines) == (550, "5.1.1", ("No such user", "here"))
