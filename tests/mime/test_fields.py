@@ -65,7 +65,8 @@ def test_fields_of_the_head_only() -> None:
         (b"", ""),
         (b" plain ", "plain"),
         (b"a\r\n b\n\tc  d", "a b c d"),
-        (b"a\xa0b\xc2\xa0", "a\xa0bÂ\xa0"),  # not UTF-8, so it is Latin-1
+        (b"a\xa0b\xc2\xa0", "a\xa0bÂ\xa0"),  # not UTF-8, so it is windows-1252, as in a body
+        (b"L\x92\xe9t\xe9, 5 \x80 \x81", "L’été, 5 € \ufffd"),
         ("grüße \u2028".encode(), "grüße \u2028"),
         (b"=?utf-8?q?gr=C3=BC=C3=9Fe_an?= alle", "grüße an alle"),
         (b"=?UTF-8?B?Z3LDvMOfZQ==?=", "grüße"),

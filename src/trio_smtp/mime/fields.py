@@ -71,11 +71,11 @@ def decode(value: bytes) -> str:
 
 
 def to_text(value: bytes) -> str:
-    """Octets of a header as they stand: UTF-8 (RFC 6532) if they are, else Latin-1."""
+    """Octets of a header as they stand: UTF-8 (RFC 6532) if they are, else windows-1252."""
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return value.decode("latin-1")
+        return value.decode("cp1252", "replace")
 
 
 def decode_words(text: str) -> str:

@@ -155,7 +155,7 @@ class _Header:
             try:
                 value.decode()
             except UnicodeDecodeError:
-                self._wrong(name, "neither ASCII nor UTF-8; it was read as Latin-1")
+                self._wrong(name, "neither ASCII nor UTF-8; it was read as windows-1252")
 
     def _wrong(self, name: bytes, sentence: str) -> None:
         self._defects.add(f"{name.decode('ascii').title()}: {sentence}")
