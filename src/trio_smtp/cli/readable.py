@@ -57,7 +57,9 @@ def note(text: str, *, coloured: bool) -> str:
 
 
 def _text(parsed: ParsedMessage) -> str:
-    return html_to_text(parsed.html or "") if parsed.text is None else parsed.text
+    """The text; where there is none, or only blanks, that of the HTML."""
+    text = parsed.text or ""
+    return text if text.strip() else html_to_text(parsed.html or "")
 
 
 def _line(attachment: Attachment) -> str:
