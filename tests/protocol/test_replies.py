@@ -90,9 +90,9 @@ def test_what_can_be_built_is_one_reply(code: int, lines: list[str], enhanced: s
     assert all(line.startswith(b"%d" % code) and len(line) <= 510 for line in reply.wire.split(b"\r\n")[:-1])
 
 
-def can_be_built(text: str, enhanced: str) -> bool:
+def can_be_built(text: str, enhanced: str, code: int = 550) -> bool:
     try:
-        Reply(550, text, enhanced)
+        Reply(code, text, enhanced)
     except ValueError:
         return False
     return True
@@ -116,11 +116,14 @@ def test_parts() -> None:
     assert repr(reply) == r"Reply(550, 'No such user\nhere', '5.1.1')"
 
 
-@pytest.mark.parametrize(
-    ("code", "positive"), [(220, True), (250, True), (354, True), (421, False), (450, False), (550, False)]
-)
-def test_positive(code: int, positive: bool) -> None:
-    assert Reply(code, "text").positive is positive
+@pytest.mark.parametrize("digit", [2, 3, 4, 5])
+def test_what_the_first_digit_says(digit: int) -> None:
+    """RFC 5321 §4.2.1, RFC 2034 §4."""
+    for code in range(100 * digit, 100 * digit + 60):
+        reply = Reply(code, "text")
+        assert reply.positive is (digit <= 3)
+        assert reply.enhanced == ("" if digit == 3 else f"{digit}.0.0")
+        assert [first for first in "12345" if can_be_built("text", f"{first}.1.1", code)] == [str(digit)] * (digit != 3)
 
 
 def test_without_enhanced_code() -> None:
