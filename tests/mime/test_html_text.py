@@ -103,7 +103,9 @@ def test_links_of_html(markup: str, links: list[str]) -> None:
         ("<https://x.example/> \"https://y.example\", 'https://z.example'", ["https://x.example/", "https://y.example", "https://z.example"]),
         ("(see https://x.example/a_(b)) [https://y.example]", ["https://x.example/a_(b)", "https://y.example"]),
         ("https://x.example/ü。次 https://y.example)", ["https://x.example/ü", "https://y.example"]),
-        ("https:// xhttps://x.example ftp://x.example www.x.example", []),
+        ("https://x.example\x1b[2J \0https://y.example\x9b\x7f", ["https://x.example", "https://y.example"]),
+        ("見てhttps://x.example。", ["https://x.example"]),
+        ("https:// https://... xhttps://x.example ftp://x.example www.x.example", []),
     ],
 )  # fmt: skip
 def test_urls_in_text(text: str, links: list[str]) -> None:

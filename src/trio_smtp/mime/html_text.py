@@ -29,7 +29,8 @@ _BREAKS = {  # a line feed, or \v where a new line is enough
     "th": " ",
 }
 # In a text, up to what hardly belongs to it: brackets round it, and signs that end a sentence, those of East Asia too.
-_URL = re.compile(r"""\bhttps?://(?:[^\s<>"()\u3000-\u303f\uff00-\uffef]+|\([^\s<>"()]*\)){1,100}""", re.IGNORECASE)
+_IN_URL = r"""[^\s\x00-\x1f\x7f-\x9f<>"()\u3000-\u303f\uff00-\uffef]"""
+_URL = re.compile(rf"(?<![a-z0-9])https?://(?=\w)(?:{_IN_URL}+|\({_IN_URL}*\)){{1,100}}", re.IGNORECASE)
 _ENDS = ".,:;!?'*]}"
 _REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a-fA-F])|[A-Za-z][A-Za-z0-9]{1,31});?")
 
