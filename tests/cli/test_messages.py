@@ -77,12 +77,13 @@ def test_search_for_people(run: Run) -> None:
     assert run("mail", "search", "demo", "--subject", "three").lines == ["UID  SIZE  DATE  FLAGS  SENDER  TO  SUBJECT"]
 
 
-def test_blanks_in_a_subject(run: Run, prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
+def test_blanks_in_a_header(run: Run, prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
     async def fill(store: MailStore) -> None:
-        await store.append_message("demo", "INBOX", "Subject: Déjà\xa0vu\u200b\r\n\r\n".encode())
+        content = "From: 山田\u3000太\u200b郎\r\nTo: a\xa0b\r\nSubject: Déjà\xa0vu\u200b\r\n\r\n".encode()
+        await store.append_message("demo", "INBOX", content)
 
     prepare(fill)
-    assert run("mail", "list", "demo").lines[-1].endswith("  Déjà vu")
+    assert run("mail", "list", "demo").lines[-1].endswith(r"  山田  太\u200b郎  a b   Déjà vu")
 
 
 def test_to_wait_for_what_is_there(run: Run) -> None:

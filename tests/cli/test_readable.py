@@ -108,9 +108,12 @@ def test_the_envelope_that_the_server_has_noted() -> None:
     assert list(readable(content, with_envelope=False)) == SHOWN
 
 
-def test_blanks_in_a_subject() -> None:
-    content = "From: a\u200b\xa0b@example.com\r\nSubject: Déjà\xa0! 👨\u200d👩\u202e\r\n\r\n".encode()
-    assert list(readable(message(content))) == [r"From: a\u200b\xa0b@example.com", r"Subject: Déjà ! 👨👩\u202e"]
+def test_blanks_in_a_header() -> None:
+    content = "From: 山田\u3000太\u200b郎 <a@example.com>\r\nSubject: Déjà\xa0! 👨\u200d👩\u202e\r\n\r\n".encode()
+    assert list(readable(message(content))) == [
+        r"From: 山田  太\u200b郎 <a@example.com>",
+        r"Subject: Déjà ! 👨👩\u202e",
+    ]
 
 
 def test_colours() -> None:

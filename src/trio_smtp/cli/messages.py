@@ -10,7 +10,7 @@ import trio
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError
-from trio_smtp.cli.output import Record, legible, say, say_json, say_table
+from trio_smtp.cli.output import Record, legible, say, say_json, say_table, spaced
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.headers import SHOWN
@@ -155,7 +155,12 @@ def _row(summary: MessageSummary) -> Record:
     to = addresses[0] if addresses else summary.recipients
     if len(addresses) > 1:
         to += f" +{len(addresses) - 1}" + "…" * (len(summary.recipients) >= SHOWN)  # there the text was cut
-    return {**record(summary), "subject": legible(summary.subject), "to": to}
+    return {
+        **record(summary),
+        "sender": spaced(summary.sender),
+        "to": spaced(to),
+        "subject": legible(summary.subject),
+    }
 
 
 def record(summary: MessageSummary) -> Record:

@@ -30,6 +30,7 @@ __all__ = [
     "say_octets",
     "say_record",
     "say_table",
+    "spaced",
     "warn",
 ]
 
@@ -38,7 +39,8 @@ Record: TypeAlias = Mapping[str, Value]
 
 _BLANKS = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f"  # one column each
 _UNSEEN = "\xad\u034f\u200b\u200c\u200d\u2060\ufeff"  # they say where a line may break, and which letters are joined
-_LEGIBLE = str.maketrans(dict.fromkeys(_BLANKS, " ") | dict.fromkeys(_UNSEEN, "") | {"\u3000": "  "})
+_SPACED = str.maketrans(dict.fromkeys(_BLANKS, " ") | {"\u3000": "  "})
+_LEGIBLE = _SPACED | str.maketrans(dict.fromkeys(_UNSEEN, ""))
 
 _WIDEST = 40  # columns of a terminal that a column of a table has, unless it is the last one
 
@@ -95,10 +97,15 @@ def printable(line: str) -> str:
     return "".join(char if char.isprintable() else escape(char) for char in line)
 
 
+def spaced(text: str) -> str:
+    """Names and addresses, to be escaped still: every blank a space."""
+    return text.translate(_SPACED)
+
+
 def legible(text: str) -> str:
     """What people write, to be escaped still: every blank a space, and without what nobody sees.
 
-    It is for texts and subjects, which are full of both; not for names and addresses, which it would make look alike.
+    It is not for names and addresses, of which it would make two look alike.
     """
     return text.translate(_LEGIBLE)
 

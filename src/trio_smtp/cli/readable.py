@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from trio_smtp._escape import escape
-from trio_smtp.cli.output import legible
+from trio_smtp.cli.output import legible, spaced
 from trio_smtp.mailbox.store import Message
 from trio_smtp.mime import Attachment, ParsedMessage, html_to_text
 from trio_smtp.mime.fields import decode, fields
@@ -32,7 +32,7 @@ def readable(message: Message, *, coloured: bool = False, with_envelope: bool = 
     bold, plain = (_BOLD, _PLAIN) if coloured else ("", "")
     for name, value in fields(message.content):
         if name in shown:
-            text = legible(decode(value)) if name == b"subject" else decode(value)
+            text = legible(decode(value)) if name == b"subject" else spaced(decode(value))
             yield f"{bold}{name.decode('ascii').title()}:{plain} {escape(text)}"
     parsed = message.parsed
     if text := _text(parsed).rstrip():
