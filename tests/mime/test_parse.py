@@ -141,6 +141,7 @@ def test_section_numbers(content: bytes, expected: list[str]) -> None:
         (b"--x\r\n\r\na\r\n\r\n--x--", [b"a\r\n"]),
         (b"--x\r\n\r\n--xy\r\n --x\r\na--x\r\n--x--", [b"--xy\r\n --x\r\na--x"]),
         (b"--x\r\n--x\r\n--x--", [b"", b""]),
+        (b"--x\r\n\r\na\r\n--x----\r\n--x--", [b"a\r\n--x----"]),
         (b"--x\r\n\r\na\n\r\n--x--", [b"a\n"]),
         (b"--x\r\n\r\na\r--x\r\n\r\n--x--", [b"a\r--x\r\n"]),
         (b"--x\r\n\r\na", [b"a"]),
