@@ -22,8 +22,8 @@ _HEADER = re.compile(rb"(?>(?:(?![ \t])(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^
 _NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # begins with one octet, for which `re` looks at memchr's speed
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
 
-# RFC 2047 §2, with the language of RFC 2231 §5. Some forget to encode a question mark: it is no end without an "=", and
-# the next word none but at "=?".
+# RFC 2047 §2, with the language of RFC 2231 §5. Some forget to encode a question mark, so only "?=" ends a word; and none
+# holds "=?", where the next one begins, so that each is read once.
 _WORD = r"=\?([a-z0-9_.-]+)(?:\*[a-z0-9-]*)?\?([bq])\?([^?=]*(?:(?:\?(?!=)|=(?!\?(?!=)))[^?=]*)*)\?="
 _ENCODED_WORD = re.compile(_WORD, re.IGNORECASE | re.ASCII)
 _ENCODED_WORDS = re.compile(rf"(?:{_WORD})+", re.IGNORECASE | re.ASCII)
