@@ -75,9 +75,13 @@ def framed(html: str, *attached: str, limit: int = 1000) -> str:
             "<p style='background: url(&#39;cid:logo@example.com&#39;)'>",
             f"<p style='background: url(&#39;{URL}&#39;)'>",
         ),
+        (
+            "<p style='background: url(&#34;cid:logo@example.com&#34;)'>",
+            f"<p style='background: url(&#34;{URL}&#34;)'>",
+        ),
         ('<img src="cid:logo%FF@example.com">', '<img src="cid:logo%FF@example.com">'),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_what_is_shown(html: str, shown: str) -> None:
     assert framed(html) == shown
