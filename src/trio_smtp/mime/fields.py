@@ -22,7 +22,7 @@ _HEADER = re.compile(rb"(?>(?:(?![ \t])(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^
 _NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # begins with one octet, for which `re` looks at memchr's speed
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
 
-# RFC 2047 §2, with the language of RFC 2231 §5. Some forget to encode a question mark, so only "?=" ends a word; and none
+# RFC 2047 §2, with the language of RFC 2231 §5. Some forget to encode a question mark, so only "?=" ends a word. None
 # holds "=?", where the next one begins, so that each is read once.
 _WORD = r"=\?([a-z0-9_.-]+)(?:\*[a-z0-9-]*)?\?([bq])\?([^?=]*(?:(?:\?(?!=)|=(?!\?(?!=)))[^?=]*)*)\?="
 _ENCODED_WORD = re.compile(_WORD, re.IGNORECASE | re.ASCII)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from trio_smtp.mime.fields import one_line
 
-__all__ = ["find_links", "html_to_text"]
+__all__ = ["find_links", "html_to_text", "resolve"]
 
 _SPECIAL = re.compile(r"<!(--)|<(script|style|head|title|pre)\b[^<>]*>", re.IGNORECASE)
 _CLOSING = {"--": re.compile("-->")} | {
@@ -32,7 +32,7 @@ _BREAKS = {  # a line feed, or \v where a new line is enough
 _IN_URL = r"""[^\s\x00-\x1f\x7f-\x9f<>"()\u3000-\u303f\uff00-\uffef]"""
 _URL = re.compile(rf"(?<![a-z0-9])https?://(?=\w)(?:{_IN_URL}+|\({_IN_URL}*\)){{1,100}}", re.IGNORECASE)
 _ENDS = ".,:;!?'*]}"
-_REFERENCE = re.compile(r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a-fA-F])|[A-Za-z][A-Za-z0-9]{1,31});?")
+_LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a reference to a character, which Unicode cannot have
 
 
 def html_to_text(markup: str) -> str:
@@ -40,20 +40,21 @@ def html_to_text(markup: str) -> str:
     text = _TAG.sub(_Tags().text_for, "".join(_shown(markup)))
     paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
     text = re.sub(r"\n{3,}", "\n\n", "\n".join("\n".join(lines) for lines in paragraphs)).strip("\n")
-    return _resolved(text)
+    return resolve(text)
 
 
 def find_links(markup: str, text: str) -> Iterator[str]:
     """Where the links in a piece of HTML lead, other than within itself, and the URLs of the Web in a text."""
     for tag in _TAG.finditer("".join(_shown(markup))):
-        if (tag[1] or "").lower() in {"a", "area"} and (url := one_line(_resolved(_href(tag[0])))):
+        if (tag[1] or "").lower() in {"a", "area"} and (url := one_line(resolve(_href(tag[0])))):
             yield url
     for found in _URL.finditer(text):
         yield found[0].rstrip(_ENDS)
 
 
-def _resolved(text: str) -> str:
-    return _REFERENCE.sub(lambda reference: html.unescape(reference[0]), text)
+def resolve(markup: str) -> str:
+    """HTML with its character references resolved; long numbers are cut, for Python reads at most 4,300 digits."""
+    return html.unescape(_LONG_NUMBER.sub(lambda number: f"&#{number[1].lstrip('0')[:8]}", markup))
 
 
 def _href(tag: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from html import escape, unescape
+from html import escape
 from itertools import chain, islice
 from typing import Final
 
@@ -14,6 +14,7 @@ from trio_smtp.mime.addresses import read_addresses
 from trio_smtp.mime.charsets import decode_text
 from trio_smtp.mime.fields import decode, one_line, to_text
 from trio_smtp.mime.filenames import FileNames
+from trio_smtp.mime.html_text import resolve
 from trio_smtp.mime.structure import Builder, Defects, Field, shown
 from trio_smtp.mime.values import Attachment, MailAddress, MimeLimits, ParsedMessage, Part
 
@@ -23,7 +24,6 @@ _DEFAULT: Final = MimeLimits()
 _LONGEST_DATE: Final = 200  # characters
 _COLON_IN_ZONE = re.compile(r"([+-][0-9]{2}):([0-9]{2})")  # as ISO 8601 has it
 _ID = re.compile(r"<([^<>]*)>")
-_LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a reference to a character, which Unicode cannot have
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
 
 
@@ -75,12 +75,7 @@ def texts(content: bytes, limits: MimeLimits = _DEFAULT) -> Iterator[str]:
     for part in tree.walk():
         if part.content_type.startswith("text/"):
             text = reader.read(part)
-            yield _unescape(text) if part.content_type == "text/html" else text
-
-
-def _unescape(text: str) -> str:
-    """HTML with its character references resolved; long numbers are cut, for Python reads at most 4,300 digits."""
-    return unescape(_LONG_NUMBER.sub(lambda number: f"&#{number[1].lstrip('0')[:8]}", text))
+            yield resolve(text) if part.content_type == "text/html" else text
 
 
 class _Header:
