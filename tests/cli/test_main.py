@@ -117,3 +117,14 @@ def test_closed_streams() -> None:
     command = 'exec "$0" -W error -m trio_smtp mail show jörg\u202e 1 <&- >&-'
     done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_closed_streams_of_workers() -> None:
+    """They inherit what stands in for ours."""
+    program = (
+        "import os, trio_smtp.cli;"
+        "trio_smtp.cli.main(['store', 'info', '--store=json:none']);"
+        "os._exit(not all(map(os.get_inheritable, range(3))))"
+    )
+    command = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", command, sys.executable, program], check=False).returncode == 0
