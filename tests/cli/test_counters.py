@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
     with pytest.raises(CommandError, match=r"cannot write the counters to .*directory"):
         begin_file(tmp_path / "directory")
     assert [path.name for path in tmp_path.iterdir()] == ["directory"]
+
+
+def test_a_link_in_the_place_of_what_is_being_written_is_not_followed(tmp_path: Path) -> None:
+    """The directory may belong to the user of another daemon, who must not have our mail written over."""
+    ours, file = tmp_path / "manifest.json", tmp_path / "smtp.prom"
+    ours.write_text("ours")
+    ours.chmod(0o600)
+    (tmp_path / f".smtp.prom.{os.getpid()}").symlink_to(ours)
+    begin_file(file)
+    assert (ours.read_text(), ours.stat().st_mode & 0o777) == ("ours", 0o600)
+    assert "trio_smtp_connections_total 0" in file.read_text()
+    assert not file.is_symlink()
 
 
 async def test_later_it_is_a_warning(

@@ -80,11 +80,16 @@ async def _write(file: Path, stats: Stats) -> None:
 
 
 def _replace(file: Path, stats: Stats) -> None:
-    """Write the counters; whoever reads the file meanwhile finds the old ones or the new ones."""
+    """Write the counters; whoever reads the file meanwhile finds the old ones or the new ones.
+
+    The directory may be that of another daemon, so what is written is a new file, wherever a link may lead.
+    """
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        new.write_text(stats.prometheus(), encoding="utf-8")
-        new.chmod(0o644)  # for the user of another daemon; there is nothing secret in it
+        new.unlink(missing_ok=True)
+        with new.open("x", encoding="utf-8") as draft:
+            os.fchmod(draft.fileno(), 0o644)  # for the user of that daemon; there is nothing secret in it
+            draft.write(stats.prometheus())
         new.replace(file)
     except OSError:
         with contextlib.suppress(OSError):
