@@ -342,12 +342,14 @@ async def test_the_lines_of_a_burst_are_in_its_order(log: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("end", [b"", b"QUIT\r\n"])
 async def test_commands_that_the_protocol_refuses_have_a_line(log: pytest.LogCaptureFixture, end: bytes) -> None:
     async with open_session(handler_with(), config=Config(limits=Limits(message_size=100))) as client:
-        await client.send(HELLO + b"MAIL FROM: ann@example.com\r\nMAIL FROM:<a@b> SIZE=101\r\nWHAT\r\n" + end)
-        await client.expect("220", "250", "501", "552", "500")
+        await client.send(b"HELO\r\n" + HELLO)
+        await client.send(b"MAIL FROM: ann@example.com\r\nMAIL FROM:<a@b> SIZE=101\r\nWHAT\r\n" + end)
+        await client.expect("220", "501", "250", "501", "552", "500")
         await client.send_eof()
         await client.rest()
     syntax = "Syntax: MAIL FROM:<address>, without a space after the colon"
     assert lines(log) == [
+        "refused command HELO peer=local reply=501 A host name or address literal is needed",
         f"refused command MAIL FROM: ann@example.com peer=local reply=501 5.5.4 {syntax}",
         "refused command MAIL FROM:<a@b> SIZE=101 peer=local reply=552 5.3.4 Message too big",
         "refused command unknown peer=local reply=500 5.5.1 Command not recognized",

@@ -186,4 +186,5 @@ def _is_address(text: str) -> bool:
 
 def _text(reply: Reply) -> str:
     """A reply for the log; its text is ours or the application's, and a `Reply` has no control characters but tabs."""
-    return escape(" / ".join(f"{reply.code} {reply.enhanced} {line}" for line in reply.lines))
+    codes = f"{reply.code} {reply.enhanced}".rstrip()
+    return escape(" / ".join(f"{codes} {line}" for line in reply.lines))
