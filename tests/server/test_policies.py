@@ -6,6 +6,7 @@ import string
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -514,6 +515,26 @@ def test_what_does_not_apply_has_no_hooks() -> None:
     ours, others = (policies.hooks_for(Session("id", Peer(host, 1), "mx")) for host in ("192.0.2.1", "192.0.2.2"))
     assert (len(ours.mail), len(others.mail)) == (1, 2)
     assert policies.hooks_for(Session("other", Peer("192.0.2.9", 1), "mx")) is others
+
+
+def test_policies_that_are_equal_are_two_all_the_same() -> None:
+    """And need not be hashable: neither is a dataclass."""
+
+    @dataclass
+    class Listed(Policy):
+        hosts: list[str]
+        only: str = field(compare=False)
+
+        def applies_to(self, session: Session) -> bool:
+            return session.peer.host == self.only
+
+        async def connect(self, session: Session) -> None: ...
+
+    listed = [Listed([], "192.0.2.1"), Listed([], "192.0.2.2")]
+    policies = resolve_policies(listed)
+    for policy in listed:
+        [hook] = policies.hooks_for(Session("id", Peer(policy.only, 1), "mx")).connect
+        assert getattr(hook, "__self__", None) is policy
 
 
 @pytest.mark.parametrize("policy", [[object()], [Policy], 5])

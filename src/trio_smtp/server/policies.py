@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, TypeAlias
@@ -42,13 +43,16 @@ class Policies:
 
     def __init__(self, policies: Sequence[Policy] = ()) -> None:
         self._policies: Final = tuple(policies)
-        self._hooks: Final[dict[tuple[Policy, ...], PolicyHooks]] = {}  # a few at the most: by kinds of clients
+        self._hooks: Final[
+            dict[tuple[bool, ...], PolicyHooks]
+        ] = {}  # by which apply: a few kinds of clients at the most
 
     def hooks_for(self, session: Session) -> PolicyHooks:
         """The hooks of those that apply to a connection."""
-        policies = tuple([policy for policy in self._policies if policy.applies_to(session)])
-        if (hooks := self._hooks.get(policies)) is None:
-            hooks = self._hooks[policies] = _hooks_of(policies)
+        # Not by the policies themselves: they need not be hashable, nor different where they are equal.
+        applies = tuple([bool(policy.applies_to(session)) for policy in self._policies])
+        if (hooks := self._hooks.get(applies)) is None:
+            hooks = self._hooks[applies] = _hooks_of(list(itertools.compress(self._policies, applies)))
         return hooks
 
 
