@@ -9,8 +9,9 @@ import threading
 from email.message import EmailMessage
 
 import pytest
+import trio
 
-from trio_smtp.testing import CatchingServer
+from trio_smtp.testing import CatchingServer, ScriptedClient
 
 WITHOUT_PYTEST = """
 import smtplib, sys, unittest
@@ -98,6 +99,25 @@ def test_a_failing_test_stops_it_too() -> None:
     with pytest.raises(ZeroDivisionError), CatchingServer():
         raise ZeroDivisionError
     assert threading.active_count() == threads
+
+
+async def test_a_test_that_is_async_itself() -> None:
+    threads = threading.active_count()
+    with CatchingServer() as server:
+        async with ScriptedClient(await trio.open_tcp_stream(server.host, server.port)) as client:
+            await client.expect("220")
+            await client.command("EHLO client.example")
+            assert (await client.send_mail("app@example.com", ["ann@example.com"], b"")).code == 250
+        assert len(server.messages) == 1
+    assert threading.active_count() == threads
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_that_has_failed_does_not_hide_what_the_test_has_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_smtp.server.server.open_poller", None)
+    with pytest.raises(ZeroDivisionError), CatchingServer() as server:
+        server._portal._thread.join()
+        raise ZeroDivisionError
 
 
 def test_a_second_block() -> None:

@@ -18,14 +18,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, Self
-
-import trio
 
 from trio_smtp.handler import Mail
 from trio_smtp.policy import Refusals
 from trio_smtp.protocol import Config
 from trio_smtp.server import ServerOptions, serve_sockets
+from trio_smtp.testing.portal import Portal
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,13 +66,10 @@ class CatchingServer:
             self._options |= {"ssl_context": self._certified(), "implicit_tls": tls == "implicit"}
 
     def __enter__(self) -> Self:
-        self._scope = trio.CancelScope()
-        self._started = threading.Event()
         sock = socket.create_server((self.host, 0))
         self.port = sock.getsockname()[1]
-        self._thread = threading.Thread(target=trio.run, args=(self._serve, sock), name="smtp_server")
-        self._thread.start()
-        self._started.wait()
+        self._portal = Portal(partial(serve_sockets, self._keep, [sock], **self._options))
+        self._portal.__enter__()
         return self
 
     @property
@@ -142,8 +139,7 @@ class CatchingServer:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        trio.from_thread.run_sync(self._scope.cancel, trio_token=self._token)
-        self._thread.join()
+        self._portal.__exit__(exc_type, exc, traceback)
 
     def _certified(self) -> ssl.SSLContext:
         import trustme  # noqa: PLC0415 - not everybody tests with TLS
@@ -152,12 +148,6 @@ class CatchingServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._authority.issue_cert("localhost", self.host).configure_cert(context)
         return context
-
-    async def _serve(self, sock: socket.socket) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._started.set()
-        with self._scope:
-            await serve_sockets(self._keep, [sock], **self._options)
 
     async def _keep(self, mail: Mail) -> None:
         with self._arrived:

@@ -1,9 +1,10 @@
-"""Trio for code that is not async: a state machine of Hypothesis calls it step by step."""
+"""Trio for code that is not async: a server for its tests, a state machine of Hypothesis that calls it step by step."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple
 
@@ -17,11 +18,19 @@ Ts = TypeVarTuple("Ts")
 
 
 class Portal:
-    """One `trio.run` in a thread, for as long as the `with` block lasts."""
+    """One `trio.run` in a thread, for as long as the `with` block lasts.
+
+    Args:
+        main: runs there meanwhile; cancelled at the end of the block.
+    """
+
+    def __init__(self, main: Callable[[], Awaitable[object]] = trio.sleep_forever) -> None:
+        self._main = main
 
     def __enter__(self) -> Self:
+        self._scope = trio.CancelScope()
         started = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._main, started))
+        self._thread = threading.Thread(target=trio.run, args=(self._run, started))
         self._thread.start()
         started.wait()
         return self
@@ -29,14 +38,15 @@ class Portal:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
+        with suppress(trio.RunFinishedError):  # it has failed, as the thread has told
+            self._token.run_sync_soon(self._scope.cancel)  # also from a thread in which another trio runs
         self._thread.join()
 
-    async def _main(self, started: threading.Event) -> None:
+    async def _run(self, started: threading.Event) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self._stop = trio.Event()
         started.set()
-        await self._stop.wait()
+        with self._scope:
+            await self._main()
 
     def run(self, function: Callable[[*Ts], Awaitable[R]], *args: *Ts) -> R:
         """Call an async function and return when everything that it set in motion has come to rest."""
