@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.server.tools import TRANSACTION, Recorder, begin, connected, deliver, hosts, take
+from tests.server.tools import TRANSACTION, Recorder, begin, connected, deliver, handler_with, hosts, take
 from trio_smtp.handler import Handler, Peer, Session
 from trio_smtp.policy import RateLimits
 from trio_smtp.protocol import Config
@@ -240,6 +240,16 @@ async def test_exceptions_come_out_as_they_are() -> None:
             raise ZeroDivisionError
     async with clients[0] as client:
         await client.expect_close("421 4.3.2")
+
+
+async def test_what_fails_in_the_server_meanwhile_takes_the_place_of_no_other_exception() -> None:
+    async def close() -> None:
+        raise ValueError("hook")
+
+    with pytest.RaisesGroup(ZeroDivisionError, pytest.RaisesExc(ValueError, match="hook"), flatten_subgroups=True):
+        async with open_server(handler_with(close=close), on_error="raise") as server, connected(server) as client:
+            await begin(client)
+            raise ZeroDivisionError
 
 
 async def test_a_cancellation_passes_through() -> None:

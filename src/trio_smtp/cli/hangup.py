@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 
 import trio
 
-from trio_smtp.server.answers import bare
+from trio_smtp.server.nurseries import open_bare_nursery
 
 __all__ = ["Stops", "stop_signals", "unless_stopped"]
 
@@ -38,13 +38,10 @@ async def unless_stopped(stops: Stops, task: Callable[[], Awaitable[_T]]) -> _T 
     """What the task returns; None if a signal that stops the server came before, which cancels it."""
     result: _T | None = None
     stopped = trio.Event()
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_at, stops, nursery.cancel_scope, stopped)
-            result = await task()
-            nursery.cancel_scope.cancel()
-    except ExceptionGroup as error:
-        raise bare(error)  # noqa: B904 - this is it, out of what the nursery has put round it
+    async with open_bare_nursery() as nursery:
+        nursery.start_soon(_cancel_at, stops, nursery.cancel_scope, stopped)
+        result = await task()
+        nursery.cancel_scope.cancel()
     return None if stopped.is_set() else result
 
 

@@ -19,6 +19,7 @@ from trio_smtp.server.counting import Connections
 from trio_smtp.server.listening import LOOPBACK, bind_sockets
 from trio_smtp.server.log import log
 from trio_smtp.server.login import AnyAuthenticator, resolve_authenticator
+from trio_smtp.server.nurseries import open_bare_nursery
 from trio_smtp.server.policies import AnyPolicy, resolve_policies
 from trio_smtp.server.proxy import Network, parse_networks
 from trio_smtp.server.server import Server
@@ -156,18 +157,10 @@ async def open_server(
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     _check_port(settings, port)
     server = _server(settings, await bind_sockets(port, host), options)
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_bare_nursery() as nursery:
         await nursery.start(server.run)
-        try:
-            yield server
-        except BaseException as error:  # noqa: ASYNC103, BLE001 - raised again below, as it is and not in the nursery's group
-            failure = error
-            nursery.cancel_scope.cancel()
-        else:
-            await server.aclose()
-    if failure is not None:
-        raise failure
+        yield server
+        await server.aclose()
 
 
 async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: Unpack[SessionOptions]) -> None:
@@ -187,16 +180,10 @@ async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: 
         with contextlib.suppress(OSError):  # gone again, as the session will notice
             peer = peer_at(stream.socket.getpeername())
     session = ServerSession(settings, StreamTransport(stream), peer)
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_bare_nursery() as nursery:
         nursery.start_soon(_abort_when_cancelled, session)
-        try:
-            await session.run()
-        except Exception as error:  # noqa: BLE001 - raised again below, as it is and not in the nursery's group
-            failure = error
+        await session.run()
         nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
 
 
 async def _abort_when_cancelled(session: ServerSession) -> None:

@@ -21,6 +21,7 @@ import trio
 import trio.testing
 
 from trio_smtp.server import AnyHandler, SessionOptions, serve_stream
+from trio_smtp.server.nurseries import open_bare_nursery
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -158,12 +159,14 @@ class ScriptedClient:
 async def open_session(handler: AnyHandler, **options: Unpack[SessionOptions]) -> AsyncIterator[ScriptedClient]:
     """One session in memory: a client, and `handler` at the other end. Leaving hangs up and waits for its end.
 
+    What is raised in the block, or by a hook with ``on_error="raise"``, comes out as it is, not in a group.
+
     Args:
         handler: see `serve_smtp`.
         **options: see `SessionOptions`.
     """
     ours, theirs = trio.testing.memory_stream_pair()
-    async with trio.open_nursery() as nursery:
+    async with open_bare_nursery() as nursery:
         nursery.start_soon(partial(serve_stream, handler, theirs, **options))
         async with ScriptedClient(ours) as client:
             yield client
