@@ -32,8 +32,21 @@ __all__ = ["DEFAULT_MAX_CONNECTIONS", "DEFAULT_MAX_CONNECTIONS_PER_PEER", "Serve
 _BATCH: Final = 64  # connections accepted before others have their turn
 _RESERVE: Final = 64  # descriptors kept for the store, at most a quarter of all
 _COURTESY: Final = 0.001  # seconds that another process has for taking a connection that should be its own
-_PAUSE: Final = 1.0  # seconds after which a full file table is looked at again, and between two complaints about it
-_TABLE_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PAUSE: Final = 1.0  # seconds after which what there was a shortage of is looked at again, and between two complaints
+_NO_CONNECTION: Final = frozenset(  # why accept(2) fails for one connection alone: the client has given up, say
+    {
+        errno.ECONNABORTED,
+        errno.EINTR,
+        errno.ENETDOWN,
+        errno.EPROTO,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.EPERM,
+    }
+)
 _TURNED_AWAY: Final = replies.TOO_MANY_CONNECTIONS.without_enhanced_code().wire
 DEFAULT_MAX_CONNECTIONS: Final = 1000
 DEFAULT_MAX_CONNECTIONS_PER_PEER: Final = 50
@@ -158,9 +171,9 @@ class Server:
                 except BlockingIOError:
                     break
                 except OSError as error:
-                    if error.errno in _TABLE_FULL:
-                        await self._pause("too many open files")
-                    break  # otherwise the client was faster: ECONNABORTED and the like
+                    if error.errno not in _NO_CONNECTION:  # a full file table, or what would come again at once
+                        await self._pause(str(error.strerror).lower())
+                    break
                 if sock.fileno() >= self._descriptor_limit:
                     self._turn_away(sock, "open-files")
                     await self._pause("too many open files")
@@ -179,7 +192,7 @@ class Server:
         now = trio.current_time()
         if now - self._complained_at >= _PAUSE:
             self._complained_at = now
-            log.warning("%s: no new connections until some have ended (%d open)", shortage, self.connections)
+            log.warning("%s: no new connections for a moment (%d open)", shortage, self.connections)
         with trio.move_on_after(_PAUSE):
             await self._session_ended.wait()
 
