@@ -190,7 +190,7 @@ async def test_a_fault_is_454(fault: Exception, caplog: pytest.LogCaptureFixture
     assert SECRET not in caplog.text
 
 
-@pytest.mark.parametrize("answer", [True, False, 0, b"ann"])
+@pytest.mark.parametrize("answer", [True, False, 0, b"ann", ""])
 async def test_an_answer_that_is_no_name_lets_nobody_in(answer: object) -> None:
     """Least of all the False of an authenticator that thinks it is asked a question."""
 

@@ -17,12 +17,12 @@ def bare(error: Exception) -> Exception:
 
 
 def as_identity(answer: object) -> str | None:
-    """An authenticator's answer. False, above all, must not pass for somebody's name.
+    """An authenticator's answer. What means no, False or ``""``, must not pass for somebody's name.
 
     Raises:
         TypeError: if it is neither a name nor None.
     """
-    if answer is None or isinstance(answer, str):
+    if answer is None or (isinstance(answer, str) and answer):
         return answer
     raise TypeError(f"an authenticator returns the identity or None, not {answer!r}")
 
