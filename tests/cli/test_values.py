@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,14 @@ def test_no_address(text: str) -> None:
 
 def test_account_is_split_at_the_first_equals_sign() -> None:
     assert values.account("demo=a=b@example.com") == ("demo", "a=b@example.com")
+
+
+@pytest.mark.parametrize("text", ["metrics.prom", "./..", "/var/lib/ü", "-"])
+def test_file(text: str) -> None:
+    assert values.file(text) == Path(text)
+
+
+@pytest.mark.parametrize("text", ["", ".", "/", "./", "//"])
+def test_no_file(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="names no file"):
+        values.file(text)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from trio_smtp.cli import values
@@ -141,7 +140,7 @@ def _add_main_flags(add: _Add) -> None:
     _add_transcript(add)
     add(
         "--metrics-file",
-        type=Path,
+        type=values.file,
         metavar="FILE",
         what="keep the counters in this file, in the format of Prometheus, for the textfile collector of node_exporter",
     )
@@ -195,7 +194,7 @@ def _add_tls_flags(add: _Add) -> None:
     _add_certificates(add)
     add(
         "--tls-client-ca",
-        type=Path,
+        type=values.file,
         metavar="FILE",
         what="the authority whose certificates clients may log in with (EXTERNAL), in PEM form",
     )
@@ -210,7 +209,7 @@ def _add_certificates(add: _Add) -> None:
     add(
         "--tls-cert",
         action="append",
-        type=Path,
+        type=values.file,
         metavar="FILE",
         what="the certificate and those that lead to its root, in PEM form, read again when it changes and on SIGHUP; "
         "may be given several times: a client sees the one with the name it asks for, or else the first",
@@ -218,7 +217,7 @@ def _add_certificates(add: _Add) -> None:
     add(
         "--tls-key",
         action="append",
-        type=Path,
+        type=values.file,
         metavar="FILE",
         what="its key, if it is not in the same file; as often as --tls-cert",
     )

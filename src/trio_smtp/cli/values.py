@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "description",
     "endpoint",
     "extension",
+    "file",
     "flag",
     "flag_or_none",
     "header",
@@ -160,6 +162,14 @@ def endpoint(text: str) -> Endpoint:
     if match is None or int(match[3]) > 65535:
         raise ArgumentTypeError(f"{text!a} is not of the form HOST:PORT, such as 127.0.0.1:1025 or [::1]:1025")
     return Endpoint(match[1] or match[2], int(match[3]))
+
+
+def file(text: str) -> Path:
+    """The path of a file, which has a name."""
+    path = Path(text)
+    if not path.name:
+        raise ArgumentTypeError(f"{text!a} names no file")
+    return path
 
 
 def line(text: str) -> str:
