@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -17,7 +18,9 @@ from trio_smtp.mailbox import MailStore, MemoryStore
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.store import INBOX, Account, Delivered, Delivery, StoreError, StoreUnavailable, Target
 from trio_smtp.mailbox_handler import MailboxHandler
+from trio_smtp.policy import Greylist
 from trio_smtp.protocol import Config, RcptTo, Reply
+from trio_smtp.server import StoreAuthenticator
 from trio_smtp.submission import SubmissionHandler
 from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
 
@@ -573,3 +576,17 @@ async def test_the_clients_of_one_store_do_not_mix(store: MemoryStore) -> None:
         b"%d\r\n" % number for number in (0, 2, 4, 6, 8) for _ in range(10)
     )
     assert await counts(store) == [50, 50, 0]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [MailboxHandler.factory, SubmissionHandler.factory, StoreAuthenticator, Greylist],
+    ids=["handler", "submission", "authenticator", "greylist"],
+)
+@pytest.mark.parametrize(
+    ("store", "hint"),
+    [("mail", r"not 'mail'; JSONFileStore('mail') is one"), (Path("m"), "JSONFileStore('m')"), (MemoryStore, "class")],
+)
+def test_what_is_no_store_is_noticed_before_mail_comes(use: Callable[[Any], object], store: object, hint: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(hint)):
+        use(store)

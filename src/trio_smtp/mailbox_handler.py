@@ -23,6 +23,7 @@ from trio_smtp.mailbox.store import (
     QuotaExceeded,
     StoreError,
     Target,
+    check_store,
 )
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
 from trio_smtp.trace import delivered_to, received, return_path, separator_before
@@ -80,7 +81,12 @@ class MailboxHandler(Handler):
     def factory(
         cls, store: MailStore, *, postmaster: str | None = None, catch_all: str | None = None
     ) -> HandlerFactory:
-        """For `serve_smtp`: a handler for each connection, all delivering into `store`."""
+        """For `serve_smtp`: a handler for each connection, all delivering into `store`.
+
+        Raises:
+            TypeError: if that is none.
+        """
+        check_store(store)
         return HandlerFactory(lambda: cls(store, postmaster, catch_all))
 
     async def mail(self, event: MailFrom) -> Reply | None:

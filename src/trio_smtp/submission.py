@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 
 from trio_smtp.handler import Body, HandlerFactory, Mail
 from trio_smtp.header_section import HeaderSection
-from trio_smtp.mailbox.store import MailStore, NoSuchAccount, StoreError
+from trio_smtp.mailbox.store import MailStore, NoSuchAccount, StoreError, check_store
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
 from trio_smtp.trace import received, separator_before
@@ -90,7 +90,8 @@ class SubmissionHandler(MailboxHandler):
         any_sender: bool = False,
         relay: Relay | None = None,
     ) -> HandlerFactory:
-        """For `serve_smtp`: a handler for each connection."""
+        """For `serve_smtp`: a handler for each connection, as of `MailboxHandler.factory`."""
+        check_store(store)
         return HandlerFactory(lambda: cls(store, postmaster, catch_all, any_sender=any_sender, relay=relay))
 
     async def mail(self, event: MailFrom) -> Reply | None:

@@ -32,6 +32,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from types import TracebackType
 from typing import Self
 
@@ -100,6 +101,7 @@ __all__ = [
     "Target",
     "Watch",
     "What",
+    "check_store",
 ]
 
 
@@ -430,3 +432,14 @@ class MailStore(abc.ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def check_store(store: object) -> None:
+    """For whoever is to use it later: a mistake must show at once, not when mail comes.
+
+    Raises:
+        TypeError: if it is no store, but its path, say.
+    """
+    if not isinstance(store, MailStore):
+        hint = f"; JSONFileStore({str(store)!r}) is one" if isinstance(store, str | PurePath) else ""
+        raise TypeError(f"a store is an instance of a subclass of MailStore, not {store!r}{hint}")
