@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.server.tools import begin, connected
 from trio_smtp.handler import Mail
 from trio_smtp.policy import Refusals
 from trio_smtp.protocol import Config
+from trio_smtp.server import ServerOptions, open_server
 from trio_smtp.testing import ScriptedClient, open_session
 
 A, B = "a@example.com", "b@example.com"
@@ -58,6 +60,20 @@ async def test_a_connection(code: int) -> None:
     refusals.refuse("connection", code)
     async with session(refusals) as client:
         await client.expect_close(f"{code} Refused to order")
+
+
+async def test_they_are_counted_by_step() -> None:
+    refusals = Refusals()
+    for what in ("recipient", B, "message", "login"):
+        refusals.refuse(what, 450)
+    options: ServerOptions = {"policy": refusals, "authenticator": anybody, "config": Config(auth_requires_tls=False)}
+    async with open_server(on_mail, **options) as server, connected(server) as client:
+        await begin(client)
+        await client.command("AUTH PLAIN AGEAYg==")
+        await client.send_mail(A, [A], b"")
+        await client.command("RSET")
+        await client.send_mail(A, [B], b"")
+        assert server.stats.rules == {"refused-login": 1, "refused-recipient": 2}
 
 
 async def test_so_many_times_and_no_more() -> None:

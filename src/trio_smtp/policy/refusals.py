@@ -25,7 +25,10 @@ class _Order:
 
 
 class Refusals(Policy):
-    """Refuses what it is told to, and nothing else. It may be told while it is in use, from any thread."""
+    """Refuses what it is told to, and nothing else. It may be told while it is in use, from any thread.
+
+    `Stats.rules` counts by the step that was refused: ``refused-login``, ``refused-recipient`` and so on.
+    """
 
     def __init__(self) -> None:
         self._orders: dict[str, _Order] = {}
@@ -65,21 +68,21 @@ class Refusals(Policy):
         self._ask("sender")
 
     async def rcpt(self, session: Session, event: RcptTo) -> None:
-        self._ask(_key(event.recipient))
+        self._ask("recipient", _key(event.recipient))
         self._ask("recipient")
 
     async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]] | None:
         self._ask("message")
         return None
 
-    def _ask(self, what: str) -> None:
-        """Raise `Refuse` if that was ordered."""
-        order = self._orders.get(what)
+    def _ask(self, step: str, one: str = "") -> None:
+        """Raise `Refuse` if that was ordered, for this one or for all."""
+        order = self._orders.get(one or step)
         if order is None or order.times == 0:
             return
         if order.times is not None:
             order.times -= 1
-        raise Refuse(order.code, order.text, order.enhanced)
+        raise Refuse(order.code, order.text, order.enhanced, rule=f"refused-{step}")
 
 
 def _key(address: Address) -> str:
