@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Unpack
 
 import pytest
@@ -27,8 +29,17 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Refuse
-from trio_smtp.protocol import AbortReason, Envelope
-from trio_smtp.server import AnyHandler, Server, ServerOptions, Timeouts, open_server, serve_smtp, serve_stream
+from trio_smtp.protocol import AbortReason, Envelope, Reply
+from trio_smtp.server import (
+    AnyHandler,
+    Server,
+    ServerOptions,
+    Timeouts,
+    open_server,
+    serve_smtp,
+    serve_sockets,
+    serve_stream,
+)
 from trio_smtp.testing.client import ScriptedClient
 
 CLOSING = "421 4.3.2"
@@ -392,6 +403,40 @@ async def test_but_it_is_not_waited_for_long(autojump_clock: MockClock) -> None:
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert trio.current_time() == 5
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 5), (3, 2), (60, 0)])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_nor_is_it_for_long_in_all(
+    before: float,
+    after: float,
+    secure: bool,
+    tmp_path: Path,
+    patient_clock: MockClock,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
+) -> None:
+    """What a client has had of that time counts, and one that takes nothing is not offered the goodbye of TLS either."""
+
+    async def mail(event: object) -> Reply:
+        return Reply(250, ["x" * 400] * 2_000)  # more than the buffers of a Unix socket take
+
+    path = str(tmp_path / "socket")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    options: ServerOptions = {"ssl_context": server_tls, "implicit_tls": True} if secure else {}
+    async with ScriptedClient(await trio.open_unix_socket(path)) as client:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_sockets, handler_with(mail=mail), [listener], **options))
+            if secure:
+                await client.start_tls(client_tls, "mx.example.com")
+            await begin(client)
+            await client.send(b"MAIL FROM:<>\r\n")
+            await wait_all_tasks_blocked()
+            await trio.sleep(before)
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() == pytest.approx(before + after)
 
 
 async def test_a_hook_that_is_not_committing_is_cancelled() -> None:

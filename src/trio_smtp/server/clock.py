@@ -159,6 +159,7 @@ class Clock:
         At the end of the session it is as long as for a goodbye: it may be the reply to a message that was committed.
         """
         now, timeouts = self._now(), self._timeouts
+        self._waiting_since = now
         self._until = min(now + timeouts.command, max(self._ends_at, now + timeouts.goodbye))
         self._expire_at(self._until)
         self.waits_for = "command-timeout"
@@ -239,8 +240,8 @@ class Clock:
             return answer
 
     def hurry(self, seconds: float) -> None:
-        """Whatever is waited for has so many seconds left, or less."""
-        self._until = min(self._until, self._now() + seconds)
+        """The peer, which is waited for, has so many seconds in all, or less: those that it has had are among them."""
+        self._until = min(self._until, self._waiting_since + seconds)
         self._expire_at(min(self._deadline, self._until))
 
     def _expire_at(self, deadline: float) -> None:

@@ -299,13 +299,16 @@ class ServerSession:
                     with trio.move_on_after(seconds, shield=True):
                         await self._reset(event.reason)
             self._log.closed(event.reason)
-            # Who has just been silent, or has said goodbye, or takes nothing, sends nothing that has to be waited for.
-            waits = self._idle or self._mute or self._unsent
-            linger = event.reason not in (CloseReason.QUIT, CloseReason.EOF) and not waits
+            # Who has just been silent, or has said goodbye, sends nothing that has to be waited for.
+            linger = not self._idle and event.reason not in (CloseReason.QUIT, CloseReason.EOF)
             if self._hooks.is_heard("close"):  # the scope would be a twentieth of what a short connection costs
                 with trio.move_on_after(seconds, shield=True):
                     await self._hooks.tell("close")
         finally:
+            if (
+                self._mute or self._unsent
+            ):  # nor does who takes nothing, and the goodbye of TLS would not be taken either
+                linger, seconds = False, 0
             await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - the same
 
     # Bytes ----------------------------------------------------------------------------------------------------------
