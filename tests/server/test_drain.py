@@ -416,7 +416,7 @@ async def test_nor_is_it_for_long_in_all(
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
 ) -> None:
-    """What a client has had of that time counts, and one that takes nothing is not offered the goodbye of TLS either."""
+    """The time that it has had counts, and one that takes nothing is not offered the goodbye of TLS either."""
 
     async def mail(event: object) -> Reply:
         return Reply(250, ["x" * 400] * 2_000)  # more than the buffers of a Unix socket take
