@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import tempfile
 from typing import Any
 
@@ -13,7 +14,6 @@ from tests.server.tools import TRANSACTION, begin, connected, deliver, handler_w
 from trio_smtp.handler import Body, Mail, Refuse
 from trio_smtp.protocol import Envelope
 from trio_smtp.server import open_server
-from trio_smtp.server import spool as spool_module
 from trio_smtp.server.body import IncomingBody
 from trio_smtp.server.spool import MessageMemory, Spool
 from trio_smtp.testing.client import open_session
@@ -83,12 +83,12 @@ async def test_a_very_large_message_takes_no_memory_while_it_comes_in() -> None:
 async def test_what_goes_to_the_disk_is_written_in_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
 
-    def append(file: Any, chunks: list[bytes]) -> Any:
-        written.append(sum(map(len, chunks)))
-        return spool_append(file, chunks)
+    def append(spool: Spool) -> None:
+        written.append(spool._in_chunks)
+        spool_append(spool)
 
-    spool_append = spool_module._append
-    monkeypatch.setattr(spool_module, "_append", append)
+    spool_append = Spool._append
+    monkeypatch.setattr(Spool, "_append", append)
     spool = await filled(MessageMemory(10), *[b"x" * (1 << 16)] * 40)
     assert written == [1 << 16, 1 << 20, 1 << 20], "the first, for which there was no room, and then a MiB at a time"
     assert await spool.read() == b"x" * (40 << 16)
@@ -110,11 +110,24 @@ async def test_many_small_chunks_take_no_more_memory_than_their_octets() -> None
     await spool.aclose()
 
 
-async def test_a_full_disk_is_a_452(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def full() -> Any:
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("takes_a_file", [False, True])
+async def test_a_full_disk_is_a_452(
+    takes_a_file: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may have no room for a file, or none for what is in it; that one is closed then."""
+    files: list[io.BytesIO] = []
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    def make() -> io.BytesIO:
+        if not takes_a_file:
+            raise OSError(28, "No space left on device")
+        files.append(Full())
+        return files[0]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", make)
 
     async def on_mail(mail: Mail) -> None:
         raise AssertionError("it cannot be read")
@@ -127,6 +140,7 @@ async def test_a_full_disk_is_a_452(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "no room to keep a large message: [Errno 28] No space left on device"
     ]
+    assert [each.closed for each in files] == [True] * takes_a_file
 
 
 async def test_a_server_leaves_nothing_behind(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

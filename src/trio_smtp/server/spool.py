@@ -142,7 +142,7 @@ class Spool:
         if not self._chunks:
             return
         try:
-            self._file = await self._in_thread(partial(_append, self._file, self._chunks))
+            await self._in_thread(self._append)
         except OSError as error:
             log.error("no room to keep a large message: %s", escape(str(error)))
             raise Refuse(*_NO_ROOM, rule="message-memory") from error
@@ -150,6 +150,12 @@ class Spool:
         self._in_chunks = 0
         self._memory.coming -= self._coming
         self._coming = 0
+
+    def _append(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `aclose` closes it, also if this is all that succeeds
+        self._file.seek(0, io.SEEK_END)
+        self._file.write(b"".join(self._chunks))
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         return await trio.to_thread.run_sync(function, limiter=self._memory.threads)
@@ -171,14 +177,6 @@ class _Chunks:
             raise StopAsyncIteration
         self._position += len(chunk)
         return chunk
-
-
-def _append(file: IO[bytes] | None, chunks: list[bytes]) -> IO[bytes]:
-    if file is None:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `Spool.aclose`
-    file.seek(0, io.SEEK_END)
-    file.write(b"".join(chunks))
-    return file
 
 
 def _read(file: IO[bytes], position: int, limit: int) -> bytes:
