@@ -53,9 +53,12 @@ def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
     with pytest.raises(CommandError, match=r"cannot write the counters to .*gone.x\.prom: no such file or directory"):
         begin_file(tmp_path / "gone" / "x.prom")
     (tmp_path / "directory").mkdir()
-    with pytest.raises(CommandError, match=r"cannot write the counters to .*directory"):
-        begin_file(tmp_path / "directory")
-    assert [path.name for path in tmp_path.iterdir()] == ["directory"]
+    os.mkfifo(tmp_path / "pipe")  # as good as a device
+    for name in ("directory", "pipe"):
+        with pytest.raises(CommandError, match=f"cannot write the counters to .*{name}: it is no file"):
+            begin_file(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "pipe"]
 
 
 def test_a_link_in_the_place_of_what_is_being_written_is_not_followed(tmp_path: Path) -> None:

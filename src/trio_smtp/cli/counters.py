@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -84,6 +85,8 @@ def _replace(file: Path, stats: Stats) -> None:
 
     The directory may be that of another daemon, so what is written is a new file, wherever a link may lead.
     """
+    if file.exists() and not file.is_file():  # /dev/null, which would be one from now on
+        raise FileExistsError(errno.EEXIST, "it is no file, and is not replaced")
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         new.unlink(missing_ok=True)
