@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,23 @@ def test_leaves_a_living_server_alone(folder: Path) -> None:
             pass
         assert caught.value.errno == errno.EADDRINUSE
         connect(path)
+
+
+def test_leaves_a_server_alone_that_hangs(folder: Path) -> None:
+    """There is no room left in its queue: whoever wants to connect waits for ever."""
+    path = folder / "s"
+    with ExitStack() as stack:
+        hanging = stack.enter_context(socket.socket(socket.AF_UNIX))
+        hanging.bind(str(path))
+        hanging.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        with pytest.raises(OSError, match="in use"), listening_at(path):
+            pass
+        assert path.is_socket()
 
 
 def test_leaves_a_file_alone(folder: Path) -> None:

@@ -35,8 +35,10 @@ def listening_at(path: Path) -> Generator[socket.socket]:
 def _remove_stale(path: Path) -> None:
     if path.is_socket():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)  # or it would wait where so many wait already that there is no more room
             try:
-                probe.connect(str(path))
+                with contextlib.suppress(BlockingIOError):
+                    probe.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
             else:
