@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import pytest
 import trio
@@ -28,7 +28,7 @@ from tests.server.tools import (
     hosts,
     take,
 )
-from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Refuse
+from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Peer, Refuse
 from trio_smtp.protocol import AbortReason, Envelope, Reply
 from trio_smtp.server import (
     AnyHandler,
@@ -40,6 +40,10 @@ from trio_smtp.server import (
     serve_sockets,
     serve_stream,
 )
+from trio_smtp.server.proxy import parse_networks
+from trio_smtp.server.session import ServerSession
+from trio_smtp.server.settings import Settings
+from trio_smtp.server.transport import StreamTransport
 from trio_smtp.testing.client import ScriptedClient
 
 CLOSING = "421 4.3.2"
@@ -468,6 +472,20 @@ async def test_a_connection_that_was_just_accepted_is_closed_properly() -> None:
             except trio.BrokenResourceError:
                 replies = []
             assert [reply.code for reply in replies] in ([], [421], [220, 421])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({}, b"421 "), ({"implicit_tls": True}, b""), ({"proxy_networks": parse_networks(["10.0.0.0/8"])}, b"")],
+    ids=["plain", "tls", "proxy"],
+)
+async def test_and_told_what_may_be_said(options: dict[str, Any], said: bytes, server_tls: ssl.SSLContext) -> None:
+    """Nothing in clear on a port of TLS, and nothing to who may be no proxy of ours."""
+    ours, theirs = memory_stream_pair()
+    session = ServerSession(Settings(Handler, ssl_context=server_tls, **options), StreamTransport(theirs), Peer("", 0))
+    session.abort()
+    await session.run()
+    assert (await ours.receive_some())[:4] == said
 
 
 async def test_cancelling_again_changes_nothing() -> None:

@@ -143,7 +143,8 @@ class ServerSession:
         self._stopping = False  # the server drains: finish what is begun and begin nothing
         self._aborting = False  # finish nothing but a commit
         self._idle = False  # waiting for a command, outside a transaction
-        self._mute = False  # nothing is to be said: connection lost, a reply or TLS cut off, or not known yet to whom
+        # Nothing is to be said: not known to whom, TLS has not begun; later: connection lost, a reply or TLS cut off.
+        self._mute = bool(settings.proxy_networks) or settings.implicit_tls
         self._unsent = False  # the transport has kept a part of what was sent, which goes first
         self._events = 0  # handled since the last read
         self._faults = 0  # errors and junk commands that policies have heard of
@@ -247,7 +248,6 @@ class ServerSession:
     async def _learn_peer(self) -> bool:
         """Let the proxy say whose connection this is; whether it is served. To others nothing is said at all."""
         settings, proxy = self.settings, self._info.peer
-        self._mute = True
         if self._stopping:
             return False
         self._idle = True  # nothing is begun yet that a drain would wait for
@@ -260,11 +260,10 @@ class ServerSession:
             return False
         finally:
             self._idle = False
-        self._mute = False
+        self._mute = settings.implicit_tls
         if peer is not None:
             self._info.peer = peer
             if self._register is not None and not self._register.admit_announced(self, peer):
-                self._mute = settings.implicit_tls  # in clear nothing is said there
                 self.connection.greet(replies.TOO_MANY_CONNECTIONS)
                 return False
         return True
