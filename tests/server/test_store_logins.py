@@ -329,3 +329,14 @@ async def test_nobodys_addresses_are_folded_like_those_of_others(store: MemorySt
 )
 async def test_certificate(store: MemoryStore, name: str, username: str | None, identity: str | None) -> None:
     assert await StoreAuthenticator(store).check_certificate(name, username) == identity
+
+
+async def test_a_message_that_comes_between_two_looks_at_an_account_makes_no_other_of_it() -> None:
+    class Busy(MemoryStore):
+        async def find_account(self, address: str) -> Account | None:
+            await self.append_message("ann", "INBOX", b"x")
+            return await super().find_account(address)
+
+    store = Busy()
+    await store.create_account("ann", addresses=["ann@example.com"])
+    assert await StoreAuthenticator(store).check_certificate("ann@example.com", "ann@example.com") == "ann"

@@ -85,7 +85,9 @@ class StoreAuthenticator(Authenticator):
         """The name of the account that has the certificate's name or address, if it is the one asked for."""
         account, _ = await self._find(name)
         wanted = account if username is None else (await self._find(username))[0]
-        return account.name if account is not None and account == wanted else None
+        if account is None or wanted is None or account.name != wanted.name:  # what it holds may change in between
+            return None
+        return account.name
 
     async def _find(self, username: str) -> tuple[Account | None, Credentials | None]:
         account: Account | None
