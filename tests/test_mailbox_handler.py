@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -590,3 +590,14 @@ async def test_the_clients_of_one_store_do_not_mix(store: MemoryStore) -> None:
 def test_what_is_no_store_is_noticed_before_mail_comes(use: Callable[[Any], object], store: object, hint: str) -> None:
     with pytest.raises(TypeError, match=re.escape(hint)):
         use(store)
+
+
+async def test_what_has_the_methods_of_a_store_is_one(store: MemoryStore) -> None:
+    class Wrapped:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+    async with open_session(MailboxHandler.factory(cast("MailStore", Wrapped()))) as client:
+        await client.expect("220")
+        await client.command("EHLO client.example")
+        assert (await client.send_mail("", ["ann@example.com"], CONTENT)).code == 250

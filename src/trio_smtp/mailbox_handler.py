@@ -23,7 +23,7 @@ from trio_smtp.mailbox.store import (
     QuotaExceeded,
     StoreError,
     Target,
-    check_store,
+    require_store,
 )
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
 from trio_smtp.trace import delivered_to, received, return_path, separator_before
@@ -86,7 +86,7 @@ class MailboxHandler(Handler):
         Raises:
             TypeError: if that is none.
         """
-        check_store(store)
+        require_store(store)
         return HandlerFactory(lambda: cls(store, postmaster, catch_all))
 
     async def mail(self, event: MailFrom) -> Reply | None:

@@ -24,7 +24,7 @@ from typing import Final, TypeAlias
 
 from trio_smtp.handler import Body, HandlerFactory, Mail
 from trio_smtp.header_section import HeaderSection
-from trio_smtp.mailbox.store import MailStore, NoSuchAccount, StoreError, check_store
+from trio_smtp.mailbox.store import MailStore, NoSuchAccount, StoreError, require_store
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
 from trio_smtp.trace import received, separator_before
@@ -91,7 +91,7 @@ class SubmissionHandler(MailboxHandler):
         relay: Relay | None = None,
     ) -> HandlerFactory:
         """For `serve_smtp`: a handler for each connection, as of `MailboxHandler.factory`."""
-        check_store(store)
+        require_store(store)
         return HandlerFactory(lambda: cls(store, postmaster, catch_all, any_sender=any_sender, relay=relay))
 
     async def mail(self, event: MailFrom) -> Reply | None:

@@ -101,7 +101,7 @@ __all__ = [
     "Target",
     "Watch",
     "What",
-    "check_store",
+    "require_store",
 ]
 
 
@@ -434,12 +434,13 @@ class MailStore(abc.ABC):
         await self.aclose()
 
 
-def check_store(store: object) -> None:
-    """For whoever is to use it later: a mistake must show at once, not when mail comes.
+def require_store(store: object) -> None:
+    """For whoever is to use it later: a mistake must show at once, not when mail comes. What has the methods will do.
 
     Raises:
-        TypeError: if it is no store, but its path, say.
+        TypeError: if it is no store, but its path or its class, say.
     """
-    if not isinstance(store, MailStore):
+    is_store = all(callable(getattr(store, name, None)) for name in MailStore.__abstractmethods__)
+    if not is_store or isinstance(store, type):
         hint = f"; JSONFileStore({str(store)!r}) is one" if isinstance(store, str | PurePath) else ""
-        raise TypeError(f"a store is an instance of a subclass of MailStore, not {store!r}{hint}")
+        raise TypeError(f"a store is an instance of a MailStore, not {store!r}{hint}")

@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Final
 
 from trio_smtp.handler import Refuse, Session
-from trio_smtp.mailbox.store import MailStore, StoreUnavailable, check_store
+from trio_smtp.mailbox.store import MailStore, StoreUnavailable, require_store
 from trio_smtp.policy.base import Policy
 from trio_smtp.policy.peers import is_loopback, peer_network
 from trio_smtp.protocol import MailFrom, RcptTo
@@ -62,7 +62,7 @@ class Greylist(Policy):
         everyone: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        check_store(store)
+        require_store(store)
         if not (delay > 0 and window > 0 and lifetime > 0):
             raise ValueError("the times of a Greylist are more than 0 seconds")
         self._store = store

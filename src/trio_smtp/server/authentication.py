@@ -15,7 +15,7 @@ import trio
 from trio_smtp._escape import escape
 from trio_smtp.handler import Refuse
 from trio_smtp.mailbox.passwords import hash_password, needs_rehash, scram_keys, verify_password
-from trio_smtp.mailbox.store import Account, Credentials, MailStore, NoSuchAccount, StoreError, check_store
+from trio_smtp.mailbox.store import Account, Credentials, MailStore, NoSuchAccount, StoreError, require_store
 from trio_smtp.sasl import ScramKeys
 from trio_smtp.server.log import log
 from trio_smtp.server.login import Authenticator
@@ -46,7 +46,7 @@ class StoreAuthenticator(Authenticator):
     """
 
     def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64) -> None:
-        check_store(store)
+        require_store(store)
         self.store: Final = store
         self._limiter = trio.CapacityLimiter(at_once)
         self._threads = ThreadPoolExecutor(at_once, "trio-smtp-hash", _stand_back)

@@ -43,9 +43,7 @@ class Policies:
 
     def __init__(self, policies: Sequence[Policy] = ()) -> None:
         self._policies: Final = tuple(policies)
-        self._hooks: Final[
-            dict[tuple[bool, ...], PolicyHooks]
-        ] = {}  # by which apply: a few kinds of clients at the most
+        self._hooks: Final[dict[tuple[bool, ...], PolicyHooks]] = {}  # by which of them apply: a few kinds of clients
 
     def hooks_for(self, session: Session) -> PolicyHooks:
         """The hooks of those that apply to a connection."""

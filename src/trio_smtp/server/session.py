@@ -304,9 +304,7 @@ class ServerSession:
                 with trio.move_on_after(seconds, shield=True):
                     await self._hooks.tell("close")
         finally:
-            if (
-                self._mute or self._unsent
-            ):  # nor does who takes nothing, and the goodbye of TLS would not be taken either
+            if self._mute or self._unsent:  # who takes nothing takes no goodbye of TLS, and has nothing to read first
                 linger, seconds = False, 0
             await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - the same
 
