@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from trio_smtp.handler import Handler, Refuse, Session
-from trio_smtp.protocol import MailFrom, RcptTo, Reply
-from trio_smtp.server.answers import as_reply, bare
+from trio_smtp.protocol import MailFrom, RcptTo, Reply, replies
+from trio_smtp.sasl import Challenge
+from trio_smtp.server.answers import as_identity, as_reply, bare
 from trio_smtp.server.clock import Clock
 from trio_smtp.server.log import SessionLog, log
+from trio_smtp.server.login import LoginExchange
 from trio_smtp.server.policies import PolicyHooks
 from trio_smtp.server.settings import Settings
 
@@ -73,6 +75,31 @@ class Hooks:
         if name not in self.handler.overrides:
             return None
         return await self._call(getattr(self.handler, name), *event)
+
+    async def before_login(self, username: str) -> None:
+        """Ask policies whether somebody may try to log in as this user, inside `authenticate`."""
+        await self.consult(self.policies.login, username)
+
+    async def authenticate(self, login: LoginExchange, response: bytes | None) -> Challenge | str | Reply:
+        """What the authenticator makes of a response: what to ask next, who the client is, or the refusal."""
+        answer: Challenge | str | Reply
+        had_failed = login.has_failed  # and all have heard of it
+        self._clock.start_hook()
+        try:
+            outcome = await self._clock.run(login.step(response))
+            if login.has_failed and not had_failed:
+                await self._clock.run(self.consult(self.policies.login_failed, login.username))
+            answer = outcome if isinstance(outcome, Challenge) else as_identity(outcome) or replies.BAD_CREDENTIALS
+        except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
+            error = bare(raised)
+            answer = self.reply_to(error)
+            if not isinstance(error, Refuse):
+                answer = replies.AUTH_UNAVAILABLE
+        self._clock.end_hook()
+        if (login.has_failed or isinstance(answer, Reply)) and not had_failed:
+            self._settings.stats.login_failures += 1
+            self._log.login_failed(login.username)
+        return answer
 
     async def report_faults(self, errors: float, junk: float) -> None:
         """Let policies hear of errors and commands that led nowhere, as shares of what is allowed."""

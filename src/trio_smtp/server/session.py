@@ -24,7 +24,7 @@ from typing import Final, Protocol
 import trio
 
 from trio_smtp._escape import escape
-from trio_smtp.handler import MessageAborted, Peer, Refuse, Session
+from trio_smtp.handler import MessageAborted, Peer, Session
 from trio_smtp.protocol import (
     NEED_DATA,
     PAUSED,
@@ -51,7 +51,7 @@ from trio_smtp.protocol import (
     replies,
 )
 from trio_smtp.sasl import Challenge
-from trio_smtp.server.answers import as_identity, as_verdicts, bare
+from trio_smtp.server.answers import as_verdicts, bare
 from trio_smtp.server.body import IncomingBody
 from trio_smtp.server.channel_binding import end_point_of
 from trio_smtp.server.clock import Clock, Phase
@@ -551,42 +551,22 @@ class ServerSession:
         assert authenticator is not None  # otherwise the core offers no mechanism
         client_name = None if tls is None else tls.client_name
         self._login = LoginExchange(
-            event.mechanism, authenticator, client_name, self._end_point, before_check=self._before_login
+            event.mechanism, authenticator, client_name, self._end_point, before_check=self._hooks.before_login
         )
         await self._authenticate(self._login, event.initial_response)
 
     async def _authenticate(self, login: LoginExchange, response: bytes | None) -> None:
-        outcome: Challenge | str | None = None
-        refusal = replies.BAD_CREDENTIALS
-        has_failed = login.has_failed  # and all have heard of it
-        self._clock.start_hook()
-        try:
-            answer = await self._clock.run(login.step(response))
-            if login.has_failed and not has_failed:
-                await self._clock.run(self._hooks.consult(self._hooks.policies.login_failed, login.username))
-            outcome = answer if isinstance(answer, Challenge) else as_identity(answer)
-        except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
-            error = bare(raised)
-            refusal = self._hooks.reply_to(error)
-            if not isinstance(error, Refuse):
-                refusal = replies.AUTH_UNAVAILABLE
-        self._clock.end_hook()
-        if (outcome is None or login.has_failed) and not has_failed:
-            self.settings.stats.login_failures += 1
-            self._log.login_failed(login.username)
-        if isinstance(outcome, Challenge):
-            self.connection.challenge(outcome.data)
+        answer = await self._hooks.authenticate(login, response)
+        if isinstance(answer, Challenge):
+            self.connection.challenge(answer.data)
             return
         self._login = None  # with all that it knows
-        if outcome is None:
-            self.connection.reject(refusal)
+        if isinstance(answer, Reply):
+            self.connection.reject(answer)
         else:
             self.settings.stats.logins += 1
-            self._info.identity = outcome
+            self._info.identity = answer
             self.connection.accept()
-
-    async def _before_login(self, username: str) -> None:
-        await self._hooks.consult(self._hooks.policies.login, username)
 
     async def _report_faults(self, faults: int) -> None:
         """Let policies hear of errors and junk commands, before the replies to them go out."""
