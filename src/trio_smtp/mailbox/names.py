@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from trio_smtp.mailbox.errors import InvalidFlag, InvalidName
 
-if TYPE_CHECKING:
-    from trio_smtp.mailbox.values import FlagMode
-
 __all__ = [
     "INBOX",
+    "FlagMode",
     "address_key",
     "address_keys",
     "change_flags",
@@ -32,6 +30,8 @@ __all__ = [
 
 INBOX = "INBOX"
 """The mailbox that every account has."""
+
+FlagMode = Literal["replace", "add", "remove"]
 
 SYSTEM_FLAGS = {flag.lower(): flag for flag in (r"\Seen", r"\Answered", r"\Flagged", r"\Deleted", r"\Draft")}
 """RFC 9051 §2.3.2, without \\Recent, which is gone."""

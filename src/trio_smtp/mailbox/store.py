@@ -52,14 +52,13 @@ from trio_smtp.mailbox.errors import (
     StoreError,
     StoreUnavailable,
 )
-from trio_smtp.mailbox.names import INBOX, address_key
+from trio_smtp.mailbox.names import INBOX, FlagMode, address_key
 from trio_smtp.mailbox.values import (
     SEEN,
     Account,
     Changed,
     Credentials,
     Delivered,
-    FlagMode,
     Mailbox,
     Message,
     MessageInfo,

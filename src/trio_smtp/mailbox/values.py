@@ -21,7 +21,6 @@ __all__ = [
     "Changed",
     "Credentials",
     "Delivered",
-    "FlagMode",
     "Mailbox",
     "Message",
     "MessageInfo",
@@ -32,8 +31,6 @@ __all__ = [
 ]
 
 SEEN = r"\Seen"
-
-FlagMode = Literal["replace", "add", "remove"]
 
 What = Literal[
     "message-added",
