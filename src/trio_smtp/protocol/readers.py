@@ -114,9 +114,10 @@ class DotReader:
                 shift = -before
                 start = 0
         skip = start + (2 if len(tail) > 1 else 0)  # a CRLF has been handed out, a CR alone has not
-        # Most of what is large is base64, which has no dot; an octet is found 20 times faster than the start of a line.
+        # Most of what is large is base64, which has no dot, behind a header, which has. An octet is found 20 times
+        # faster than the start of a line: so that is looked for from the first dot to the last one and its CRLF.
         dot = data.find(b".", start)  # no CRLF comes right before `start`: it would be in `tail`
-        end = special = None if dot < 0 else _DOT_LINE_OR_END.search(data, dot - 2)
+        end = special = None if dot < 0 else _DOT_LINE_OR_END.search(data, dot - 2, data.rfind(b".") + 3)
         if special is not None and special.lastindex is None:
             end = _END_OF_DATA.search(data, special.start())
         plain = end is special  # there is no dot to remove
