@@ -199,6 +199,7 @@ async def test_the_log_says_which_hook_returned_what_it_may_not(caplog: pytest.L
     async with open_session(Wrong) as client:
         await answer(client, "rcpt")
     assert "; rcpt returned '550 No'" in caplog.text
+    assert caplog.text.count("Traceback") == 1  # of nothing else
 
 
 async def test_after_a_fault_the_next_message_is_taken() -> None:

@@ -40,7 +40,7 @@ def as_reply(answer: object, hook: object) -> Reply | None:
     name = getattr(hook, "__name__", hook)  # which the traceback does not show, for it has returned
     raise TypeError(
         f"a hook returns a Reply (not 3xx) or None, and raises Refuse to say no; {name} returned {answer!r}"
-    )
+    ) from None  # whatever told us that it has
 
 
 def as_verdicts(answer: object, due: int) -> list[Reply]:
