@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import threading
 from base64 import b64encode
@@ -13,12 +14,13 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.server.tools import begin, connected, deliver, take
-from trio_smtp.handler import Body, Handler, Refuse
+from trio_smtp.handler import Body, Handler, Refuse, Session
 from trio_smtp.mailbox import MemoryStore
 from trio_smtp.mailbox.passwords import decoy, hash_password
 from trio_smtp.mailbox.store import StoreUnavailable
+from trio_smtp.policy import Policy
 from trio_smtp.protocol import Config, Envelope
-from trio_smtp.server import StoreAuthenticator, authentication, open_server
+from trio_smtp.server import SessionOptions, StoreAuthenticator, authentication, open_server
 from trio_smtp.testing.client import open_session
 
 IN_CLEAR = Config(auth_requires_tls=False)
@@ -188,6 +190,52 @@ async def test_a_fault_is_454(fault: Exception, caplog: pytest.LogCaptureFixture
         await deliver(client)
     assert [record.levelname for record in caplog.records] == ["ERROR"] * 5
     assert SECRET not in caplog.text
+
+
+class NotNow(Policy):
+    """A limit, with which the client may have nothing to do: somebody else is guessing the password of this user."""
+
+    async def login(self, session: Session, username: str) -> None:
+        raise Refuse(454, "Not now", "4.7.0")
+
+
+@pytest.mark.parametrize(
+    ("raised", "policy", "ends", "failures"),
+    [
+        (Refuse(454, "Too many", "4.7.0"), (), ["refused login peer=local reply=454 4.7.0 Too many"], 0),
+        (None, NotNow(), ["refused login peer=local reply=454 4.7.0 Not now"], 0),
+        (
+            ValueError(),
+            (),
+            ["internal error", "refused login peer=local reply=454 4.7.0 Authentication not available now"],
+            0,
+        ),
+        (Refuse(535, "Locked", "5.7.8"), (), ["login failed peer=local"], 1),
+        (None, (), ["login failed peer=local"], 1),
+    ],
+    ids=["busy", "limit", "fault", "refusal", "wrong"],
+)
+async def test_a_login_that_nobody_has_checked_has_not_failed(
+    raised: Exception | None,
+    policy: Policy | tuple[()],
+    ends: list[str],
+    failures: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever is kept off the machine by what the log says (docs/operating.md) must have guessed."""
+
+    async def authenticator(username: str, password: str) -> str | None:
+        if raised is not None:
+            raise raised
+        return None
+
+    caplog.set_level(logging.INFO)
+    options = SessionOptions(config=IN_CLEAR, authenticator=authenticator, policy=policy)
+    async with open_server(take, **options) as server, connected(server) as client:
+        await begin(client)
+        assert (await client.command(plain("ann", SECRET))).code in (454, 535)
+        assert server.stats.login_failures == failures
+    assert [re.sub(r"127.0.0.1:\d+", "local", message[17:]) for message in caplog.messages] == ends
 
 
 @pytest.mark.parametrize("answer", [True, False, 0, b"ann", ""])

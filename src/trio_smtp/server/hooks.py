@@ -96,9 +96,12 @@ class Hooks:
             if not isinstance(error, Refuse):
                 answer = replies.AUTH_UNAVAILABLE
         self._clock.end_hook()
-        if (login.has_failed or isinstance(answer, Reply)) and not had_failed:
-            self._settings.stats.login_failures += 1
-            self._log.login_failed(login.username)
+        if login.has_failed or (isinstance(answer, Reply) and answer.code >= 500):  # by 4xx nobody has checked it
+            if not had_failed:
+                self._settings.stats.login_failures += 1
+                self._log.login_failed(login.username)
+        elif isinstance(answer, Reply):
+            self._log.login_refused(answer)
         return answer
 
     async def report_faults(self, errors: float, junk: float) -> None:

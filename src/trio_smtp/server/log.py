@@ -154,6 +154,13 @@ class SessionLog:
         who = f" login=<{escape(username)}>" if _is_address(username) else ""
         log.info("%s login failed peer=%s%s", self._session.id, self._session.peer, who)
 
+    def login_refused(self, reply: Reply) -> None:
+        """Nobody has checked who a client is: a limit does not let it try, or the fault is ours.
+
+        It has not failed, and those who bar clients that have must not take it so.
+        """
+        log.info("%s refused login peer=%s reply=%s", self._session.id, self._session.peer, _text(reply))
+
     def closed(self, reason: CloseReason) -> None:
         """The connection is over; for some reasons that is because the client has gone too far."""
         if reason in BUDGETS:
