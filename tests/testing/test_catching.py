@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 import trio
@@ -192,3 +193,9 @@ def test_refusals() -> None:
 def test_there_is_no_certificate_without_tls() -> None:
     with pytest.raises(RuntimeError, match="starttls"):
         _ = CatchingServer().client_context
+
+
+@pytest.mark.parametrize("tls", [True, False, "tls"])
+def test_what_is_no_kind_of_tls(tls: Any) -> None:
+    with pytest.raises(ValueError, match="starttls"):
+        CatchingServer(tls)

@@ -46,6 +46,9 @@ class CatchingServer:
     Args:
         tls: ``"starttls"`` offers STARTTLS, ``"implicit"`` begins with the TLS handshake. The certificate is for
             localhost and 127.0.0.1; who signed it is in `authority`. It takes the package trustme.
+
+    Raises:
+        ValueError: for anything else.
     """
 
     def __init__(self, tls: Literal["starttls", "implicit"] | None = None) -> None:
@@ -62,6 +65,8 @@ class CatchingServer:
             "policy": self._refusals,
         }
         self._authority: trustme.CA | None = None
+        if tls not in (None, "starttls", "implicit"):
+            raise ValueError(f"tls is 'starttls', 'implicit' or None, not {tls!r}")
         if tls is not None:
             self._options |= {"ssl_context": self._certified(), "implicit_tls": tls == "implicit"}
 
