@@ -94,6 +94,20 @@ async def test_a_signal_ends_it_while_it_waits_for_the_store(
     assert not path.exists()
 
 
+async def test_a_signal_ends_it_while_it_waits_for_the_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = trio.Event()
+
+    async def silent(*_: Any, **__: Any) -> None:
+        waiting.set()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", silent)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve, listen=[parse_listen("smtp://mx.example.com:0")]))
+        await waiting.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 async def test_a_signal_that_comes_in_the_moment_in_which_all_is_ready_is_not_lost() -> None:
     now = trio.Event()
 

@@ -57,12 +57,11 @@ async def serve(**flags: Any) -> None:
         begin_file(settings.metrics_file)
     with logging_to_stderr(), stop_signals() as stops:
         async with contextlib.AsyncExitStack() as stack:
-            listeners = [(spec, await _bind(spec, settings.catching, stack)) for spec in settings.listen]
             async with contextlib.AsyncExitStack() as while_open:
-                prepared = await unless_stopped(stops, partial(_prepare, settings, while_open))
+                prepared = await unless_stopped(stops, partial(_prepare, settings, stack, while_open))
                 if prepared is None:
                     return
-                store, accounts = prepared
+                listeners, store, accounts = prepared
                 certificate = fingerprint = None
                 if self_signed is not None:
                     certificate, fingerprint = stack.enter_context(self_signed(settings.store, config.hostname))
@@ -83,10 +82,16 @@ async def serve(**flags: Any) -> None:
             await _serve_by_workers(settings, listeners, certificate, stops, ready)
 
 
-async def _prepare(settings: ServeSettings, stack: contextlib.AsyncExitStack) -> tuple[MailStore, list[Account]]:
-    """Open the store, until the stack is left, and make the accounts. It waits while another process has the store."""
-    store = await stack.enter_async_context(opened(settings.store, create=True))
-    return store, await prepare_accounts(store, settings)
+async def _prepare(
+    settings: ServeSettings, stack: contextlib.AsyncExitStack, while_open: contextlib.AsyncExitStack
+) -> tuple[list[Listener], MailStore, list[Account]]:
+    """Listen until `stack` is left, open the store until `while_open` is, and make the accounts.
+
+    It may have to wait: for the DNS, or while another process has the store.
+    """
+    listeners = [(spec, await _bind(spec, settings.catching, stack)) for spec in settings.listen]
+    store = await while_open.enter_async_context(opened(settings.store, create=True))
+    return listeners, store, await prepare_accounts(store, settings)
 
 
 def _announce(text: str) -> None:
