@@ -22,6 +22,10 @@ def delimited(*parts: bytes) -> bytes:
     return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
 
 
+def nested(depth: int) -> bytes:
+    return b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
+
+
 def paths(parsed: ParsedMessage) -> list[str]:
     return [part.path for part in parsed.tree.walk()]
 
@@ -123,6 +127,7 @@ def test_every_field_of_the_header() -> None:
         (b"Content-Type: message/global\r\n\r\n\r\nx", ["1", "1.1"]),
         (body("multipart/digest", b"\r\nSubject: x\r\n\r\nx"), ["TEXT", "1", "1.1"]),
         (body("multipart/digest", b"Content-Type: text/plain\r\n\r\nx"), ["TEXT", "1"]),
+        (body("multipart/digest", b"Content-Type: none\r\n\r\nx"), ["TEXT", "1"]),
     ],
 )
 def test_section_numbers(content: bytes, expected: list[str]) -> None:
@@ -376,6 +381,7 @@ def test_limit_of_what_looks_like_a_boundary(looks: int, parts: int) -> None:
     content = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\na" + b"--x" * looks + b"\r\n--x\r\n\r\nb"
     parsed = parse(content, MimeLimits(parts=3))
     assert len(parsed.tree.children) == parts
+    assert parts == 2 or "part TEXT: too much of it looks like a boundary; the rest was not looked at" in parsed.defects
 
 
 def test_limit_of_parts() -> None:
@@ -426,6 +432,25 @@ def test_limit_of_depth(content_type: str) -> None:
     assert parsed.defects == ("part 1: what is in it was not looked at: the message has too many parts or levels",)
 
 
+@pytest.mark.parametrize(
+    ("content", "limits", "expected"),
+    [
+        (b"Content-Type: message/rfc822\r\n\r\n" * 4, MimeLimits(depth=3), ["1", "1.1", "1.1.1"]),
+        (b"Content-Type: message/rfc822\r\n\r\n" * 4, MimeLimits(parts=2), ["1", "1.1"]),
+        (b"Content-Type: message/rfc822\r\n\r\n", MimeLimits(parts=1), ["1"]),
+        (nested(4), MimeLimits(depth=3), ["TEXT", "1", "1.1"]),
+    ],
+)
+def test_limits_further_down(content: bytes, limits: MimeLimits, expected: list[str]) -> None:
+    assert paths(parse(content, limits)) == expected
+
+
+@pytest.mark.parametrize("content_type", ["multipart/mixed", "multipart/mixed; boundary=y", "multipart"])
+def test_what_is_taken_for_plain_text(content_type: str) -> None:
+    parsed = parse(typed(content_type, "--x\n\na\n--x--\n"))
+    assert (parsed.text, parsed.tree.content_type) == ("--x\n\na\n--x--\n", "text/plain")
+
+
 def test_limit_of_text() -> None:
     parsed = parse(body("multipart/mixed", b"\r\n0123", b"\r\n4567", b"\r\n89"), MimeLimits(text=6))
     assert parsed.text == "0123\n45\n"
@@ -437,10 +462,6 @@ def test_limit_of_text() -> None:
 
 
 # --- what takes other parsers minutes, or makes them raise
-
-
-def nested(depth: int) -> bytes:
-    return b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
 
 
 HOSTILE = {

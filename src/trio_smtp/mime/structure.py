@@ -187,7 +187,7 @@ class Builder:
         for before, after, is_last in self._delimiters(source, start, end, b"--" + boundary):
             if begin is not None:
                 ranges.append((begin, max(begin, before)))
-            begin = None if is_last else after
+            begin = after
             if is_last or len(ranges) > self._parts_left:
                 break
         else:
@@ -211,7 +211,7 @@ class Builder:
             self._looks_left -= 1
             rest = _REST_OF_DELIMITER.match(source, at + len(delimiter), end)
             if rest and (at == start or source[at - 1] == ord("\n")):
-                before = at - (0 if at == start else 2 if source[at - 2 : at] == b"\r\n" else 1)
+                before = at - (2 if source[at - 2 : at] == b"\r\n" else 1)
                 yield before, rest.end(), rest[1] is not None
             at = source.find(delimiter, rest.end() if rest else at + len(delimiter), end)
 
