@@ -16,13 +16,16 @@ from typing import Any
 
 import pytest
 import trio
+import trustme
 from trio.testing import wait_all_tasks_blocked
 
 from tests.cli.tools import Serving
 from trio_smtp.cli.hangup import unless_stopped
 from trio_smtp.cli.listen import parse_listen
 from trio_smtp.cli.serve import serve
+from trio_smtp.cli.settings import parse_store
 from trio_smtp.mailbox import MailStore, MemoryStore
+from trio_smtp.server import Certificates
 
 LISTEN = "--listen=smtp://127.0.0.1:0"
 
@@ -106,6 +109,28 @@ async def test_a_signal_ends_it_while_it_waits_for_the_dns(monkeypatch: pytest.M
         nursery.start_soon(partial(serve, listen=[parse_listen("smtp://mx.example.com:0")]))
         await waiting.wait()
         os.kill(os.getpid(), signal.SIGINT)
+
+
+async def test_a_signal_ends_it_while_certificates_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on a disk that is behind a network that is gone."""
+    file, ready, reading = tmp_path / "mx.pem", trio.Event(), trio.Event()
+    trustme.CA().issue_cert("mx.example.com").private_key_and_cert_chain_pem.write_to_path(file)
+
+    async def hang(_: Certificates) -> None:
+        reading.set()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Certificates, "reload", hang)
+    monkeypatch.setattr("trio_smtp.cli.serve._announce", lambda _: ready.set())
+    async with trio.open_nursery() as nursery:
+        flags = {"listen": [parse_listen("smtp://127.0.0.1:0")], "store": parse_store("memory:"), "tls_cert": [file]}
+        nursery.start_soon(partial(serve, **flags))
+        await ready.wait()
+        os.kill(os.getpid(), signal.SIGHUP)
+        await reading.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def test_a_signal_that_comes_in_the_moment_in_which_all_is_ready_is_not_lost() -> None:

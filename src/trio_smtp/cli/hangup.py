@@ -22,7 +22,7 @@ __all__ = ["Stops", "stop_signals", "unless_stopped"]
 
 _T = TypeVar("_T")
 
-Stops: TypeAlias = Callable[[Callable[[], Awaitable[None]]], AsyncIterator[int]]
+Stops: TypeAlias = Callable[[Callable[[], None]], AsyncIterator[int]]
 """Called with what to do at a SIGHUP that does not stop the server; the signals that do."""
 
 
@@ -46,20 +46,18 @@ async def unless_stopped(stops: Stops, task: Callable[[], Awaitable[_T]]) -> _T 
 
 
 async def _cancel_at(stops: Stops, scope: trio.CancelScope, stopped: trio.Event) -> None:
-    async for _ in stops(trio.lowlevel.checkpoint):  # there are no files yet that could be read again
+    async for _ in stops(lambda: None):  # there are no files yet that could be read again
         stopped.set()  # though the task may be through in the same moment
         scope.cancel()
 
 
-async def _to_stop(
-    signals: AsyncIterator[int], by_terminal: bool, reload: Callable[[], Awaitable[None]]
-) -> AsyncIterator[int]:
+async def _to_stop(signals: AsyncIterator[int], by_terminal: bool, reload: Callable[[], None]) -> AsyncIterator[int]:
     told = False
     async for number in signals:
         if number != signal.SIGHUP:
             yield number
         elif not by_terminal or _has_terminal():
-            await reload()
+            reload()
         elif not told:
             told = True  # the kernel says it, and perhaps the shell as well
             yield number

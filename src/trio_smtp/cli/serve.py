@@ -33,7 +33,7 @@ from trio_smtp.cli.service import notify
 from trio_smtp.cli.serving import Listener, ServerTask, configuration, prepare_accounts, run, servers, total
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.cli.stores import opened
-from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, reload, self_signed_maker
+from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, self_signed_maker
 from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.cli.workers import Supervisor, Worker, started_worker
 from trio_smtp.mailbox.store import Account, MailStore
@@ -73,11 +73,10 @@ async def serve(**flags: Any) -> None:
                     lines = banner(*facts, catching=settings.catching, refusals=settings.refusals)
                     ready = partial(_announce, "\n".join(lines))
                 if settings.workers == 1:
-                    certificates = set(tls.values())
-                    async with kept_fresh(certificates):
+                    async with kept_fresh(set(tls.values())) as reload:
                         ready()
                         tasks = servers(listeners, settings, store, tls)
-                        await _serve_here(tasks, stops(partial(reload, certificates)), settings.metrics_file)
+                        await _serve_here(tasks, stops(reload), settings.metrics_file)
                     return
             await _serve_by_workers(settings, listeners, certificate, stops, ready)
 
@@ -136,7 +135,7 @@ async def _serve_by_workers(
 
         workers = Supervisor(settings.workers, start, memory.forget_connections)
         async with reported(lambda: workers.stats, settings.metrics_file), trio.open_nursery() as helpers:
-            helpers.start_soon(_stop_at, stops(partial(_reload, workers)), workers, listeners)
+            helpers.start_soon(_stop_at, stops(partial(workers.tell, RELOAD)), workers, listeners)
             helpers.start_soon(_when_settled, workers, ready)
             await workers.run()
             helpers.cancel_scope.cancel()
@@ -145,10 +144,6 @@ async def _serve_by_workers(
 async def _when_settled(workers: Supervisor, ready: Callable[[], None]) -> None:
     await workers.settled.wait()
     ready()
-
-
-async def _reload(workers: Supervisor) -> None:
-    workers.tell(RELOAD)
 
 
 async def _stop_at(signals: AsyncIterator[int], workers: Supervisor, listeners: Sequence[Listener]) -> None:

@@ -19,7 +19,7 @@ from trio_smtp.cli.listen import Scheme
 from trio_smtp.cli.settings import KeyPair, ServeSettings, StoreURL
 from trio_smtp.server import CertificateError, Certificates
 
-__all__ = ["certificates_by_scheme", "kept_fresh", "reload", "self_signed_maker"]
+__all__ = ["certificates_by_scheme", "kept_fresh", "self_signed_maker"]
 
 log = logging.getLogger("trio_smtp")
 
@@ -56,18 +56,17 @@ def self_signed_maker() -> Callable[[StoreURL, str], AbstractContextManager[tupl
 
 
 @asynccontextmanager
-async def kept_fresh(certificates: Collection[Certificates]) -> AsyncGenerator[None]:
-    """Read them again when their files change, for the length of the block."""
+async def kept_fresh(certificates: Collection[Certificates]) -> AsyncGenerator[Callable[[], None]]:
+    """Read them again when their files change, for the length of the block, and whenever what it gives is called."""
     with _no_word_of_bad_names():
         async with trio.open_nursery() as nursery:
             for each in certificates:
                 nursery.start_soon(each.watch)
-            yield
+            yield lambda: nursery.start_soon(_reload, certificates)  # who calls it has other signals to heed meanwhile
             nursery.cancel_scope.cancel()
 
 
-async def reload(certificates: Collection[Certificates]) -> None:
-    """Read them again now."""
+async def _reload(certificates: Collection[Certificates]) -> None:
     for each in certificates:
         await each.reload()
     if not certificates:

@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import trio
@@ -21,8 +21,8 @@ from trio_smtp.cli.errors import CommandError
 from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.serving import prepare_accounts, run, servers, total
 from trio_smtp.cli.stores import opened
-from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, reload
-from trio_smtp.server import Certificates, Server, SharedCounts
+from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh
+from trio_smtp.server import Server, SharedCounts
 
 __all__ = ["main", "work"]
 
@@ -63,7 +63,6 @@ async def work(control: Control) -> None:
         settings = assignment.settings
         pairs = settings.key_pairs if assignment.certificate is None else [(assignment.certificate, None)]
         tls = certificates_by_scheme(settings, pairs) if pairs else {}
-        certificates = set(tls.values())
         async with contextlib.AsyncExitStack() as stack:
             listeners = [
                 (spec, [stack.enter_context(socket.socket(fileno=number)) for number in numbers])
@@ -72,8 +71,7 @@ async def work(control: Control) -> None:
             store = await stack.enter_async_context(opened(settings.store))
             if settings.store.kind == "null":  # each has one of its own
                 await prepare_accounts(store, settings)
-            if certificates:
-                await stack.enter_async_context(kept_fresh(certificates))
+            reload = await stack.enter_async_context(kept_fresh(set(tls.values())))
             counts = SharedCounts(assignment.memory, assignment.number)
             drain, cut_off = trio.Event(), trio.Event()
 
@@ -83,7 +81,7 @@ async def work(control: Control) -> None:
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_heed, signals, drain)
-                nursery.start_soon(_obey, control, drain, cut_off, certificates)
+                nursery.start_soon(_obey, control, drain, cut_off, reload)
                 async with trio.open_nursery() as serving:
                     tasks = servers(listeners, settings, store, tls, counts)
                     running = await serving.start(run, tasks, told_to_drain, cut_off.wait)
@@ -97,12 +95,10 @@ async def _heed(signals: AsyncIterator[int], drain: trio.Event) -> None:
         drain.set()
 
 
-async def _obey(
-    control: Control, drain: trio.Event, cut_off: trio.Event, certificates: Collection[Certificates]
-) -> None:
+async def _obey(control: Control, drain: trio.Event, cut_off: trio.Event, reload: Callable[[], None]) -> None:
     async for order in control:
         if order == RELOAD:
-            await reload(certificates)
+            reload()
         elif order == DRAIN:
             drain.set()
         elif order == CUT_OFF:
