@@ -7,7 +7,7 @@ import pytest
 
 from trio_smtp.mailbox.headers import HEAD
 from trio_smtp.mailbox.memory import MemoryStore
-from trio_smtp.mailbox.store import INBOX, Search
+from trio_smtp.mailbox.store import INBOX, MessageUnreadable, Search
 
 R = TypeVar("R")
 
@@ -59,6 +59,26 @@ async def test_a_search_ends_when_it_has_found_enough(store: Recording) -> None:
     assert store.goes == 1
     rest = await store.find_messages("ann", INBOX, search, after=500)
     assert [each.uid for each in rest] == [600, 700, 800, 900, 1000, 1100, 1200]
+
+
+class Damaged(MemoryStore):
+    """Has lost the contents of some messages."""
+
+    def _read(self, body: tuple[bytes, bytes], limit: int | None) -> bytes:
+        if b"lost" in body[1]:
+            raise MessageUnreadable("it is gone")
+        return super()._read(body, limit)
+
+
+async def test_a_message_that_cannot_be_read_hides_no_other() -> None:
+    store = Damaged()
+    await store.create_account("ann")
+    for subject in (b"one", b"lost", b"three"):
+        await store.append_message("ann", INBOX, b"Subject: " + subject + b"\r\n\r\n")
+    assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["one", "", "three"]
+    assert [each.uid for each in await store.find_messages("ann", INBOX, Search(header=("Subject", "")))] == [1, 3]
+    with pytest.raises(MessageUnreadable, match="message 2 in 'INBOX' of 'ann' cannot be read: it is gone"):
+        await store.get_message("ann", INBOX, 2)
 
 
 async def test_a_password_is_hashed_where_blocking_does_no_harm() -> None:

@@ -73,4 +73,4 @@ class StoreUnavailable(StoreError):
 
 
 class MessageUnreadable(StoreUnavailable):
-    """The content of this one message is damaged, or the disk does not read it. The text says which message."""
+    """The content of this one message is damaged, or the disk does not read it; others can be read."""

@@ -42,6 +42,7 @@ from trio_smtp.mailbox.store import (
     Message,
     MessageInfo,
     MessageSummary,
+    MessageUnreadable,
     Search,
     StoreError,
     Target,
@@ -88,7 +89,11 @@ class IndexedStore(MailStore, Generic[B]):
 
     @abc.abstractmethod
     def _read(self, body: B, limit: int | None) -> bytes:
-        """The content of a message, or its first `limit` octets. Called inside `_run` only."""
+        """The content of a message, or its first `limit` octets. Called inside `_run` only.
+
+        Raises:
+            MessageUnreadable: with the reason; which message it is need not be said.
+        """
 
     @abc.abstractmethod
     async def _run(self, function: Callable[[], R]) -> R:
@@ -224,15 +229,21 @@ class IndexedStore(MailStore, Generic[B]):
         return summarise(self._skim(body, HEAD))
 
     def _skim(self, body: B, limit: int | None) -> bytes:
-        """As `_read`, for listings and searches: a store may return nothing here rather than fail."""
-        return self._read(body, limit)
+        """As `_read`, for listings and searches: a message that cannot be read must not hide the others."""
+        try:
+            return self._read(body, limit)
+        except MessageUnreadable:
+            return b""
 
     async def count_messages(self, account: str, mailbox: str) -> int:
         return await self._look(lambda index: index.mailbox(account, mailbox).messages)
 
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
         info, body = await self._look(lambda index: index.message(account, mailbox, uid))
-        return Message(info, await self._run(lambda: self._read(body, None)))
+        try:
+            return Message(info, await self._run(lambda: self._read(body, None)))
+        except MessageUnreadable as error:
+            raise MessageUnreadable(f"message {uid} in {mailbox!r} of {account!r} cannot be read: {error}") from error
 
     async def append_message(
         self,

@@ -55,10 +55,6 @@ class _Missing(Exception):
         self.places = set(places)
 
 
-class _Unreadable(Exception):
-    """The content of a message is damaged, or its file cannot be read."""
-
-
 class _Engine(NamedTuple):
     """What an open store runs on. `start` and `stop` block."""
 
@@ -141,10 +137,7 @@ class JSONFileStore(IndexedStore[Place]):
                     engine.stop()
 
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
-        try:
-            return await self._until_found(bind(super().get_message, account, mailbox, uid))
-        except _Unreadable as error:
-            raise MessageUnreadable(f"message {uid} in {mailbox!r} of {account!r} cannot be read: {error}") from error
+        return await self._until_found(bind(super().get_message, account, mailbox, uid))
 
     async def _summaries(
         self, account: str, mailbox: str, search: Search | None, after: int, limit: int | None
@@ -208,20 +201,14 @@ class JSONFileStore(IndexedStore[Place]):
         except OSError as error:
             if not (files.is_broken(error) or isinstance(error, PermissionError)):
                 raise  # a shortage, which is that of all messages
-            raise _Unreadable(files.reason(error)) from error  # no damage: it may be read the next time
+            raise MessageUnreadable(files.reason(error)) from error  # no damage: it may be read the next time
         database.replica.report(Damage(body.segment, body.offset, body.length, reason))
-        raise _Unreadable(reason)
-
-    def _skim(self, body: Place, limit: int | None) -> bytes:
-        try:
-            return self._read(body, limit)
-        except _Unreadable:
-            return b""  # one such message must not hide the others
+        raise MessageUnreadable(reason)
 
     def _shown(self, body: Place) -> tuple[str, str, str]:
         try:
             return self._remembered(body)
-        except _Unreadable:
+        except MessageUnreadable:
             return summarise(b"")
 
     def _read_header(self, body: Place) -> tuple[str, str, str]:
