@@ -23,7 +23,7 @@ import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _CHUNK = 1024 * 1024
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # O_NONBLOCK, because opening a FIFO waits for its other end
@@ -65,8 +65,8 @@ class Directory:
 
     def sync(self) -> None:
         """Make lasting what was created, renamed and removed in it."""
-        with _opened(os.open(".", _DIRECTORY, dir_fd=self.fd)) as fd, _written(fd):
-            os.fsync(fd)
+        with _opened(os.open(".", _DIRECTORY, dir_fd=self.fd)) as fd:
+            _sync(os.fsync, fd)
 
     def sync_name(self) -> None:
         """Make lasting that it is where it is."""
@@ -155,8 +155,8 @@ def reason(error: OSError) -> str:
 
 
 def is_broken(error: OSError) -> bool:
-    """Whether it is the file that is at fault, and so for good: the disk does not read it, the file system has lost
-    it, or it is no regular file. A shortage of the machine is none of that, nor a permission, which can be given.
+    """Whether the file is at fault, and likely to stay so: the disk does not read it, the file system has lost it, or
+    it is no regular file. A shortage of the machine is none of that, nor a permission, which can be given.
     """
     return error.errno in _BROKEN
 
@@ -239,8 +239,16 @@ def truncate(fd: int, length: int) -> None:
 
 def sync_data(fd: int) -> None:
     """Make lasting what was written, and that the file is longer now."""
-    with _written(fd):
-        os.fdatasync(fd)
+    _sync(os.fdatasync, fd)
+
+
+def _sync(call: Callable[[int], None], fd: int) -> None:
+    try:
+        call(fd)
+    except OSError as error:
+        # A file system that was written once and for all, such as squashfs, knows no sync, and needs none.
+        if error.errno != errno.EINVAL or not os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            raise
 
 
 def sync(fd: int) -> None:
@@ -274,16 +282,6 @@ def try_lock(fd: int) -> bool:
 def unlock(fd: int) -> None:
     """Give the flock back."""
     fcntl.flock(fd, fcntl.LOCK_UN)
-
-
-@contextlib.contextmanager
-def _written(fd: int) -> Iterator[None]:
-    """Let a sync fail in a file system that was written once and for all, as squashfs and ISO 9660, and knows none."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.EINVAL or not os.fstatvfs(fd).f_flag & os.ST_RDONLY:
-            raise
 
 
 @contextlib.contextmanager
