@@ -49,7 +49,7 @@ MUTANTS = [
     Mutant("no_fdatasync", Journal, "append", SYNC_APPENDED, "pass", workloads.small),
     Mutant("sync_before_write", Journal, "append", "files.write_at(fd, self.end, data)",
            "files.sync_data(fd); files.write_at(fd, self.end, data); return", workloads.small),
-    Mutant("no_directory_sync", Directory, "sync", "os.fsync(fd)", "pass", workloads.small),
+    Mutant("no_directory_sync", Directory, "sync", "_sync(os.fsync, fd)", "pass", workloads.small),
     Mutant("store_has_no_lasting_name", Directory, "sync_name", "os.fsync(fd)", "pass", workloads.small),
     Mutant("directories_outlived_by_manifest", Journal, "create", "self._root.sync()", "pass", workloads.small),
     Mutant("torn_tail_not_cut", Journal, "make_appendable", "self.mend()",
