@@ -162,6 +162,16 @@ def test_boundaries(after: bytes, contents: list[bytes]) -> None:
     assert bool(parsed.defects) is (not contents or b"--x--" not in after)
 
 
+def test_a_boundary_that_ends_with_a_blank() -> None:
+    parsed = parse(b'Content-Type: multipart/mixed; boundary="x "\r\n\r\n' + delimited(b"\r\na"))
+    assert parsed.text == "a"
+
+
+def test_nothing_is_copied_that_is_not_decoded() -> None:
+    content = body("multipart/mixed", b"Content-Transfer-Encoding: 8bit\r\n\r\na", b"\r\nb")
+    assert all(part.source is content for part in parse(content).tree.walk())
+
+
 def test_a_part_does_not_reach_beyond_its_parent() -> None:
     inner = b"Content-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\na"
     parsed = parse(body("multipart/mixed", inner, b"\r\nb"))
@@ -373,6 +383,13 @@ def test_the_limit_of_the_header_is_for_all_parts() -> None:
     parsed = parse(content, MimeLimits(header=header + len(b"\r\nX: y\r\n")))
     assert [part.content for part in parsed.tree.children] == [b"a", b"X: y\r\n\r\nb"]
     assert len(parsed.defects) == 1
+
+
+def test_the_limit_of_the_header_is_not_for_what_is_between() -> None:
+    content = body("multipart/mixed", b"\r\n" + b"a" * 1000, b"X: y\r\n\r\nb")
+    parsed = parse(content, MimeLimits(header=100))
+    assert parsed.tree.children[1].content == b"b"
+    assert parsed.defects == ()
 
 
 @pytest.mark.parametrize(("looks", "parts"), [(298, 2), (299, 1), (1_000_000, 1)])

@@ -164,7 +164,7 @@ class Builder:
         header.fields = read_fields(source[start:last])
         if last == body == most < end:
             header.wrong.append(f"the headers are longer than {self._limits.header} octets; the rest is taken for text")
-        elif not header.fields and start == last == body < end:
+        elif start == last == body < end:
             header.wrong.append("it has no header")
         elif last == body < end:
             header.wrong.append("its header ends at a line that is no field")
@@ -210,10 +210,10 @@ class Builder:
         while at >= 0 and self._looks_left:
             self._looks_left -= 1
             rest = _REST_OF_DELIMITER.match(source, at + len(delimiter), end)
-            if rest and (at == start or source[at - 1] == ord("\n")):
+            if rest and source[at - 1] == ord("\n"):
                 before = at - (2 if source[at - 2 : at] == b"\r\n" else 1)
                 yield before, rest.end(), rest[1] is not None
-            at = source.find(delimiter, rest.end() if rest else at + len(delimiter), end)
+            at = source.find(delimiter, at + len(delimiter), end)
 
     def _may_look_into(self, header: _Header, depth: int) -> bool:
         if depth < self._limits.depth and self._parts_left:
