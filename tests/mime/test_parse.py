@@ -69,6 +69,7 @@ def test_date(field: str, date: datetime | None, defects: int) -> None:
         ("Message-ID: <a@b>", "a@b"),
         ("Message-ID:\r\n <a\r\n b@c> (x)", "ab@c"),
         ("Message-ID: bare@id", "bare@id"),
+        ("Message-ID: <a@b> <c@d>", "a@b"),
         ("Message-ID: " + "<" * 3000, "<" * 3000),
     ],
 )
@@ -82,8 +83,13 @@ def test_references_are_limited() -> None:
 
 
 def test_recipients_of_several_fields_are_taken_together() -> None:
-    parsed = parse(b"To: a@x\r\nTo: b@x\r\nCc: c@x\r\nFrom: d@x\r\nFrom: e@x\r\nSender: f@x, g@x\r\n\r\n")
-    assert list(map(str, parsed.to + parsed.cc)) == ["a@x", "b@x", "c@x"]
+    recipients = b"".join(b"%b: %b1@x\r\n%b: %b2@x\r\n" % (name, name, name, name) for name in (b"To", b"Cc", b"Bcc"))
+    parsed = parse(recipients + b"From: d@x\r\nFrom: e@x\r\nSender: f@x, g@x\r\n\r\n")
+    assert [list(map(str, each)) for each in (parsed.to, parsed.cc, parsed.bcc)] == [
+        ["To1@x", "To2@x"],
+        ["Cc1@x", "Cc2@x"],
+        ["Bcc1@x", "Bcc2@x"],
+    ]
     assert (parsed.from_, parsed.sender) == ((MailAddress("", "d@x"),), MailAddress("", "f@x"))
     assert parsed.defects == ("From: there is more than one; the first one counts",)
 
@@ -201,6 +207,10 @@ def typed(content_type: str, content: str = "", more: str = "") -> bytes:
 
 PLAIN, HTML, PNG = typed("text/plain", "plain"), typed("text/html", "html"), typed("image/png", "png")
 ALTERNATIVE = body("multipart/alternative", PLAIN, HTML).replace(b"x", b"y").replace(b"teyt", b"text")
+HTML_ALONE, PLAIN_ALONE = (
+    b"Content-Type: multipart/alternative; boundary=y\r\n\r\n--y\r\n" + part + b"\r\n--y--\r\n"
+    for part in (HTML, PLAIN)
+)
 ATTACHED = "Content-Disposition: attachment\r\n"
 NAMED = "Content-Disposition: inline; filename=a.txt\r\n"
 WITH_ID = "Content-ID: <1>\r\n"
@@ -216,7 +226,10 @@ WITH_ID = "Content-ID: <1>\r\n"
         (typed("text/plain", "x", "Content-Disposition: whatever\r\n"), None, None, ["1"]),
         (typed("text/plain", "x", NAMED), "x", None, []),
         (body("multipart/mixed", PLAIN, typed("text/plain", "x", NAMED)), "plain", None, ["2"]),
+        (body("multipart/mixed", PNG, typed("text/plain", "x", NAMED)), None, None, ["1", "2"]),
         (body("multipart/mixed", PLAIN, PNG, PLAIN), "plain\nplain", None, ["2"]),
+        (body("multipart/mixed", PLAIN, HTML_ALONE), None, "<pre>plain</pre>\nhtml", []),
+        (body("multipart/mixed", HTML, PLAIN_ALONE), None, "html\n<pre>plain</pre>", []),
         (body("multipart/mixed", HTML, PLAIN), None, "html\n<pre>plain</pre>", []),
         (body("multipart/mixed", HTML, typed("text/plain", "<&>")), None, "html\n<pre>&lt;&amp;&gt;</pre>", []),
         (body("multipart/alternative", PLAIN, HTML), "plain", "html", []),
@@ -342,6 +355,11 @@ def test_results_are_values() -> None:
         (b"Subject: =?rot13?q?x?=\r\n\r\n", "Subject: it holds an encoded word that cannot be decoded"),
         (b"Subject: x\r\nSubject: x\r\n\r\n", "Subject: there is more than one; the first one counts"),
         (b"To: somebody\r\n\r\n", "To: a name without an address"),
+        (
+            b"Date: 23 Nov 2026 12:00 CEST\r\n\r\n",
+            "Date: the zone of '23 Nov 2026 12:00 CEST' is unknown; it was read as UTC",
+        ),
+        (b"Date: today\r\n\r\n", "Date: 'today' is no date"),
     ],
 )
 def test_defects(content: bytes, defect: str) -> None:
@@ -369,6 +387,7 @@ def test_limit_of_octets() -> None:
     parsed = parse(b"\r\n0123456789", MimeLimits(octets=6))
     assert (parsed.text, parsed.tree.size) == ("0123", 4)
     assert parsed.defects == ("the message is longer than 6 octets; the rest is left out",)
+    assert parse(b"\r\n0123", MimeLimits(octets=6)).defects == ()
 
 
 def test_limit_of_the_header() -> None:
