@@ -211,6 +211,7 @@ HTML_ALONE, PLAIN_ALONE = (
     b"Content-Type: multipart/alternative; boundary=y\r\n\r\n--y\r\n" + part + b"\r\n--y--\r\n"
     for part in (HTML, PLAIN)
 )
+HTML_AND_PLAIN = b"Content-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n%b\r\n--y\r\n%b\r\n--y--\r\n" % (HTML, PLAIN)
 ATTACHED = "Content-Disposition: attachment\r\n"
 NAMED = "Content-Disposition: inline; filename=a.txt\r\n"
 WITH_ID = "Content-ID: <1>\r\n"
@@ -228,6 +229,9 @@ WITH_ID = "Content-ID: <1>\r\n"
         (body("multipart/mixed", PLAIN, typed("text/plain", "x", NAMED)), "plain", None, ["2"]),
         (body("multipart/mixed", PNG, typed("text/plain", "x", NAMED)), None, None, ["1", "2"]),
         (body("multipart/mixed", PLAIN, PNG, PLAIN), "plain\nplain", None, ["2"]),
+        (body("multipart/mixed", typed("text/plain", "x\r\n"), PLAIN), "x\nplain", None, []),
+        (body("multipart/mixed", typed("text/plain", "x", NAMED), PLAIN), "x\nplain", None, []),
+        (body("multipart/alternative", PLAIN, HTML_AND_PLAIN), "plain", "html\n<pre>plain</pre>", []),
         (body("multipart/mixed", PLAIN, HTML_ALONE), None, "<pre>plain</pre>\nhtml", []),
         (body("multipart/mixed", HTML, PLAIN_ALONE), None, "html\n<pre>plain</pre>", []),
         (body("multipart/mixed", HTML, PLAIN), None, "html\n<pre>plain</pre>", []),
@@ -272,6 +276,11 @@ def test_inline(subtype: str, more: str, inline: bool) -> None:
     [attachment] = parsed.attachments
     assert attachment.inline is inline
     assert parsed.inline_images == ((attachment,) if inline else ())
+
+
+def test_pictures_with_nothing_that_they_are_for() -> None:
+    parsed = parse(body("multipart/related", *[typed("image/png", "png", WITH_ID)] * 3))
+    assert [attachment.inline for attachment in parsed.attachments] == [False, True, True]
 
 
 def test_an_attachment() -> None:
@@ -364,6 +373,11 @@ def test_results_are_values() -> None:
 )
 def test_defects(content: bytes, defect: str) -> None:
     assert defect in parse(content).defects
+
+
+@pytest.mark.parametrize("subject", ["what?=", "=?what", "=?utf-8?q?a?="])
+def test_subjects_without_a_defect(subject: str) -> None:
+    assert parse(f"Subject: {subject}\r\n\r\n".encode()).defects == ()
 
 
 def test_the_same_field_twice_is_harmless() -> None:
@@ -571,6 +585,7 @@ def test_texts_are_bounded() -> None:
     content = body("multipart/mixed", b"\r\n1234", b"\r\n5678")
     assert list(texts(content, MimeLimits(text=6))) == ["1234", "56"]
     assert list(texts(content, MimeLimits(parts=2))) == ["1234"]
+    assert list(texts(b"\r\n1234", MimeLimits(octets=4))) == ["12"]
 
 
 @pytest.mark.parametrize(

@@ -209,8 +209,12 @@ def _root(related: Part) -> int:
 
 
 def _those_with(content_type: str, versions: list[list[Part]]) -> list[list[Part]]:
-    """The alternatives that hold a part of this type, all if there are none."""
-    return [parts for parts in versions if any(part.content_type == content_type for part in parts)] or versions
+    """The alternatives that are of this type, or else those that hold a part of it, or else all."""
+    for enough in (all, any):
+        found = [parts for parts in versions if parts and enough(part.content_type == content_type for part in parts)]
+        if found:
+            return found
+    return versions
 
 
 def _plain(parts: list[Part], reader: _TextReader) -> str | None:
