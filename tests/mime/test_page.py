@@ -119,6 +119,7 @@ def test_pictures_are_bounded() -> None:
     html = '<img src="cid:logo@example.com">' * 1000
     assert framed(html, limit=3 * len(URL)).count(URL) == 3
     assert framed(html, limit=3 * len(URL) - 1).count(URL) == 2
+    assert framed(html, limit=0) == html
     for size in range(4):
         content = message(html).replace(PNG, b"x" * size)
         url = f'data:image/png;base64,{base64.b64encode(b"x" * size).decode()}"'
