@@ -19,7 +19,7 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
     except BaseExceptionGroup as group:
         if len(group.exceptions) > 1:
             raise
-        [alone] = group.exceptions
+        alone = group.exceptions[0]
         context = alone.__context__
         try:
             raise alone
