@@ -17,9 +17,9 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
         async with trio.open_nursery() as nursery:
             yield nursery
     except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
+        alone, *others = group.exceptions
+        if others:
             raise
-        alone = group.exceptions[0]
         context = alone.__context__
         try:
             raise alone
