@@ -151,5 +151,5 @@ def test_the_program(run: Callable[..., Result], folder: Path) -> None:
         shown = server.record
         assert (shown["uid"], shown["envelope"]["recipients"]) == (1, ["nobody@example.com"])
         assert len(run("mail", "list", "caught", "--json").records) == 1
-        assert server.log(" C: rcpt").endswith(" C: rcpt TO:<nobody@example.com>")
+        assert " C: rcpt " in server.log("<nobody@example.com>")
         assert server.stop() == 0
