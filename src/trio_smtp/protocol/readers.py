@@ -105,7 +105,8 @@ class DotReader:
         """The content that `data[start:]` brings, and where reading stopped: behind the end of data, or at the end."""
         tail = self._tail
         shift = 0  # by how much offsets in `data` are ahead of those of the caller
-        if tail:
+        skip = start  # what comes before has been handed out
+        if tail and (tail != b"\r\n" or data.startswith(b".", start)):  # else nothing hangs on it any more
             before = start - len(tail)
             if before >= 0 and data.startswith(tail, before):
                 start = before  # what came before is still there, as after a DATA line in a pipelined burst
@@ -113,10 +114,10 @@ class DotReader:
                 data = tail + data[start:]
                 shift = -before
                 start = 0
-        skip = start + (2 if len(tail) > 1 else 0)  # a CRLF has been handed out, a CR alone has not
+            skip = start + (2 if len(tail) > 1 else 0)  # a CRLF has been, a CR alone has not
         # Most of what is large is base64, which has no dot, behind a header, which has. An octet is found 20 times
         # faster than the start of a line: so that is looked for from the first dot to the last one and its CRLF.
-        dot = data.find(b".", start)  # no CRLF comes right before `start`: it would be in `tail`
+        dot = data.find(b".", start)  # of a line that it begins, the CRLF does not come before `start`
         end = special = None if dot < 0 else _DOT_LINE_OR_END.search(data, dot - 2, data.rfind(b".") + 3)
         if special is not None and special.lastindex is None:
             end = _END_OF_DATA.search(data, special.start())
