@@ -27,7 +27,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, Mail, Peer, Refuse, Session
-from trio_smtp.policy import Content, Policy
+from trio_smtp.policy import Content, HeaderLimits, Policy
 from trio_smtp.policy.base import HOOKS
 from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
 from trio_smtp.server import AnyHandler, Authenticator, Server, open_server
@@ -463,6 +463,30 @@ async def test_the_header_is_seen_whole_however_it_is_cut_up(content: bytes, hea
             await client.send(b"BDAT 0 LAST\r\n")
             await client.expect("250", "250", *["250 2.0.0"] * -(-len(content) // size), "250 2.6.0")
         assert seen == [header]
+
+
+async def test_as_much_of_the_header_is_held_as_the_policies_want() -> None:
+    seen: list[bytes] = []
+
+    class Looking(Policy):
+        def __init__(self, bound: int) -> None:
+            self.header_bound = bound
+
+        async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
+            seen.append(header)
+
+    async with open_session(take, policy=[Looking(5), Looking(9)]) as client:
+        await begin(client)
+        await deliver(client)
+    assert seen == [CONTENT[:9]] * 2
+    session = Session("id", Peer("192.0.2.1", 1), "mx.example.com")
+    for policies, bound in (
+        (None, 128 * 1024 + 1),
+        (HeaderLimits(size=None), 1 << 20),
+        ([HeaderLimits(size=1 << 20), Looking(2 << 20)], 1 << 20),
+        ((), 0),
+    ):
+        assert resolve_policies(policies).hooks_for(session).header_bound == bound
 
 
 async def test_the_fault_hook_delays_the_answer(autojump_clock: trio.testing.MockClock) -> None:

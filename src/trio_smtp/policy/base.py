@@ -18,7 +18,7 @@ from trio_smtp.protocol import Envelope, Hello, MailFrom, RcptTo
 __all__ = ["HEADER_BOUND", "HOOKS", "Content", "Policy"]
 
 HEADER_BOUND: Final = 1 << 20
-"""Octets of a header section that policies see."""
+"""Octets of a header section that policies see at most."""
 
 
 class Content(Protocol):
@@ -43,6 +43,8 @@ class Policy:
 
     overrides: ClassVar[frozenset[str]] = frozenset()
     """The hooks that a class overrides, itself or by what it inherits; the others are not called."""
+    header_bound: int = HEADER_BOUND
+    """How many octets of a header section the hook `header` sees, at most 1 MiB. A connection may hold as many."""
 
     def applies_to(self, session: Session) -> bool:
         """Whether any hook is called for this connection; asked once, before `connect`."""
@@ -72,7 +74,8 @@ class Policy:
     async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
         """The header section of a message has come in (RFC 5322 §2.1), while the rest is on its way.
 
-        `header` is what stands before the first line that is no field, as a rule the empty one; at most 1 MiB of it.
+        `header` is what stands before the first line that is no field, as a rule the empty one. Of a larger one it has
+        the first `header_bound` octets, or more if another policy wants more.
         """
 
     async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]] | None:

@@ -33,6 +33,8 @@ class HeaderLimits(Policy):
         self._received = received
         self._fields = fields
         self._size = size
+        if size is not None:
+            self.header_bound = size + 1
 
     async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
         if self._size is not None and len(header) > self._size:

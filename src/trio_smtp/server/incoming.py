@@ -7,7 +7,6 @@ from typing import Final, Protocol, TypeVar
 
 from trio_smtp.handler import MessageAborted, Refuse, Session
 from trio_smtp.header_section import HeaderSection
-from trio_smtp.policy.base import HEADER_BOUND
 from trio_smtp.protocol import (
     NEED_DATA,
     AbortReason,
@@ -89,7 +88,8 @@ class IncomingMessage:
         self._hooks = hooks
         self._began = False  # the client was told to send
         self._held: bytes | None = None  # still to be returned: the reader gave up while others were asked or served
-        self._header = HeaderSection(HEADER_BOUND) if hooks.policies.header else None  # until it was seen
+        policies = hooks.policies
+        self._header = HeaderSection(policies.header_bound) if policies.header else None  # until it was seen
         self._unjudged: bytes | None = None  # the header, until all policies have had a look at it
         self.session = session
         self.envelope = envelope

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 from trio_smtp.handler import Session
 from trio_smtp.policy import Content, Policy, default_policies
+from trio_smtp.policy.base import HEADER_BOUND, HOOKS
 from trio_smtp.protocol import Envelope, Hello, MailFrom, RcptTo
 
 __all__ = ["AnyPolicy", "Policies", "PolicyHooks", "resolve_policies"]
@@ -30,6 +31,8 @@ class PolicyHooks:
     header: tuple[Callable[[Session, Envelope, bytes], Awaitable[None]], ...] = ()
     content: tuple[Callable[[Session, Envelope, Content], Awaitable[Sequence[tuple[str, str]] | None]], ...] = ()
     fault: tuple[Callable[[Session, float, float], Awaitable[None]], ...] = ()
+    header_bound: int = 0
+    """Octets of a header section that `header` is called with at most."""
 
 
 class Policies:
@@ -70,9 +73,8 @@ def resolve_policies(policy: AnyPolicy | None) -> Policies:
 
 
 def _hooks_of(policies: Sequence[Policy]) -> PolicyHooks:
-    return PolicyHooks(
-        **{
-            hook.name: tuple(getattr(each, hook.name) for each in policies if hook.name in each.overrides)
-            for hook in fields(PolicyHooks)
-        }
-    )
+    hooks: dict[str, Any] = {
+        hook: tuple(getattr(each, hook) for each in policies if hook in each.overrides) for hook in HOOKS
+    }
+    bounds = [each.header_bound for each in policies if "header" in each.overrides]
+    return PolicyHooks(**hooks, header_bound=min(max(bounds, default=0), HEADER_BOUND))
