@@ -83,9 +83,12 @@ class BlobInfo(NamedTuple):
 # --- lines
 
 
-def frame(covered: bytes) -> bytes:
-    """Make a line of the members behind the checksum, given with the comma in front and the brace at the end."""
-    return b'{"v":1,"crc":"%08x"%s\n' % (zlib.crc32(covered), covered)
+def frame(covered: bytes, content: bytes = b"") -> bytes:
+    """Make a line of the members behind the checksum, given with the comma in front and the brace at the end.
+
+    What is large may be given apart, to be copied once.
+    """
+    return b'{"v":1,"crc":"%08x"%b%b\n' % (zlib.crc32(content, zlib.crc32(covered)), covered, content)
 
 
 def encode_mark(kind: str, **members: object) -> bytes:
@@ -162,18 +165,20 @@ def encode_delivery(messages: Sequence[NewMessage[Place]], prefixes: Sequence[by
     copies = ",".join(
         [
             f'{{"account":{_quoted(message.account)},"mailbox":{_quoted(message.mailbox)},"uid":{message.uid},'
-            f'"size":{message.size},{_octets("prefix", prefix)}}}'
+            f'"size":{message.size},{_prefix(prefix)}}}'
             for message, prefix in zip(messages, prefixes, strict=True)
         ]
     )
     flags = json.dumps(sorted(messages[0].flags)) if messages[0].flags else "[]"
     head = f',"type":"deliver","date":{messages[0].date},"flags":{flags},"messages":[{copies}],'
-    return frame(head.encode() + content)
+    return frame(head.encode(), content)
 
 
 def encode_body(body: bytes | bytearray) -> bytes:
     """The end of a delivery's line, with the body in it."""
-    return f"{_octets('body', body)}}}".encode()
+    if body.isascii():
+        return b'"body":%b}' % _quoted(body.decode("ascii")).encode()
+    return b'"body64":"%b"}' % base64.b64encode(body)
 
 
 def encode_blob(blob: BlobInfo) -> bytes:
@@ -181,10 +186,10 @@ def encode_blob(blob: BlobInfo) -> bytes:
     return b'"blob":%s}' % json.dumps(blob._asdict(), separators=(",", ":")).encode()
 
 
-def _octets(name: str, octets: bytes | bytearray) -> str:
+def _prefix(octets: bytes) -> str:
     if octets.isascii():
-        return f'"{name}":{_quoted(octets.decode("ascii"))}'
-    return f'"{name}64":"{base64.b64encode(octets).decode("ascii")}"'
+        return f'"prefix":{_quoted(octets.decode("ascii"))}'
+    return f'"prefix64":"{base64.b64encode(octets).decode("ascii")}"'
 
 
 def to_content(line: bytes) -> bytes:
