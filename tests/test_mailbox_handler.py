@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 import trio
@@ -18,9 +17,7 @@ from trio_smtp.mailbox import MailStore, MemoryStore
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.store import INBOX, Account, Delivered, Delivery, StoreError, StoreUnavailable, Target
 from trio_smtp.mailbox_handler import MailboxHandler
-from trio_smtp.policy import Greylist
 from trio_smtp.protocol import Config, RcptTo, Reply
-from trio_smtp.server import StoreAuthenticator
 from trio_smtp.submission import SubmissionHandler
 from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
 
@@ -576,28 +573,3 @@ async def test_the_clients_of_one_store_do_not_mix(store: MemoryStore) -> None:
         b"%d\r\n" % number for number in (0, 2, 4, 6, 8) for _ in range(10)
     )
     assert await counts(store) == [50, 50, 0]
-
-
-@pytest.mark.parametrize(
-    "use",
-    [MailboxHandler.factory, SubmissionHandler.factory, StoreAuthenticator, Greylist],
-    ids=["handler", "submission", "authenticator", "greylist"],
-)
-@pytest.mark.parametrize(
-    ("store", "hint"),
-    [("mail", r"not 'mail'; JSONFileStore('mail') is one"), (Path("m"), "JSONFileStore('m')"), (MemoryStore, "class")],
-)
-def test_what_is_no_store_is_noticed_before_mail_comes(use: Callable[[Any], object], store: object, hint: str) -> None:
-    with pytest.raises(TypeError, match=re.escape(hint)):
-        use(store)
-
-
-async def test_what_has_the_methods_of_a_store_is_one(store: MemoryStore) -> None:
-    class Wrapped:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(store, name)
-
-    async with open_session(MailboxHandler.factory(cast("MailStore", Wrapped()))) as client:
-        await client.expect("220")
-        await client.command("EHLO client.example")
-        assert (await client.send_mail("", ["ann@example.com"], CONTENT)).code == 250
