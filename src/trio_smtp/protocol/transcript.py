@@ -67,14 +67,14 @@ class TranscribedConnection(SMTPConnection):
             state, is_rest = self._mode.state, self._line_reader.skipping
             event = self._mode.read(self) if reader is None else self._read_body(reader)
             # What was parsed is cut off now and then; what is left at the end tells how far it goes.
-            octets = buffer[start : len(buffer) - len(self._buffer) + self._position]
+            end = len(buffer) - len(self._buffer) + self._position
             if reader is not None:
-                self._octets += len(octets)
+                self._octets += end - start
                 if self._reader is None:
                     self._leave_out(self._octets, "of a message")
                     self._octets = 0
-            elif octets and state is not State.CLOSED:
-                self._note(octets, state, is_rest=is_rest)
+            elif end > start and state is not State.CLOSED:
+                self._note(buffer[start:end], state, is_rest=is_rest)
             if event is not None:
                 return event
         return super().next_event()
