@@ -26,6 +26,13 @@ async def poller() -> AsyncIterator[Poller]:
         yield poller
 
 
+def has_input(peer: socket.socket) -> bool:
+    try:
+        return bool(peer.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
 async def watched(poller: Poller, stack: AsyncExitStack) -> tuple[SocketTransport, socket.socket]:
     ours, theirs = connection()
     stack.enter_context(ours)
@@ -174,6 +181,47 @@ async def test_the_end_that_comes_with_the_last_octets_is_told(poller: Poller, w
         assert received == [b"0123456789", b"abcd"]
 
 
+async def test_what_is_said_in_one_turn_goes_out_together(poller: Poller) -> None:
+    """When all of them have said it, or 16 have: so that nobody waits for too many others."""
+    async with AsyncExitStack() as stack:
+        pairs = [await watched(poller, stack) for _ in range(40)]
+        for _, peer in pairs:
+            peer.setblocking(False)
+        answered: list[int] = []  # after each has said something: how many peers have heard it
+
+        def heard() -> int:
+            return sum(has_input(peer) for _, peer in pairs)
+
+        for transport, _ in pairs:
+            assert transport.send_soon(b"x")
+            answered.append(heard())
+        assert answered == [0] * 15 + [16] * 16 + [32] * 9
+        await trio.lowlevel.checkpoint()
+        assert heard() == 40
+
+
+async def test_who_cannot_be_told_hears_nothing_and_the_others_do(poller: Poller, nursery: trio.Nursery) -> None:
+    async with AsyncExitStack() as stack:
+        pairs = [await watched(poller, stack) for _ in range(3)]
+        lost: list[int] = []
+
+        async def converse(number: int) -> None:
+            transport, _ = pairs[number]
+            assert transport.send_soon(b"x")
+            try:
+                await transport.receive(10)
+            except trio.BrokenResourceError:
+                lost.append(number)
+
+        pairs[1][0]._socket.shutdown(socket.SHUT_WR)
+        for number in range(3):
+            nursery.start_soon(converse, number)
+        await wait_all_tasks_blocked()
+        assert lost == [1]
+        assert [peer.recv(10) for _, peer in pairs] == [b"x", b"", b"x"]
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_number_that_is_used_again(poller: Poller) -> None:
     """The system gives a new socket the descriptor of one that was closed."""
     numbers: list[int] = []
@@ -242,6 +290,28 @@ async def test_a_want_of_memory_leaves_nobody_waiting(poller: Poller, monkeypatc
                     peer.close()
     assert received == [b"x"] * 3
     assert not fails
+
+
+async def test_a_want_of_memory_delays_what_is_to_go_out(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next turn of the loop tries again, and nobody is told twice."""
+    async with AsyncExitStack() as stack:
+        pairs = [await watched(poller, stack) for _ in range(3)]
+        fails = [True, True]
+        send_kept = type(pairs[1][0]).send_kept  # type: ignore[attr-defined]  # of a class that only Linux has
+
+        def send(transport: SocketTransport) -> None:
+            if transport is pairs[1][0] and fails:
+                fails.pop()
+                raise MemoryError
+            send_kept(transport)
+
+        monkeypatch.setattr(type(pairs[1][0]), "send_kept", send)
+        for number, (transport, _) in enumerate(pairs):
+            assert transport.send_soon(b"%d" % number)
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+        assert not fails
+        assert [peer.recv(10) for _, peer in pairs] == [b"0", b"1", b"2"]
 
 
 async def test_nothing_comes_any_more_once_it_is_closed(poller: Poller, nursery: trio.Nursery) -> None:

@@ -109,6 +109,91 @@ async def test_send_now_of_all(pair: tuple[SocketTransport, socket.socket]) -> N
     assert peer.recv(10) == b"abc"
 
 
+async def test_what_is_said_soon_is_out_before_the_peer_is_waited_for(
+    pair: tuple[SocketTransport, socket.socket],
+) -> None:
+    """In order with what is said at once, before it or after it."""
+    transport, peer = pair
+    assert transport.send_now(b"1")
+    assert transport.send_soon(b"2")
+    assert transport.send_now(b"3")
+    assert transport.send_soon(b"4")
+    assert transport.send_soon(b"5")
+    assert transport.send_soon(b"6")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(transport.receive, 10)
+        await wait_all_tasks_blocked()
+        assert peer.recv(10) == b"123456"
+        peer.sendall(b"x")
+
+
+async def test_a_rest_of_what_is_said_soon_goes_out_before_anything_is_received(
+    pair: tuple[SocketTransport, socket.socket],
+) -> None:
+    """Whether it is told at once that there is one, or found later; a cancelled `receive` has lost nothing of it."""
+    transport, peer = pair
+    data = b"0123456789abcdef" * 1_000_000
+    peer.sendall(b"early")
+    await wait_all_tasks_blocked()
+    if not transport.send_soon(data):
+        await trio.lowlevel.checkpoint()
+    received = bytearray()
+    peer.setblocking(False)
+
+    async def take() -> None:
+        while len(received) < len(data) + 3:
+            await trio.lowlevel.wait_readable(peer)
+            received.extend(peer.recv(1 << 20))
+
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.receive, 10)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert nursery.cancel_scope.cancelled_caught
+    assert not transport.send_soon(b"end")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take)
+        assert await transport.receive(10) == b"early"
+    assert received == data + b"end"
+    assert transport.send_soon(b".")
+    await wait_all_tasks_blocked()
+    assert peer.recv(10) == b"."
+
+
+async def test_a_rest_wakes_up_who_waits_already(pair: tuple[SocketTransport, socket.socket]) -> None:
+    """The peer says nothing more before it has read all that it was told."""
+    transport, peer = pair
+    data = b"0123456789abcdef" * 1_000_000
+    received = bytearray()
+    peer.setblocking(False)
+
+    async def converse() -> None:
+        if not transport.send_soon(data):
+            await transport.flush()
+        assert await transport.receive(10) == b"thanks"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(converse)
+        await wait_all_tasks_blocked()
+        while len(received) < len(data):
+            await trio.lowlevel.wait_readable(peer)
+            received.extend(peer.recv(1 << 20))
+        peer.sendall(b"thanks")
+    assert received == data
+
+
+@pytest.mark.parametrize("linger", [False, True])
+async def test_closing_sends_what_was_to_go_out_soon(linger: bool, pair: tuple[SocketTransport, socket.socket]) -> None:
+    transport, peer = pair
+    assert transport.send_soon(b"221 Bye\r\n")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(transport.aclose, linger=linger, seconds=5))
+        await wait_all_tasks_blocked()
+        assert peer.recv(100) == b"221 Bye\r\n"
+        peer.close()
+
+
 async def test_has_input(pair: tuple[SocketTransport, socket.socket]) -> None:
     transport, peer = pair
     assert not transport.has_input()
@@ -126,6 +211,9 @@ async def test_a_reset_breaks_every_operation(pair: tuple[SocketTransport, socke
         await transport.receive(4)
     with pytest.raises(trio.BrokenResourceError):
         transport.send_now(b"x")
+    with pytest.raises(trio.BrokenResourceError):
+        transport.send_soon(b"x")
+        await transport.receive(4)
     assert not transport.has_input()
     await transport.aclose(linger=True, seconds=5)
 

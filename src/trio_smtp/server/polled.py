@@ -6,6 +6,9 @@ armed. One task waits by trio until that epoll has something to tell; whoever wa
 the same turn of the loop. A lone connection would pay more for that; with ten a message in lockstep takes 7 % fewer
 instructions (``python -m bench.whole``) and one system call less for each wait, and an idle one a KiB less memory.
 
+What sessions say in one turn of the loop goes out at its end, all together. A program on this machine that waits for
+replies is woken by the first one; to wake it for each took a fifth of the time of a small message.
+
 An edge is told once. One that comes while nobody waits is kept for the next wait; that of the end of input, which may
 come with the last octets, for all of them.
 """
@@ -28,6 +31,7 @@ __all__ = ["open_poller"]
 if sys.platform == "linux":
     _NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
     _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+    _TOGETHER = 16  # replies that go out together at the most: the first of them waits for the last one to be made
 
     class _Poller(trio.abc.Instrument):
         """The epoll of a server; an instrument of trio's loop while there are sockets to watch."""
@@ -35,6 +39,8 @@ if sys.platform == "linux":
         def __init__(self) -> None:
             self._epoll = select.epoll()
             self._watched: dict[int, _PolledTransport] = {}  # by descriptor
+            self._outgoing: list[_PolledTransport] = []  # which have something to send
+            self._token = trio.lowlevel.current_trio_token()
             self._waking = trio.CancelScope()
             self._closed = trio.Event()
 
@@ -70,6 +76,27 @@ if sys.platform == "linux":
             if not self._watched:
                 trio.lowlevel.remove_instrument(self)
 
+        def send_soon(self, transport: _PolledTransport) -> None:
+            """Let it send what it has before this turn of the loop is over."""
+            self._outgoing.append(transport)
+            if len(self._outgoing) >= _TOGETHER:
+                self.before_io_wait(0)
+
+        def wake_soon(self, transport: _PolledTransport) -> None:
+            """Let who reads there go on. Not now: the loop may have made up its mind to wait."""
+            self._token.run_sync_soon(transport.wake)
+
+        def before_io_wait(self, timeout: float) -> None:
+            """The end of a turn of the loop."""
+            outgoing = self._outgoing
+            if outgoing:
+                try:
+                    for transport in outgoing:
+                        transport.send_kept()
+                except MemoryError:
+                    return  # the next turn comes back to all of them, see below
+                outgoing.clear()
+
         def after_io_wait(self, timeout: float) -> None:
             """In time for this turn of the loop; `wake_up` has its own turn in it."""
             try:
@@ -95,12 +122,34 @@ if sys.platform == "linux":
         def tell(self, has_ended: bool) -> None:
             """There is something to read, or to learn by reading: that nothing more comes, if `has_ended`."""
             self._has_ended = has_ended
+            self.wake()
+
+        def wake(self) -> None:
+            """Let who reads go on, or else who reads next."""
             task = self._task
             if task is None:
                 self._has_news = True
             else:
                 self._task = None
                 trio.lowlevel.reschedule(task)
+
+        def send_soon(self, data: bytes) -> bool:
+            if self._rest:
+                return self.send_now(data)
+            self._rest = data
+            self._poller.send_soon(self)
+            return True
+
+        def send_kept(self) -> None:
+            """Send what was to go out soon, if it has not gone already. With what does not go out `receive` deals."""
+            kept, self._rest = self._rest, b""
+            if kept:
+                try:
+                    if self.send_now(kept):
+                        return
+                except trio.BrokenResourceError:
+                    self._rest = kept  # so that `receive` hears of it too
+                self._poller.wake_soon(self)
 
         def _readable(self) -> Awaitable[object]:
             if self._has_news or self._has_ended:
@@ -119,6 +168,7 @@ if sys.platform == "linux":
             return trio.lowlevel.Abort.SUCCEEDED
 
         def _close(self) -> None:
+            self.send_kept()
             self._poller.forget(self._socket.fileno())
             super()._close()
             self.tell(has_ended=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -290,7 +291,7 @@ class ServerSession:
         try:
             self._log_refused()
             answer = connection.data_to_send()
-            if answer and not self._send_now(answer):
+            if answer and not self._send(self._transport.send_now, answer):
                 with trio.move_on_after(seconds, shield=True):
                     await self._send_rest()
             while type(event := connection.next_event()) is not ConnectionClosed:
@@ -321,7 +322,7 @@ class ServerSession:
             if connection.refused:
                 self._log_refused()
             answer = connection.data_to_send()
-            if (answer and not self._send_now(answer)) or self._unsent:
+            if (answer and not self._send(self._transport.send_soon, answer)) or self._unsent:
                 await self._send_rest()
             self._events = 0
             clock.before_wait = None
@@ -386,14 +387,14 @@ class ServerSession:
     async def _flush(self) -> None:
         """Send what is pending."""
         data = self.connection.data_to_send()
-        if data and not self._send_now(data):
+        if data and not self._send(self._transport.send_now, data):
             await self._send_rest()
 
-    def _send_now(self, data: bytes) -> bool:
-        """Send what goes out without waiting; whether there is no rest."""
+    def _send(self, send: Callable[[bytes], bool], data: bytes) -> bool:
+        """Send what goes out without waiting, by one of the two methods of the transport; whether there is no rest."""
         if not self._mute:
             try:
-                return self._transport.send_now(data)
+                return send(data)
             except trio.BrokenResourceError as error:
                 self._lose(error)
         return True
@@ -529,7 +530,7 @@ class ServerSession:
     def _send_verdict(self) -> None:
         """Send what is pending, or what of it goes out at once; a hook is about to wait."""
         self._clock.before_wait = None
-        if not self._send_now(self.connection.data_to_send()):
+        if not self._send(self._transport.send_now, self.connection.data_to_send()):
             self._unsent = True
 
     async def _reset(self, reason: AbortReason) -> None:

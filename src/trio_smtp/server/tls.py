@@ -87,11 +87,10 @@ class TLSTransport:
         return data
 
     def send_now(self, data: bytes) -> bool:
-        try:
-            self._tls.write(data)
-        except ssl.SSLError as error:
-            raise trio.BrokenResourceError(str(error)) from error
-        return self._transport.send_now(self._outgoing.read())
+        return self._transport.send_now(self._encrypted(data))
+
+    def send_soon(self, data: bytes) -> bool:
+        return self._transport.send_soon(self._encrypted(data))
 
     async def flush(self) -> None:
         await self._transport.flush()
@@ -107,6 +106,14 @@ class TLSTransport:
                 await self._send_outgoing()
         finally:
             await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it closes all the same
+
+    def _encrypted(self, data: bytes) -> bytes:
+        """What goes out for it, behind what TLS has to say on its own."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        return self._outgoing.read()
 
     def _read(self, size: int) -> bytes | None:
         """What there is, all of a burst of records; ``b""`` at the end, None if more has to come first."""

@@ -33,6 +33,12 @@ class Transport(Protocol):
         """
         ...
 
+    def send_soon(self, data: bytes) -> bool:
+        """As `send_now`, for who goes on to `receive`. It may be put off to the end of the turn of the loop, so that
+        what many sessions say goes out together; what does not go out then, `receive` sends first.
+        """
+        ...
+
     async def flush(self) -> None:
         """Send the rest."""
         ...
@@ -51,27 +57,30 @@ class Transport(Protocol):
 class SocketTransport:
     """A connected, non-blocking stream socket of the standard library."""
 
-    __slots__ = ("_full", "_rest", "_socket")
+    __slots__ = ("_may_have_more", "_rest", "_socket")
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._rest = b""
-        self._full = False  # the last receive filled its buffer, so there may be more
+        self._may_have_more = False  # there may be something to read: the last receive filled its buffer, say
 
     async def receive(self, size: int) -> bytes:
         sock = self._socket
         try:
-            if self._full:
+            if self._may_have_more:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._readable()
             while True:
+                if self._rest:
+                    self._may_have_more = True  # should this be cancelled: that there is something to read is told once
+                    await self.flush()
                 try:
                     data = sock.recv(size)
                 except (BlockingIOError, InterruptedError):
                     await self._readable()
                 else:
-                    self._full = len(data) == size
+                    self._may_have_more = len(data) == size
                     return data
         except (OSError, trio.ClosedResourceError) as error:
             raise trio.BrokenResourceError(str(error)) from error
@@ -93,6 +102,9 @@ class SocketTransport:
             return True
         self._rest = data[sent:]
         return False
+
+    def send_soon(self, data: bytes) -> bool:
+        return self.send_now(data)
 
     async def flush(self) -> None:
         rest, self._rest = self._rest, b""
@@ -142,6 +154,9 @@ class StreamTransport:
     def send_now(self, data: bytes) -> bool:
         self._rest += data
         return False
+
+    def send_soon(self, data: bytes) -> bool:
+        return self.send_now(data)
 
     async def flush(self) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # while nothing has gone out
