@@ -59,5 +59,8 @@ class HeaderSection:
         lines = _LINES.match(buffer, self._position)
         assert lines is not None  # it matches no line, too
         start = self._position = lines.end()
+        if buffer.startswith(b"\r\n", start):  # an empty line, as nearly always
+            self._in_field = False
+            return False
         self._in_field = _FIELD.match(buffer, start) is not None
         return self._in_field or (len(buffer) - start <= _LINE_LIMIT and _NAME.match(buffer, start) is not None)

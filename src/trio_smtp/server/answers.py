@@ -49,8 +49,9 @@ def as_verdicts(answer: object, due: int) -> list[Reply]:
     Raises:
         TypeError: if the core cannot take it, or it has another number of replies.
     """
-    # One for all. To ask whether it is a Sequence takes longer than all the rest, so that comes last.
-    if answer is None or isinstance(answer, (Reply, str)) or not isinstance(answer, Sequence):
+    if answer is None:
+        return [replies.MESSAGE_ACCEPTED] * due
+    if isinstance(answer, (Reply, str)) or not isinstance(answer, Sequence):
         return [as_reply(answer, "message") or replies.MESSAGE_ACCEPTED] * due
     answers = [as_reply(reply, "message") or replies.MESSAGE_ACCEPTED for reply in answer]
     if len(answers) != due:

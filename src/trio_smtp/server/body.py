@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Final
 
 from trio_smtp.server.incoming import IncomingMessage
@@ -48,11 +49,8 @@ class IncomingBody:
     def __aiter__(self) -> IncomingBody:
         return self
 
-    async def __anext__(self) -> bytes:
-        chunk = await (self._gathered_chunk() if self._gathers else self._message.next_chunk())
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
+    def __anext__(self) -> Awaitable[bytes]:
+        return self._gathered_chunk() if self._gathers else self._message.__anext__()
 
     async def aclose(self) -> None:
         """The hook is over: who has kept this reads nothing more."""
@@ -73,6 +71,8 @@ class IncomingBody:
         spool = await self._gather()
         added, position = self._added, self._position
         chunk = added[position:] if position < len(added) else await spool.read_from(position - len(added))
+        if not chunk:
+            raise StopAsyncIteration
         self._position += len(chunk)
         return chunk
 
@@ -83,7 +83,7 @@ class IncomingBody:
         if self._gathered and not message.is_over:
             return spool
         self._gathers = True  # from now on all goes this way, even if the reader gives up before the end
-        while chunk := await message.next_chunk():
+        async for chunk in message:
             await message.ask(spool.write, chunk)
         added = b""
         for hook in self._policies:

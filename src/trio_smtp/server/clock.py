@@ -53,8 +53,8 @@ class Clock:
         "_deadline",
         "_ends_at",
         "_hook_seconds",
+        "_hook_waits",
         "_now",
-        "_task",
         "_timeouts",
         "_until",
         "_waiting_since",
@@ -67,13 +67,13 @@ class Clock:
     def __init__(self, timeouts: Timeouts) -> None:
         self._now: Final = trio.lowlevel.current_clock().current_time  # a third of the cost of trio.current_time
         self._timeouts = timeouts
-        self._task: trio.lowlevel.Task | None = None  # of the session
         self._ends_at = math.inf
         self._until = math.inf  # when what is waited for is given up
         self._deadline = math.inf  # of the scope, which may be earlier
         self._waiting_since = 0.0
         self._command_until: float | None = None  # when the time for a command ends, which more octets do not move
         self._hook_seconds: float | None = None  # what a hook has, counted from its first wait
+        self._hook_waits = False  # by trio, now: what still goes on of it is in a task that it has started
         self._body_credit = 0.0  # seconds by which the message that is coming is ahead of the minimum rate
         self.phase = _PEER
         self.scope = trio.CancelScope(shield=True)
@@ -83,8 +83,7 @@ class Clock:
         """To be done before a hook waits."""
 
     def start(self) -> None:
-        """The session begins, in this task."""
-        self._task = trio.lowlevel.current_task()
+        """The session begins."""
         self._ends_at = self._now() + self._timeouts.session
 
     def renew(self) -> None:
@@ -190,7 +189,7 @@ class Clock:
 
     def _give(self, seconds: float) -> None:
         self._hook_seconds = seconds
-        if trio.lowlevel.current_task() is not self._task:  # a child reads for the hook, which waits for it already
+        if self._hook_waits:
             self._begin_wait(seconds)
 
     def _begin_wait(self, seconds: float) -> None:
@@ -229,11 +228,14 @@ class Clock:
             while True:
                 if self._hook_seconds is not None:
                     self._begin_wait(self._hook_seconds)
+                self._hook_waits = True
                 try:
                     value = yield trap
                 except BaseException as error:  # noqa: ASYNC103, BLE001 - it is thrown into the hook
+                    self._hook_waits = False
                     trap = hook.throw(error)
                 else:
+                    self._hook_waits = False
                     trap = hook.send(value)
         except StopIteration as result:
             answer: _T = result.value

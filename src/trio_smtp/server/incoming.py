@@ -109,8 +109,11 @@ class IncomingMessage:
         """Whether the reader got to its end."""
         return self.complete and self._held is None
 
-    async def next_chunk(self) -> bytes:
-        """Some octets of the message, after a look at its header; ``b""`` at the end.
+    def __aiter__(self) -> IncomingMessage:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Some octets of the message, after a look at its header.
 
         Raises:
             MessageAborted: if there will be no end.
@@ -125,7 +128,7 @@ class IncomingMessage:
         chunk = self._held
         if chunk is None:
             if self.complete:
-                return b""
+                raise StopAsyncIteration
             if self.aborted is not None:
                 raise MessageAborted(self.aborted)
             connection = pump.connection
@@ -162,6 +165,8 @@ class IncomingMessage:
             self._held = chunk
             await pump.outside_hook(None)
         self._held = None
+        if not chunk:
+            raise StopAsyncIteration
         return chunk
 
     async def ask(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:

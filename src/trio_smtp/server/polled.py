@@ -31,7 +31,7 @@ __all__ = ["open_poller"]
 if sys.platform == "linux":
     _NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
     _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-    _TOGETHER = 16  # replies that go out together at the most: the first of them waits for the last one to be made
+    _TOGETHER = 8  # replies that go out together at the most: the first of them waits for the last one to be made
 
     class _Poller(trio.abc.Instrument):
         """The epoll of a server; an instrument of trio's loop while there are sockets to watch."""
@@ -39,7 +39,8 @@ if sys.platform == "linux":
         def __init__(self) -> None:
             self._epoll = select.epoll()
             self._watched: dict[int, _PolledTransport] = {}  # by descriptor
-            self._outgoing: list[_PolledTransport] = []  # which have something to send
+            self.outgoing: list[_PolledTransport] = []
+            """Which have something to send before this turn of the loop is over."""
             self._token = trio.lowlevel.current_trio_token()
             self._waking = trio.CancelScope()
             self._closed = trio.Event()
@@ -76,26 +77,22 @@ if sys.platform == "linux":
             if not self._watched:
                 trio.lowlevel.remove_instrument(self)
 
-        def send_soon(self, transport: _PolledTransport) -> None:
-            """Let it send what it has before this turn of the loop is over."""
-            self._outgoing.append(transport)
-            if len(self._outgoing) >= _TOGETHER:
-                self.before_io_wait(0)
-
         def wake_soon(self, transport: _PolledTransport) -> None:
             """Let who reads there go on. Not now: the loop may have made up its mind to wait."""
             self._token.run_sync_soon(transport.wake)
 
+        def send_all(self) -> None:
+            try:
+                for transport in self.outgoing:
+                    transport.send_kept()
+            except MemoryError:
+                return  # the next turn comes back to all of them; see below
+            self.outgoing.clear()
+
         def before_io_wait(self, timeout: float) -> None:
             """The end of a turn of the loop."""
-            outgoing = self._outgoing
-            if outgoing:
-                try:
-                    for transport in outgoing:
-                        transport.send_kept()
-                except MemoryError:
-                    return  # the next turn comes back to all of them, see below
-                outgoing.clear()
+            if self.outgoing:
+                self.send_all()
 
         def after_io_wait(self, timeout: float) -> None:
             """In time for this turn of the loop; `wake_up` has its own turn in it."""
@@ -137,18 +134,23 @@ if sys.platform == "linux":
             if self._rest:
                 return self.send_now(data)
             self._rest = data
-            self._poller.send_soon(self)
+            poller = self._poller
+            poller.outgoing.append(self)
+            if len(poller.outgoing) >= _TOGETHER:
+                poller.send_all()
             return True
 
         def send_kept(self) -> None:
             """Send what was to go out soon, if it has not gone already. With what does not go out `receive` deals."""
-            kept, self._rest = self._rest, b""
-            if kept:
-                try:
-                    if self.send_now(kept):
-                        return
-                except trio.BrokenResourceError:
-                    self._rest = kept  # so that `receive` hears of it too
+            kept = self._rest
+            if not kept:
+                return
+            try:
+                sent = self._socket.send(kept)
+            except OSError:
+                sent = 0
+            self._rest = kept[sent:]
+            if self._rest:
                 self._poller.wake_soon(self)
 
         def _readable(self) -> Awaitable[object]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -291,7 +290,7 @@ class ServerSession:
         try:
             self._log_refused()
             answer = connection.data_to_send()
-            if answer and not self._send(self._transport.send_now, answer):
+            if answer and not self._send_now(answer):
                 with trio.move_on_after(seconds, shield=True):
                     await self._send_rest()
             while type(event := connection.next_event()) is not ConnectionClosed:
@@ -315,6 +314,8 @@ class ServerSession:
         """Send what is pending, then wait for the client; if a hook does so, its clock stands still."""
         connection, clock = self.connection, self._clock
         hook_left = clock.pause_hook()
+        receiving = connection.receiving_message
+        data = b""
         try:
             faults = connection.error_count + connection.junk_count
             if faults != self._faults:
@@ -322,23 +323,22 @@ class ServerSession:
             if connection.refused:
                 self._log_refused()
             answer = connection.data_to_send()
-            if (answer and not self._send(self._transport.send_soon, answer)) or self._unsent:
+            if answer and not self._mute and not self._transport.send_soon(answer):
+                self._unsent = True
+            if self._unsent:
                 await self._send_rest()
             self._events = 0
             clock.before_wait = None
-            receiving = connection.receiving_message
             idle = not receiving and connection.envelope is None
             if self._aborting or (idle and self._stopping):
                 connection.close()
                 return
             self._idle = idle
             clock.wait_for_peer(receiving=receiving, replied=bool(answer), in_hook=hook_left is not None)
-            data = b""
             if not self._mute:
-                try:
-                    data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
-                except trio.BrokenResourceError as error:
-                    self._lose(error)
+                data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
+        except trio.BrokenResourceError as error:
+            self._lose(error)
         except trio.Cancelled:
             clock.abandon_pause(hook_left)
             raise
@@ -387,14 +387,14 @@ class ServerSession:
     async def _flush(self) -> None:
         """Send what is pending."""
         data = self.connection.data_to_send()
-        if data and not self._send(self._transport.send_now, data):
+        if data and not self._send_now(data):
             await self._send_rest()
 
-    def _send(self, send: Callable[[bytes], bool], data: bytes) -> bool:
-        """Send what goes out without waiting, by one of the two methods of the transport; whether there is no rest."""
+    def _send_now(self, data: bytes) -> bool:
+        """Send what goes out without waiting; whether there is no rest."""
         if not self._mute:
             try:
-                return send(data)
+                return self._transport.send_now(data)
             except trio.BrokenResourceError as error:
                 self._lose(error)
         return True
@@ -530,7 +530,7 @@ class ServerSession:
     def _send_verdict(self) -> None:
         """Send what is pending, or what of it goes out at once; a hook is about to wait."""
         self._clock.before_wait = None
-        if not self._send(self._transport.send_now, self.connection.data_to_send()):
+        if not self._send_now(self.connection.data_to_send()):
             self._unsent = True
 
     async def _reset(self, reason: AbortReason) -> None:
