@@ -65,16 +65,13 @@ class Hooks:
 
     async def ask(self, name: str, *event: object) -> Reply | None:
         """The answer of the hook of that name: a policy's refusal, or else the handler's; None if there is neither."""
-        reply: Reply | None = None
-        if policies := getattr(self.policies, name, None):  # there is none for VRFY
+        if policies := getattr(self.policies, name, None):  # there are hooks that only handlers have
             reply = await self._call(self.consult, policies, *event)
-        return await self.tell(name, *event) if reply is None else reply
-
-    async def tell(self, name: str, *event: object) -> Reply | None:
-        """The answer of the handler alone, None if it has no such hook."""
-        if name not in self.handler.overrides:
-            return None
-        return await self._call(getattr(self.handler, name), *event)
+            if reply is not None:
+                return reply
+        if name in self.handler.overrides:
+            return await self._call(getattr(self.handler, name), *event)
+        return None
 
     async def before_login(self, username: str) -> None:
         """Ask policies whether somebody may try to log in as this user, inside `authenticate`."""

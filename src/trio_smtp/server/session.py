@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+from collections.abc import Awaitable
 from functools import partial
 from typing import Final, Protocol
 
@@ -302,7 +303,7 @@ class ServerSession:
             linger = not self._idle and event.reason not in (CloseReason.QUIT, CloseReason.EOF)
             if self._hooks.is_heard("close"):  # the scope would be a twentieth of what a short connection costs
                 with trio.move_on_after(seconds, shield=True):
-                    await self._hooks.tell("close")
+                    await self._hooks.ask("close")
         finally:
             if self._mute or self._unsent:  # who takes nothing takes no goodbye of TLS, and has nothing to read first
                 linger, seconds = False, 0
@@ -384,12 +385,6 @@ class ServerSession:
         for command, reply in refused:
             self._log.wrong_command(command, reply)
 
-    async def _flush(self) -> None:
-        """Send what is pending."""
-        data = self.connection.data_to_send()
-        if data and not self._send_now(data):
-            await self._send_rest()
-
     def _send_now(self, data: bytes) -> bool:
         """Send what goes out without waiting; whether there is no rest."""
         if not self._mute:
@@ -444,27 +439,31 @@ class ServerSession:
 
     # Events ---------------------------------------------------------------------------------------------------------
 
-    async def _dispatch(self, event: Event | NoEvent) -> None:
-        """Everything but the message itself."""
+    def _dispatch(self, event: Event | NoEvent) -> Awaitable[None]:
+        """What deals with an event that is not of the message itself."""
         if type(event) is RcptTo:
-            await self._answer("rcpt", event)
-        elif type(event) is MailFrom:
-            await self._on_mail(event)
-        elif type(event) is Hello:
-            await self._answer("hello", event)
-            self._info.hello = self.connection.hello
-        elif type(event) is TransactionAborted:
-            await self._reset(event.reason)
-        elif type(event) is StartTLS:
-            await self._on_starttls()
-        elif type(event) is Auth:
-            await self._begin_login(event)
-        elif type(event) is AuthResponse and self._login is not None:
-            await self._authenticate(self._login, event.data)
-        elif type(event) is Verify:
-            await self._answer("verify", event)
-        elif type(event) is not AuthAborted:
-            raise RuntimeError(f"nobody handles {event!r}")
+            return self._answer("rcpt", event)
+        if type(event) is MailFrom:
+            return self._on_mail(event)
+        if type(event) is Hello:
+            return self._on_hello(event)
+        if type(event) is TransactionAborted:
+            return self._reset(event.reason)
+        if type(event) is StartTLS:
+            return self._on_starttls()
+        if type(event) is Auth:
+            return self._begin_login(event)
+        if type(event) is AuthResponse and self._login is not None:
+            return self._authenticate(self._login, event.data)
+        if type(event) is AuthAborted:
+            return self._end_login()
+        if type(event) is Verify:
+            return self._answer("verify", event)
+        raise RuntimeError(f"nobody handles {event!r}")
+
+    async def _on_hello(self, event: Hello) -> None:
+        await self._answer("hello", event)
+        self._info.hello = self.connection.hello
 
     async def _on_mail(self, event: MailFrom) -> None:
         if self._stopping:
@@ -535,12 +534,13 @@ class ServerSession:
 
     async def _reset(self, reason: AbortReason) -> None:
         self._log.broken_off(reason)
-        await self._hooks.tell("reset", reason)
+        await self._hooks.ask("reset", reason)
 
     async def _on_starttls(self) -> None:
         connection = self.connection
         connection.accept()
-        await self._flush()
+        if not self._send_now(connection.data_to_send()):
+            await self._send_rest()
         if await self._start_tls():
             connection.tls_established()
             self._info.hello = self._info.identity = None
@@ -555,6 +555,9 @@ class ServerSession:
             event.mechanism, authenticator, client_name, self._end_point, before_check=self._hooks.before_login
         )
         await self._authenticate(self._login, event.initial_response)
+
+    async def _end_login(self) -> None:
+        self._login = None  # with all that it knows
 
     async def _authenticate(self, login: LoginExchange, response: bytes | None) -> None:
         answer = await self._hooks.authenticate(login, response)
