@@ -41,7 +41,7 @@ if sys.platform == "linux":
             self._watched: dict[int, _PolledTransport] = {}  # by descriptor
             self.outgoing: list[_PolledTransport] = []
             """Which have something to send before this turn of the loop is over."""
-            self._token = trio.lowlevel.current_trio_token()
+            self.token = trio.lowlevel.current_trio_token()
             self._waking = trio.CancelScope()
             self._closed = trio.Event()
 
@@ -77,10 +77,6 @@ if sys.platform == "linux":
             if not self._watched:
                 trio.lowlevel.remove_instrument(self)
 
-        def wake_soon(self, transport: _PolledTransport) -> None:
-            """Let who reads there go on. Not now: the loop may have made up its mind to wait."""
-            self._token.run_sync_soon(transport.wake)
-
         def send_all(self) -> None:
             try:
                 for transport in self.outgoing:
@@ -99,7 +95,8 @@ if sys.platform == "linux":
             try:
                 for descriptor, news in self._epoll.poll(0):
                     if transport := self._watched.get(descriptor):
-                        transport.tell(bool(news & _END))
+                        transport.has_ended = bool(news & _END)
+                        transport.wake()
             except MemoryError:  # trio never calls an instrument again that raises
                 for descriptor in self._watched:
                     self._epoll.modify(descriptor, _NEWS)  # it is told once more of what there is
@@ -107,22 +104,18 @@ if sys.platform == "linux":
     class _PolledTransport(SocketTransport):
         """One of its sockets."""
 
-        __slots__ = ("_has_ended", "_has_news", "_poller", "_task")
+        __slots__ = ("_has_news", "_poller", "_task", "has_ended")
 
         def __init__(self, sock: socket.socket, poller: _Poller) -> None:
             super().__init__(sock)
             self._poller = poller
             self._task: trio.lowlevel.Task | None = None  # that waits
             self._has_news = False
-            self._has_ended = False
-
-        def tell(self, has_ended: bool) -> None:
-            """There is something to read, or to learn by reading: that nothing more comes, if `has_ended`."""
-            self._has_ended = has_ended
-            self.wake()
+            self.has_ended = False
+            """Nothing more comes than what there is to read."""
 
         def wake(self) -> None:
-            """Let who reads go on, or else who reads next."""
+            """There is something to read, or to learn by reading: let who waits for it go on, or who comes next."""
             task = self._task
             if task is None:
                 self._has_news = True
@@ -150,11 +143,11 @@ if sys.platform == "linux":
             except OSError:
                 sent = 0
             self._rest = kept[sent:]
-            if self._rest:
-                self._poller.wake_soon(self)
+            if self._rest:  # it is too late in this turn: the loop may have made up its mind to wait
+                self._poller.token.run_sync_soon(self.wake)
 
         def _readable(self) -> Awaitable[object]:
-            if self._has_news or self._has_ended:
+            if self._has_news or self.has_ended:
                 return self._take_news()
             if self._task is not None:
                 raise trio.BusyResourceError("another task is already reading from this socket")
@@ -173,7 +166,8 @@ if sys.platform == "linux":
             self.send_kept()
             self._poller.forget(self._socket.fileno())
             super()._close()
-            self.tell(has_ended=True)
+            self.has_ended = True
+            self.wake()
 
     @contextlib.asynccontextmanager
     async def open_poller() -> AsyncIterator[Callable[[socket.socket], SocketTransport]]:
