@@ -107,10 +107,11 @@ class Dialogue(Machine):
         command = COMMAND.match(buffer, position)
         if command is None or self._line_reader.skipping:
             return self._read_no_command()
-        length = command.end() - position
+        end = command.end()
+        length = end - position
         if length > self._limits.command_line and length > self._line_limit():
             return self._read_no_command()
-        self._position = command.end()
+        self._position = end
         verb, argument = command.groups(b"")
         actions = self._mode.actions
         action = actions.get(verb)
@@ -257,9 +258,10 @@ class Dialogue(Machine):
         assert envelope is not None  # the tables let RCPT through inside a transaction only
         loose = self._config.loose_paths
         event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8, loose=loose)
-        if len(envelope.recipients) >= self._limits.recipients:
+        before = len(envelope.recipients)
+        if before >= self._limits.recipients:
             raise CommandError(replies.TOO_MANY_RECIPIENTS)  # no error to count: the client sends the rest again
-        if RcptTo in self.auto_accept and (len(envelope.recipients) + 1) % _BURST:
+        if RcptTo in self.auto_accept and (before + 1) % _BURST:
             self._accept_rcpt(event, None)
             return None
         return event

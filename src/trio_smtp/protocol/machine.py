@@ -160,9 +160,10 @@ class Machine:
 
     def _accept_rcpt(self, event: RcptTo, reply: Reply | None) -> None:
         """The client may name more of them, or send the message."""
-        assert self.envelope is not None
-        self.envelope.recipients.append(event.recipient)
-        self.envelope.recipient_params.append(event.params)
+        envelope = self.envelope
+        assert envelope is not None
+        envelope.recipients.append(event.recipient)
+        envelope.recipient_params.append(event.params)
         if self._config.lmtp:
             self._due += 1
         self._out.append((reply or replies.RECIPIENT_OK).wire)
