@@ -93,8 +93,10 @@ async def test_a_signal_ends_it_while_it_waits_for_the_store(
         nursery.start_soon(partial(serve, listen=[parse_listen(f"lmtp+unix://{path}")]))
         await waiting.wait()
         assert path.exists()
+        os.kill(os.getpid(), signal.SIGUSR1)  # there is nothing yet that could be counted
         os.kill(os.getpid(), number)
     assert not path.exists()
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
 async def test_a_signal_ends_it_while_it_waits_for_the_dns(monkeypatch: pytest.MonkeyPatch) -> None:

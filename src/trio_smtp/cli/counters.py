@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ import trio
 from trio_smtp.cli.errors import CommandError, reason
 from trio_smtp.server import Stats
 
-__all__ = ["begin_file", "reported"]
+__all__ = ["asking_is_harmless", "begin_file", "reported"]
 
 INTERVAL: Final = 15.0  # seconds, as often as Prometheus looks if nothing else is asked of it
 log = logging.getLogger("trio_smtp")
@@ -33,6 +33,16 @@ def begin_file(file: Path) -> None:
         _replace(file, Stats())
     except OSError as error:
         raise CommandError(f"cannot write the counters to {file}: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def asking_is_harmless() -> Generator[None]:
+    """For the length of the block SIGUSR1 ends nothing: by default it would, before and after there is an answer."""
+    default = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, default)
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ import trio
 
 from trio_smtp.cli.banner import banner, ready_record
 from trio_smtp.cli.control import RELOAD, Assignment
-from trio_smtp.cli.counters import begin_file, reported
+from trio_smtp.cli.counters import asking_is_harmless, begin_file, reported
 from trio_smtp.cli.errors import CommandError, OutputError, reason
 from trio_smtp.cli.hangup import Stops, stop_signals, unless_stopped
 from trio_smtp.cli.limits import WINDOWS
@@ -55,7 +55,7 @@ async def serve(**flags: Any) -> None:
     self_signed = self_signed_maker() if settings.tls == "self-signed" else None
     if settings.metrics_file is not None:
         begin_file(settings.metrics_file)
-    with logging_to_stderr(), stop_signals() as stops:
+    with logging_to_stderr(), asking_is_harmless(), stop_signals() as stops:
         async with contextlib.AsyncExitStack() as stack:
             async with contextlib.AsyncExitStack() as while_open:
                 prepared = await unless_stopped(stops, partial(_prepare, settings, stack, while_open))
