@@ -7,7 +7,7 @@ the same turn of the loop. A lone connection would pay more for that; with ten a
 instructions (``python -m bench.whole``) and one system call less for each wait, and an idle one a KiB less memory.
 
 What sessions say in one turn of the loop goes out at its end, all together. A program on this machine that waits for
-replies is woken by the first one; to wake it for each took a fifth of the time of a small message.
+replies is woken by the first one; to wake it for each took a seventh of the time of a small message.
 
 An edge is told once. One that comes while nobody waits is kept for the next wait; that of the end of input, which may
 come with the last octets, for all of them.
