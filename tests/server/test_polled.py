@@ -202,6 +202,33 @@ async def test_what_is_said_in_one_turn_goes_out_together(poller: Poller) -> Non
         assert pairs[0][1].recv(10) == b"y"
 
 
+@pytest.mark.parametrize("closes", [False, True])
+async def test_the_loop_comes_to_rest(closes: bool) -> None:
+    """It does not wait while many have something to say in each turn, but once they are silent or gone."""
+    turns = 0
+
+    class Turns(trio.abc.Instrument):
+        def before_io_wait(self, timeout: float) -> None:
+            nonlocal turns
+            turns += 1
+
+    async with AsyncExitStack() as stack:
+        poller = await stack.enter_async_context(open_poller())
+        connections = await stack.enter_async_context(AsyncExitStack())
+        pairs = [await watched(poller, connections) for _ in range(10)]
+        async with trio.open_nursery() as nursery:
+            for transport, peer in pairs:
+                nursery.start_soon(transport.receive, 10)
+                peer.sendall(b"x")
+        if closes:
+            await connections.aclose()
+        await wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(counter := Turns())
+        await trio.to_thread.run_sync(lambda: None)  # a while, of a few turns
+        trio.lowlevel.remove_instrument(counter)
+    assert turns < 10
+
+
 async def test_who_cannot_be_told_hears_nothing_and_the_others_do(poller: Poller, nursery: trio.Nursery) -> None:
     async with AsyncExitStack() as stack:
         pairs = [await watched(poller, stack) for _ in range(3)]
