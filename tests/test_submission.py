@@ -307,6 +307,25 @@ class Queue:
         self.mails.append(mail)
 
 
+def not_async(mail: Mail) -> None: ...
+
+
+async def without_a_mail() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("relay", "message"),
+    [
+        (not_async, "a relay is an async function of one Mail, not <function not_async at .*>; make it an async def"),
+        ("smarthost.example", "a relay is an async function of one Mail, not 'smarthost.example'"),
+        (without_a_mail, "a relay takes one argument, the Mail, and <function without_a_mail at .*> does not"),
+    ],
+)
+def test_what_is_no_relay_is_noticed_before_mail_comes(relay: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        SubmissionHandler.factory(MemoryStore(), relay=relay)
+
+
 async def test_a_relay_gets_what_is_for_others(store: MemoryStore) -> None:
     queue = Queue()
     async with logged_in(store, relay=queue) as client:

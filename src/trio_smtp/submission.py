@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeAlias
 
+from trio_smtp._checks import hint, is_async, takes
 from trio_smtp.handler import Body, HandlerFactory, Mail
 from trio_smtp.header_section import HeaderSection
 from trio_smtp.mailbox.store import MailStore, NoSuchAccount, StoreError, require_store
@@ -90,8 +91,16 @@ class SubmissionHandler(MailboxHandler):
         any_sender: bool = False,
         relay: Relay | None = None,
     ) -> HandlerFactory:
-        """For `serve_smtp`: a handler for each connection, as of `MailboxHandler.factory`."""
+        """For `serve_smtp`: a handler for each connection, as of `MailboxHandler.factory`.
+
+        Raises:
+            TypeError: for a store that is none, or a relay that is no async function of one argument.
+        """
         require_store(store)
+        if relay is not None and not is_async(relay):
+            raise TypeError(f"a relay is an async function of one Mail, not {relay!r}{hint(relay)}")
+        if relay is not None and not takes(relay, 1):
+            raise TypeError(f"a relay takes one argument, the Mail, and {relay!r} does not")
         return HandlerFactory(lambda: cls(store, postmaster, catch_all, any_sender=any_sender, relay=relay))
 
     async def mail(self, event: MailFrom) -> Reply | None:

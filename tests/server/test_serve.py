@@ -7,7 +7,7 @@ import socket
 import ssl
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 import trio
@@ -313,6 +313,11 @@ async def test_sockets_that_are_bound_already() -> None:
             await deliver(client)
         await server.aclose()
     assert sockets[0].fileno() == -1
+
+
+async def test_what_is_no_socket() -> None:
+    with pytest.raises(TypeError, match="one of the standard library's that listens, and '/run/lmtp' is not"):
+        await serve_sockets(take, cast("Any", ["/run/lmtp"]))
 
 
 async def test_a_socket_that_does_not_listen() -> None:

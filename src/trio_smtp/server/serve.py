@@ -127,6 +127,8 @@ async def serve_sockets(  # noqa: ASYNC128 - Server.run calls it
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     for sock in sockets:
+        if not isinstance(sock, socket.socket):  # a path, or a socket of trio
+            raise TypeError(f"a socket is one of the standard library's that listens, and {sock!r} is not")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             _check_port(settings, sock.getsockname()[1])
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # it would be looked at again and again
