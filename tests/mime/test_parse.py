@@ -42,6 +42,14 @@ def paths(parsed: ParsedMessage) -> list[str]:
         ("Date: 23 Nov 2026 12:00 GMT (noon)", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
         ("Date: Mon, 23 Nov 2026\r\n 12:00:00 -0000", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
         ("Date: Mon, 23 Nov 2026 12:00:00 +01:30", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),  # .NET writes it so
+        ("Date: Sat, 31 Dec 2016 23:59:60 +0000", datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC), 0),  # RFC 5322 §3.3
+        # obsolete, but to be read: RFC 5322 §4.3
+        (
+            "Date: Mon , 23 (a (b\\)) c) Nov 2026 12(d)  :  00  :  00 (e) +0130",
+            datetime(2026, 11, 23, 12, tzinfo=EAST),
+            0,
+        ),
+        ("Date: Mon, 23 Nov 126 12:00:00 GMT", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
         # RFC 5322 §4.3: a zone that is unknown is as good as none
         ("Date: Mon, 23 Nov 26 12:00:00", datetime(2026, 11, 23, 12, tzinfo=UTC), 1),
         ("Date: Mon, 23 Nov 2026 12:00:00 CEST", datetime(2026, 11, 23, 12, tzinfo=UTC), 1),
@@ -53,6 +61,7 @@ def paths(parsed: ParsedMessage) -> list[str]:
         ("Date: Mon, ² Nov 2026 12:00:00 +0000", None, 1),
         ("Date: " + "9" * 5000, None, 1),
         ("Date: ,", None, 1),
+        ("Date: " + "(" * 5000 + "Mon, 23 Nov 2026 12:00:00 +0000", None, 1),
     ],
 )
 def test_date(field: str, date: datetime | None, defects: int) -> None:

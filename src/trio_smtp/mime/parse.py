@@ -22,6 +22,9 @@ __all__ = ["parse", "texts"]
 
 _DEFAULT: Final = MimeLimits()
 _LONGEST_DATE: Final = 200  # characters
+_COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)", re.DOTALL)  # one that holds no other
+_BLANKS_AROUND = re.compile(r"\s*([:,])\s*")
+_LEAP_SECOND = re.compile(r"([0-9]:[0-9]{2}:)60\b")
 _COLON_IN_ZONE = re.compile(r"([+-][0-9]{2}):([0-9]{2})")  # as ISO 8601 has it
 _ID = re.compile(r"<([^<>]*)>")
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
@@ -127,7 +130,9 @@ class _Header:
         if not text:
             return None
         try:
-            date = parsedate_to_datetime(_COLON_IN_ZONE.sub(r"\1\2", text[:_LONGEST_DATE]))
+            date = parsedate_to_datetime(_without_rarities(text[:_LONGEST_DATE]))
+            if date.year < 1000:  # of three digits, it counts from 1900: RFC 5322 §4.3
+                date = date.replace(year=date.year + 1900)
             if date.tzinfo is None:  # RFC 5322 §3.3: "-0000" is UTC, but not where the sender is
                 date = date.replace(tzinfo=UTC)
                 if "-0000" not in text:
@@ -154,6 +159,16 @@ class _Header:
 
     def _wrong(self, name: bytes, sentence: str) -> None:
         self._defects.add(f"{name.decode('ascii').title()}: {sentence}")
+
+
+def _without_rarities(date: str) -> str:
+    """A date without what the standard library does not know: comments and blanks, as they may stand in obsolete ones
+    (RFC 5322 §4.3), leap seconds (§3.3), and colons in the zone.
+    """
+    comments = 1
+    while comments:  # the inner ones first
+        date, comments = _COMMENT.subn(" ", date)
+    return _LEAP_SECOND.sub(r"\g<1>59", _COLON_IN_ZONE.sub(r"\1\2", _BLANKS_AROUND.sub(r"\1", date)))
 
 
 class _Selection:
