@@ -188,7 +188,8 @@ def test_refused_tls_and_logins(
 HELLO = [b"220 hello\r\n", b"250 hello\r\n"]
 ANSWERS = [
     ("greeting", [b"554-go\r\n554 away\r\n"], "554 go away"),
-    ("no SMTP", [b"SSH-2.0\r\n"], "did not take the message"),
+    ("no SMTP", [b"SSH-2.0\r\n"], "does not speak SMTP"),
+    ("no SMTP later", [*HELLO, b"* BAD\r\n"], "does not speak SMTP"),
     ("hangs up", HELLO, "closed"),
     ("says nothing", [], "does it want TLS"),
     ("escapes", [*HELLO, b"550 \x1b[2J\xe2\x80\xae\r\n"], r"550 \x1b[2J\u202e"),

@@ -70,6 +70,8 @@ def send(
                 _accepted(smtp.docmd("AUTH PLAIN", b64encode(f"\0{user}\0{password}".encode()).decode()))
             say(f"{server} said: {_transact(smtp, sender, recipients, content)}")
     except smtplib.SMTPResponseException as error:
+        if error.smtp_code == -1:  # its answer does not begin with a number
+            raise CommandError(f"what answers at {server} does not speak SMTP") from error
         answer = _answer(error.smtp_code, error.smtp_error)
         raise CommandError(f"{server} did not take the message: {answer}") from error
     except smtplib.SMTPException as error:
