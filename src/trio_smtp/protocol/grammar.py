@@ -53,7 +53,7 @@ class GrammarError(ValueError):
 
 # Commands -----------------------------------------------------------------------------------------------------------
 
-# command        = verb [SP argument] CRLF      ; RFC 5321 §2.4, §4.1.1: white space before the CRLF is tolerated
+# command        = verb [SP argument] CRLF      ; RFC 5321 §2.4, §4.1.1: spaces before the CRLF are tolerated
 COMMAND: Final = re.compile(rb"([!-~]++)(?: ((?>(?: *+[^ \r\n]++)*)))? *+\r\n")
 """A whole line. Groups: the verb, whatever it is, and the argument, of which only newlines are checked."""
 
