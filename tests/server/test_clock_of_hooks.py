@@ -29,7 +29,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, MessageAborted
-from trio_smtp.protocol import Config, Envelope, MailFrom, RcptTo
+from trio_smtp.protocol import Config, Envelope, MailFrom, RcptTo, Verify
 from trio_smtp.server import Timeouts, open_server
 from trio_smtp.testing.client import open_session
 
@@ -176,6 +176,35 @@ async def test_a_commit_has_a_deadline_of_its_own(autojump_clock: MockClock) -> 
         assert reply.code == 451
         assert trio.current_time() == pytest.approx(190, rel=0.011)
         assert (await client.command("NOOP")).code == 250
+
+
+@pytest.mark.parametrize("chunk", [b"BDAT 4\r\nstop", b"BDAT 4 LAST\r\nlast"])
+async def test_a_hook_that_waits_for_a_task_of_its_own(autojump_clock: MockClock, chunk: bytes) -> None:
+    """Its clock runs on after a command between two chunks whose hook has waited, too; that of the commit as well."""
+
+    async def wait(event: Verify) -> None:
+        await trio.sleep(1)
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        async def read() -> None:
+            async for piece in body:
+                if piece == b"stop":
+                    break
+            await trio.sleep_forever()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+
+    timeouts = Timeouts(hook=50, commit=1000, command=500)
+    async with open_session(handler_with(message=message, verify=wait), timeouts=timeouts) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 1\r\n1")
+        await client.expect(*TRANSACTION_ACCEPTED, "250")
+        assert (await client.command("VRFY bob")).code == 252
+        began = trio.current_time()
+        await client.send(chunk)
+        await client.expect("451 4.3.0")
+        assert trio.current_time() - began == pytest.approx(1000 if b"LAST" in chunk else 50, rel=0.03)
 
 
 async def test_a_commit_that_cannot_be_stopped_counts(autojump_clock: MockClock) -> None:

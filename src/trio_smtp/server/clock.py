@@ -222,6 +222,7 @@ class Clock:
             hook: the hook, of which nothing has run yet.
             trap: or else what it has first told trio.
         """
+        outer_waits = self._hook_waits  # one in whose child task this one is called, between two chunks of a message
         try:
             if trap is None:
                 trap = hook.send(None)
@@ -240,6 +241,8 @@ class Clock:
         except StopIteration as result:
             answer: _T = result.value
             return answer
+        finally:
+            self._hook_waits = outer_waits
 
     def hurry(self, seconds: float) -> None:
         """The peer, which is waited for, has so many seconds in all, or less: those that it has had are among them."""
