@@ -20,6 +20,7 @@ from tests.server.tools import (
     begin,
     deliver,
     handler_with,
+    late_reader,
     session_over,
     take,
 )
@@ -97,6 +98,19 @@ async def test_so_does_every_burst_however_long(autojump_clock: MockClock) -> No
             await client.expect(*["250"] * commands)
             await trio.sleep(90)
             assert (await client.command("NOOP")).code == 250
+
+
+async def test_so_does_an_answer_that_is_read_late(patient_clock: MockClock) -> None:
+    async with late_reader() as (server, client, _):
+        answers, received = server.stats.messages_accepted, b""
+        for patience, message in (200, b""), (250, TRANSACTION + b"BDAT 1 LAST\r\nx"):
+            await trio.sleep(patience)
+            await client.send_all(message)
+            answers += message.count(b"MAIL")
+            while received.count(ACCEPTED.encode()) < answers and (data := await client.receive_some()):
+                received += data
+        assert received.count(ACCEPTED.encode()) == answers
+        assert b"421" not in received
 
 
 @pytest.mark.parametrize(

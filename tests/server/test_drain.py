@@ -26,6 +26,7 @@ from tests.server.tools import (
     deliver,
     handler_with,
     hosts,
+    late_reader,
     take,
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Peer, Refuse
@@ -148,6 +149,16 @@ async def test_a_pipelined_rest_is_served() -> None:
         ready.set()
         await client.expect_close(ACCEPTED, "221")
     assert events == ["begun", "committed", "close"]
+
+
+async def test_a_client_that_reads_late_has_all_its_answers(patient_clock: MockClock) -> None:
+    """What it was told is not cut off before the deadline of the drain, or it would send its messages again."""
+    async with late_reader() as (server, client, nursery):
+        nursery.start_soon(server.aclose)
+        await trio.sleep(20)
+        received = b"".join([data async for data in client])
+    assert received.count(b"\r\n" + ACCEPTED.encode()) == server.stats.messages_accepted
+    assert received.splitlines()[-1].startswith(CLOSING.encode())
 
 
 async def test_after_its_deadline_the_rest_is_cut_off(patient_clock: MockClock) -> None:

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.server.tools import connection
+from tests.server.tools import connection, hear
 from trio_smtp.server.polled import open_poller
 from trio_smtp.server.transport import SocketTransport
 
@@ -238,7 +238,7 @@ async def test_who_cannot_be_told_hears_nothing_and_the_others_do(poller: Poller
             transport, _ = pairs[number]
             assert transport.send_soon(b"x")
             try:
-                await transport.receive(10)
+                await hear(transport, 10)
             except trio.BrokenResourceError:
                 lost.append(number)
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import ssl
-from typing import TypeAlias
 
 import pytest
 import trio
-from trio.testing import (
-    MemoryReceiveStream,
-    MemorySendStream,
-    assert_checkpoints,
-    memory_stream_pair,
-    wait_all_tasks_blocked,
-)
+from trio.testing import assert_checkpoints, memory_stream_pair, wait_all_tasks_blocked
 
+from tests.server.tools import connection
+from trio_smtp.server.polled import open_poller
 from trio_smtp.server.tls import TLSTransport
 from trio_smtp.server.transport import StreamTransport
 
 NAME = "mx.example.com"
-Stream: TypeAlias = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 
 
 class Client:
     """The other end: TLS over memory, so that a test decides when which octets go."""
 
-    def __init__(self, context: ssl.SSLContext, stream: Stream) -> None:
+    def __init__(self, context: ssl.SSLContext, stream: trio.abc.HalfCloseableStream) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=NAME)
         self.stream = stream
@@ -140,7 +134,7 @@ async def test_the_end(ends: tuple[TLSTransport, Client], says_goodbye: bool) ->
     """With or without close_notify, which many leave out; what was sent before it is not lost."""
     transport, client = ends
     await client.stream.send_all(client.records(b"QUIT\r\n") + (client.goodbye() if says_goodbye else b""))
-    await client.stream.send_stream.aclose()
+    await client.stream.send_eof()
     assert await transport.receive(100) == b"QUIT\r\n"
     for _ in range(2):
         assert await transport.receive(100) == b""
@@ -186,6 +180,24 @@ async def test_a_forged_record_alone(ends: tuple[TLSTransport, Client]) -> None:
     await client.stream.send_all(forged)
     with pytest.raises(trio.BrokenResourceError, match=r"(?i)mac|decrypt"):
         await transport.receive(100)
+
+
+async def test_what_is_said_soon_is_not_forgotten_over_what_has_come_already(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """The transport below is not asked for more, so it could not tell that the peer has not taken it."""
+    ours, theirs = connection()
+    async with open_poller() as poller, trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+        transport = TLSTransport(poller(theirs), server_tls)
+        client = Client(client_tls, stream)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.handshake, 10)
+            nursery.start_soon(client.handshake)
+        await stream.send_all(client.records(b"QUIT\r\n") + client.goodbye())
+        assert await transport.receive(100) == b"QUIT\r\n"
+        assert not transport.send_soon(bytes(16_000_000))
+        assert await transport.receive(100) == b""
+        await transport.aclose(linger=False, seconds=0)
 
 
 async def test_closing_says_goodbye_and_waits_for_none(ends: tuple[TLSTransport, Client]) -> None:

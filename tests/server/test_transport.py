@@ -10,9 +10,9 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
-from tests.server.tools import connection, reset
+from tests.server.tools import connection, hear, reset
 from trio_smtp.server.polled import open_poller
-from trio_smtp.server.transport import SocketTransport, StreamTransport, Transport
+from trio_smtp.server.transport import SocketTransport, StreamTransport, Transport, Unsent
 
 
 @pytest.fixture(params=["alone", "polled"])
@@ -127,16 +127,13 @@ async def test_what_is_said_soon_is_out_before_the_peer_is_waited_for(
         peer.sendall(b"x")
 
 
-async def test_a_rest_of_what_is_said_soon_goes_out_before_anything_is_received(
-    pair: tuple[SocketTransport, socket.socket],
-) -> None:
-    """Whether it is told at once that there is one, or found later; a cancelled `receive` has lost nothing of it."""
+async def test_nothing_is_received_before_what_is_said_soon_is_out(pair: tuple[SocketTransport, socket.socket]) -> None:
+    """Whether it is told at once that there is a rest, or found later; a cancelled `flush` has lost nothing of it."""
     transport, peer = pair
     data = b"0123456789abcdef" * 1_000_000
     peer.sendall(b"early")
     await wait_all_tasks_blocked()
-    if not transport.send_soon(data):
-        await trio.lowlevel.checkpoint()
+    transport.send_soon(data)
     received = bytearray()
     peer.setblocking(False)
 
@@ -146,22 +143,24 @@ async def test_a_rest_of_what_is_said_soon_goes_out_before_anything_is_received(
             received.extend(peer.recv(1 << 20))
 
     for _ in range(2):
+        with pytest.raises(Unsent):
+            await transport.receive(10)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(transport.receive, 10)
+            nursery.start_soon(transport.flush)
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert nursery.cancel_scope.cancelled_caught
     assert not transport.send_soon(b"end")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(take)
-        assert await transport.receive(10) == b"early"
+        assert await hear(transport, 10) == b"early"
     assert received == data + b"end"
     assert transport.send_soon(b".")
     await wait_all_tasks_blocked()
     assert peer.recv(10) == b"."
 
 
-async def test_a_rest_wakes_up_who_waits_already(pair: tuple[SocketTransport, socket.socket]) -> None:
+async def test_who_waits_already_is_told_of_a_rest(pair: tuple[SocketTransport, socket.socket]) -> None:
     """The peer says nothing more before it has read all that it was told."""
     transport, peer = pair
     data = b"0123456789abcdef" * 1_000_000
@@ -171,7 +170,7 @@ async def test_a_rest_wakes_up_who_waits_already(pair: tuple[SocketTransport, so
     async def converse() -> None:
         if not transport.send_soon(data):
             await transport.flush()
-        assert await transport.receive(10) == b"thanks"
+        assert await hear(transport, 10) == b"thanks"
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(converse)
@@ -213,7 +212,7 @@ async def test_a_reset_breaks_every_operation(pair: tuple[SocketTransport, socke
         transport.send_now(b"x")
     with pytest.raises(trio.BrokenResourceError):
         transport.send_soon(b"x")
-        await transport.receive(4)
+        await hear(transport, 4)
     assert not transport.has_input()
     await transport.aclose(linger=True, seconds=5)
 

@@ -13,7 +13,8 @@ import trio
 
 from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
 from trio_smtp.protocol import AbortReason, Envelope, Hello, MailFrom, RcptTo
-from trio_smtp.server import AnyHandler, Server, SessionOptions, serve_stream
+from trio_smtp.server import AnyHandler, Server, ServerOptions, SessionOptions, serve_sockets, serve_stream
+from trio_smtp.server.transport import Transport, Unsent
 from trio_smtp.testing.client import ScriptedClient
 
 HELLO = b"EHLO client.example\r\n"
@@ -101,6 +102,30 @@ async def connected(server: Server, host: str = "127.0.0.1") -> AsyncIterator[Sc
         yield client
 
 
+@asynccontextmanager
+async def late_reader(
+    **options: Unpack[ServerOptions],
+) -> AsyncIterator[tuple[Server, trio.SocketStream, trio.Nursery]]:
+    """A client that has sent more messages than it has room for answers, of which it has read none."""
+    messages = 200
+    with socket.socket() as listener, socket.socket() as peer:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(partial(serve_sockets, take, [listener], **options))
+            async with connected(server):  # one alone is served in another way
+                peer.connect(("127.0.0.1", server.port))
+                client = trio.SocketStream(trio.socket.from_stdlib_socket(peer))
+                await client.receive_some()
+                await client.send_all(HELLO + (TRANSACTION + b"BDAT 1 LAST\r\nx") * messages)
+                await trio.testing.wait_all_tasks_blocked()
+                assert server.stats.messages_accepted == messages
+                yield server, client, nursery
+            nursery.cancel_scope.cancel()
+
+
 def hosts(server: Server) -> list[str]:
     """The IP addresses that it listens on."""
     return [address[0] for address in server.addresses if not isinstance(address, str)]
@@ -125,6 +150,15 @@ def connection() -> tuple[socket.socket, socket.socket]:
         theirs, _ = listener.accept()
     theirs.setblocking(False)
     return ours, theirs
+
+
+async def hear(transport: Transport, size: int) -> bytes:
+    """As a session does: what was to be said soon is out before anything is received."""
+    while True:
+        try:
+            return await transport.receive(size)
+        except Unsent:
+            await transport.flush()
 
 
 def reset(sock: socket.socket | trio.socket.SocketType) -> None:

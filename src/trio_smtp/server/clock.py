@@ -159,6 +159,7 @@ class Clock:
         """
         now, timeouts = self._now(), self._timeouts
         self._waiting_since = now
+        self._command_until = None  # it begins when the reply is out
         self._until = min(now + timeouts.command, max(self._ends_at, now + timeouts.goodbye))
         self._expire_at(self._until)
         self.waits_for = "command-timeout"

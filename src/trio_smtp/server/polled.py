@@ -142,7 +142,7 @@ if sys.platform == "linux":
             return True
 
         def send_kept(self) -> None:
-            """Send what was to go out soon, if it has not gone already. With what does not go out `receive` deals."""
+            """Send what was to go out soon, if it has not gone already. What does not go out, `receive` tells of."""
             kept = self._rest
             if not kept:
                 return

@@ -63,7 +63,7 @@ from trio_smtp.server.login import LoginExchange, offered_mechanisms
 from trio_smtp.server.proxy import ProxyError, receive_peer
 from trio_smtp.server.settings import Settings
 from trio_smtp.server.tls import TLSTransport
-from trio_smtp.server.transport import Transport
+from trio_smtp.server.transport import Transport, Unsent
 
 __all__ = ["ServerSession"]
 
@@ -338,6 +338,10 @@ class ServerSession:
             clock.wait_for_peer(receiving=receiving, replied=bool(answer), in_hook=hook_left is not None)
             if not self._mute:
                 data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
+        except Unsent:  # the next exchange begins with that
+            self._idle, self._unsent = False, True
+            clock.resume_hook(hook_left)
+            return
         except trio.BrokenResourceError as error:
             self._lose(error)
         except trio.Cancelled:

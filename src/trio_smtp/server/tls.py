@@ -76,7 +76,7 @@ class TLSTransport:
         )
 
     async def receive(self, size: int) -> bytes:
-        if self._incoming.pending or self._tls.pending() or self._at_end or self._fault is not None:
+        if self._has_more():
             await trio.lowlevel.checkpoint()
             data = self._read(size)
         else:
@@ -90,6 +90,8 @@ class TLSTransport:
         return self._transport.send_now(self._encrypted(data))
 
     def send_soon(self, data: bytes) -> bool:
+        if self._has_more():  # the transport is not asked for more then, so it could not say that something is unsent
+            return self.send_now(data)
         return self._transport.send_soon(self._encrypted(data))
 
     async def flush(self) -> None:
@@ -106,6 +108,10 @@ class TLSTransport:
                 await self._send_outgoing()
         finally:
             await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it closes all the same
+
+    def _has_more(self) -> bool:
+        """Whether something can be read, or learnt by reading, of what has come already."""
+        return bool(self._incoming.pending or self._tls.pending() or self._at_end or self._fault is not None)
 
     def _encrypted(self, data: bytes) -> bytes:
         """What goes out for it, behind what TLS has to say on its own."""

@@ -16,14 +16,22 @@ import trio
 
 from trio_smtp.handler import Peer
 
-__all__ = ["SocketTransport", "StreamTransport", "Transport", "peer_at"]
+__all__ = ["SocketTransport", "StreamTransport", "Transport", "Unsent", "peer_at"]
+
+
+class Unsent(Exception):
+    """Something that was said has not gone out: `Transport.flush` comes first."""
 
 
 class Transport(Protocol):
     """What a session needs of a connection. Faults of the connection raise `trio.BrokenResourceError`."""
 
     async def receive(self, size: int) -> bytes:
-        """At most `size` octets; ``b""`` is the end of input. A checkpoint."""
+        """At most `size` octets; ``b""`` is the end of input. A checkpoint.
+
+        Raises:
+            Unsent: if the peer has not taken what it was told by `send_soon`. Nothing is lost by that.
+        """
         ...
 
     def send_now(self, data: bytes) -> bool:
@@ -35,7 +43,7 @@ class Transport(Protocol):
 
     def send_soon(self, data: bytes) -> bool:
         """As `send_now`, for who goes on to `receive`. It may be put off to the end of the turn of the loop, so that
-        what many sessions say goes out together; what does not go out then, `receive` sends first.
+        what many sessions say goes out together; if some of it does not go out then, `receive` says so.
         """
         ...
 
@@ -73,8 +81,8 @@ class SocketTransport:
                 await self._readable()
             while True:
                 if self._rest:
-                    self._may_have_more = True  # should this be cancelled: that there is something to read is told once
-                    await self.flush()
+                    self._may_have_more = True  # for the next call: that there is something to read is told once
+                    raise Unsent
                 try:
                     data = sock.recv(size)
                 except (BlockingIOError, InterruptedError):
@@ -123,7 +131,7 @@ class SocketTransport:
         try:
             if linger:
                 # Octets that nobody has read turn close() into a reset, which can overtake the last reply.
-                faults = OSError, trio.BrokenResourceError, trio.BusyResourceError
+                faults = OSError, trio.BrokenResourceError, trio.BusyResourceError, Unsent
                 with contextlib.suppress(*faults), trio.move_on_after(seconds):
                     sock.shutdown(socket.SHUT_WR)
                     while await self.receive(65536):
