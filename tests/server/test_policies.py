@@ -528,6 +528,26 @@ def test_a_policy_with_entries_is_one_policy() -> None:
     assert len(resolve_policies(Blocklist()).hooks_for(session).connect) == 1
 
 
+@pytest.mark.parametrize("hook", ["header", "content"])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_policy_that_runs_out_of_something_does_not_end_the_message(hook: str, at_once: bool) -> None:
+    """The handler would take a message that is cut off, or empty, for all of it."""
+    taken: list[bytes] = []
+
+    async def empty(*arguments: object) -> None:
+        raise StopAsyncIteration
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        taken.append(await body.read() if at_once else b"".join([chunk async for chunk in body]))
+
+    policy = type("Empty", (Policy,), {hook: empty})()
+    async with open_session(handler_with(message=message), policy=policy) as client:
+        await begin(client)
+        await client.send(TRANSACTION + DATA)
+        await client.expect("250", "250", "354", "451 4.3.0 Internal error")
+    assert taken == []
+
+
 def test_what_does_not_apply_has_no_hooks() -> None:
     class Strict(Policy):
         def applies_to(self, session: Session) -> bool:

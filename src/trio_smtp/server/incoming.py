@@ -173,6 +173,8 @@ class IncomingMessage:
         """The answer to a question to a policy; what it raises is kept if it is a refusal."""
         try:
             return await question(*arguments)
+        except StopAsyncIteration as error:  # it would end the loop of who reads, as if the message ended here
+            raise RuntimeError("a policy raised StopAsyncIteration") from error
         except Exception as error:
             if not isinstance(refusal := bare(error), Refuse):
                 raise
