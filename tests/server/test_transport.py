@@ -185,12 +185,10 @@ async def test_who_waits_already_is_told_of_a_rest(pair: tuple[SocketTransport, 
 @pytest.mark.parametrize("linger", [False, True])
 async def test_closing_sends_what_was_to_go_out_soon(linger: bool, pair: tuple[SocketTransport, socket.socket]) -> None:
     transport, peer = pair
+    peer.shutdown(socket.SHUT_WR)
     assert transport.send_soon(b"221 Bye\r\n")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(transport.aclose, linger=linger, seconds=5))
-        await wait_all_tasks_blocked()
-        assert peer.recv(100) == b"221 Bye\r\n"
-        peer.close()
+    await transport.aclose(linger=linger, seconds=5)
+    assert peer.recv(100) == b"221 Bye\r\n"
 
 
 async def test_has_input(pair: tuple[SocketTransport, socket.socket]) -> None:

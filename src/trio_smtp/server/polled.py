@@ -170,8 +170,11 @@ if sys.platform == "linux":
             self._task = None
             return trio.lowlevel.Abort.SUCCEEDED
 
-        def _close(self) -> None:
+        async def aclose(self, *, linger: bool, seconds: float) -> None:
             self.send_kept()
+            await super().aclose(linger=linger, seconds=seconds)
+
+        def _close(self) -> None:
             self._poller.forget(self._socket.fileno())
             super()._close()
             self.has_ended = True
