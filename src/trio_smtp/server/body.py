@@ -49,7 +49,7 @@ class IncomingBody:
     def __aiter__(self) -> IncomingBody:
         return self
 
-    def __anext__(self) -> Awaitable[bytes]:
+    def __anext__(self) -> Awaitable[bytes]:  # no coroutine of its own, which each chunk would have to pass through
         return self._gathered_chunk() if self._gathers else self._message.__anext__()
 
     async def aclose(self) -> None:

@@ -73,7 +73,7 @@ class Clock:
         self._waiting_since = 0.0
         self._command_until: float | None = None  # when the time for a command ends, which more octets do not move
         self._hook_seconds: float | None = None  # what a hook has, counted from its first wait
-        self._hook_waits = False  # by trio, now: what still goes on of it is in a task that it has started
+        self._hook_waits = False  # it is suspended: who calls us meanwhile is a task that it has started and waits for
         self._body_credit = 0.0  # seconds by which the message that is coming is ahead of the minimum rate
         self.phase = _PEER
         self.scope = trio.CancelScope(shield=True)

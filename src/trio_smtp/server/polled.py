@@ -43,7 +43,7 @@ if sys.platform == "linux":
             self._watched: dict[int, _PolledTransport] = {}  # by descriptor
             self._told = 0  # of how many there was something to tell in this turn of the loop
             self.outgoing: list[_PolledTransport] = []
-            """Which have something to send before this turn of the loop is over."""
+            """Which have something to send before this turn of the loop is over, if they have not sent it by then."""
             self.token = trio.lowlevel.current_trio_token()
             self._waking = trio.CancelScope()
             self._closed = trio.Event()
@@ -84,6 +84,7 @@ if sys.platform == "linux":
                 self._told = 0
 
         def send_all(self) -> None:
+            """Let out what was kept. It may be in the middle of a turn: others may still keep something behind it."""
             try:
                 for transport in self.outgoing:
                     transport.send_kept()
@@ -132,7 +133,7 @@ if sys.platform == "linux":
                 trio.lowlevel.reschedule(task)
 
         def send_soon(self, data: bytes) -> bool:
-            if self._rest:
+            if self._rest:  # kept in this turn too, or by the system's want of room; both go out in their order
                 return self.send_now(data)
             self._rest = data
             poller = self._poller
