@@ -88,8 +88,10 @@ if sys.platform == "linux":
             try:
                 for transport in self.outgoing:
                     transport.send_kept()
-            except MemoryError:
-                return  # the next turn comes back to all of them; see below
+            except MemoryError:  # the next turn, which comes at once, goes back to all of them; see below
+                with contextlib.suppress(MemoryError):
+                    self._token.run_sync_soon(self.send_all, idempotent=True)
+                return
             self.outgoing.clear()
 
         def before_io_wait(self, timeout: float) -> None:
