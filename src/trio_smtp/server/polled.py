@@ -90,7 +90,7 @@ if sys.platform == "linux":
                     transport.send_kept()
             except MemoryError:  # the next turn, which comes at once, goes back to all of them; see below
                 with contextlib.suppress(MemoryError):
-                    self._token.run_sync_soon(self.send_all, idempotent=True)
+                    self.token.run_sync_soon(self.send_all, idempotent=True)
                 return
             self.outgoing.clear()
 
