@@ -533,8 +533,7 @@ class ServerSession:
     def _send_verdict(self) -> None:
         """Send what is pending, or what of it goes out at once; a hook is about to wait."""
         self._clock.before_wait = None
-        if not self._send_now(self.connection.data_to_send()):
-            self._unsent = True
+        self._unsent = not self._send_now(self.connection.data_to_send())
 
     async def _reset(self, reason: AbortReason) -> None:
         self._log.broken_off(reason)
