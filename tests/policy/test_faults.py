@@ -12,14 +12,19 @@ from trio_smtp.policy import FaultDelay
 
 
 @pytest.mark.parametrize(
-    ("errors", "junk", "delay"),
-    [(0.05, 0, 0), (0.5, 0.5, 0), (0.75, 0, 1), (0, 0.75, 1), (0.6, 0.9, 1.6), (1, 0, 2), (3, 3, 2)],
+    ("policy", "errors", "junk", "delay"),
+    [
+        *((FaultDelay(2), *case) for case in [(0.05, 0, 0), (0.5, 0.5, 0), (0.75, 0, 1), (0, 0.75, 1), (0.6, 0.9, 1.6)]),
+        *((FaultDelay(2), *case) for case in [(1, 0, 2), (3, 3, 2)]),
+        (FaultDelay(2, after=0), 0.5, 0, 1),
+        (FaultDelay(0), 1, 1, 0),
+    ],
 )
 async def test_the_delay_grows_with_what_is_used_up(
-    errors: float, junk: float, delay: float, autojump_clock: trio.testing.MockClock
+    policy: FaultDelay, errors: float, junk: float, delay: float, autojump_clock: trio.testing.MockClock
 ) -> None:
     before = trio.current_time()
-    await FaultDelay(2).fault(session(), errors, junk)
+    await policy.fault(session(), errors, junk)
     assert trio.current_time() - before == pytest.approx(delay)
 
 

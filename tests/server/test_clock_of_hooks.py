@@ -142,6 +142,22 @@ async def test_the_hooks_clock_stands_still_while_the_client_is_waited_for(autoj
     assert reasons == ["cancelled"]
 
 
+async def test_a_hook_that_has_waited_leaves_each_command_all_its_time(autojump_clock: MockClock) -> None:
+    """No message is on its way: a client that takes its time is not too slow with one."""
+
+    async def rcpt(event: RcptTo) -> None:
+        await trio.sleep(1)
+
+    async with open_session(handler_with(rcpt=rcpt), timeouts=Timeouts(command=300, data=300)) as client:
+        await begin(client)
+        await client.send(MAIL)
+        await client.expect("250")
+        for _ in range(5):
+            await trio.sleep(290)
+            await client.send(RCPT)
+            await client.expect("250")
+
+
 async def test_a_hook_in_the_middle_of_a_message_may_take_longer_than_the_client(autojump_clock: MockClock) -> None:
     """The client's clock stands still in turn."""
 

@@ -78,8 +78,8 @@ class Noting(Policy):
         self._note("fault", f"{errors:.2f} {junk:.2f}")
 
 
-async def nobody(username: str, password: str) -> str | None:
-    return None
+async def who_knows(username: str, password: str) -> str | None:
+    return username if password == "known" else None
 
 
 @asynccontextmanager
@@ -132,11 +132,13 @@ async def test_policies_are_asked_before_the_handler_in_their_order() -> None:
 
 async def test_what_a_policy_is_told() -> None:
     policy = Noting()
-    options = {"authenticator": nobody, "config": Config(auth_requires_tls=False)}
+    options = {"authenticator": who_knows, "config": Config(auth_requires_tls=False)}
     async with serving(take, policy, **options) as (_, client):
         await begin(client)
         await client.send(PLAIN)
         await client.expect("535")
+        await client.send(b"AUTH LOGIN\r\n" + b64encode(b"ann") + b"\r\n" + b64encode(b"known") + b"\r\n")
+        await client.expect("334", "334", "235")
         await deliver(client, CONTENT)
     assert policy.calls == [
         "connect 127.0.0.1",
@@ -145,6 +147,7 @@ async def test_what_a_policy_is_told() -> None:
         "login ann",
         "login_failed ann",
         "fault 0.05 0.01",
+        "login ann",
         "mail ann@example.com",
         "rcpt bob@example.com",
         "header b'Subject: hello\\r\\n'",
@@ -185,7 +188,7 @@ async def test_a_bearer_token_that_is_refused_is_a_failed_login_whatever_the_cli
 )
 async def test_a_refusal_is_the_answer_and_is_counted(hook: str, sent: bytes, answers: list[str]) -> None:
     handler = Recorder()
-    options = {"authenticator": nobody, "config": Config(auth_requires_tls=False)}
+    options = {"authenticator": who_knows, "config": Config(auth_requires_tls=False)}
     async with serving(handler.factory, Noting(hook), early_talkers="allow", **options) as (server, client):
         await client.send(sent)
         await client.expect(*answers)
@@ -290,6 +293,32 @@ async def test_a_handler_that_waits_for_no_policy_does_not_get_past_it(
         assert [call.split()[0] for call in policy.calls[-2:]] == ["header", "content"]
 
 
+@pytest.mark.parametrize(("refuse", "goes_on", "answer"), [(False, False, "451 4.3.0"), (True, True, "450")])
+async def test_nor_past_one_that_looks_at_the_last_octet(
+    autojump_clock: trio.testing.MockClock, refuse: bool, goes_on: bool, answer: str
+) -> None:
+    """A message without a body: its header is complete when all of it is."""
+
+    class SlowLook(Policy):
+        async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
+            await trio.sleep(60)
+            if refuse:
+                raise Refuse(450, "No")
+
+    async def message(envelope: Envelope, body: Body) -> None:
+        with trio.move_on_after(30):
+            async for _ in body:
+                pass
+        if goes_on:
+            async for _ in body:
+                pass
+
+    async with open_session(handler_with(message=message), policy=SlowLook()) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\nSubject: hello\r\n.\r\n")
+        await client.expect("250", "250", "354", answer)
+
+
 @pytest.mark.parametrize(
     ("hook", "sent", "answers"),
     [("rcpt", MAIL + RCPT, ["250", "450"]), ("header", TRANSACTION + DATA, ["250", "250", "354", "450"])],
@@ -322,7 +351,9 @@ async def test_a_refusal_out_of_a_nursery_is_one(hook: str, sent: bytes, answers
     ("hook", "answers"),
     [("mail", []), ("rcpt", ["250"]), ("header", ["250", "250", "354"]), ("content", ["250", "250", "354"])],
 )
-async def test_a_fault_of_a_policy_is_the_servers(hook: str, answers: list[str]) -> None:
+async def test_a_fault_of_a_policy_is_the_servers(
+    hook: str, answers: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     async def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
@@ -332,6 +363,8 @@ async def test_a_fault_of_a_policy_is_the_servers(hook: str, answers: list[str])
         await client.send(TRANSACTION + DATA)
         await client.expect(*answers, "451 4.3.0 Internal error, reference ")
     assert server.stats.hook_errors == 1
+    assert not server.stats.rules
+    assert caplog.text.rstrip().endswith("RuntimeError: secret")
 
 
 async def test_a_policy_may_close_the_connection() -> None:
