@@ -14,8 +14,13 @@ from trio_smtp.policy import FaultDelay
 @pytest.mark.parametrize(
     ("policy", "errors", "junk", "delay"),
     [
-        *((FaultDelay(2), *case) for case in [(0.05, 0, 0), (0.5, 0.5, 0), (0.75, 0, 1), (0, 0.75, 1), (0.6, 0.9, 1.6)]),
-        *((FaultDelay(2), *case) for case in [(1, 0, 2), (3, 3, 2)]),
+        (FaultDelay(2), 0.05, 0, 0),
+        (FaultDelay(2), 0.5, 0.5, 0),
+        (FaultDelay(2), 0.75, 0, 1),
+        (FaultDelay(2), 0, 0.75, 1),
+        (FaultDelay(2), 0.6, 0.9, 1.6),
+        (FaultDelay(2), 1, 0, 2),
+        (FaultDelay(2), 3, 3, 2),
         (FaultDelay(2, after=0), 0.5, 0, 1),
         (FaultDelay(0), 1, 1, 0),
     ],

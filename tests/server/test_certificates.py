@@ -27,7 +27,7 @@ from trio_smtp.testing.client import ScriptedClient, open_session
     [
         (None, NAME),
         (NAME, NAME),
-        ("MX.Example.COM", NAME),
+        ("SMTP.Example.ORG", "smtp.example.org"),
         ("both.example", NAME),
         ("mail.example.org", "*.example.org"),
         ("smtp.example.org", "smtp.example.org"),
@@ -142,6 +142,15 @@ def test_files_that_cannot_be_used(issuer: Issuer) -> None:
         with pytest.raises(CertificateError, match=message):
             Certificates(pairs)
             raise AssertionError(what)
+
+
+def test_the_first_certificate_needs_no_name(issuer: Issuer, client_tls: ssl.SSLContext) -> None:
+    """It is what everybody sees for whom there is no other."""
+    nameless, good = issuer.write("nameless.pem", "192.0.2.1"), issuer.write("good.pem", NAME)
+    client_tls.check_hostname = False
+    for pairs, shown in (([nameless], "192.0.2.1"), ([nameless, good], NAME)):
+        certificates = Certificates([(pair, None) for pair in pairs])
+        assert shake_hands(certificates.context, client_tls).shown == {shown}
 
 
 def test_a_key_with_a_passphrase_is_not_asked_for(issuer: Issuer, tmp_path: Path) -> None:
@@ -345,7 +354,7 @@ async def test_a_want_of_threads_or_memory_leaves_them_as_they_are(
             assert not await certificates.reload()
         assert certificates.context is first
         assert await certificates.reload()
-        failures = [RuntimeError("nor here")]
+        failures = [MemoryError("nor here")]
         with monkeypatch.context() as patch:
             patch.setattr(trio.to_thread, "run_sync", no_thread)
             assert not await certificates.reload()

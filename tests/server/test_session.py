@@ -29,7 +29,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, Peer, Refuse
-from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo
+from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
 from trio_smtp.server import Timeouts, open_server
 from trio_smtp.server.login import resolve_authenticator
 from trio_smtp.server.proxy import parse_networks
@@ -296,6 +296,21 @@ async def test_one_line_for_each_message(log: pytest.LogCaptureFixture) -> None:
     assert len(ids) == 1
 
 
+async def test_in_lmtp_a_message_is_accepted_if_any_recipient_gets_it(log: pytest.LogCaptureFixture) -> None:
+    async def message(envelope: Envelope, body: Body) -> list[Reply]:
+        await body.read()
+        return [Reply(452, "Full"), Reply(250, "Thanks")]
+
+    async with open_session(handler_with(message=message), lmtp=True) as client:
+        await client.expect("220")
+        assert (await client.command("LHLO client.example")).code == 250
+        await client.send_mail("ann@example.com", ["bob@example.com", "eve@example.com"], CONTENT)
+        await client.expect("250")
+    (line,) = lines(log)
+    assert line.startswith("accepted from=<ann@example.com> to=<bob@example.com>,<eve@example.com> ")
+    assert line.endswith(" reply=452 4.0.0 Full / 250 2.0.0 Thanks")
+
+
 async def test_messages_that_the_core_refuses_have_a_line_too(log: pytest.LogCaptureFixture) -> None:
     async with open_session(take, config=Config(limits=Limits(message_size=100))) as client:
         await begin(client)
@@ -314,19 +329,21 @@ async def test_refusals_of_the_hooks_have_a_line(log: pytest.LogCaptureFixture) 
                 raise Refuse(550, "EHLO, please", "5.7.1")
 
         async def mail(self, event: MailFrom) -> None:
-            if event.sender is None:
-                raise Refuse(550, "No bounces", "5.7.1")
+            if event.sender is None or event.sender.local_part == "eve":
+                raise Refuse(550, "Not from you", "5.7.1")
 
         async def rcpt(self, event: RcptTo) -> None:
             raise Refuse(550, "No such user", "5.1.1")
 
     async with open_session(Strict) as client:
         await client.expect("220")
-        await client.send("HELO \u202eevil\u2028x\r\n".encode() + HELLO + b"MAIL FROM:<>\r\n" + TRANSACTION)
-        await client.expect("550", "250", "550", "250", "550")
+        await client.send("HELO \u202eevil\u2028x\r\n".encode() + HELLO + b"MAIL FROM:<>\r\n")
+        await client.send(b"MAIL FROM:<eve@example.com>\r\n" + TRANSACTION)
+        await client.expect("550", "250", "550", "550", "250", "550")
     assert lines(log) == [
         r"refused HELO \u202eevil\u2028x peer=local reply=550 5.7.1 EHLO, please",
-        "refused from=<> peer=local reply=550 5.7.1 No bounces",
+        "refused from=<> peer=local reply=550 5.7.1 Not from you",
+        "refused from=<eve@example.com> peer=local reply=550 5.7.1 Not from you",
         "refused to=<bob@example.com> peer=local reply=550 5.1.1 No such user",
     ]
 
