@@ -183,6 +183,17 @@ async def test_a_message_makes_a_minimum_rate(autojump_clock: MockClock) -> None
         nursery.cancel_scope.cancel()
 
 
+async def test_a_slow_message_costs_the_next_one_nothing(autojump_clock: MockClock) -> None:
+    async with open_session(take, timeouts=Timeouts(minimum_rate=50)) as client:
+        await begin(client)
+        for _ in range(5):
+            await client.send(TRANSACTION + b"DATA\r\n")
+            await client.expect(*TRANSACTION_ACCEPTED, "354")
+            await trio.sleep(150)
+            await client.send(CONTENT + b".\r\n")
+            await client.expect(ACCEPTED)
+
+
 async def test_chunks_make_a_minimum_rate(autojump_clock: MockClock) -> None:
     """As above: what passes between two chunks is time of the message too."""
     async with open_session(take, timeouts=Timeouts(minimum_rate=50)) as client, trio.open_nursery() as nursery:

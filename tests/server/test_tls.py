@@ -29,7 +29,7 @@ from tests.server.tools import (
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Session, TLSInfo
 from trio_smtp.protocol import Config, Envelope
-from trio_smtp.server import open_server, serve_smtp, server_context
+from trio_smtp.server import Timeouts, open_server, serve_smtp, server_context
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 NAME = "mx.example.com"
@@ -246,7 +246,9 @@ async def test_a_handshake_that_stalls(
     log: pytest.LogCaptureFixture,
     autojump_clock: MockClock,
 ) -> None:
-    async with open_session(take, ssl_context=server_tls, implicit_tls=implicit) as client:
+    """It has a time of its own, which may be longer than that of a command."""
+    timeouts = Timeouts(command=5)
+    async with open_session(take, ssl_context=server_tls, implicit_tls=implicit, timeouts=timeouts) as client:
         if not implicit:
             await begin(client)
             assert (await client.command("STARTTLS")).code == 220

@@ -332,3 +332,49 @@ async def test_lingering_over_a_stream() -> None:
         await ours.send_all(b"x" * 1000)
         assert await ours.receive_some() == b""
         await ours.send_eof()
+
+
+class Tunnel(trio.abc.HalfCloseableStream):
+    """Says goodbye to its other end, which never answers."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, float]] = []
+
+    async def send_all(self, data: object) -> None:
+        raise NotImplementedError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise NotImplementedError
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def send_eof(self) -> None:
+        self.calls.append(("send_eof", trio.current_time()))
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self.calls.append(("aclose", trio.current_time()))
+        await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("linger", "cancelled", "calls"),
+    [
+        (False, False, [("aclose", 0)]),
+        (False, True, [("aclose", 0)]),
+        (True, False, [("send_eof", 0), ("aclose", 5)]),
+        (True, True, [("send_eof", 0), ("aclose", 0)]),
+    ],
+)
+async def test_closing_a_stream_takes_its_time_and_no_more(
+    autojump_clock: MockClock, linger: bool, cancelled: bool, calls: list[tuple[str, float]]
+) -> None:
+    tunnel = Tunnel()
+    with trio.CancelScope() as scope:
+        if cancelled:
+            scope.cancel()
+        await StreamTransport(tunnel).aclose(linger=linger, seconds=5)
+    assert tunnel.calls == calls
+    assert trio.current_time() == 5
