@@ -79,7 +79,7 @@ class _Tags:
         if not tag[0].startswith("</"):
             self._begin = tag.end()
         elif url:
-            text = tag.string[self._begin : tag.start()].strip()
+            text = _TAG.sub("", tag.string[self._begin : tag.start()]).strip()
             return "" if url in (text, f"mailto:{text}") else f" <{url}>" if text else f"<{url}>"
         return ""
 
