@@ -158,7 +158,9 @@ def test_a_copy_of_an_owner_has_all_that_it_has() -> None:
     ]
     [copied] = copy.boxes.values()
     assert [getattr(copied, name) for name in Box.__slots__] == [getattr(box, name) for name in Box.__slots__]
-    assert all(getattr(copied, name) is not getattr(box, name) for name in ("uids", "_flags", "_dates", "_sizes"))
+    assert all(
+        getattr(copied, name) is not getattr(box, name) for name in ("uids", "_flags", "_dates", "_sizes", "bodies")
+    )
 
 
 def test_count() -> None:
