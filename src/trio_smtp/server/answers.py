@@ -49,6 +49,8 @@ def as_verdicts(answer: object, due: int) -> list[Reply]:
     Raises:
         TypeError: if the core cannot take it, or it has another number of replies.
     """
+    if answer is None:  # nearly always; to ask whether it is a Sequence takes longer than all the rest
+        return [replies.MESSAGE_ACCEPTED] * due
     if isinstance(answer, (Reply, str)) or not isinstance(answer, Sequence):
         return [as_reply(answer, "message") or replies.MESSAGE_ACCEPTED] * due
     answers = [as_reply(reply, "message") or replies.MESSAGE_ACCEPTED for reply in answer]

@@ -61,11 +61,9 @@ class IncomingBody:
     async def read(self) -> bytes:
         """All of it at once, or what is left; see `Body.read`."""
         spool = await self._gather()
-        content = await self._message.ask(spool.read)
-        if self._added:
-            content = self._added + content
+        content = self._added + await self._message.ask(spool.read)  # no copy if nothing was added
         position, self._position = self._position, len(content)
-        return content[position:] if position else content
+        return content[position:]
 
     async def _gathered_chunk(self) -> bytes:
         spool = await self._gather()
