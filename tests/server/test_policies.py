@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import string
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,20 +17,21 @@ from tests.server.tools import (
     MAIL,
     RCPT,
     TRANSACTION,
+    Marking,
     Recorder,
     begin,
-    connected,
     deliver,
     handler_with,
+    serving,
     take,
 )
 from trio_smtp.handler import Body, Handler, Mail, Peer, Refuse, Session
 from trio_smtp.policy import Content, HeaderLimits, Policy
 from trio_smtp.policy.base import HOOKS
 from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
-from trio_smtp.server import AnyHandler, Authenticator, Server, open_server
+from trio_smtp.server import Authenticator, open_server
 from trio_smtp.server.policies import PolicyHooks, resolve_policies
-from trio_smtp.testing.client import ScriptedClient, open_session
+from trio_smtp.testing.client import open_session
 
 PLAIN = b"AUTH PLAIN " + b64encode(b"\0ann\0secret") + b"\r\n"
 
@@ -80,13 +79,6 @@ class Noting(Policy):
 
 async def who_knows(username: str, password: str) -> str | None:
     return username if password == "known" else None
-
-
-@asynccontextmanager
-async def serving(handler: AnyHandler, *policy: Policy, **options: Any) -> AsyncIterator[tuple[Server, ScriptedClient]]:
-    """A server on TCP and a client that is connected to it."""
-    async with open_server(handler, policy=policy, **options) as server, connected(server) as client:
-        yield server, client
 
 
 async def test_policies_are_asked_before_the_handler_in_their_order() -> None:
@@ -372,98 +364,6 @@ async def test_a_policy_may_close_the_connection() -> None:
         await begin(client)
         await client.send(MAIL)
         await client.expect_close("421")
-
-
-class Marking(Policy):
-    """Puts header fields in front."""
-
-    def __init__(self, *fields: tuple[str, str]) -> None:
-        self._fields = fields
-
-    async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]]:
-        return self._fields
-
-
-class Streaming(Handler):
-    """Reads the body as it comes, or what is left after the first chunk at once."""
-
-    taken: list[bytes]
-    at_once = False
-
-    async def message(self, envelope: Envelope, body: Body) -> None:
-        parts = []
-        async for chunk in body:
-            parts.append(chunk)
-            if self.at_once:
-                parts.append(await body.read())
-                break
-        self.taken.append(b"".join(parts))
-
-
-@pytest.mark.parametrize("at_once", [False, True, None])
-@pytest.mark.parametrize("size", [0, 1_000, 3_000_000])
-async def test_fields_are_put_in_front(size: int, at_once: bool | None) -> None:
-    content = CONTENT + b"x" * size + b"\r\n"
-    taken: list[bytes] = []
-
-    async def on_mail(mail: Mail) -> None:
-        taken.append(mail.content)
-
-    handler = on_mail if at_once is None else type("It", (Streaming,), {"taken": taken, "at_once": at_once})
-    async with serving(handler, Marking(("X-Spam", "no")), Marking(), Marking(("X-Seen", "a b"))) as (_, client):
-        await begin(client)
-        await deliver(client, content)
-    assert taken == [b"X-Spam: no\r\nX-Seen: a b\r\n" + content]
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("X", ""),
-        ("X", "z" * 995),
-        (string.digits + string.ascii_letters + string.punctuation.replace(":", ""), "\t " + string.punctuation),
-    ],
-)
-async def test_what_may_stand_in_a_field_in_front(name: str, value: str) -> None:
-    taken: list[bytes] = []
-
-    async def on_mail(mail: Mail) -> None:
-        taken.append(mail.content)
-
-    async with serving(on_mail, Marking((name, value))) as (_, client):
-        await begin(client)
-        await deliver(client, CONTENT)
-    assert taken == [f"{name}: {value}\r\n".encode() + CONTENT]
-
-
-async def test_a_message_does_not_continue_the_fields_in_front() -> None:
-    taken: list[bytes] = []
-
-    async def on_mail(mail: Mail) -> None:
-        taken.append(mail.content)
-
-    async with serving(on_mail, Marking(("X-Spam", "yes"))) as (_, client):
-        await begin(client)
-        await deliver(client, b" not\r\n")
-    assert taken == [b"X-Spam: yes\r\n\r\n not\r\n"]
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        *(("X" + character, "z") for character in " :\x7f\u00fc"),
-        ("", "z"),
-        ("X", "a\r\nB: c"),
-        *(("X", character) for character in "\x1f\x7f\u00fc"),
-        ("X", "z" * 996),
-    ],
-)
-async def test_a_field_that_cannot_stand_there_is_a_fault_of_the_policy(field: tuple[str, str]) -> None:
-    async with serving(take, Marking(field)) as (server, client):
-        await begin(client)
-        await client.send(TRANSACTION + DATA)
-        await client.expect("250", "250", "354", "451")
-    assert server.stats.hook_errors == 1
 
 
 @pytest.mark.parametrize(

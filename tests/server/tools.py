@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Unpack
 
 import trio
 
-from trio_smtp.handler import Body, Handler, HandlerFactory, Mail
+from trio_smtp.handler import Body, Handler, HandlerFactory, Mail, Session
+from trio_smtp.policy import Content, Policy
 from trio_smtp.protocol import AbortReason, Envelope, Hello, MailFrom, RcptTo
-from trio_smtp.server import AnyHandler, Server, ServerOptions, SessionOptions, serve_sockets, serve_stream
+from trio_smtp.server import (
+    AnyHandler,
+    Server,
+    ServerOptions,
+    SessionOptions,
+    open_server,
+    serve_sockets,
+    serve_stream,
+)
 from trio_smtp.server.transport import Transport, Unsent
 from trio_smtp.testing.client import ScriptedClient
 
@@ -172,3 +181,20 @@ async def no_connections(server: Server) -> None:
     with trio.fail_after(30):
         while server.connections:
             await trio.testing.wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def serving(handler: AnyHandler, *policy: Policy, **options: Any) -> AsyncIterator[tuple[Server, ScriptedClient]]:
+    """A server on TCP and a client that is connected to it."""
+    async with open_server(handler, policy=policy, **options) as server, connected(server) as client:
+        yield server, client
+
+
+class Marking(Policy):
+    """Puts header fields in front."""
+
+    def __init__(self, *fields: tuple[str, str]) -> None:
+        self._fields = fields
+
+    async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]]:
+        return self._fields
