@@ -216,10 +216,10 @@ async def test_a_hook_that_waits_for_a_task_of_its_own(autojump_clock: MockClock
             async for piece in body:
                 if piece == b"stop":
                     break
-            await trio.sleep_forever()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
+            nursery.start_soon(trio.sleep_forever)
 
     timeouts = Timeouts(hook=50, commit=1000, command=500)
     async with open_session(handler_with(message=message, verify=wait), timeouts=timeouts) as client:

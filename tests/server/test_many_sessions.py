@@ -69,10 +69,11 @@ async def alone(dialogue: list[bytes]) -> bytes:
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(serve_stream, Answering, theirs))
-        greeting = await ours.receive_some()
+        answers = [bytes(await ours.receive_some())]
         await ours.send_all(b"".join(dialogue))
         await ours.send_eof()
-        return bytes(greeting) + await heard(ours)
+        answers.append(await heard(ours))
+    return b"".join(answers)
 
 
 async def together(dialogues: list[list[bytes]], turns: list[set[int]]) -> list[bytes]:
