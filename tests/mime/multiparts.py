@@ -1,0 +1,12 @@
+"""Multiparts by hand."""
+
+from __future__ import annotations
+
+
+def body(content_type: str, *parts: bytes) -> bytes:
+    """A multipart with the boundary x."""
+    return f"Content-Type: {content_type}; boundary=x\r\n\r\n".encode() + delimited(*parts)
+
+
+def delimited(*parts: bytes) -> bytes:
+    return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
