@@ -26,6 +26,7 @@ from trio_smtp.protocol import (
     MailParameters,
     RcptTo,
     Reply,
+    SMTPConnection,
     Verify,
 )
 
@@ -117,6 +118,12 @@ class Session:
     """Who logged in, None if nobody did."""
     extras: dict[str, object] = field(default_factory=dict)
     """For the application's own use."""
+    _connection: SMTPConnection | None = field(default=None, repr=False)
+
+    @property
+    def envelope(self) -> Envelope | None:
+        """The open transaction, as far as it was accepted; None outside one (RFC 5321 §3.3)."""
+        return None if self._connection is None else self._connection.envelope
 
 
 class Body(Protocol):

@@ -25,7 +25,7 @@ from trio_smtp.mailbox.store import (
     Target,
     require_store,
 )
-from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo, Reply, replies
+from trio_smtp.protocol import Address, Envelope, RcptTo, Reply, replies
 from trio_smtp.trace import delivered_to, received, return_path, separator_before
 
 __all__ = ["MailboxHandler", "copy_to"]
@@ -44,11 +44,10 @@ _REPLIES: Final[dict[type[StoreError], Reply]] = {
 
 async def copy_to(delivery: Delivery, body: Body) -> None:
     """Write all of a message behind fields of ours, none of which it continues."""
-    chunks = aiter(body)
-    first = await anext(chunks, b"")
-    await delivery.write(separator_before(first) + first)
-    async for chunk in chunks:
-        await delivery.write(chunk)
+    is_first = True
+    async for chunk in body:
+        await delivery.write(separator_before(chunk) + chunk if is_first else chunk)
+        is_first = False
 
 
 class MailboxHandler(Handler):
@@ -75,7 +74,6 @@ class MailboxHandler(Handler):
         self._postmaster = postmaster
         self._catch_all = catch_all
         self._accounts: dict[Address, str] = {}  # whose the recipients are
-        self._size = 0  # octets that the client declared; 0 if it did not
 
     @classmethod
     def factory(
@@ -89,12 +87,11 @@ class MailboxHandler(Handler):
         require_store(store)
         return HandlerFactory(lambda: cls(store, postmaster, catch_all))
 
-    async def mail(self, event: MailFrom) -> Reply | None:
-        self._accounts = {}
-        self._size = event.params.size or 0
-        return None
-
     async def rcpt(self, event: RcptTo) -> Reply | None:
+        envelope = self.session.envelope
+        assert envelope is not None  # there is no RCPT without MAIL
+        if not envelope.recipients:
+            self._accounts.clear()  # those of the transaction before
         try:
             account = await self._find(event.recipient)
         except StoreError as error:
@@ -102,7 +99,7 @@ class MailboxHandler(Handler):
         if account is None:
             return replies.MAILBOX_UNKNOWN
         if account.quota is not None:
-            octets = max(self._size, 1)
+            octets = envelope.params.size or 1
             if octets > account.quota:
                 return replies.MAILBOX_OVER_QUOTA
             if octets > account.quota - account.used:
@@ -114,17 +111,17 @@ class MailboxHandler(Handler):
         session = self.session
         trace = received(session, envelope.recipients, smtputf8=envelope.params.smtputf8, when=int(time.time()))
         path = return_path(envelope.sender)
-        targets = [
-            Target(self._accounts[recipient], INBOX, path + delivered_to(recipient) + trace)
-            for recipient in envelope.recipients
-        ]
+        targets: list[Target] = []
+        for recipient in envelope.recipients:
+            target = Target(self._accounts[recipient], INBOX, path + delivered_to(recipient) + trace)
+            targets.append(target)  # not by a comprehension: its cells would live as long as the message
         try:
             async with self._store.deliver(targets, partial=session.lmtp) as delivery:
                 await copy_to(delivery, body)
                 results = await delivery.commit()
         except StoreError as error:
             return self._reply_to(error)
-        return [self._reply_to(result) for result in results] if session.lmtp else None
+        return list(map(self._reply_to, results)) if session.lmtp else None
 
     async def _find(self, recipient: Address) -> Account | None:
         store = self._store

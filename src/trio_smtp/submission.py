@@ -104,7 +104,6 @@ class SubmissionHandler(MailboxHandler):
         return HandlerFactory(lambda: cls(store, postmaster, catch_all, any_sender=any_sender, relay=relay))
 
     async def mail(self, event: MailFrom) -> Reply | None:
-        await super().mail(event)
         identity = self.session.identity
         if identity is None:  # whatever `Config.auth_required` says
             return replies.AUTH_REQUIRED

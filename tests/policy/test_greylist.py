@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.policy.tools import session
+from tests.policy.tools import begin_transaction, session
 from tests.server.tools import begin, connected, take
-from trio_smtp.handler import Peer, Refuse, Session
+from trio_smtp.handler import Refuse, Session
 from trio_smtp.mailbox import MemoryStore, StoreUnavailable
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.operations import KeepNote
 from trio_smtp.mailbox.store import MailStore
 from trio_smtp.policy import Greylist
-from trio_smtp.protocol import Address, MailFrom, MailParameters, RcptParameters, RcptTo
+from trio_smtp.protocol import Address, RcptParameters, RcptTo
 from trio_smtp.server import open_server
 
 DAY = 86_400
@@ -57,7 +57,7 @@ async def passes(
 ) -> bool:
     """Whether a recipient passes; if not, it is refused as it should be."""
     who = who or session(STRANGER)
-    await policy.mail(who, MailFrom(Address.parse(sender) if sender else None, MailParameters()))
+    begin_transaction(who, sender)
     to = Address("Postmaster", "") if recipient == "postmaster" else Address.parse(recipient)
     try:
         await policy.rcpt(who, RcptTo(to, RcptParameters()))
@@ -157,7 +157,7 @@ async def test_the_null_sender_comes_again_too(policy: Greylist, clock: Clock) -
     "exempt",
     [
         {"who": session(STRANGER, identity="ann")},
-        {"who": Session("0123456789abcdef", Peer(STRANGER, 1), "mx.example.com", lmtp=True)},
+        {"who": session(STRANGER, lmtp=True)},
         {"who": session("127.0.0.1")},
         {"who": session("::1")},
         {"who": session("")},

@@ -18,6 +18,7 @@ from tests.server.tools import (
     DATA,
     HELLO,
     MAIL,
+    RCPT,
     TRANSACTION,
     TRANSACTION_ACCEPTED,
     begin,
@@ -29,7 +30,7 @@ from tests.server.tools import (
     take,
 )
 from trio_smtp.handler import Body, Handler, Peer, Refuse
-from trio_smtp.protocol import Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
+from trio_smtp.protocol import AbortReason, Config, Envelope, Hello, Limits, MailFrom, RcptTo, Reply
 from trio_smtp.server import Timeouts, open_server
 from trio_smtp.server.login import resolve_authenticator
 from trio_smtp.server.proxy import parse_networks
@@ -320,6 +321,46 @@ async def test_messages_that_the_core_refuses_have_a_line_too(log: pytest.LogCap
         "refused peer=local: message too big",
         "refused peer=local: bare CR or LF in the message",
     ]
+
+
+async def test_hooks_see_the_open_transaction() -> None:
+    seen: list[str] = []
+
+    class Onlooker(Handler):
+        def _note(self, hook: str) -> None:
+            envelope = self.session.envelope
+            seen.append(hook if envelope is None else f"{hook} {envelope.sender} {len(envelope.recipients)}")
+
+        async def connect(self) -> None:
+            self._note("connect")
+
+        async def mail(self, event: MailFrom) -> None:
+            self._note("mail")
+
+        async def rcpt(self, event: RcptTo) -> None:
+            self._note("rcpt")
+            if event.recipient.local_part == "eve":
+                raise Refuse(550, "No such user", "5.1.1")
+
+        async def message(self, envelope: Envelope, body: Body) -> None:
+            assert envelope is self.session.envelope
+            await body.read()
+            self._note("message")
+
+        async def reset(self, reason: AbortReason) -> None:
+            self._note("reset")
+
+        async def close(self) -> None:
+            self._note("close")
+
+    async with open_session(Onlooker) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"RCPT TO:<eve@example.com>\r\n" + RCPT + b"RSET\r\n" + TRANSACTION + DATA)
+        await client.send(MAIL + b"QUIT\r\n")
+        await client.expect("250", "250", "550", "250", "250", "250", "250", "354", "250", "250", "221")
+    ann = "ann@example.com"
+    first = ["connect", "mail", f"rcpt {ann} 0", f"rcpt {ann} 1", f"rcpt {ann} 1", "reset"]
+    assert seen == [*first, "mail", f"rcpt {ann} 0", f"message {ann} 1", "mail", "reset", "close"]
 
 
 async def test_refusals_of_the_hooks_have_a_line(log: pytest.LogCaptureFixture) -> None:

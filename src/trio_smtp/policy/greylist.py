@@ -22,12 +22,11 @@ from trio_smtp.handler import Refuse, Session
 from trio_smtp.mailbox.store import MailStore, StoreUnavailable, require_store
 from trio_smtp.policy.base import Policy
 from trio_smtp.policy.peers import is_loopback, peer_network
-from trio_smtp.protocol import MailFrom, RcptTo
+from trio_smtp.protocol import RcptTo
 
 __all__ = ["Greylist"]
 
 _DAY: Final = 86_400
-_SENDER: Final = "trio_smtp.policy.greylist"  # in `Session.extras`: the sender of the transaction
 
 
 class Greylist(Policy):
@@ -72,17 +71,16 @@ class Greylist(Policy):
         self._everyone = everyone
         self._clock = clock
 
-    async def mail(self, session: Session, event: MailFrom) -> None:
-        session.extras[_SENDER] = "" if event.sender is None else str(event.sender)
-
     async def rcpt(self, session: Session, event: RcptTo) -> None:
         if session.identity is not None or session.lmtp or event.recipient.local_part.lower() == "postmaster":
             return
         network = _sender_network(session.peer.host)
         if not network or (is_loopback(session.peer.host) and not self._everyone):
             return
+        envelope = session.envelope
+        assert envelope is not None  # there is no RCPT without MAIL
         try:
-            known = await self._is_known(network, str(session.extras[_SENDER]), str(event.recipient))
+            known = await self._is_known(network, str(envelope.sender or ""), str(event.recipient))
         except StoreUnavailable:
             return
         if not known:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -125,8 +125,8 @@ class ServerSession:
     ) -> None:
         config = settings.config
         self.settings: Final = settings
-        self._info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
-        self._log = SessionLog(self._info, settings.stats)
+        self._info = info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
+        self._log = SessionLog(info, settings.stats)
         is_transcribed = transcript.isEnabledFor(logging.DEBUG)
         connect = partial(TranscribedConnection, write=self._log.transcribe) if is_transcribed else SMTPConnection
         self.connection: Final[SMTPConnection] = connect(
@@ -135,6 +135,7 @@ class ServerSession:
             tls_available=settings.ssl_context is not None,
             auth_mechanisms=offered_mechanisms(settings.authenticator, None, None),
         )
+        info._connection = self.connection
         self._transport = transport
         self._clock = Clock(settings.timeouts)
         self._hooks = Hooks(settings, self._info, self._log, self._clock)
@@ -376,8 +377,7 @@ class ServerSession:
     async def _give_way(self, *, in_hook: bool = False) -> None:
         """Let others go on. What is pending waits until the client is read from, so that a burst has one answer."""
         self._events = 0
-        receiving = self.connection.receiving_message
-        self._clock.wait_for_peer(receiving=receiving, replied=True, in_hook=in_hook)
+        self._clock.wait_for_peer(receiving=self.connection.receiving_message, replied=True, in_hook=in_hook)
         await trio.lowlevel.checkpoint()
 
     def start_commit_clock(self) -> None:
@@ -495,7 +495,7 @@ class ServerSession:
         if connection.refused:  # before the line of the message, as it came
             self._log_refused()
         due = len(envelope.recipients) if session.lmtp else 1  # now: what a hook does to the envelope changes nothing
-        verdicts: list[Reply] = []
+        verdicts: Sequence[Reply] = ()
         message = IncomingMessage(self, session, envelope, hooks)
         body = IncomingBody(message, hooks.policies, self.settings.memory)
         self._clock.start_hook()
