@@ -56,6 +56,7 @@ B = TypeVar("B")
 R = TypeVar("R")
 
 _PAGE = 500  # messages looked at in one go
+_NO_FLAGS = frozenset[str]()
 
 
 class IndexedStore(MailStore, Generic[B]):
@@ -278,7 +279,7 @@ class IndexedStore(MailStore, Generic[B]):
         await self._commit(lambda index: index.delete_message(account, mailbox, uid))
 
     def deliver(self, targets: Sequence[Target], *, partial: bool = False) -> Delivery:
-        return self._delivery(targets, partial=partial, flags=frozenset(), date=None)
+        return self._delivery(targets, partial=partial, flags=_NO_FLAGS, date=None)
 
     # --- the store itself
 

@@ -310,9 +310,9 @@ class SMTPConnection(Dialogue):
         verdicts = self._verdicts
         verdicts.append(verdict)
         if len(verdicts) == self._due:
-            self._verdicts = []
             self._waiting = None
             self._end_message(verdicts)
+            verdicts.clear()
 
     def _refuse_auth(self, reply: Reply) -> None:
         self._advance(Trigger.AUTH_END)

@@ -262,10 +262,12 @@ def test_a_store_outlives_the_run_that_opened_it(path: Path) -> None:
     trio.run(store.aclose)
 
 
-def test_a_run_that_is_over_is_not_woken() -> None:
+def test_a_run_that_is_over_is_not_woken(path: Path) -> None:
     async def request() -> writer._Commit[None]:
-        change = OperationChange(lambda _: (SpendUidValidities(1), None))
-        return writer._Commit(change, trio.lowlevel.current_trio_token())
+        async with JSONFileStore(path) as store:
+            assert store._engine is not None
+            change = OperationChange(lambda _: (SpendUidValidities(1), None))
+            return writer._Commit(change, store._engine.writer._turn())
 
     writer._wake([trio.run(request)])
 

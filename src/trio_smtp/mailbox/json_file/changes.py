@@ -6,7 +6,7 @@ import abc
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from trio_smtp.mailbox.indexed import now
-from trio_smtp.mailbox.json_file.records import Place, decode, encode, encode_delivery
+from trio_smtp.mailbox.json_file.records import Place, decode, encode, encode_blob, encode_body, encode_delivery
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.store import Delivered, StoreError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trio_smtp.mailbox.index import Index
+    from trio_smtp.mailbox.json_file.records import BlobInfo
     from trio_smtp.mailbox.operations import Operation
     from trio_smtp.mailbox.store import Target
 
@@ -52,29 +53,29 @@ class NewMail(Change["list[Delivered | StoreError]"]):
 
     Args:
         date: None for the time of the commit.
-        size: of the body.
-        content: from `encode_body` or `encode_blob`.
-        blob: the name of the blob, if the body is in one.
     """
 
-    def __init__(
-        self,
-        targets: Sequence[Target],
-        *,
-        partial: bool,
-        flags: frozenset[str],
-        date: int | None,
-        size: int,
-        content: bytes,
-        blob: str | None,
-    ) -> None:
+    __slots__ = ("_blob", "_content", "_date", "_flags", "_partial", "_size", "_targets")
+
+    def __init__(self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None) -> None:
         self._targets = targets
         self._partial = partial
         self._flags = flags
         self._date = date
-        self._size = size
-        self._content = content
-        self._blob = blob
+        self._size = 0
+        self._content = b""
+        self._blob: str | None = None
+
+    def put_body(self, body: bytes | bytearray) -> None:
+        """The body, which goes into the record."""
+        self._size = len(body)
+        self._content = encode_body(body)
+
+    def put_blob(self, blob: BlobInfo) -> None:
+        """The file that has the body."""
+        self._size = blob.size
+        self._content = encode_blob(blob)
+        self._blob = blob.name
 
     def prepare(
         self, index: Index[Place], segment: int, offset: int

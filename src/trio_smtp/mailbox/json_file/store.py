@@ -22,7 +22,7 @@ from trio_smtp.mailbox.json_file.blobs import NewBlob
 from trio_smtp.mailbox.json_file.changes import NewMail, OperationChange
 from trio_smtp.mailbox.json_file.database import Database
 from trio_smtp.mailbox.json_file.housekeeping import Housekeeper
-from trio_smtp.mailbox.json_file.records import Place, encode_blob, encode_body
+from trio_smtp.mailbox.json_file.records import Place
 from trio_smtp.mailbox.json_file.replica import Damage
 from trio_smtp.mailbox.json_file.values import RecordError
 from trio_smtp.mailbox.json_file.writer import Writer
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from trio_smtp.mailbox.index import Index
-    from trio_smtp.mailbox.json_file.changes import Change
     from trio_smtp.mailbox.operations import Operation
     from trio_smtp.mailbox.store import Account, Message, MessageInfo, MessageSummary, Search, StoreError, Target
     from trio_smtp.mailbox.watching import Watchers
@@ -109,7 +108,8 @@ class JSONFileStore(IndexedStore[Place]):
         self._lost: set[Place] = set()  # looked for twice in vain, so it is no compaction that moved them
 
     async def __aenter__(self) -> Self:
-        await self._open()
+        if self._running() is None:
+            await self._start()
         return self
 
     @property
@@ -119,7 +119,7 @@ class JSONFileStore(IndexedStore[Place]):
 
     async def compact(self) -> None:
         """Free the space of what was deleted. When this is cancelled a thread goes on with it."""
-        engine = await self._open()
+        engine = self._running() or await self._start()
         await self._in_thread(engine.housekeeper.compact, self._bodies, abandon=True)
 
     async def aclose(self) -> None:
@@ -155,7 +155,7 @@ class JSONFileStore(IndexedStore[Place]):
                 missing = error.places
 
     async def find_recipient(self, address: str) -> Account | None:
-        database = (await self._open()).database
+        database = (self._running() or await self._start()).database
         if time.monotonic() - database.caught_up < _A_MOMENT:  # to look again may take as long as a commit of another
             with database.replica.mutex:
                 account = database.replica.index.find_account(address)
@@ -166,7 +166,7 @@ class JSONFileStore(IndexedStore[Place]):
     # --- hooks of IndexedStore
 
     async def _look(self, look: Callable[[Index[Place]], R]) -> R:
-        database = (await self._open()).database
+        database = (self._running() or await self._start()).database
         if not database.is_current():
             since = time.monotonic()
             async with self._refreshing:  # of many who wait for a moment without a writer one reads, and all go on
@@ -177,12 +177,13 @@ class JSONFileStore(IndexedStore[Place]):
             return look(replica.index)
 
     async def _commit(self, plan: Callable[[Index[Place]], tuple[Operation[Place], R]]) -> R:
-        return await self._write(OperationChange(plan))
+        engine = self._running() or await self._start()
+        return await engine.writer.commit(OperationChange(plan))
 
     def _delivery(
         self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
     ) -> Delivery:
-        return _JSONDelivery(self, bind(NewMail, targets, partial=partial, flags=flags, date=date))
+        return _JSONDelivery(self, NewMail(targets, partial=partial, flags=flags, date=date))
 
     async def _run(self, function: Callable[[], R]) -> R:
         return await self._in_thread(function, self._bodies)
@@ -229,9 +230,6 @@ class JSONFileStore(IndexedStore[Place]):
 
     # --- engine room
 
-    async def _open(self) -> _Engine:
-        return self._running() or await self._start()
-
     def _running(self) -> _Engine | None:
         if self._engine is None or self._closed:
             return None
@@ -257,11 +255,8 @@ class JSONFileStore(IndexedStore[Place]):
                 return
         engine.stop()
 
-    async def _write(self, change: Change[R]) -> R:
-        return await (await self._open()).writer.commit(change)
-
     async def _new_blob(self) -> NewBlob:
-        blobs = (await self._open()).database.blobs
+        blobs = (self._running() or await self._start()).database.blobs
         return await self._in_thread(bind(NewBlob, blobs), self._bodies)
 
     async def _in_thread(self, function: Callable[[], R], limiter: trio.CapacityLimiter, *, abandon: bool = False) -> R:
@@ -274,11 +269,13 @@ class JSONFileStore(IndexedStore[Place]):
 
 
 class _JSONDelivery(Delivery):
-    """A delivery; `new_mail` needs the body to become a change."""
+    """A delivery; `mail` lacks the body."""
 
-    def __init__(self, store: JSONFileStore, new_mail: Callable[..., NewMail]) -> None:
+    __slots__ = ("_blob", "_body", "_ended", "_mail", "_store")
+
+    def __init__(self, store: JSONFileStore, mail: NewMail) -> None:
         self._store = store
-        self._new_mail = new_mail
+        self._mail = mail
         self._body = bytearray()  # what is not in the blob
         self._blob: NewBlob | None = None
         self._ended = False
@@ -305,12 +302,12 @@ class _JSONDelivery(Delivery):
     async def commit(self) -> list[Delivered | StoreError]:
         self._check()
         if self._blob is None:
-            mail = self._new_mail(size=len(self._body), content=encode_body(self._body), blob=None)
+            self._mail.put_body(self._body)
         else:
             await self._spill()
-            info = await self._store._run(self._blob.seal)
-            mail = self._new_mail(size=info.size, content=encode_blob(info), blob=info.name)
-        results = await self._store._write(mail)
+            self._mail.put_blob(await self._store._run(self._blob.seal))
+        engine = self._store._running() or await self._store._start()
+        results = await engine.writer.commit(self._mail)
         self._ended = True
         if self._blob is not None and any(isinstance(result, Delivered) for result in results):
             self._blob.release()

@@ -59,10 +59,15 @@ class _Commit(_Request, Generic[R]):
 
     result: R
 
-    def __init__(self, change: Change[R], token: trio.lowlevel.TrioToken) -> None:
+    def __init__(self, change: Change[R], turn: _Turn) -> None:
         self._change = change
+        self.turn = turn  # of the run that the task belongs to
         self.task = trio.lowlevel.current_task()
-        self.token = token  # of the run that the task belongs to
+
+    def withdraw(self, _: object) -> trio.lowlevel.Abort:
+        """The task is cancelled."""
+        withdrawn = self.turn.withdraw(self)
+        return trio.lowlevel.Abort.SUCCEEDED if withdrawn else trio.lowlevel.Abort.FAILED
 
     def prepare(self, database: Database, offset: int) -> tuple[Operation[Place], bytes]:
         index, segment = database.replica.index, database.journal.segment
@@ -98,6 +103,13 @@ class _Turn(trio.abc.Instrument):
         self._writer = writer
         self.token = token
         self.requests: dict[_Request, None] = {}  # in their order
+
+    def withdraw(self, request: _Request) -> bool:
+        """Forget a request, if it was not taken; whether that is so."""
+        if request in self.requests:
+            del self.requests[request]
+            return True
+        return self._writer.withdraw(request)
 
     def before_io_wait(self, timeout: float) -> None:
         """All tasks have had their turn."""
@@ -136,20 +148,9 @@ class Writer:
         if self.closing:
             raise StoreUnavailable(_CLOSED)
         turn = self._turn()
-        request = _Commit(change, turn.token)
+        request = _Commit(change, turn)
         turn.requests[request] = None
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            if request in turn.requests:
-                del turn.requests[request]
-                return trio.lowlevel.Abort.SUCCEEDED
-            with self._mutex:
-                if request not in self._waiting:
-                    return trio.lowlevel.Abort.FAILED
-                del self._waiting[request]
-                return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await trio.lowlevel.wait_task_rescheduled(request.withdraw)
         if request.error is not None:
             raise request.error
         return request.result
@@ -187,6 +188,14 @@ class Writer:
         if refusal is not None:
             _fail(requests, refusal)
             _wake(requests)
+
+    def withdraw(self, request: _Request) -> bool:
+        """Forget a request, if it was not taken; whether that is so."""
+        with self._mutex:
+            if request not in self._waiting:
+                return False
+            del self._waiting[request]
+            return True
 
     def _start(self) -> None:
         if self._thread is None:
@@ -336,7 +345,7 @@ def _wake(requests: Iterable[_Request]) -> None:
             request.done.set()
         else:
             assert isinstance(request, _Commit)
-            sleeping.setdefault(request.token, []).append(request.task)
+            sleeping.setdefault(request.turn.token, []).append(request.task)
     for token, tasks in sleeping.items():
         with contextlib.suppress(trio.RunFinishedError):
             token.run_sync_soon(_reschedule, tasks)
