@@ -95,15 +95,15 @@ def parse_path(data: bytes, start: int, *, reverse: bool, loose: bool = False) -
         raise GrammarError("path_syntax")
     end = match.end()
     route, local_part, quoted, domain, postmaster = match.groups()
-    if postmaster is not None:
-        if reverse:
-            raise GrammarError("path_syntax")
-        return Address(postmaster.decode("ascii"), ""), end
     if local_part is not None:
         length = len(local_part)
-    else:
+    elif quoted is not None:
         length = len(quoted) + len('""')
         local_part = QUOTED_PAIR.sub(rb"\1", quoted)
+    elif reverse:
+        raise GrammarError("path_syntax")
+    else:
+        return Address(postmaster.decode("ascii"), ""), end
     if (length > _LOCAL_PART_LIMIT and not loose) or end - start > _PATH_LIMIT:
         raise GrammarError("path_too_long")
     if data.isascii():  # then the grammar has let no control character through, and nothing else to look for

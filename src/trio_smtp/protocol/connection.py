@@ -135,15 +135,14 @@ class SMTPConnection(Dialogue):
 
         After `ConnectionClosed` it returns that again.
         """
-        while True:
-            if self._queue:
-                return self._queue.pop(0)
-            if self._waiting is not None:
-                return PAUSED
+        if self._waiting is not None and not self._queue:
+            return PAUSED
+        while not self._queue:
             reader = self._reader
             event = self._mode.read(self) if reader is None else self._read_body(reader)
             if event is not None:
                 return event
+        return self._queue.pop(0)
 
     def data_to_send(self) -> bytes:
         """All replies since the last call, in one piece; ``b""`` if there is none."""
