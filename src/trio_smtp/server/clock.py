@@ -145,8 +145,10 @@ class Clock:
         too_early = until - self._deadline
         if in_hook and 0 <= too_early < timeout * _TOLERANCE:
             self._until = self._deadline
-        elif in_hook or too_early < 0:
+        elif in_hook:
             self._expire_at(until)
+        elif too_early < 0:  # early enough for a message, too: it is not to move with the first one
+            self._expire_at(min(until, now + self._timeouts.data))
 
     def count_body(self, octets: int) -> None:
         """So many octets of a message have come since they were waited for; they buy time, waiting costs it."""

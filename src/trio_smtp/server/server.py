@@ -200,7 +200,7 @@ class Server:
         peer = peer_at(address)
         try:
             sock.setblocking(False)
-            if sock.family != socket.AF_UNIX:
+            if peer.host:  # by TCP
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:  # gone again
             sock.close()

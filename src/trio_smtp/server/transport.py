@@ -65,12 +65,13 @@ class Transport(Protocol):
 class SocketTransport:
     """A connected, non-blocking stream socket of the standard library."""
 
-    __slots__ = ("_may_have_more", "_rest", "_socket")
+    __slots__ = ("_is_known_to_trio", "_may_have_more", "_rest", "_socket")
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._rest = b""
         self._may_have_more = False  # there may be something to read: the last receive filled its buffer, say
+        self._is_known_to_trio = False  # a task has waited for it by trio
 
     async def receive(self, size: int) -> bytes:
         sock = self._socket
@@ -95,6 +96,7 @@ class SocketTransport:
 
     def _readable(self) -> Awaitable[object]:
         """Waits until there is something to read, or to learn by reading."""
+        self._is_known_to_trio = True
         return trio.lowlevel.wait_readable(self._socket)  # noqa: ASYNC105 - `receive` awaits it, with no coroutine between
 
     def send_now(self, data: bytes) -> bool:
@@ -117,6 +119,7 @@ class SocketTransport:
     async def flush(self) -> None:
         rest, self._rest = self._rest, b""
         while rest and not self.send_now(rest):
+            self._is_known_to_trio = True
             await trio.lowlevel.wait_writable(self._socket)
             rest, self._rest = self._rest, b""
 
@@ -141,7 +144,8 @@ class SocketTransport:
 
     def _close(self) -> None:
         # A task that has outlived its hook may wait here still, and would for the next connection with this descriptor.
-        trio.lowlevel.notify_closing(self._socket)
+        if self._is_known_to_trio:  # to ask needlessly would be 1 % of what a short connection costs
+            trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
 
