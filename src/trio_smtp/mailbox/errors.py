@@ -1,4 +1,4 @@
-"""What a store raises when it refuses; `trio_smtp.mailbox.store` has these names too."""
+"""The exceptions that stores raise; `trio_smtp.mailbox.store` has these names too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class StoreError(Exception):
-    """A store refused; the base of all that follows. The text is for the operator, not for a mail client."""
+    """The store refused; base class of all others here. The text is for the operator, not for a mail client."""
 
 
 class NoSuchAccount(StoreError):
@@ -53,24 +53,24 @@ class NoSuchMessage(StoreError):
 
 
 class QuotaExceeded(StoreError):
-    """The account would hold more octets than its quota; when some of them have gone it may have room."""
+    """The account would hold more octets than its quota; it may have room once messages are deleted."""
 
 
 class MessageTooBig(QuotaExceeded):
-    """The message alone has more octets than the quota, so there will never be room for it."""
+    """The message alone has more octets than the quota, so deleting others makes no room for it."""
 
 
 class InvalidName(StoreError):
-    """A name, address or description that cannot be used; or INBOX where it would have to go away."""
+    """A name, address, description or note cannot be used; or INBOX would be deleted or renamed."""
 
 
 class InvalidFlag(StoreError):
-    """Neither a system flag nor a keyword (RFC 9051 §2.3.2)."""
+    """A flag is neither a system flag nor a keyword (RFC 9051 §2.3.2), or a message would have too many flags."""
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot do it now (disk full, closed, a fault of the machine); later it may."""
+    """The store cannot carry out the request now (disk full, store closed, machine fault); later it may."""
 
 
 class MessageUnreadable(StoreUnavailable):
-    """The content of this one message is damaged, or the disk does not read it; others can be read."""
+    """The content of this one message is damaged, or the disk cannot read it; other messages are not affected."""

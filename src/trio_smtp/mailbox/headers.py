@@ -1,7 +1,7 @@
-"""Header fields of stored mail, for listings and searches: bounded, never raising, whatever the mail holds.
+"""Header fields of stored mail, for listings and searches: bounded work and no exceptions, whatever the mail contains.
 
-The mail is hostile and was accepted with a 250 long ago, so nothing here may fail or take long: only the
-first `HEAD` octets are looked at, every pattern is linear, and what cannot be decoded is shown as it stands.
+Stored mail may be hostile, and was accepted with a 250 long ago, so nothing here may fail or take long: only the
+first `HEAD` octets are read, every pattern matches in linear time, and what cannot be decoded is shown as it is.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from trio_smtp.mime.fields import HEAD, body_start, decode, fields
 __all__ = ["HEAD", "SHOWN", "body_start", "decode", "fields", "summarise"]
 
 SHOWN = 1000
-"""Characters of a field in a listing."""
+"""Maximum length of a field in a listing, in characters."""
 
 _DECODED = 8 * SHOWN  # octets of a field that are decoded for a listing
-_HALF_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]*\Z")  # where UTF-8 was cut
+_HALF_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]*\Z")  # a last UTF-8 sequence, which the cut may have split
 
 
 def summarise(head: bytes) -> tuple[str, str, str]:
-    """Subject, sender (From) and recipients for a listing, each cut after 1,000 characters.
+    """Return subject, sender (From) and recipients for a listing, each cut after 1,000 characters.
 
-    The recipients are those of To and Cc; where these name nobody, those of Delivered-To, who were in Bcc.
+    The recipients are those of To and Cc. If both are empty, they are those of Delivered-To, who got a blind copy.
     """
     first: dict[bytes, bytes] = {}
     delivered_to: list[bytes] = []

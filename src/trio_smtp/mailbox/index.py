@@ -1,29 +1,30 @@
-"""What a store knows of its mail without the bodies: accounts, mailboxes, UIDs, flags, sizes, dates.
+"""The state of a store without the message bodies: accounts, mailboxes, UIDs, flags, sizes, dates.
 
 Every change of state is an operation (module `operations`) and passes through two steps:
 
     operation, mailbox = index.create_mailbox("ann", "Sent")
     index.apply(operation)
 
-1. **plan**: a method of `Index` named after the change checks everything against the present state and raises
-   the `StoreError`, or returns (operation, what the store's method returns). Nothing has changed but for
-   UIDs, see below.
-2. **apply**: `Index.apply(operation)` changes the state. It is deterministic and needs no clock, so applying
-   the same operations to an empty index, on replay of a journal, gives the same index. Applied to the state
-   it was planned against it cannot fail; where the state is another (a record before it was lost), it raises
-   a `StoreError` and changes nothing.
+1. **plan**: a method of `Index` named after the change checks it against the present state. The method raises a
+   `StoreError`, or returns (operation, result of the store's method). It changes nothing, except that it assigns
+   UIDs (see below).
+2. **apply**: `Index.apply(operation)` changes the state. It is deterministic and needs no clock, so replaying
+   the operations of a journal on an empty index gives the same index. Applied to the state that it was planned
+   against, an operation cannot fail. If it does not fit the state (an earlier record was lost), `apply` raises a
+   `StoreError` and changes nothing.
 
-A store that keeps a journal writes the operation down between the two. The `body` of a message is whatever
+A store that keeps a journal writes the operation to it between the two steps. The `body` of a message is whatever
 the store needs to find its content again; the index never looks at it.
 
-Several deliveries can be planned before the first of them is applied, as a group commit does. For no two plans give out
-the same UID, applied or not; and inside `group` they leave each other room in the quotas. Notes, which touch nothing
-else, can be planned among them. Any other operation can come last: it is applied before anything else is planned.
+Several deliveries can be planned before the first of them is applied, as a group commit does: no two plans assign
+the same UID, applied or not, and inside `group` each plan counts the octets of the earlier plans against the quotas.
+Notes, which affect nothing else, can be planned among them. Any other operation must be the last of its group: it has
+to be applied before anything else is planned.
 
 `dump` returns operations that make an equal index from an empty one: for a snapshot or a compacted journal.
 
-Nothing takes time in proportion to the size of a mailbox but listing all of it and, by moving 40 octets in memory for
-each message behind it, a deletion.
+Few methods take time in proportion to the size of a mailbox: listing or deleting all of it, `copy` and `dump`, and the
+deletion of a message, which moves 32 octets in memory for each later message, and as much as `column` needs.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ __all__ = ["Index"]
 
 B = TypeVar("B")
 
-_DUMP_MESSAGES = 200  # in one operation of a dump
+_DUMP_MESSAGES = 200  # per operation of a dump
 
 
 def _text(credentials: Credentials | None) -> str | None:
@@ -98,12 +99,12 @@ def _text(credentials: Credentials | None) -> str | None:
 
 
 def _spelled(addresses: Iterable[str]) -> dict[str, str]:
-    """Each address once, by the form in which it is compared."""
+    """Check the addresses, and return each once, by its comparison key. Raises InvalidName."""
     return {address_key(address): check_address(address) for address in addresses}
 
 
 def _keys(addresses: Iterable[str]) -> list[str]:
-    """The forms in which they are compared, each once: a journal may be older than the rules for that."""
+    """Return the comparison keys, each once: by today's rules, two addresses in an old journal may be equal."""
     return list(dict.fromkeys(map(address_key, addresses)))
 
 
@@ -117,21 +118,21 @@ def _check_new_quota(quota: int | None) -> None:
 
 
 class Index(Generic[B]):
-    """The state, the plans and their application. Not safe for threads: its store sees to that.
+    """The state, and methods to plan and apply changes. Not thread-safe: the store must lock it.
 
     Args:
-        column: makes an empty column, in which the bodies of a mailbox are kept.
+        column: makes an empty column for the bodies of a new mailbox.
     """
 
     def __init__(self, column: Callable[[], Column[B]] = list) -> None:
         self._column = column
         self._owners: dict[str, Owner[B]] = {}  # in the order of creation
         self._addresses: dict[str, Owner[B]] = {}  # by address_key
-        self._domains: Counter[str] = Counter()  # of those
-        self._uid_validity = 0  # the last one given
+        self._domains: Counter[str] = Counter()  # of those addresses
+        self._uid_validity = 0  # the last one assigned
         self._secret: str | None = None
         self._notes = Notes()
-        self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination in use
+        self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination ever used
 
         self._in_group = False
         self._promised: dict[str, int] = {}  # octets that the group will add, by account that has a quota
@@ -139,7 +140,7 @@ class Index(Generic[B]):
 
     @contextmanager
     def group(self) -> Generator[None]:
-        """Inside the block, deliveries and notes leave each other room, though none of them is applied yet."""
+        """Inside the block, count each planned delivery and note against the limits before it is applied."""
         self._in_group = True
         try:
             yield
@@ -189,7 +190,7 @@ class Index(Generic[B]):
     def messages(
         self, account: str, mailbox: str, after: int = 0, limit: int | None = None
     ) -> list[tuple[MessageInfo, B]]:
-        """What is known of each message and where its content is, by UID ascending."""
+        """Return info and body of the messages with UIDs above `after`, at most `limit`, in ascending order of UID."""
         box = self._box(account, mailbox)
         start = bisect_right(box.uids, after)
         end = len(box.uids) if limit is None else min(start + max(limit, 0), len(box.uids))
@@ -201,15 +202,15 @@ class Index(Generic[B]):
         return box.info(row), box.bodies[row]
 
     def columns(self) -> Iterator[Column[B]]:
-        """The bodies of all messages, by mailbox."""
+        """Return the column of bodies of each mailbox."""
         return (box.bodies for owner in self._owners.values() for box in owner.boxes.values())
 
     def uid_validity(self) -> int:
-        """The last one that was given."""
+        """Return the last uid_validity that was assigned."""
         return self._uid_validity
 
     def count(self) -> int:
-        """All messages."""
+        """Return the number of messages in all mailboxes."""
         return sum(len(box.uids) for owner in self._owners.values() for box in owner.boxes.values())
 
     def _owner(self, name: str) -> Owner[B]:
@@ -265,7 +266,7 @@ class Index(Generic[B]):
         return SetCredentials(account, _text(credentials)), None
 
     def keep_secret(self, secret: str) -> tuple[KeepSecret, str]:
-        secret = self._secret or secret  # somebody may have been faster
+        secret = self._secret or secret  # another task or process may have been faster
         return KeepSecret(secret), secret
 
     def keep_note(self, key: str, text: str, expires: int, date: int) -> tuple[KeepNote, None]:
@@ -309,14 +310,14 @@ class Index(Generic[B]):
 
         Args:
             size: of the body that the targets share; a copy is longer by the length of its prefix.
-            place: called once for each copy, in order: the `body` of the copy for this target.
+            place: called once for each copy, in order; returns the `body` of the copy for this target.
             flags: checked by `check_flags` already.
 
         Returns:
-            The operation, one message for each mailbox that takes one (with `partial` perhaps none); and the
-            result of `Delivery.commit`.
+            The operation, with one message for each mailbox that accepts it (with `partial`, perhaps none), and the
+            result for `Delivery.commit`.
         """
-        homes: list[Box[B] | StoreError] = []  # for each target
+        homes: list[Box[B] | StoreError] = []  # for each target, its mailbox or the refusal
         copies: dict[Box[B], Target] = {}
         added: dict[str, int] = {}  # octets, by account that has a quota
         for target in targets:
@@ -383,7 +384,7 @@ class Index(Generic[B]):
             raise AccountExists(f"there is an account {name!r} already")
 
     def _check_addresses(self, account: str, keys: Iterable[str]) -> None:
-        """Whether an account may have these."""
+        """Raise AddressTaken if another account has one of these addresses."""
         for key in keys:
             owner = self._addresses.get(key)
             if owner is not None and owner.name != account:
@@ -405,9 +406,9 @@ class Index(Generic[B]):
         """Carry out an operation.
 
         Raises:
-            StoreError: it does not fit the state, which stays as it is.
+            StoreError: if it does not fit the state, which then stays as it is.
         """
-        # What is frequent comes first, and there is no `match`: a replay does this for each record, and has to be fast.
+        # Frequent operations come first, and there is no `match`: a replay calls this for each record and must be fast.
         if isinstance(operation, AddMessages):
             self._add_messages(operation)
         elif isinstance(operation, SetFlags):
@@ -514,7 +515,7 @@ class Index(Generic[B]):
     # --- the whole
 
     def copy(self) -> Index[B]:
-        """An equal index, without what is planned; to dump it while this one goes on."""
+        """Return an equal index, outside of any group, which can be dumped while this one changes."""
         index = Index[B](self._column)
         index._owners = {name: owner.copy() for name, owner in self._owners.items()}
         index._addresses = {key: index._owners[owner.name] for key, owner in self._addresses.items()}
@@ -526,7 +527,7 @@ class Index(Generic[B]):
         return index
 
     def dump(self) -> Iterator[Operation[B]]:
-        """Operations that make an equal index from an empty one."""
+        """Yield operations that make an equal index from an empty one."""
         for owner in self._owners.values():
             inbox = owner.boxes[INBOX]
             yield CreateAccount(

@@ -1,16 +1,16 @@
 r"""mbox: a whole mailbox in one file, which every mail program can read.
 
-A message begins with a line `From sender date` and ends before the next one (RFC 4155). In the message itself, a line
-that begins with `From `, after any number of `>`, gets one `>` more, which reading takes away again ("mboxrd"); nothing
-else is changed, line ends neither. So far that is what others write too. But a message need not end with a newline, and
-others disagree whether the empty line between messages belongs to one. So that everything comes back to the octet, we
+A message begins with a line `From sender date` and ends before the next such line (RFC 4155). Inside a message, a line
+that begins with `From `, after any number of `>`, is written with one more `>`, which reading removes again ("mboxrd").
+Nothing else is changed, not even line ends. Other programs write the same so far. But a message need not end with a
+newline, and programs disagree whether the empty line between messages belongs to one. To preserve every octet, we
 
-- end each message with one LF, whatever is before it: where a message ends with a newline, as mail does, this is the
-  usual empty line;
-- write `trio-smtp` as the sender, by which our own files are known, and behind the date the flags, which readers of
-  mbox pass over: `From trio-smtp Mon Nov 23 20:00:01 2026 \Seen $Junk`.
+- end each message with one LF, whatever precedes it: after a message that ends with a newline, as mail does, this is
+  the usual empty line;
+- write `trio-smtp` as the sender, by which we recognise our own files, and after the date the flags, which other
+  readers of mbox ignore: `From trio-smtp Mon Nov 23 20:00:01 2026 \Seen $Junk`.
 
-From the files of others, an empty line at the end of a message is dropped.
+In files of other programs, an empty line at the end of a message is dropped.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from trio_smtp.mailbox.store import InvalidFlag
 __all__ = ["MboxMessage", "read_mbox", "to_mbox"]
 
 _OURS = b"trio-smtp"
-_TO_QUOTE = re.compile(rb"^(?=>*From )", re.MULTILINE)  # ^ is the beginning, and behind each LF
+_TO_QUOTE = re.compile(rb"^(?=>*From )", re.MULTILINE)  # ^ matches at the start and after each LF
 _QUOTED = re.compile(rb">+From ")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_FROM = re.compile(  # the time zone, before or behind the year, is only passed over
+_FROM = re.compile(  # a time zone before or after the year is ignored
     rb"From (?P<sender>.*?)(?<= )[A-Z][a-z]{2} +(?P<month>[A-Z][a-z]{2}) +(?P<day>[0-9]{1,2})"
     rb" +(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?"
     rb" +(?:[A-Z+-][A-Z0-9+-]* +)?(?P<year>[0-9]{1,4})\b(?P<flags>[^\r\n]*)"
@@ -39,7 +39,7 @@ _EMPTY_LINE = re.compile(rb"(?<=\n)\r?\n\Z|\A\r?\n\Z")
 
 
 class MboxMessage(NamedTuple):
-    """A message as it is in an mbox; `date` is None if that cannot be read, `flags` only we write."""
+    """A message from an mbox; `date` is None if it cannot be read, `flags` is empty in files of other programs."""
 
     content: bytes
     date: datetime | None
@@ -47,27 +47,27 @@ class MboxMessage(NamedTuple):
 
 
 def to_mbox(content: bytes, date: datetime, flags: Iterable[str]) -> bytes:
-    """A message as it stands in an mbox.
+    """Return a message in the form that it has in an mbox.
 
     Args:
-        date: when it came, with a time zone.
-        flags: as a store has them.
+        date: when it arrived, with a time zone.
+        flags: as a store returns them.
     """
     words = [time.asctime(date.astimezone(UTC).timetuple()), *sorted(flags)]
     return b"From %s %s\n%s\n" % (_OURS, " ".join(words).encode("ascii"), _TO_QUOTE.sub(b">", content))
 
 
 def read_mbox(lines: Iterable[bytes]) -> Iterator[MboxMessage]:
-    """The messages of an mbox, each as soon as its last line was read.
+    """Yield the messages of an mbox, each as soon as it is complete.
 
     Args:
-        lines: with their ends, which are LFs: a binary file.
+        lines: each with the LF that ends it, as from a binary file.
 
     Raises:
-        ValueError: this is no mbox; it says so before the first message.
+        ValueError: if this is not an mbox; raised before the first message.
     """
     first: re.Match[bytes] | None = None
-    body = bytearray()  # and no list, of which short lines would take many times their size
+    body = bytearray()  # not a list, in which short lines would take many times their size
     for line in lines:
         begins = _FROM.match(line) if line.startswith(b"From ") else None
         if begins is not None:

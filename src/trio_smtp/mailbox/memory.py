@@ -1,7 +1,7 @@
-"""The store in memory: gone with the process, shared by nobody. For tests, for development, for `catch`.
+"""The store in memory: lost when its process ends, and not shared with others. For tests, development and `catch`.
 
-No method waits for anything, so each is one step to other tasks; a search through a large mailbox and the
-hashing of a password hold them up.
+No method waits for anything, so other tasks see each call as one step; a search through a large mailbox and the
+hashing of a password block them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Body = tuple[bytes, bytes]  # prefix, and the body that all copies share
 
 
 class MemoryStore(BufferedStore[_Body]):
-    """A `MailStore` that forgets."""
+    """A `MailStore` in memory."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,6 @@
-"""The rules for names, addresses and flags, for every store the same.
+"""The rules for names, addresses and flags, the same for every store.
 
-Only what makes something new is checked here and may be refused; a look-up with an impossible name simply
-finds nothing.
+Only what is created or set is checked and may be refused; a look-up with an invalid name simply finds nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ INBOX = "INBOX"
 FlagMode = Literal["replace", "add", "remove"]
 
 SYSTEM_FLAGS = {flag.lower(): flag for flag in (r"\Seen", r"\Answered", r"\Flagged", r"\Deleted", r"\Draft")}
-"""RFC 9051 §2.3.2, without \\Recent, which is gone."""
+"""The system flags of RFC 9051 §2.3.2 by their lower-case form, without the deprecated \\Recent."""
 
 MAX_NAME = 255  # octets of UTF-8; room for any address (RFC 5321 §4.5.3.1) used as a name
 MAX_ADDRESS = 320  # octets: local part 64, "@", domain 255 (RFC 5321 §4.5.3.1)
@@ -44,11 +43,11 @@ MAX_FLAGS = 100
 
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, lone surrogates
 _A_LABEL = re.compile(r"(?<![^.])xn--([a-z0-9][a-z0-9-]{0,58})(?![^.])")
-_KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,100}')  # atom of RFC 9051 §9, with a length
+_KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,100}')  # atom of RFC 9051 §9, up to 100 long
 
 
 def several(texts: Iterable[str]) -> tuple[str, ...]:
-    """The texts. Raises TypeError for one alone: it would count as a list of its letters."""
+    """Return the texts. Raises TypeError for a single str, which would count as a list of its characters."""
     if isinstance(texts, str):
         raise TypeError(f"a list belongs here, such as [{texts!r}]")
     return tuple(texts)
@@ -92,16 +91,16 @@ def _check_text(text: str, octets: int) -> str:
 
 def mailbox_key(name: str) -> str:
     """The name under which a mailbox is kept: INBOX in any case is INBOX (RFC 9051 §5.1)."""
-    # isascii, because "ınbox" with a dotless i would become INBOX too.
+    # isascii, because upper() turns "ınbox" with a dotless i into INBOX, too.
     return INBOX if len(name) == len(INBOX) and name.isascii() and name.upper() == INBOX else name
 
 
 def address_key(address: str) -> str:
-    """The form in which addresses are compared.
+    """Return the form in which addresses are compared.
 
-    RFC 5321 §2.4 lets only the host that owns a domain fold the case of local parts. The store is that host,
-    and people write Ann@ and ann@ for the same person; two accounts that differ only so would be a trap. A domain is
-    the same in Unicode and in ASCII (``xn--``), which is how those have to write it who cannot send SMTPUTF8.
+    RFC 5321 §2.4 lets only the host that owns a domain ignore the case of local parts. The store is that host, and
+    people write Ann@ and ann@ for the same person; two accounts that differ only in case would be a trap. A domain is
+    the same in Unicode and in ASCII (``xn--``), the only form that clients without SMTPUTF8 can send.
     """
     key = (address if address.isascii() else unicodedata.normalize("NFC", address)).lower()
     if "xn--" not in key:
@@ -111,7 +110,7 @@ def address_key(address: str) -> str:
 
 
 def _u_label(a_label: re.Match[str]) -> str:
-    """A label of a domain in Unicode (RFC 5890 §2.3.2.1); as it stands if no label is written so."""
+    """Return an A-label as a U-label (RFC 5890 §2.3.2.1), or unchanged if it is not a valid A-label."""
     try:
         label = a_label[1].encode("ascii").decode("punycode")
     except UnicodeError:
@@ -121,7 +120,7 @@ def _u_label(a_label: re.Match[str]) -> str:
 
 
 def address_keys(address: str) -> tuple[str, ...]:
-    """The keys under which to look for an address: its own, then that without the subaddress (RFC 5233)."""
+    """The keys under which to look for an address: its own, then the one without the subaddress (RFC 5233)."""
     key = address_key(address)
     local, _, domain = key.rpartition("@")
     user, plus, _ = local.partition("+")

@@ -1,10 +1,10 @@
-"""Notes that expire, as an `Index` keeps them: small texts under a key, at most `MAX_NOTES` of them.
+"""The notes of an `Index`: small texts under keys, which expire; at most `MAX_NOTES` of them.
 
-None is dropped before its time, so who floods a store with notes drives nobody else's out: a new one is refused where
-there is no room. What is past its time is not shown, and is dropped with the next note that is kept; that goes by the
-date in the operation, so a replay drops the same.
+No note is dropped before it expires, so a flood of notes cannot push out others: if there is no room, a note under a
+new key is refused. Expired notes are not returned, and are dropped when the next note is kept. What has expired by then
+depends on the date in that operation and not on the clock, so a replay drops the same notes.
 
-To find and to keep one takes no time in proportion to how many there are, but for a memmove of 8 octets for each.
+Finding or keeping a note takes no time in proportion to their number, except for a memmove of 8 octets per note.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ class Notes:
 
     def __init__(self) -> None:
         self._notes: dict[str, tuple[str, int]] = {}  # by key: the text, and when it expires
-        self._due: list[tuple[int, str]] = []  # when each expires, and its key, in this order
+        self._due: list[tuple[int, str]] = []  # when each expires, and its key; sorted
 
     def copy(self) -> Notes:
-        """The same, to go their own way."""
+        """Return an independent copy."""
         notes = Notes()
         notes._notes = self._notes.copy()
         notes._due = self._due.copy()
         return notes
 
     def get(self, key: str, now: int) -> str | None:
-        """The text under this key, None if there is none or its time has come."""
+        """Return the text under this key, or None if there is none or it has expired."""
         text, expires = self._notes.get(key, ("", 0))
         return text if expires > now else None
 
     def has_room(self, key: str, now: int, promised: int) -> bool:
-        """Whether a note can be kept under this key, beside those that there are and others that were promised."""
+        """Whether a note can be kept under this key, besides the existing notes and the `promised` number of others."""
         return self.get(key, now) is not None or len(self._due) - self._expired(now) + promised < MAX_NOTES
 
     def keep(self, note: KeepNote) -> None:
-        """Put a note in the place of what was under its key, and drop what was past its time at its date."""
+        """Keep a note in place of an older one under its key, and drop the notes that had expired at its date."""
         before = self._notes.get(note.key)
         if before is not None:
             del self._due[bisect_left(self._due, (before[1], note.key))]
@@ -58,7 +58,7 @@ class Notes:
         del self._due[:expired]
 
     def dump(self) -> Iterator[KeepNote]:
-        """What keeps the same notes."""
+        """Yield operations that keep the same notes."""
         for expires, key in self._due:
             yield KeepNote(key, self._notes[key][0], expires, 0)
 

@@ -1,6 +1,6 @@
-"""The changes that an `Index` can undergo, each one small value: what a journal records.
+"""The changes that can be applied to an `Index`, and that a journal records; each is a small value.
 
-They hold only text, integers, tuples and sets, and the `body` of a `NewMessage`, which is the store's own.
+They hold only text, integers, tuples and sets, and the `body` of a `NewMessage`, whose type the store chooses.
 Names are in the form in which they are kept, dates are whole seconds since 1970.
 """
 
@@ -37,7 +37,7 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True)
 class CreateAccount:
-    """An account with an empty INBOX."""
+    """Create an account with an empty INBOX."""
 
     name: str
     description: str
@@ -49,7 +49,7 @@ class CreateAccount:
 
 @dataclass(frozen=True, slots=True)
 class UpdateAccount:
-    """The description and all addresses that an account has from now on."""
+    """Replace the description and all addresses of an account."""
 
     account: str
     description: str
@@ -58,14 +58,14 @@ class UpdateAccount:
 
 @dataclass(frozen=True, slots=True)
 class DeleteAccount:
-    """The account with all that is in it."""
+    """Delete an account and all that is in it."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class SetCredentials:
-    """Another password, or none."""
+    """Replace the credentials of an account; None removes them."""
 
     account: str
     credentials: str | None = field(repr=False)
@@ -73,14 +73,14 @@ class SetCredentials:
 
 @dataclass(frozen=True, slots=True)
 class KeepSecret:
-    """The secret of the store."""
+    """Set the secret of the store."""
 
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class KeepNote:
-    """A note under its key until `expires`; it was put there at `date`."""
+    """Keep a note under its key until `expires`; `date` is the time of the operation."""
 
     key: str
     text: str
@@ -90,7 +90,7 @@ class KeepNote:
 
 @dataclass(frozen=True, slots=True)
 class SetQuota:
-    """Another limit, or none."""
+    """Replace the quota of an account; None removes it."""
 
     account: str
     quota: int | None
@@ -98,7 +98,7 @@ class SetQuota:
 
 @dataclass(frozen=True, slots=True)
 class CreateMailbox:
-    """An empty mailbox."""
+    """Create an empty mailbox."""
 
     account: str
     name: str
@@ -107,7 +107,7 @@ class CreateMailbox:
 
 @dataclass(frozen=True, slots=True)
 class DeleteMailbox:
-    """The mailbox with all that is in it."""
+    """Delete a mailbox and all that is in it."""
 
     account: str
     name: str
@@ -115,7 +115,7 @@ class DeleteMailbox:
 
 @dataclass(frozen=True, slots=True)
 class RenameMailbox:
-    """Another name, all else as before."""
+    """Give a mailbox another name; all else stays as before."""
 
     account: str
     name: str
@@ -124,16 +124,16 @@ class RenameMailbox:
 
 @dataclass(frozen=True, slots=True)
 class SetReadOnly:
-    """Closed to changes, or open again."""
+    """Make a mailbox read-only, or writable again."""
 
     account: str
     mailbox: str
     read_only: bool
 
 
-@dataclass(slots=True)  # not frozen: faster to make, and the store may set `body` before it applies
+@dataclass(slots=True)  # not frozen: faster to make, and the store may set `body` before it applies the operation
 class NewMessage(Generic[B]):
-    """One copy of a message; `size` is that of all its content, `body` says where to find that."""
+    """One copy of a message; `size` is the size of all its content, `body` says where to find the content."""
 
     account: str
     mailbox: str
@@ -146,14 +146,14 @@ class NewMessage(Generic[B]):
 
 @dataclass(slots=True)  # not frozen: faster to make
 class AddMessages(Generic[B]):
-    """All copies of a delivery in one step; UIDs of one mailbox ascend."""
+    """Add all copies of a delivery in one step; UIDs of one mailbox ascend."""
 
     messages: Sequence[NewMessage[B]]
 
 
 @dataclass(frozen=True, slots=True)
 class CopyMessage:
-    """A copy of message `uid` as `new_uid` in mailbox `to`; with `move` the first one goes."""
+    """Copy message `uid` to mailbox `to` as `new_uid`; with `move`, remove the original."""
 
     account: str
     mailbox: str
@@ -165,7 +165,7 @@ class CopyMessage:
 
 @dataclass(frozen=True, slots=True)
 class SetFlags:
-    """All flags that the message has from now on."""
+    """Replace all flags of a message."""
 
     account: str
     mailbox: str
@@ -175,7 +175,7 @@ class SetFlags:
 
 @dataclass(frozen=True, slots=True)
 class DeleteMessage:
-    """The message, for good."""
+    """Remove a message for good."""
 
     account: str
     mailbox: str
@@ -184,7 +184,7 @@ class DeleteMessage:
 
 @dataclass(frozen=True, slots=True)
 class SpendUids:
-    """UIDs below `uid_next` are never given (again) in this mailbox."""
+    """From now on, assign no UID below `uid_next` in this mailbox."""
 
     account: str
     mailbox: str
@@ -193,7 +193,7 @@ class SpendUids:
 
 @dataclass(frozen=True, slots=True)
 class SpendUidValidities:
-    """Values up to `uid_validity` are never given (again) in this store."""
+    """From now on, assign no value up to `uid_validity` in this store."""
 
     uid_validity: int
 

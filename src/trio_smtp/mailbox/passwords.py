@@ -1,17 +1,17 @@
-"""Passwords: how they are kept and checked.
+"""Passwords: how they are stored and checked.
 
-To hash or to check one takes a tenth of a second of CPU and tens of MiB on purpose, so that a stolen store does not
-give the passwords away. It releases the GIL; inside a server it belongs into a thread, few at a time.
+Hashing or checking a password takes a tenth of a second of CPU and tens of MiB on purpose, so that a stolen store does
+not give the passwords away. Both release the GIL; a server calls them in threads, few at a time.
 
 What is stored is one line of two words, the second of which may be missing:
 
-- the hash, with all its parameters, so that those for new passwords can rise while the old ones still verify:
+- the hash with all its parameters, so that those for new passwords can be raised while old hashes still verify:
   ``$argon2id$v=19$m=47104,t=1,p=1$SALT$HASH`` where argon2-cffi is installed (the extra ``auth``), else
   ``$scrypt$ln=14,r=8,p=5$SALT$HASH``;
-- the keys of SCRAM-SHA-256, ``SCRAM-SHA-256$600000:SALT$STOREDKEY:SERVERKEY`` (RFC 5803 §2). Who steals them can try
-  passwords on them, so one try costs as much as with the hash; RFC 7677 §4 asks for no less than 4,096 iterations.
+- the keys of SCRAM-SHA-256, ``SCRAM-SHA-256$600000:SALT$STOREDKEY:SERVERKEY`` (RFC 5803 §2). A thief can test guesses
+  against them, too, so one guess costs as much as with the hash; RFC 7677 §4 asks for at least 4,096 iterations.
 
-Before anything else a password is put into the form of SASLprep, as SCRAM clients do with theirs.
+A password is prepared with SASLprep before anything else, as SCRAM clients do with theirs.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ __all__ = [
     "verify_password",
 ]
 
-MAX_PASSWORD: Final = 1024  # octets; who sends more wants to keep the CPU busy
-SCRAM_ITERATIONS: Final = 600_000  # what OWASP asks for with PBKDF2 and SHA-256
+MAX_PASSWORD: Final = 1024  # octets; a client that sends more wants to keep the CPU busy
+SCRAM_ITERATIONS: Final = 600_000  # OWASP's recommendation for PBKDF2 with SHA-256
 HAS_ARGON2: Final = importlib.util.find_spec("argon2") is not None
 
-_MAX_MEMORY: Final = 64 * 1024 * 1024  # for scrypt: OpenSSL's own limit is too small for more than the least
+_MAX_MEMORY: Final = 64 * 1024 * 1024  # for scrypt: OpenSSL's default limit allows only the lowest costs
 _SALT, _HASH = 16, 32  # octets
 
 _BASE64 = "[A-Za-z0-9+/]+=*"
@@ -61,16 +61,16 @@ class _Method(NamedTuple):
     cost: tuple[int, int, int]
 
 
-# Two of the settings that OWASP holds to be enough and equal: with little memory, because of two at a time.
+# Two of the settings that OWASP considers sufficient and equivalent. They need little memory, as two run at a time.
 _SCRYPT: Final = _Method("scrypt", (14, 8, 5))
 _ARGON2: Final = _Method("argon2id", (47104, 1, 1))
 
 
 def hash_password(password: str) -> Credentials:
-    """Make what is stored instead of the password.
+    """Return the credentials to store instead of the password.
 
     Raises:
-        ValueError: it is empty, longer than 1,024 octets of UTF-8, or has a character that SASLprep prohibits
+        ValueError: if it is empty, longer than 1,024 octets of UTF-8, or has a character that SASLprep prohibits
             (RFC 4013 §2.3), such as a control character.
     """
     octets = _octets(password)
@@ -90,12 +90,12 @@ def verify_password(credentials: Credentials | None, password: str) -> bool:
     """Whether this is the password.
 
     Args:
-        credentials: from `MailStore.get_credentials`; None for an unknown user or an account without a
-            password: the answer is False after the same work, so that the time does not tell who exists.
+        credentials: from `MailStore.get_credentials`; None for an unknown user or an account without a password.
+            Then the result is False after the same work, so that timing does not reveal which accounts exist.
 
     Raises:
-        ValueError: the credentials are not of a form that `hash_password` makes.
-        RuntimeError: they need argon2-cffi, and it is not installed.
+        ValueError: if the credentials are not of a form that `hash_password` makes.
+        RuntimeError: if they need argon2-cffi, and it is not installed.
     """
     octets = _octets(password)
     if octets is None:
@@ -105,21 +105,21 @@ def verify_password(credentials: Credentials | None, password: str) -> bool:
 
 
 def decoy(credentials: Credentials) -> Credentials:
-    """Credentials of exactly this form and these costs, which no password fits. Equal ones for all of the same form.
+    """Return credentials that match no password, the same for all credentials of this form and these costs.
 
     Raises:
         ValueError: as in `verify_password`.
     """
     form = _match(credentials)
     text = credentials.text
-    for group in ("server", "stored", "scram_salt", "key", "salt"):  # from the end: what is in front keeps its place
+    for group in ("server", "stored", "scram_salt", "key", "salt"):  # from the end, to keep earlier offsets
         if form[group] is not None:
             text = text[: form.start(group)] + re.sub("[^=]", "A", form[group]) + text[form.end(group) :]
     return Credentials(text)
 
 
 def needs_rehash(credentials: Credentials) -> bool:
-    """Whether `hash_password` makes something else of a password by now: other costs, or keys that are missing here.
+    """Whether `hash_password` would now make stronger credentials: with other costs, or with keys missing here.
 
     Raises:
         ValueError: as in `verify_password`.
@@ -129,7 +129,7 @@ def needs_rehash(credentials: Credentials) -> bool:
 
 
 def scram_keys(credentials: Credentials) -> ScramKeys | None:
-    """The keys for SCRAM-SHA-256; None where the credentials were made without.
+    """Return the keys for SCRAM-SHA-256, or None if the credentials have none.
 
     Raises:
         ValueError: as in `verify_password`.
@@ -161,8 +161,8 @@ def _parse(credentials: Credentials) -> tuple[_Method, bytes, bytes]:
 
 def _octets(password: str) -> bytes | None:
     """The octets to hash, or None if this cannot be a password."""
-    # len first, so that a huge text is not even looked at. SASLprep refuses NUL too, which must be: HMAC inside scrypt
-    # fills up with NULs, so that "x" and "x\0" would be the same.
+    # len first, so that a huge text is not processed at all. SASLprep refuses NUL, too, as it must: HMAC inside scrypt
+    # pads its key with NULs, so "x" and "x\0" would be the same password.
     if not 0 < len(password) <= MAX_PASSWORD:
         return None
     prepared = saslprep(password)

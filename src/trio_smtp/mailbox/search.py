@@ -1,7 +1,7 @@
-"""Does a message satisfy a `Search`? One answer for every store that does not ask a database.
+"""Decide whether a message satisfies a `Search`, for every store that does not leave this to a database.
 
-What is cheap is asked first; a message is read only where the answer needs it, and only its header where
-that is enough.
+Cheap conditions are checked first; a message is read only if the result depends on its content, and only its header
+if that is enough.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def matches(search: Search, info: MessageInfo, read: Callable[[int | None], byte
     """Whether the search holds for a message.
 
     Args:
-        info: what is known of the message.
-        read: returns the first so many octets of its content, or with None all; called at most twice.
+        info: what the store knows of the message without reading it.
+        read: returns the given number of octets from the start of its content, or all for None; called at most twice.
     """
     return _holds(search, _Candidate(info, read))
 
 
 class _Candidate:
-    """A message that is read when somebody asks, and once."""
+    """A message whose header and content are read on demand, each once."""
 
     def __init__(self, info: MessageInfo, read: Callable[[int | None], bytes]) -> None:
         self.info = info
@@ -48,7 +48,7 @@ class _Candidate:
 
     @cached_property
     def _texts(self) -> list[str]:
-        """The texts of its parts, where they may be other than as the content stands."""
+        """The decoded texts of its parts, if they may differ from the raw content."""
         return [text.casefold() for text in texts(self._content)] if _MIME.search(self._content) else []
 
     def has_field(self, names: tuple[bytes, ...], text: str | None) -> bool:
@@ -67,9 +67,9 @@ class _Candidate:
         return any(folded in value for _, value in self._fields) or self._find(text, 0)
 
     def _find(self, text: str, start: int) -> bool:
-        """Whether the content has a text, from an offset on: as it stands, or in a part that is decoded."""
+        """Whether the raw content from an offset on, or the decoded text of a part, contains a text."""
         folded = text.casefold()
-        # A character takes up to four octets, and every piece must hold a text that begins in the one before.
+        # A character takes up to four octets, and each piece must contain all of a text that begins in it.
         overlap = 4 * len(folded)
         return (
             not folded

@@ -1,9 +1,9 @@
-"""What an `Index` holds of an account and of a mailbox.
+"""The accounts and mailboxes of an `Index`.
 
-A mailbox is columns: one array or list for each thing that is known of a message, and a message is the same row in all
-of them. So 100,000 messages are a few large blocks of memory and no 100,000 objects: the garbage collector, which
-stops everything while it looks at objects, finds next to none here, and to copy a mailbox is to copy blocks. The column
-of the bodies is the store's own, for it alone knows how to put them into such a block.
+A mailbox is stored in columns: one array or list for each attribute of a message, and a message is the same row in all
+of them. So 100,000 messages are a few large blocks of memory instead of 100,000 objects: the garbage collector, which
+stops the process while it scans objects, has next to none to scan here, and copying a mailbox means copying blocks.
+The store provides the column of bodies, because only the store knows how to pack them into such a block.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ B = TypeVar("B")
 
 
 class Column(Protocol[B]):
-    """The bodies of the messages in a mailbox. A `list` is one."""
+    """The bodies of the messages in a mailbox. A `list` can be one."""
 
     def append(self, body: B, /) -> None: ...
 
@@ -53,7 +53,7 @@ def to_seconds(date: datetime) -> int:
     """A date as the index keeps it, in whole seconds since 1970.
 
     Raises:
-        ValueError: it has no time zone, or in UTC no year from 1 to 9999.
+        ValueError: if it has no time zone, or in UTC no year from 1 to 9999.
     """
     if date.tzinfo is None:
         raise ValueError("an internal date needs a time zone")
@@ -69,7 +69,7 @@ def to_datetime(seconds: int) -> datetime:
 
 
 class Box(Generic[B]):
-    """A mailbox: its messages by UID ascending, one row each in all columns."""
+    """A mailbox: one row per message in all columns, in ascending order of UID."""
 
     __slots__ = (
         "_dates",
@@ -89,7 +89,7 @@ class Box(Generic[B]):
         self.name = name
         self.uid_validity = uid_validity
         self.uid_next = 1
-        self.uid_planned = 0  # the last one
+        self.uid_planned = 0  # the last UID assigned by a plan
         self.read_only = False
         self.unseen = 0
         self.uids = array("Q")
@@ -99,7 +99,7 @@ class Box(Generic[B]):
         self.bodies = bodies
 
     def copy(self) -> Self:
-        """The same, to go its own way."""
+        """Return an independent copy."""
         box = type(self)(self.name, self.uid_validity, self.bodies.copy())
         box.uid_next = self.uid_next
         box.uid_planned = self.uid_planned
@@ -114,26 +114,26 @@ class Box(Generic[B]):
     # --- rows
 
     def row(self, uid: int) -> int:
-        """Where a message is. Raises NoSuchMessage."""
+        """Return the row of a message. Raises NoSuchMessage."""
         row = bisect_left(self.uids, uid)
         if row == len(self.uids) or self.uids[row] != uid:
             raise NoSuchMessage(f"{self.name!r} has no message {uid}")
         return row
 
     def info(self, row: int) -> MessageInfo:
-        """What is known of a message."""
+        """Return the info of the message in a row."""
         return MessageInfo(self.uids[row], self._flags[row], self._sizes[row], to_datetime(self._dates[row]))
 
     def size(self, row: int) -> int:
-        """Octets of its content."""
+        """Return the size of the message in a row, in octets."""
         return self._sizes[row]
 
     def octets(self) -> int:
-        """The sizes of all messages together."""
+        """Return the total size of all messages."""
         return sum(self._sizes)
 
     def messages(self, account: str, rows: range) -> list[NewMessage[B]]:
-        """What adds these messages to an empty mailbox of this name."""
+        """Return the messages in these rows in the form in which `AddMessages` adds them."""
         return [
             NewMessage(
                 account,
@@ -148,31 +148,31 @@ class Box(Generic[B]):
         ]
 
     def view(self) -> Mailbox:
-        """What others see of it."""
+        """Return the value that users of the store get."""
         return Mailbox(self.name, self.uid_validity, self.uid_next, self.read_only, len(self.uids), self.unseen)
 
     # --- changes
 
     def writable(self) -> Self:
-        """Itself. Raises MailboxReadOnly."""
+        """Return the mailbox itself. Raises MailboxReadOnly."""
         if self.read_only:
             raise MailboxReadOnly(f"{self.name!r} is read-only")
         return self
 
     def spend_uid(self) -> int:
-        """A UID for a message that is planned."""
-        # `uid_next` grows with the message: who has seen it grow before would not look for the message any more.
+        """Assign a UID to a planned message."""
+        # `uid_next` grows only when the message is added: a client that saw it grow earlier would miss the message.
         self.uid_planned = max(self.uid_planned + 1, self.uid_next)
         return self.uid_planned
 
     def accepting(self, uid: int) -> Self:
-        """Itself. Raises a StoreError if a message with this UID cannot come any more."""
+        """Return the mailbox itself. Raises StoreError if it has a message with this UID or a greater one already."""
         if self.uids and uid <= self.uids[-1]:
             raise StoreError(f"{self.name!r} is past UID {uid} already")
         return self
 
     def add(self, uid: int, flags: frozenset[str], date: int, size: int, body: B) -> None:
-        """Add a message behind the others. Equal flag sets should be one object."""
+        """Append a message. Equal flag sets should be one object, to save memory."""
         self.uids.append(uid)
         self._flags.append(flags)
         self._dates.append(date)
@@ -182,7 +182,7 @@ class Box(Generic[B]):
         self.unseen += SEEN not in flags
 
     def add_from(self, other: Box[B], row: int, uid: int) -> None:
-        """Add a copy of a message."""
+        """Append a copy of a message."""
         self.add(uid, other._flags[row], other._dates[row], other._sizes[row], other.bodies[row])
 
     def remove(self, row: int) -> None:
@@ -211,7 +211,7 @@ class Owner(Generic[B]):
         self.boxes: dict[str, Box[B]] = {INBOX: Box(INBOX, made.uid_validity, bodies)}
 
     def copy(self) -> Self:
-        """The same, to go its own way."""
+        """Return an independent copy."""
         owner = type(self).__new__(type(self))
         owner.name = self.name
         owner.description = self.description
@@ -230,7 +230,7 @@ class Owner(Generic[B]):
         return box
 
     def check_quota(self, size: int, promised: int) -> None:
-        """Whether a message of `size` octets fits beside what is there and what has been promised."""
+        """Raise QuotaExceeded if `size` octets do not fit besides the stored and the `promised` octets."""
         if self.quota is None:
             return
         if size > self.quota:
@@ -239,5 +239,5 @@ class Owner(Generic[B]):
             raise QuotaExceeded(f"{self.name!r} may hold {self.quota} octets and holds {self.used + promised}")
 
     def view(self) -> Account:
-        """What others see of it."""
+        """Return the value that users of the store get."""
         return Account(self.name, self.description, self.addresses, self.quota, self.used)

@@ -1,30 +1,32 @@
-"""The interface between mail and what keeps it.
+"""The interface of a mail store.
 
 A store holds accounts. An account has addresses and mailboxes, INBOX always among them; a mailbox holds
-messages. The words are those of RFC 9051, and so are the promises, which every store keeps
-(`trio_smtp.testing.store_contract` is their test):
+messages. The terms are those of RFC 9051. Every store gives these guarantees, which
+`trio_smtp.testing.store_contract` tests:
 
-- **Content is byte-exact**: every octet value, no line end changed, the empty message too.
-- **UIDs strictly grow** within (mailbox, uid_validity) and are never given twice, not even after a deletion
-  or a restart. A mailbox that is deleted and made again gets a greater uid_validity, from one counter of the
+- **Content is byte-exact**: any octet value is allowed, no line end is changed, and a message may be empty.
+- **UIDs strictly grow** within (mailbox, uid_validity) and are never assigned twice, not even after a deletion
+  or a restart. A mailbox that is deleted and created again gets a greater uid_validity, from one counter of the
   store.
-- **A change is whole and lasting** when its method returns, and has not happened when it raises.
+- **A change is complete and durable** when its method returns, and has not happened when the method raises.
 - **An address belongs to one account at most.** The case of its letters does not matter, nor whether its domain is
-  written in Unicode or in ASCII (``xn--``), and mail for `user+tag@domain` goes to `user@domain` unless somebody has
+  written in Unicode or in ASCII (``xn--``). Mail for `user+tag@domain` goes to `user@domain` unless an account has
   the longer address itself.
 - **Names are text, never paths**: 1 to 255 octets of UTF-8 without control characters or surrogates. They are
   compared exactly, except that INBOX is INBOX in any case (RFC 9051 §5.1). There is no hierarchy: "/" is a
-  letter like others.
+  character like any other.
 - **A read-only mailbox** takes no message, loses none, changes no flag, and is neither renamed nor deleted.
 - **Flags are a set**, compared without regard to case; the spelling that was set first stays.
 - Dates are aware, in UTC, and kept to the second. Sizes are octets of the content.
 
-`MailStore` is the interface, with `Delivery` and `Watch`, which it hands out. What it takes and gives is in `values`,
-how it refuses in `errors`; programs import all of that from here. This module knows neither trio nor SMTP.
+`MailStore` is the interface; its methods return `Delivery` and `Watch` objects. The types of arguments and results are
+in `values`, the exceptions in `errors`; programs import all of them from here. This module imports neither trio nor
+anything of SMTP.
 
-All methods are async, raise a `StoreError` where they refuse, and may be called by many tasks at once. One text where
-a list of addresses or flags belongs is a TypeError. A store of your own will want `names`, `headers` and `search`,
-which hold the rules in detail; one that keeps its index in memory is an `indexed.BufferedStore`.
+Methods raise a `StoreError` to refuse a request and may be called by many tasks at once; all but `deliver` and `watch`
+are async. A single str in place of a list of addresses or flags raises TypeError. A store of your own will want
+`names`, `headers` and `search`, which implement the rules; one that keeps its index in memory can derive from
+`indexed.BufferedStore`.
 """
 
 from __future__ import annotations
@@ -105,10 +107,10 @@ __all__ = [
 
 
 class Delivery(abc.ABC):
-    """One message on its way into its targets; use it in `async with`.
+    """A message that is being delivered to its targets; use it in `async with`.
 
-    Leaving the block without `commit`, by an exception or a cancellation too, stores nothing. After a `commit` that
-    did not raise, and outside the block, `write` and `commit` raise RuntimeError.
+    Leaving the block without `commit`, also by an exception or a cancellation, stores nothing. After a successful
+    `commit`, and after the block, `write` and `commit` raise RuntimeError.
     """
 
     async def __aenter__(self) -> Self:
@@ -118,7 +120,7 @@ class Delivery(abc.ABC):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Forget what was not committed."""
+        """Discard the message if it was not committed."""
 
     @abc.abstractmethod
     async def write(self, chunk: bytes) -> None:
@@ -129,36 +131,37 @@ class Delivery(abc.ABC):
         """Store the message; it is durable when this returns.
 
         Returns:
-            One result per target, in their order; with `partial=True` it may be a refusal. A mailbox that
-            is named twice gets one copy, with the prefix of the first, and both results name it.
+            One result per target, in their order; with `partial=True`, it is a StoreError if the target refuses. A
+            mailbox that two targets name gets one copy, with the prefix of the first, and both results name it.
 
         Raises:
-            StoreError: with `partial=False`, the first refusal of a target (NoSuchAccount, NoSuchMailbox,
-                MailboxReadOnly, QuotaExceeded or its MessageTooBig); StoreUnavailable in either case. Nothing
-                is stored.
+            StoreError: if a target refuses and `partial` is False; the first refusal (NoSuchAccount, NoSuchMailbox,
+                MailboxReadOnly, QuotaExceeded or its MessageTooBig). Nothing is stored.
+            StoreUnavailable: with `partial=True`, too, if the store cannot store it now. Nothing is stored.
         """
 
 
 class Watch(abc.ABC):
-    """An async iterator over what changes in an account, which may also be used in `async with`.
+    """An async iterator over the changes of an account, which may also be used in `async with`.
 
-    It begins when it is made: nothing is lost before the first step. A change is told after it can be seen; what was
-    changed just before the watch began may be told too. It ends with the account, the store, or its `async with` block.
+    A watch begins when it is created, so no change before the first iteration is lost. It reports a change once the
+    change is visible, and may also report changes made just before it was created. It ends when the account is deleted,
+    the store is closed, or its `async with` block is left.
 
     Raises:
-        NoSuchAccount: at the first step, or on entering the block.
-        StoreUnavailable: it cannot be seen now whether there are changes.
+        NoSuchAccount: at the first iteration or on entering the block, if there is no such account.
+        StoreUnavailable: if the store cannot find out now whether there are changes.
     """
 
     @abc.abstractmethod
     async def __aenter__(self) -> Self:
-        """Begin, if the account exists."""
+        """Check that the account exists."""
 
     @abc.abstractmethod
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Watch no longer."""
+        """End the watch."""
 
     def __aiter__(self) -> Self:
         return self
@@ -169,7 +172,7 @@ class Watch(abc.ABC):
 
 
 class MailStore(abc.ABC):
-    """What a store does. Each method says what it raises besides `StoreUnavailable`, which all may."""
+    """The interface of a store. Any method may raise `StoreUnavailable`, besides the exceptions that it documents."""
 
     # --- accounts
 
@@ -183,16 +186,18 @@ class MailStore(abc.ABC):
         password: str | Credentials | None = None,
         quota: int | None = None,
     ) -> Account:
-        """Make an account with an empty INBOX.
+        """Create an account with an empty INBOX.
 
         Args:
-            password: a text is hashed here, which takes about a tenth of a second of CPU; `Credentials`
-                are kept as they are; without either nobody can log in.
+            password: a str is hashed, which takes about a tenth of a second of CPU; `Credentials` are stored as they
+                are; with None, nobody can log in.
             quota: octets that the account may hold; None is no limit.
 
         Raises:
-            AccountExists, AddressTaken, InvalidName.
-            ValueError: a password that `passwords.hash_password` refuses, or a quota that is negative or of more than
+            AccountExists: if the name is taken.
+            AddressTaken: if another account has one of the addresses.
+            InvalidName: if the name, the description or an address cannot be used.
+            ValueError: if `passwords.hash_password` refuses the password, or the quota is negative or has more than
                 63 bits.
         """
 
@@ -207,108 +212,140 @@ class MailStore(abc.ABC):
             addresses: all that it has from now on; None leaves them as they are.
 
         Raises:
-            NoSuchAccount, AddressTaken, InvalidName.
+            NoSuchAccount: if there is no such account.
+            AddressTaken: if another account has one of the addresses.
+            InvalidName: if the description or an address cannot be used.
         """
 
     @abc.abstractmethod
     async def delete_account(self, name: str) -> None:
-        """Remove the account, its mailboxes (read-only ones too) and messages. Raises NoSuchAccount."""
+        """Remove the account, its mailboxes (read-only ones too) and messages.
+
+        Raises:
+            NoSuchAccount: if there is no such account.
+        """
 
     @abc.abstractmethod
     async def list_accounts(self) -> list[Account]:
-        """All accounts in the order in which they were made."""
+        """Return all accounts in the order in which they were created."""
 
     @abc.abstractmethod
     async def get_account(self, name: str) -> Account:
-        """Raises NoSuchAccount."""
+        """Return the account of this name.
+
+        Raises:
+            NoSuchAccount: if there is none.
+        """
 
     @abc.abstractmethod
     async def find_account(self, address: str) -> Account | None:
-        """Whose address this is, None if nobody's. Never raises on account of what the address looks like."""
+        """Return the account that has this address, or None. Never raises because an address is malformed."""
 
     async def find_recipient(self, address: str) -> Account | None:
-        """As `find_account`, for who is about to deliver, which will tell if the account is gone.
+        """Find the account to deliver to, as `find_account` does.
 
-        So a store that other processes change too may name who had the address a moment ago.
+        The delivery itself fails if the account is gone by then. So a store that other processes change, too, may
+        return the account that had the address a moment ago.
         """
         return await self.find_account(address)
 
     async def has_domain(self, domain: str) -> bool:
         """Whether an account has an address in this domain.
 
-        Strangers can have it asked with each RCPT, so a store with many accounts has something quicker than this.
+        Any client can cause a call with each RCPT, so a store with many accounts should override this with a faster
+        method.
         """
         addresses = [address for account in await self.list_accounts() for address in account.addresses]
         return address_key(domain) in (address_key(address).rpartition("@")[2] for address in addresses)
 
     async def first_account(self) -> Account | None:
-        """The one that was made before all others, None if there is none. The same goes for this."""
+        """Return the account that was created first, or None. A store with many accounts should override this, too."""
         return next(iter(await self.list_accounts()), None)
 
     @abc.abstractmethod
     async def set_password(
         self, name: str, password: str | Credentials | None, *, replacing: Credentials | None = None
     ) -> None:
-        """As in `create_account`; None takes the password away. With `replacing`, only if these are the account's
-        credentials still, else nothing happens. Raises NoSuchAccount, ValueError.
+        """Set the password of an account.
+
+        Args:
+            password: as in `create_account`; None removes the password.
+            replacing: if given, change nothing unless these are still the account's credentials.
+
+        Raises:
+            NoSuchAccount: if there is no such account.
+            ValueError: if `passwords.hash_password` refuses the password.
         """
 
     @abc.abstractmethod
     async def set_quota(self, name: str, quota: int | None) -> Account:
         """Give an account another limit, in octets, and return it as it is now.
 
-        One that holds more already keeps it, and takes nothing until it holds less.
+        An account that holds more already keeps its messages, and accepts none until it holds less.
 
         Raises:
-            NoSuchAccount.
-            ValueError: a negative quota, or one of more than 63 bits.
+            NoSuchAccount: if there is no such account.
+            ValueError: if the quota is negative or has more than 63 bits.
         """
 
     @abc.abstractmethod
     async def get_credentials(self, name: str) -> Credentials | None:
-        """For `passwords.verify_password`; None if the account has no password. Raises NoSuchAccount."""
+        """Return the credentials for `passwords.verify_password`, or None if the account has no password.
+
+        Raises:
+            NoSuchAccount: if there is no such account.
+        """
 
     @abc.abstractmethod
     async def get_secret(self) -> bytes:
-        """At least 32 octets that nobody can guess: random, made when they are first asked for, and from then on the
-        same for everybody who uses the store. Who shows something derived from them (RFC 5802 §9) never shows them.
+        """Return the secret of the store: at least 32 random octets, created by the first call and never changed.
+
+        A caller may disclose values derived from the secret (RFC 5802 §9), but never the secret itself.
         """
 
     # --- notes
 
     @abc.abstractmethod
     async def get_note(self, key: str) -> str | None:
-        """What `put_note` has kept under this key, None if nothing or if its time has come."""
+        """Return the text that `put_note` stored under this key, or None if there is none or it has expired."""
 
     @abc.abstractmethod
     async def put_note(self, key: str, text: str, *, expires: int) -> None:
-        """Keep a small text for a while, in the place of what was under this key. Policies remember by notes.
+        """Store a small text until it expires, in place of an older one under this key. Policies use notes as memory.
 
-        A store may keep a limited number, 100,000 or more, and drops none before its time to make room.
+        A store may limit the number of notes, to 100,000 or more, and drops none before it expires to make room.
 
         Args:
-            key: a name as that of a mailbox; begin it with what the note is about, so that others choose other keys.
+            key: follows the rules for mailbox names; start it with the subject of the note, so that keys do not clash.
             text: at most 255 octets of UTF-8 without control characters.
-            expires: from when on it is gone, in seconds since 1970; a time that is past makes room.
+            expires: when the note expires, in seconds since 1970; a time in the past removes the note.
 
         Raises:
-            InvalidName: a key or text that cannot be used.
-            ValueError: a negative time, or one of more than 63 bits.
-            StoreUnavailable: there is no room for a note under a new key.
+            InvalidName: if the key or the text cannot be used.
+            ValueError: if `expires` is negative or has more than 63 bits.
+            StoreUnavailable: if there is no room for a note under a new key.
         """
 
     # --- mailboxes
 
     @abc.abstractmethod
     async def create_mailbox(self, account: str, name: str) -> Mailbox:
-        """Raises NoSuchAccount, MailboxExists, InvalidName."""
+        """Create an empty mailbox.
+
+        Raises:
+            NoSuchAccount: if there is no such account.
+            MailboxExists: if the account has a mailbox of this name.
+            InvalidName: if the name cannot be used.
+        """
 
     @abc.abstractmethod
     async def delete_mailbox(self, account: str, name: str) -> None:
         """Remove a mailbox and its messages.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox, MailboxReadOnly; InvalidName for INBOX.
+            NoSuchAccount, NoSuchMailbox: if there is no such account or mailbox.
+            MailboxReadOnly: if the mailbox is read-only.
+            InvalidName: if it is INBOX.
         """
 
     @abc.abstractmethod
@@ -316,16 +353,27 @@ class MailStore(abc.ABC):
         """Give a mailbox another name; its messages, UIDs and uid_validity stay.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox, MailboxReadOnly, MailboxExists; InvalidName, for INBOX too.
+            NoSuchAccount, NoSuchMailbox: if there is no such account or mailbox.
+            MailboxReadOnly: if the mailbox is read-only.
+            MailboxExists: if the account has a mailbox of the new name.
+            InvalidName: if the new name cannot be used, or the mailbox is INBOX.
         """
 
     @abc.abstractmethod
     async def set_read_only(self, account: str, mailbox: str, read_only: bool) -> None:
-        """Close a mailbox to every change, or open it again. Raises NoSuchAccount, NoSuchMailbox."""
+        """Make a mailbox read-only, or writable again.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox: if there is no such account or mailbox.
+        """
 
     @abc.abstractmethod
     async def list_mailboxes(self, account: str) -> list[Mailbox]:
-        """INBOX, then the others by name (code points). Raises NoSuchAccount."""
+        """Return INBOX, then the other mailboxes sorted by name (code points).
+
+        Raises:
+            NoSuchAccount: if there is no such account.
+        """
 
     # --- messages
 
@@ -333,25 +381,34 @@ class MailStore(abc.ABC):
     async def list_messages(
         self, account: str, mailbox: str, *, after: int = 0, limit: int | None = None
     ) -> list[MessageSummary]:
-        """The messages with UIDs above `after`, ascending, `limit` at most.
+        """Return the messages with UIDs above `after`, at most `limit`, in ascending order of UID.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox.
+            NoSuchAccount, NoSuchMailbox: if there is no such account or mailbox.
         """
 
     @abc.abstractmethod
     async def find_messages(
         self, account: str, mailbox: str, search: Search, *, after: int = 0, limit: int | None = None
     ) -> list[MessageSummary]:
-        """As `list_messages`, of the messages for which `search` holds."""
+        """As `list_messages`, but only the messages for which `search` holds."""
 
     @abc.abstractmethod
     async def count_messages(self, account: str, mailbox: str) -> int:
-        """Raises NoSuchAccount, NoSuchMailbox."""
+        """Return the number of messages in a mailbox.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox: if there is no such account or mailbox.
+        """
 
     @abc.abstractmethod
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
-        """Raises NoSuchAccount, NoSuchMailbox, NoSuchMessage, MessageUnreadable."""
+        """Return a message with its content.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox, NoSuchMessage: if there is no such account, mailbox or message.
+            MessageUnreadable: if its content is damaged or cannot be read.
+        """
 
     @abc.abstractmethod
     async def append_message(
@@ -363,11 +420,14 @@ class MailStore(abc.ABC):
         flags: Iterable[str] = (),
         internal_date: datetime | None = None,
     ) -> Delivered:
-        """Store a message as it is (RFC 9051 §6.3.12); without `internal_date` it came now.
+        """Store a message as it is (RFC 9051 §6.3.12); `internal_date` is the present time by default.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox, MailboxReadOnly, QuotaExceeded (MessageTooBig), InvalidFlag.
-            ValueError: a date without time zone, or outside the years 1 to 9999 in UTC.
+            NoSuchAccount, NoSuchMailbox: if there is no such account or mailbox.
+            MailboxReadOnly: if the mailbox is read-only.
+            QuotaExceeded: if the account has no room for the message; MessageTooBig if its quota is too small for it.
+            InvalidFlag: if a flag cannot be used.
+            ValueError: if the date has no time zone or is outside the years 1 to 9999 in UTC.
         """
 
     @abc.abstractmethod
@@ -377,37 +437,47 @@ class MailStore(abc.ABC):
         """Change the flags of a message and return it as it is now.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox, NoSuchMessage, MailboxReadOnly, InvalidFlag.
-            ValueError: another mode.
+            NoSuchAccount, NoSuchMailbox, NoSuchMessage: if there is no such account, mailbox or message.
+            MailboxReadOnly: if the mailbox is read-only.
+            InvalidFlag: if a flag cannot be used.
+            ValueError: if there is no such mode.
         """
 
     @abc.abstractmethod
     async def copy_message(self, account: str, mailbox: str, uid: int, to: str) -> Delivered:
-        """Put a copy, with its flags and date, into mailbox `to` of the same account.
+        """Copy a message, with its flags and date, to mailbox `to` of the same account.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox, NoSuchMessage, QuotaExceeded; MailboxReadOnly of `to`.
+            NoSuchAccount, NoSuchMailbox, NoSuchMessage: if there is no such account, mailbox or message.
+            MailboxReadOnly: if `to` is read-only.
+            QuotaExceeded: if the account has no room for the copy.
         """
 
     @abc.abstractmethod
     async def move_message(self, account: str, mailbox: str, uid: int, to: str) -> Delivered:
-        """As `copy_message`, and the message leaves `mailbox` in the same instant.
+        """As `copy_message`, but the original leaves `mailbox` in the same step.
 
         Raises:
-            NoSuchAccount, NoSuchMailbox, NoSuchMessage; MailboxReadOnly of either.
+            NoSuchAccount, NoSuchMailbox, NoSuchMessage: if there is no such account, mailbox or message.
+            MailboxReadOnly: if either mailbox is read-only.
         """
 
     @abc.abstractmethod
     async def delete_message(self, account: str, mailbox: str, uid: int) -> None:
-        """Remove a message for good. Raises NoSuchAccount, NoSuchMailbox, NoSuchMessage, MailboxReadOnly."""
+        """Remove a message for good.
+
+        Raises:
+            NoSuchAccount, NoSuchMailbox, NoSuchMessage: if there is no such account, mailbox or message.
+            MailboxReadOnly: if the mailbox is read-only.
+        """
 
     @abc.abstractmethod
     def deliver(self, targets: Sequence[Target], *, partial: bool = False) -> Delivery:
         """Begin to store one message in several mailboxes.
 
         Args:
-            partial: with False (SMTP) the message is stored in all targets or in none; with True (LMTP) in
-                those that do not refuse, still in one step.
+            partial: with False (SMTP), the message is stored in all targets or in none; with True (LMTP), in
+                those that do not refuse it, still in one step.
         """
 
     # --- the store itself
@@ -416,13 +486,13 @@ class MailStore(abc.ABC):
     def watch(self, account: str) -> Watch:
         """Watch an account: `async for changed in store.watch("ann")`.
 
-        Changes by other processes, where they may use the store, come within half a second. For a watcher that does
-        not keep up, many changes become one `missed`.
+        If other processes can use the store, their changes are reported within half a second. If the watcher does not
+        keep up, many changes become one `missed`.
         """
 
     @abc.abstractmethod
     async def aclose(self) -> None:
-        """Let go of files, threads and connections, and end watches; a second call does nothing."""
+        """Release files, threads and connections, and end all watches; a second call does nothing."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -434,10 +504,12 @@ class MailStore(abc.ABC):
 
 
 def require_store(store: object) -> None:
-    """For whoever is to use it later: a mistake must show at once, not when mail comes. What has the methods will do.
+    """Check that an object is a store, so that a mistake shows at once and not when mail arrives.
+
+    Any object that has the methods of a `MailStore` is accepted.
 
     Raises:
-        TypeError: if it is no store, but its path or its class, say.
+        TypeError: if it is not a store, but for example its path or its class.
     """
     is_store = all(callable(getattr(store, name, None)) for name in MailStore.__abstractmethods__)
     if not is_store or isinstance(store, type):

@@ -1,6 +1,6 @@
-"""What a store speaks of: accounts, mailboxes, messages, deliveries, changes and searches.
+"""The data types of a store: accounts, mailboxes, messages, deliveries, changes and searches.
 
-All are values: they cannot be changed, and two that say the same are equal. Programs take them from `store`.
+All are immutable and are compared by value. Programs import them from `store`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ What = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One person or role. `quota` (None is no limit) and `used` are octets in all its mailboxes."""
+    """The account of a person or role. `quota` (None is no limit) and `used` are octets in all its mailboxes."""
 
     name: str
     description: str = ""
@@ -59,14 +59,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a password is checked against: made and read by `passwords`, to a store one line of ASCII."""
+    """What a password is checked against. `passwords` makes and reads it; to a store it is just a line of ASCII."""
 
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A mailbox and its counts; `unseen` lack the flag SEEN. New UIDs will be `uid_next` or more."""
+    """A mailbox and its counts; `unseen` messages lack the flag SEEN. New UIDs will be `uid_next` or more."""
 
     name: str
     uid_validity: int
@@ -78,7 +78,7 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class MessageInfo:
-    """What is known of a message without reading it."""
+    """What a store knows of a message without reading it."""
 
     uid: int
     flags: frozenset[str]
@@ -88,9 +88,9 @@ class MessageInfo:
 
 @dataclass(frozen=True, slots=True)
 class MessageSummary(MessageInfo):
-    """A line of a listing: header fields decoded for people, "" where missing.
+    """A line of a listing: header fields decoded for display, "" if missing.
 
-    `recipients` is To and Cc; stores that come with trio-smtp give Delivered-To where these name nobody.
+    `recipients` is To and Cc; the stores that come with trio-smtp use Delivered-To if both are empty.
     """
 
     subject: str
@@ -107,13 +107,13 @@ class Message:
 
     @cached_property
     def parsed(self) -> ParsedMessage:
-        """What people see of it, found when it is first asked for (`trio_smtp.mime.parse`); never raises."""
+        """The message as `trio_smtp.mime.parse` parses it, computed on first access; never raises."""
         return parse(self.content)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a delivery goes; `prefix` (trace header lines) is stored in front of the body that all share."""
+    """Where a delivery goes; `prefix` (trace header lines) is stored in front of the body that all targets share."""
 
     account: str
     mailbox: str = INBOX
@@ -122,7 +122,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Where a message is now."""
+    """Where a message was stored."""
 
     account: str
     mailbox: str
@@ -132,16 +132,16 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Something in an account that is watched is not what it was.
+    """A change in a watched account.
 
     Attributes:
         what: `message-added` by a delivery, an append, a copy or a move; `message-removed` by a deletion or a move;
-            `flags` of a message; `mailbox-created`, `-renamed`, `-deleted`; `read-only`, set or not any more;
-            `account`, its description, addresses, password or quota; `account-deleted`, after which nothing comes;
-            `missed`: any number of changes, so look again at all that matters.
-        mailbox: its name, for a renamed one the old name; "" where no mailbox is meant.
-        uid: of the message; 0 where none is meant.
-        new_name: of a renamed mailbox.
+            `flags` of a message; `mailbox-created`, `-renamed`, `-deleted`; `read-only`, set or cleared; `account`: its
+            description, addresses, password or quota; `account-deleted`, always the last change; `missed`: any number
+            of changes, so read again all that matters.
+        mailbox: name of the mailbox, the old name if it was renamed; "" if the change concerns no mailbox.
+        uid: of the message; 0 if the change concerns no message.
+        new_name: of a renamed mailbox; "" otherwise.
     """
 
     what: What
@@ -152,25 +152,25 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A condition on messages: all that is given must hold, so `Search()` holds for every message.
+    """A condition on messages: all given arguments must match, so `Search()` holds for every message.
 
-    Texts are looked for anywhere in the field, without regard to case (RFC 9051 §6.4.4). Conditions combine
+    A text matches anywhere in the field, without regard to case (RFC 9051 §6.4.4). Conditions combine
     with `&`, `|` and `~`: unseen mail from Ann is `Search(sender="ann") & ~Search(flags={SEEN})`.
 
     Args:
         subject, sender, recipient: text in Subject; in From; in To, Cc or Bcc.
-        header: (field name, text); the empty text asks only whether there is such a field.
-        body: text behind the header: as it stands, or in a part that is text, with its charset and transfer encoding
-            undone as far as the default `MimeLimits` go.
+        header: (field name, text); with an empty text, the field only has to exist.
+        body: text after the header, either in the raw content or in a text part whose charset and transfer encoding
+            are decoded, within the default `MimeLimits`.
         text: text anywhere, in the header or the body.
-        uids: the message has one of these UIDs; a range will do.
+        uids: the message has one of these UIDs; may be a range.
         flags: all of these are set.
         since, before: internal date, from `since` on, earlier than `before`; both aware.
-        larger, smaller: octets, more than and fewer than.
-        all_of, any_of, none_of: what the operators make. `any_of=()` asks nothing.
+        larger, smaller: size in octets, more than `larger` and less than `smaller`.
+        all_of, any_of, none_of: the conditions that the operators combine. `any_of=()` is no condition.
 
     Raises:
-        ValueError: a date without time zone.
+        ValueError: if a date has no time zone.
     """
 
     subject: str | None = None
@@ -191,7 +191,7 @@ class Search:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flags", frozenset(several(self.flags)))
-        if self.uids is not None and not isinstance(self.uids, range):  # a long list is asked for each message
+        if self.uids is not None and not isinstance(self.uids, range):  # each message is looked up in it
             object.__setattr__(self, "uids", frozenset(self.uids))
         for date in (self.since, self.before):
             if date is not None and date.tzinfo is None:

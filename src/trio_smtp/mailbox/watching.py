@@ -1,10 +1,10 @@
-"""Who watches an account, and how they are told.
+"""The watches of accounts, and how changes reach them.
 
-There is no task behind a watch. Whoever changes the store, in whatever thread, leaves what changed in the queue of each
-watch of the account and wakes who waits there; a change by another process is found by the one who waits, which looks
-for it every now and then (`Watchers.watch`). So nothing is looked at while nobody waits, and nothing has to be stopped.
+There is no task behind a watch. The thread that changes the store puts the change into the queue of each watch of the
+account and wakes the tasks that wait there. Changes by other processes are found by a waiting task itself, which looks
+for them now and then (`Watchers.watch`). So nothing is polled while no task waits, and nothing has to be stopped.
 
-A watch counts from the moment it is made until nobody has it any more, or the account or the store is gone.
+A watch is active from its creation until nothing refers to it any more, the account is deleted or the store is closed.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Watchers", "changes"]
 
-QUEUE = 250  # changes that wait for one watcher; those beyond become one "missed"
+QUEUE = 250  # changes that wait in one watch; if it is full, one "missed" replaces them
 
 
 def changes(operation: Operation[Any]) -> Iterator[tuple[str, Changed]]:
-    """What an operation changes for those who watch, each with the name of the account."""
+    """Yield the changes that an operation means to watchers, each with the name of its account."""
     match operation:
         case AddMessages():
             for message in operation.messages:
@@ -67,7 +67,7 @@ def changes(operation: Operation[Any]) -> Iterator[tuple[str, Changed]]:
             yield account, Changed("account")
         case DeleteAccount(name):
             yield name, Changed("account-deleted")
-        case _:  # a new account, which nobody watches, and numbers that are spent
+        case _:  # a new account, which nobody watches yet, and what is not shown: the secret, notes, spent numbers
             pass
 
 
@@ -76,14 +76,14 @@ class Watchers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watches: list[ref[_Watch]] = []  # and no WeakSet, which other threads can change while it is read
+        self._watches: list[ref[_Watch]] = []  # not a WeakSet, which other threads can change while it is read
 
     def watch(self, account: str, look: Callable[[], Awaitable[object]], seconds: float) -> Watch:
         """Begin to watch an account.
 
         Args:
-            look: look at the account, and at what others have changed; raises NoSuchAccount.
-            seconds: how often to look while nothing happens.
+            look: looks up the account and so finds changes by other processes; raises NoSuchAccount.
+            seconds: how often to call `look` while no change arrives.
         """
         watch = _Watch(account, look, seconds, self._lock)
         with self._lock:
@@ -91,7 +91,7 @@ class Watchers:
         return watch
 
     def tell(self, operation: Operation[Any]) -> None:
-        """Tell of an operation after it was applied."""
+        """Report an operation, after it was applied, to the watches of the account."""
         if self._watches:
             with self._lock:
                 watches = self._living()
@@ -101,7 +101,7 @@ class Watchers:
                             watch.put(changed)
 
     def tell_missed(self) -> None:
-        """Tell all that it is not known what changed."""
+        """Report `missed` to all watches, as it is not known what changed."""
         with self._lock:
             for watch in self._living():
                 watch.put(Changed("missed"))
@@ -119,10 +119,10 @@ class Watchers:
 
 
 class _Watch(Watch):
-    """One watch: a queue, and who waits for something to come into it.
+    """One watch: a queue of changes, and an event for the tasks that wait for one.
 
-    The lock is that of all watches of the store. It is held for the queue and what is below it in `__init__`; who calls
-    `put` or `end` has it.
+    All watches of the store share the lock. It protects the queue and the attributes below it in `__init__`; callers
+    of `put` and `end` hold it.
     """
 
     def __init__(
@@ -132,9 +132,9 @@ class _Watch(Watch):
         self._look = look
         self._seconds = seconds
         self._lock = lock
-        self._is_known = False  # the account exists
+        self._is_known = False  # whether the account was found to exist
         self._queue = deque[Changed]()
-        self._ended = False  # nothing comes any more
+        self._ended = False  # whether the queue takes no more changes
         self._waking: tuple[trio.lowlevel.TrioToken, trio.Event] | None = None
 
     async def __aenter__(self) -> Self:
@@ -171,11 +171,11 @@ class _Watch(Watch):
     async def _look_for_more(self) -> None:
         try:
             await self._look()
-        except NoSuchAccount:  # in the queue by now, unless that was missed too
+        except NoSuchAccount:  # `put` adds this unless it is in the queue by now
             with self._lock:
                 self.put(Changed("account-deleted"))
         except StoreError:
-            if not self._ended:  # or it is closed
+            if not self._ended:  # else the store was closed
                 raise
 
     def put(self, changed: Changed) -> None:
@@ -191,7 +191,7 @@ class _Watch(Watch):
         self._wake()
 
     def end(self) -> None:
-        """Let nothing come behind what is in the queue."""
+        """End the watch after the changes that are in the queue."""
         self._ended = True
         self._wake()
 
@@ -199,5 +199,5 @@ class _Watch(Watch):
         if self._waking is not None:
             token, event = self._waking
             self._waking = None
-            with contextlib.suppress(RuntimeError):  # that run of trio is over, and who waited with it
+            with contextlib.suppress(RuntimeError):  # that run of trio is over, and so are its waiting tasks
                 token.run_sync_soon(event.set)
