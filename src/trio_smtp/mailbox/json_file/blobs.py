@@ -1,8 +1,8 @@
 """Blobs: the bodies that are too large for a line of the journal, each in a file of its own with a random name.
 
-A blob counts when a record names it. Until then its owner holds an flock on it; so whoever finds a blob that no
-record names, and that nobody holds, knows that its owner died, or that its messages were deleted, and removes it.
-To find it out needs the exclusive lock of the store: nobody commits meanwhile.
+A blob counts once a record names it. Until then the process that writes it holds an flock on it. So if no record names
+a blob and nobody holds its flock, its writer died or its messages were deleted, and any process may remove it. Finding
+such blobs needs the exclusive lock of the store, so that nobody commits meanwhile.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class NewBlob:
         self._name = secrets.token_hex(16)
         self._fd = self._folder.create(self._name)
         try:
-            # Who sweeps may have found it before the lock was on it.
+            # Another process may have found and removed it before it was locked.
             return files.try_lock(self._fd) and files.names(self._fd) > 0
         except OSError:
             self.discard()
             raise
 
     def write(self, data: bytes | bytearray) -> None:
-        """Add to it."""
+        """Append octets."""
         files.write_at(self._fd, self._size, data)
         self._size += len(data)
         self._crc = zlib.crc32(data, self._crc)
 
     def seal(self) -> BlobInfo:
-        """Make it lasting; the record comes next."""
-        if self._doubtful:  # a second sync would say that all is well
+        """Make the blob durable, before the record that names it is written."""
+        if self._doubtful:  # a second sync would succeed although the first has failed
             raise OSError(errno.EIO, "could not be synced")
         self._doubtful = True
         files.sync(self._fd)
@@ -59,21 +59,21 @@ class NewBlob:
         return BlobInfo(self._name, self._size, f"{self._crc:08x}")
 
     def release(self) -> None:
-        """Let go of it when a record names it."""
+        """Close the blob, and so release its flock, once a record names it."""
         files.close(self._fd)
 
     def discard(self) -> None:
-        """Remove it."""
-        with contextlib.suppress(OSError):  # then it is an old blob
+        """Remove the blob."""
+        with contextlib.suppress(OSError):  # then it is removed later, as an old blob
             self._folder.unlink(self._name)
         files.close(self._fd)
 
 
 def read_blob(folder: files.Directory, blob: BlobInfo, limit: int | None) -> bytes:
-    """The body, or its first `limit` octets, which are not checked.
+    """Return the body, or its first `limit` octets, whose checksum is not verified.
 
     Raises:
-        RecordError: it is not what the record says.
+        RecordError: if the file is not as the record says.
     """
     length = blob.size if limit is None else min(limit, blob.size)
     with folder.opened(blob.name) as fd:
@@ -84,10 +84,10 @@ def read_blob(folder: files.Directory, blob: BlobInfo, limit: int | None) -> byt
 
 
 class OldBlob:
-    """A blob that nobody needs any more, and an flock on it."""
+    """A blob that no message needs any more, and an flock on it."""
 
     def __init__(self, folder: files.Directory, name: str) -> None:
-        """Raises OSError: somebody holds it after all."""
+        """Raises OSError if another process or thread is still writing it."""
         self._folder = folder
         self._name = name
         self._fd = folder.open(name)
@@ -96,7 +96,7 @@ class OldBlob:
                 raise OSError(errno.EWOULDBLOCK, "somebody is writing it", name)
 
     def remove(self) -> bool:
-        """Remove it, and say whether that worked. Needs no lock: nobody waits while the file system frees octets."""
+        """Remove the blob; return whether that worked. Needs no lock, so nobody waits while its space is freed."""
         try:
             self._folder.unlink(self._name)
         except OSError:
@@ -107,10 +107,10 @@ class OldBlob:
 
 
 def old_blobs(folder: files.Directory, named: Callable[[], Container[str]], limit: int) -> list[OldBlob]:
-    """The blobs that nobody needs, `limit` at most. Needs the exclusive lock of the store.
+    """Return the blobs that no message needs, at most `limit`. Needs the exclusive lock of the store.
 
     Args:
-        named: gives the blobs that a record names; called only if there are blobs.
+        named: returns the names of the blobs that messages need; called only if there are blobs.
     """
     found: list[OldBlob] = []
     names = folder.names()

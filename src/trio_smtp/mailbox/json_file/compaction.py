@@ -1,17 +1,17 @@
-"""Compaction makes one new segment of all sealed ones, without what is dead.
+"""Compaction replaces all sealed segments by one new segment without the dead data.
 
 1. Under the lock: seal the live segment, and copy the index as it is now.
-2. Without the lock, `write`: a new segment with the operations of that copy, and in front of each the content that it
-   refers to, as `content` records.
-3. Without the lock, `follow`: what has happened since step 1, deletions too, is in the segments behind the new one, and
-   is done on top of it. Then `save` a snapshot, because when the new segment counts every other process begins anew.
-4. Under the lock, `count`: the little that has happened since; then, in the manifest, the new segment takes the place
-   of the old ones.
+2. Without the lock, `write`: write a new segment with the operations that make up the copy, and in front of each the
+   content that it refers to, as `content` records.
+3. Without the lock, `follow`: replay the records since step 1, deletions too, which are in the segments after the new
+   one. Then `save` a snapshot, because every other process loads the store again once the new segment counts.
+4. Under the lock, `count`: replay the few records since then, and publish a manifest in which the new segment takes the
+   place of the old ones.
 
 So the lock, for which every change waits, is held for moments only, however large the store.
 
-A message whose record is damaged or gone is left out; the segment with the record is kept (see `housekeeping`). A
-thorough compaction, which is a repair, reads the blobs too and leaves out the messages that miss theirs.
+A message whose record is damaged or missing is left out; the segment with the record is kept (see `housekeeping`). A
+thorough compaction, which is a repair, reads the blobs, too, and leaves out messages whose blob cannot be read.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 
 _BUFFER = 1024 * 1024
 _DAMAGED = -1
-_UNSYNCED = 8 * _BUFFER  # a disk that has more to do at once keeps the syncs of the writer waiting
+_UNSYNCED = 8 * _BUFFER  # octets; syncing more at once would delay the syncs of the writer
 
 
 class Compaction:
     """One compaction, from step 2 on.
 
     Args:
-        before: taken when the live segment had just begun, with the number in front of its own left free.
-        stopping: asked now and then; when it says yes, `write` gives up.
-        advance: called with the share of the messages that `write` is through with, from 0 to 1.
+        before: taken when the live segment had just begun, with the segment number before it left free.
+        stopping: called for each message; once it returns True, `write` gives up.
+        advance: called with the share of the messages that `write` has processed, from 0 to 1.
         thorough: read the blobs too.
     """
 
@@ -69,16 +69,16 @@ class Compaction:
         self._done = 0  # messages
         self._total = before.contents.count()
         self._live = before.position.segment
-        self._at = Position(self._live, 0, 0, 0)  # as far as step 3 is
+        self._at = Position(self._live, 0, 0, 0)  # as far as step 3 has come
         self._number = self._live - 1
         self._replica = Replica(Manifest(before.manifest.store, (self._number, self._live)))
         self._replica.damage = before.damage
-        # By old segment: the new offset of what was at an old one, or `_DAMAGED`. One dictionary of pairs would be so
-        # large that the event loop waited for its growth, for the garbage collector and for its end.
+        # By old segment: the new offset of each old offset, or `_DAMAGED`. One dictionary of (segment, offset) would be
+        # so large that resizing, garbage collection and freeing it would each delay the event loop.
         self._moved: dict[int, dict[int, int]] = {}
 
     def write(self) -> None:
-        """Step 2. Raises OSError; StoreUnavailable when it gave up."""
+        """Do step 2. Raises OSError; StoreUnavailable if it gives up."""
         segments = self._database.segments
         name = segment_name(self._number)
         fd = segments.create(name)
@@ -87,9 +87,9 @@ class Compaction:
             output.add(encode_mark("segment", number=self._number, previous=0, previous_end=0))
             for operation in self._before.contents.dump():
                 self._move(operation, output)
-            del self._before  # as large as the store
+            del self._before  # it holds a copy of the whole index
             for segment in self._pace.over(list(self._moved)):
-                del self._moved[segment]  # each takes its time
+                del self._moved[segment]  # one by one, as each may take long
             output.flush()
             self._replica.manifest = self._replica.manifest._replace(first_end=output.end)
             files.sync(fd)
@@ -102,7 +102,7 @@ class Compaction:
             files.close(fd)
 
     def follow(self, end: tuple[int, int]) -> int:
-        """Step 3, up to a segment and an offset behind a record that counts; returns the number of records.
+        """Do step 3 up to a segment and an offset behind a committed record; return the number of records.
 
         Raises OSError.
         """
@@ -117,19 +117,19 @@ class Compaction:
         return done
 
     def save(self) -> None:
-        """Step 3, its end. Raises OSError."""
+        """End step 3: write a snapshot. Raises OSError."""
         replica = self._replica
         Snapshot(replica.manifest, self._at, replica.dead, replica.damage, replica.index).write(self._database.root)
 
     def count(self) -> None:
-        """Step 4. Needs the exclusive lock. Raises OSError."""
+        """Do step 4. Needs the exclusive lock. Raises OSError."""
         database, replica = self._database, self._replica
         self.follow((database.journal.segment, database.journal.end))
         database.journal.publish(replica.manifest)
         database.adopt(replica)
 
     def _move(self, operation: Operation[Place], output: _Output) -> None:
-        """Write an operation, and first the content that it needs."""
+        """Write the content that an operation needs, and then the operation."""
         if isinstance(operation, AddMessages):
             messages = self._pace.over(operation.messages)
             operation = AddMessages([each for each in messages if self._move_content(each, output)])
@@ -139,7 +139,7 @@ class Compaction:
         self._replica.index.apply(operation)
 
     def _move_content(self, message: NewMessage[Place], output: _Output) -> bool:
-        """Write the content of a message, unless that was done for another one; False if it is damaged."""
+        """Write the content of a message, unless that was done for another message; return False if it is damaged."""
         if self._stopping():
             raise StoreUnavailable("the store is being closed")
         self._done += 1
@@ -155,7 +155,7 @@ class Compaction:
         return True
 
     def _copy_content(self, place: Place, output: _Output) -> int:
-        """Write the content, which has the same length there, and return its offset; `_DAMAGED` if it is that."""
+        """Write the content, which keeps its length, and return its new offset, or `_DAMAGED`."""
         try:
             line = self._database.journal.line(place.segment, place.offset, place.length)
             check(line)
@@ -163,20 +163,20 @@ class Compaction:
                 self._database.read(place, None)
         except (OSError, RecordError) as error:
             if not self._thorough and not isinstance(error, FileNotFoundError | RecordError):
-                raise  # what a disk cannot read now is given up where somebody asked for it
+                raise  # only a repair gives up content that the disk cannot read now
             self._replica.report(Damage(place.segment, place.offset, place.length, why(error)))
             if place.blob is not None:
-                with contextlib.suppress(FileNotFoundError):  # it is what is missing, or there since the last attempt
+                with contextlib.suppress(FileNotFoundError):  # the blob is missing, or an earlier attempt moved it
                     self._database.quarantine(self._database.blobs, place.blob)
             return _DAMAGED
         return output.add(to_content(line))
 
 
 class _Output:
-    """A file that grows by lines, written in large pieces.
+    """A file to which lines are added, written in large pieces.
 
     Attributes:
-        end: of what is written; what was added since the last `flush` is not.
+        end: how long the file is, without the lines added since the last `flush`.
     """
 
     def __init__(self, fd: int) -> None:

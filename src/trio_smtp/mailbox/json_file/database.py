@@ -1,15 +1,16 @@
 """One store as one process has it open: lock, journal, replica and blobs, and how they go together.
 
-What a process knows of a store is its replica. As long as nobody has written since, which two calls of stat tell, that
-is how things are (`is_current`). Otherwise it must catch up: it does, under the lock, what the journal says behind the
-cursor. `refresh` sees to that for those who want to look, `exclusive` for those who want to write.
+What a process knows of a store is its replica. The replica is current (`is_current`) as long as no other process has
+written since, which two calls of stat tell. Otherwise it must catch up: under the lock, the process replays the records
+behind the cursor of the journal. `refresh` does that for readers, `exclusive` for writers.
 
-After a compaction by another process the cursor is in a segment that does not count any more, and in the beginning it
-is nowhere. Then another replica takes the place of this one, made of the snapshot and the records behind it. In a large
-store that takes long, and writers would have to wait; so all but the end of it is done in advance, without the lock.
+After a compaction by another process, the cursor is in a segment that does not count any more; when a store is opened,
+there is no cursor yet. In both cases a new replica, made from the snapshot and the records behind it, replaces the old
+one. In a large store that takes long, and writers would have to wait; so all but the end of it is done in advance,
+without the lock.
 
-All of it blocks and belongs into threads, but for `is_current` and a look at the replica. What the machine refuses is
-an `OSError` here.
+Everything here blocks and belongs in threads, except `is_current` and look-ups in the replica. Failures of the
+operating system are raised as `OSError`.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.json_file.locks import Held
     from trio_smtp.mailbox.json_file.records import Place
 
-_BEFORE_MANIFEST = {"gate", "lock", "journal", "blobs", f"{MANIFEST}.new"}  # what making a store may have left
+_BEFORE_MANIFEST = {"gate", "lock", "journal", "blobs", f"{MANIFEST}.new"}  # left by an interrupted creation
 _OTHERS_MAY_WRITE = 0o022
 _NOTHING = Manifest("", ())
 
 
 class _Prepared(NamedTuple):
-    """A replica that was made in advance, and where the last record that it knows begins and ends."""
+    """A replica that was made in advance; the last record that it knows is in `segment` from `last` to `end`."""
 
     replica: Replica
     segment: int
@@ -56,22 +57,22 @@ class Database:
 
     Args:
         path: the directory of the store.
-        create: make the store if there is none: if nothing has the path, or the directory is empty. Otherwise one that
-            is read-only will do.
-        without_lost: open it even where files of the journal are lost, and with them nobody knows which accounts. A
-            server must not: it would tell senders that there are no such people.
-        watchers: those who want to be told of changes.
+        create: create the store if the path does not exist or is an empty directory. With False, the store may be
+            read-only.
+        without_lost: open the store even if files of the journal are lost, and with them an unknown number of accounts.
+            A server must not do this: it would reject mail for these accounts as having no such user.
+        watchers: the watches to notify of changes.
 
     Attributes:
         root: the directory of the store.
-        segments, blobs: those in it.
-        journal: its cursor is behind what the replica knows.
-        replica: another one takes its place now and then, so who needs it twice keeps it.
-        caught_up: when, by `time.monotonic`, it was last current for certain.
+        segments, blobs: the directories of the segments and of the blobs in it.
+        journal: its cursor is behind the last record that the replica knows.
+        replica: may be replaced by another one at any time; code that needs it twice keeps a reference.
+        caught_up: the last time, by `time.monotonic`, at which the replica was known to be current.
 
     Raises:
-        StoreUnavailable: there is no store, or not one that can be trusted.
-        OSError: it cannot be opened.
+        StoreUnavailable: if there is no store, or one that cannot be trusted.
+        OSError: if it cannot be opened.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class Database:
             self._preparing = threading.Lock()
             self._watchers = watchers or Watchers()
             self._writing = False
-            self._note = b""  # what this process has left beside the lock
+            self._note = b""  # the note that this process last left beside the lock
             if not is_new:
                 self._prepare()
             with self._lock.hold(exclusive=is_new) as lock:
-                if is_new and self._is_new(create):  # still
+                if is_new and self._is_new(create):  # no other process has created it meanwhile
                     self.journal.create()
                 self._catch_up(lock)
             self._opened = opened.pop_all()
@@ -106,7 +107,7 @@ class Database:
         if MANIFEST in names:
             return False
         if self._has_mail(names):
-            if MANIFEST in self.root.names():  # by now: whoever makes a store makes that before there is mail
+            if MANIFEST in self.root.names():  # created meanwhile: the manifest comes before any mail
                 return False
             raise StoreUnavailable(NO_MANIFEST)
         if not create:
@@ -116,7 +117,7 @@ class Database:
         return True
 
     def _has_mail(self, names: set[str]) -> bool:
-        """Whether there is more than what somebody leaves who dies while making a store."""
+        """Whether the directory holds more than what a process leaves that dies while it creates a store."""
         if "journal" in names:
             with closing(self.root.directory("journal")) as segments:
                 if has_records(segments):
@@ -127,16 +128,16 @@ class Database:
             return bool(blobs.names())
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._opened.close()
 
     def adopt(self, replica: Replica) -> None:
-        """Go on with another replica. Nobody was told of what it did so far."""
+        """Replace the replica by another one, whose operations so far were not reported to watchers."""
         replica.watcher = self._watchers.tell
         self.replica = replica
 
     def is_current(self) -> bool:
-        """Whether the replica has all that was committed; cheap, and needs no lock."""
+        """Whether the replica knows all committed records; cheap, and needs no lock."""
         # Nobody else can commit while this process writes.
         return self._writing or (self.replica.manifest == self.journal.manifest and self.journal.is_current())
 
@@ -150,15 +151,15 @@ class Database:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock to write, the replica current and the cursor of the journal at its end.
+        """Hold the exclusive lock, with the replica current and the cursor of the journal at its end.
 
         Raises:
-            StoreUnavailable: at the end, too: the journal is not sound.
+            StoreUnavailable: on entry, if the store cannot be trusted; at the end, if the journal is not sound.
         """
         if self.journal.is_replaced():
             self._prepare()
         with self._lock.hold(exclusive=True) as lock:
-            if lock.note == self._note and self.is_current():  # as it is nearly always, where one process writes
+            if lock.note == self._note and self.is_current():  # nearly always, if only one process writes
                 self.caught_up = time.monotonic()
             else:
                 self._catch_up(lock)
@@ -170,26 +171,26 @@ class Database:
                     yield
             finally:
                 self._writing = False
-            if not self.journal.is_sound():  # the mark in the lock stays, so the next one syncs what is there
+            if not self.journal.is_sound():  # the mark in the lock stays, so the next writer syncs the segments
                 raise StoreUnavailable("a refused record may have been left behind")
             lock.note = self._note = self.journal.note()
 
     @contextmanager
     def _half_done(self) -> Iterator[None]:
-        """Forget the index if anything but a file fails, memory above all: it may have been left with half a change."""
+        """Forget the index if anything but a file fails, above all memory: a change may be applied only in part."""
         try:
             yield
-        except OSError:  # of a file: nothing is being changed meanwhile
+        except OSError:  # file operations never fail in the middle of a change to the index
             raise
         except BaseException:
             self.forget()
             raise
 
     def _prepare(self) -> None:
-        """Make another replica in advance, if one is needed and nobody has made one.
+        """Make another replica in advance, if one is needed and none is prepared.
 
-        The lock is held for a moment only, to see how far the records go that count. Those that come then are left to
-        `_catch_up`.
+        The lock is held for a moment only, to find the end of the committed records. `_catch_up` replays the records
+        that follow later.
         """
         with self._preparing, closing(Journal(self.root, self.segments)) as journal, suppress(OSError):
             with self._lock.hold(exclusive=False) as lock:
@@ -203,7 +204,7 @@ class Database:
                 self._prepared = _Prepared(replica, journal.segment, journal.last, journal.end)
 
     def _catch_up(self, lock: Held) -> None:
-        """Do what the journal says behind the cursor, with another replica if this one does not lead there."""
+        """Replay the records behind the cursor, on another replica if the segments of this one were replaced."""
         self.journal.load()
         self.journal.heed(lock.note)
         replica = self.replica
@@ -226,7 +227,7 @@ class Database:
         self.caught_up = time.monotonic()
 
     def _begin(self, journal: Journal) -> Replica:
-        """A replica of the snapshot, or else an empty one, and the cursor of the journal behind what it knows."""
+        """Return a replica from the snapshot, or else an empty one, and put the journal's cursor where it ends."""
         replica = load_snapshot(self.root, journal)
         if replica is None:
             journal.seek(journal.manifest.segments[0], 0, 0)
@@ -234,7 +235,7 @@ class Database:
         return replica
 
     def forget(self) -> None:
-        """Read everything again when it is needed next."""
+        """Discard the replica's state, so that the next use reads everything again."""
         self.replica.manifest = _NOTHING
         self.caught_up = -math.inf
 
@@ -244,18 +245,18 @@ class Database:
         self.replica.manifest = self.journal.manifest
 
     def quarantine(self, folder: files.Directory, name: str) -> None:
-        """Put a file where nobody reads or removes it, beside what came there under the same name before."""
+        """Move a file to the quarantine, where nothing reads or removes it; a name that is taken gets a number."""
         with closing(self.root.directory("quarantine")) as quarantine:
             names = quarantine.names()
             candidates = (f"{name}.{number}" if number else name for number in itertools.count())
             folder.move(name, quarantine, next(each for each in candidates if each not in names))
 
     def read(self, place: Place, limit: int | None) -> bytes:
-        """The content of a message, or its first `limit` octets; without the lock.
+        """Return the content of a message, or its first `limit` octets. Needs no lock.
 
         Raises:
-            FileNotFoundError: it is not there any more.
-            RecordError: it is damaged.
+            FileNotFoundError: if it is not there any more.
+            RecordError: if it is damaged.
         """
         line = self.journal.line(place.segment, place.offset, place.length)
         prefix, body = decode_content(line, place.copy)

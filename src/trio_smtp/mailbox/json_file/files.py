@@ -1,13 +1,13 @@
-"""The file system, as much of it as the store needs. No other module of the store calls it.
+"""The file system calls that the store needs. No other module of the store makes any.
 
-So a test stands in for it in one place, the names `os` and `fcntl` of this module, to make any call fail or to
+So a test can replace them in one place, the names `os` and `fcntl` of this module, to make any call fail or to
 record them all.
 
-- A `Directory` is held open and names are opened relative to it: what happens to the path does not matter.
-- What is opened is a regular file; no symbolic link is followed and no FIFO waited for.
-- A new file is new: O_EXCL. Files have the mode 0600 and directories 0700, whatever the umask.
-- A write is whole or raises. All failures are `OSError`.
-- A directory is synced through a new descriptor each time: a failed sync must not be tried again on the same.
+- A `Directory` stays open and files are opened relative to it, so a later change of its path does not matter.
+- Only regular files are opened; no symbolic link is followed, and opening a FIFO does not wait.
+- New files are created with O_EXCL. Files have the mode 0600 and directories 0700, whatever the umask.
+- A write is complete or raises. All failures are `OSError`.
+- A directory is synced through a new descriptor each time: a failed sync must not be retried on the same descriptor.
 """
 
 # ruff: noqa: PTH208 (pathlib knows no descriptors)
@@ -42,11 +42,11 @@ class Directory:
 
     @classmethod
     def at(cls, path: str, *, create: bool) -> Directory:
-        """Open a directory, and make it first if it is not there; the only place where links are followed."""
+        """Open a directory, creating it if it is missing and `create` is set; only here are links followed."""
         return cls(_make_and_open(path, None) if create else os.open(path, _DIRECTORY))
 
     def directory(self, name: str) -> Directory:
-        """Open a directory in this one, and make it first if it is not there."""
+        """Open a directory in this one, creating it if it is missing."""
         return Directory(_make_and_open(name, self.fd))
 
     def mode(self) -> int:
@@ -54,27 +54,27 @@ class Directory:
         return stat.S_IMODE(os.fstat(self.fd).st_mode)
 
     def is_writable(self) -> bool:
-        """Whether files can be made in it."""
+        """Whether files can be created in it."""
         return os.access(".", os.W_OK, dir_fd=self.fd)
 
     def names(self) -> list[str]:
-        """What is in it, sorted."""
-        # Through a new descriptor: with the same one several threads would share a position.
+        """Return the names of its entries, sorted."""
+        # Through a new descriptor: threads that list the same one would share its position.
         with _opened(os.open(".", _DIRECTORY, dir_fd=self.fd)) as fd:
             return sorted(os.listdir(fd))
 
     def sync(self) -> None:
-        """Make lasting what was created, renamed and removed in it."""
+        """Make durable what was created, renamed and removed in it."""
         with _opened(os.open(".", _DIRECTORY, dir_fd=self.fd)) as fd:
             _sync(os.fsync, fd)
 
     def sync_name(self) -> None:
-        """Make lasting that it is where it is."""
+        """Make durable its own entry in its parent directory."""
         with _opened(os.open("..", _DIRECTORY, dir_fd=self.fd)) as fd:
             os.fsync(fd)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor."""
         close(self.fd)
         self.fd = -1
 
@@ -88,7 +88,7 @@ class Directory:
             return fd
 
     def create(self, name: str) -> int:
-        """Make a file that does not exist, to write and read."""
+        """Create a file that does not exist, and open it to read and write."""
         flags = _SAFE | os.O_RDWR | os.O_CREAT | os.O_EXCL
         with closed_on_error(os.open(name, flags, 0o600, dir_fd=self.fd)) as fd:
             os.fchmod(fd, 0o600)
@@ -101,15 +101,15 @@ class Directory:
             yield fd
 
     def open_or_create(self, name: str) -> int:
-        """Open a regular file to write and read, and make it first if it is not there."""
+        """Open a regular file to read and write, creating it if it is missing."""
         with contextlib.suppress(FileExistsError):
             return self.create(name)
         return self.open(name, writable=True)
 
     def publish(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Put a file in the place of another; one or the other is there at any moment, never half of one.
+        """Replace a file atomically: at any moment either the old or the new one is there, complete.
 
-        The new one is on disk before it takes the name; that it has the name is lasting after `sync`.
+        The new file is on disk before it takes the name; the renaming is durable after `sync`.
         """
         self.discard_draft(name)
         draft = _draft(name)
@@ -122,17 +122,17 @@ class Directory:
                 sync(fd)
             os.rename(draft, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except BaseException:
-            with contextlib.suppress(OSError):  # on a full disk it would take what mail needs
+            with contextlib.suppress(OSError):  # on a full disk it would take space that mail needs
                 self.unlink(draft)
             raise
 
     def discard_draft(self, name: str) -> None:
-        """Remove what somebody left who died while he published a file of this name."""
+        """Remove what a process left that died while it published a file of this name."""
         with contextlib.suppress(FileNotFoundError):
             self.unlink(_draft(name))
 
     def move(self, name: str, to: Directory, new_name: str) -> None:
-        """Give a file to another directory."""
+        """Move a file to another directory."""
         os.rename(name, new_name, src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def unlink(self, name: str) -> None:
@@ -140,7 +140,7 @@ class Directory:
         os.unlink(name, dir_fd=self.fd)
 
     def stat(self, name: str) -> os.stat_result:
-        """What is known of a file without opening it."""
+        """Return the status of a file without opening it or following a link."""
         return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
 
 
@@ -149,14 +149,14 @@ def _draft(name: str) -> str:
 
 
 def reason(error: OSError) -> str:
-    """What went wrong, for people."""
+    """Return a message for people that says what went wrong, and with which file."""
     text = error.strerror or str(error)
     return f"{error.filename}: {text}" if error.filename else text
 
 
 def is_broken(error: OSError) -> bool:
-    """Whether the file is at fault, and likely to stay so: the disk does not read it, the file system has lost it, or
-    it is no regular file. A shortage of the machine is none of that, nor a permission, which can be given.
+    """Whether the error is a fault of the file that is likely to last: the disk cannot read it, the file system has
+    lost it, or it is not a regular file. A lack of resources or of a permission is no such fault: it can be remedied.
     """
     return error.errno in _BROKEN
 
@@ -173,29 +173,29 @@ def _make_and_open(path: str, within: int | None) -> int:
 
 def _check_regular(fd: int, name: str) -> None:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        raise OSError(errno.ENXIO, "not a regular file", name)  # as for a socket, which cannot even be opened
+        raise OSError(errno.ENXIO, "not a regular file", name)  # the error that opening a socket gives
 
 
 # --- open files
 
 
 def size(fd: int) -> int:
-    """Octets of the file."""
+    """Return the size of the file, in octets."""
     return os.fstat(fd).st_size
 
 
 def inode(fd: int) -> int:
-    """Its number, which no other file of the directory has as long as this one is open."""
+    """Return the inode number, which no other file of the directory has as long as this one is open."""
     return os.fstat(fd).st_ino
 
 
 def names(fd: int) -> int:
-    """How many it has: none if it was removed, several with hard links."""
+    """Return the number of names of the file: none if it was removed, several with hard links."""
     return os.fstat(fd).st_nlink
 
 
 def read_at(fd: int, offset: int, length: int) -> bytes:
-    """Read so many octets, fewer only where the file ends."""
+    """Read `length` octets at an offset; fewer only if the file ends before."""
     pieces: list[bytes] = []
     while length and (piece := os.pread(fd, length, offset)):
         pieces.append(piece)
@@ -205,7 +205,7 @@ def read_at(fd: int, offset: int, length: int) -> bytes:
 
 
 def lines(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """The lines between two offsets, each with its own offset; what comes last may have no newline."""
+    """Yield the lines between two offsets, each with its own offset; the last one may have no newline."""
     rest = b""
     while start < end:
         piece = read_at(fd, start, min(_CHUNK, end - start))
@@ -222,7 +222,7 @@ def lines(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
 
 
 def write_at(fd: int, offset: int, data: bytes | bytearray) -> None:
-    """Write all of it."""
+    """Write all of the data at an offset."""
     view = memoryview(data)
     while len(view) > 0:
         written = os.pwrite(fd, view, offset)
@@ -233,12 +233,12 @@ def write_at(fd: int, offset: int, data: bytes | bytearray) -> None:
 
 
 def truncate(fd: int, length: int) -> None:
-    """Cut the file."""
+    """Cut the file to a length."""
     os.ftruncate(fd, length)
 
 
 def sync_data(fd: int) -> None:
-    """Make lasting what was written, and that the file is longer now."""
+    """Make durable what was written, and the greater length of the file."""
     _sync(os.fdatasync, fd)
 
 
@@ -246,18 +246,18 @@ def _sync(call: Callable[[int], None], fd: int) -> None:
     try:
         call(fd)
     except OSError as error:
-        # A file system that was written once and for all, such as squashfs, knows no sync, and needs none.
+        # A file system that can never be written, such as squashfs, supports no sync, and needs none.
         if error.errno != errno.EINVAL or not os.fstatvfs(fd).f_flag & os.ST_RDONLY:
             raise
 
 
 def sync(fd: int) -> None:
-    """Make lasting everything, a shorter length too."""
+    """Make everything durable, a shorter length too."""
     os.fsync(fd)
 
 
 def close(fd: int) -> None:
-    """Close, whatever happens: what matters was synced, and a failed close must not be tried again."""
+    """Close the descriptor and ignore errors: what matters was synced, and a failed close must not be retried."""
     with contextlib.suppress(OSError):
         os.close(fd)
 
@@ -266,12 +266,12 @@ def close(fd: int) -> None:
 
 
 def lock(fd: int, *, exclusive: bool) -> None:
-    """Take the flock, and wait for it. It belongs to the open file: threads that share a descriptor share it."""
+    """Wait for the flock and take it. It belongs to the open file, so threads that share a descriptor share it."""
     fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
 
 
 def try_lock(fd: int) -> bool:
-    """Take the exclusive flock if nobody has it, and say whether that is so."""
+    """Take the exclusive flock if nobody has it; return whether that worked."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -280,7 +280,7 @@ def try_lock(fd: int) -> bool:
 
 
 def unlock(fd: int) -> None:
-    """Give the flock back."""
+    """Release the flock."""
     fcntl.flock(fd, fcntl.LOCK_UN)
 
 
@@ -294,7 +294,7 @@ def _opened(fd: int) -> Iterator[int]:
 
 @contextlib.contextmanager
 def closed_on_error(fd: int) -> Iterator[int]:
-    """Close it if the block ends in an OSError."""
+    """Close the descriptor if the block raises an OSError."""
     try:
         yield fd
     except OSError:

@@ -1,10 +1,10 @@
-"""What keeps the directory small and the store fast to open: snapshots, compaction, the removal of leftovers.
+"""Housekeeping keeps the directory small and the store fast to open: snapshots, compaction, removal of leftovers.
 
-One process does any of this at a time, and holds an flock on the directory of the segments. In the background, in a
-thread of its own, it is done when much has died or come since the last time; what dead processes left is removed
+Only one process at a time does any of this; it holds an flock on the directory of the segments. Housekeeping runs in a
+background thread when many octets were written or became dead since the last time. What dead processes left is removed
 with the first change that a process makes.
 
-A segment with damage is not removed but goes to `quarantine/`. A repair is a compaction that looks at everything.
+A segment with damage is not removed but moved to `quarantine/`. A repair is a compaction that reads everything.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.json_file.replica import Damage
     from trio_smtp.mailbox.json_file.writer import Writer
 
-DUE = 64 * 1024 * 1024  # octets, come or dead, after which there is something to do
-SAVE_ON_CLOSE = 4 * 1024 * 1024  # octets come, after which closing leaves a snapshot
+DUE = 64 * 1024 * 1024  # octets, written or dead since the last time, after which housekeeping runs
+SAVE_ON_CLOSE = 4 * 1024 * 1024  # octets written since the last snapshot, after which `close` saves one
 
-_FEW = 100  # records, about, that a compaction leaves to be done under the lock
-_ROUNDS = 10  # in which it tries that; records may come as fast as it does them
-_BLOBS = 20  # that are open at a time
+_FEW = 100  # records, about, that a compaction leaves to be replayed under the lock
+_ROUNDS = 10  # attempts to get there: records may arrive as fast as they are replayed
+_BLOBS = 20  # old blobs that are open at a time
 
 _log = logging.getLogger(__name__)
 
 
 class _Garbage(NamedTuple):
-    """Names of segments, and whether each is damaged; and blobs."""
+    """What nobody needs: names of segments, each with whether it is damaged; and blobs."""
 
     segments: list[tuple[str, bool]]
     blobs: list[OldBlob]
@@ -59,7 +59,7 @@ class Housekeeper:
         writer.after_group = self._after_group
 
     def compact(self, advance: Callable[[float], object] = lambda _: None) -> None:
-        """Compact now; wait for another process that does it. Raises OSError, StoreUnavailable.
+        """Compact now, once no other process does housekeeping. Raises OSError, StoreUnavailable.
 
         Args:
             advance: called with the share that is done, from 0 to 1.
@@ -68,7 +68,7 @@ class Housekeeper:
             self._compact(advance)
 
     def repair(self, damage: Iterable[Damage], advance: Callable[[float], object]) -> None:
-        """Go on without what cannot be read, and quarantine it with what `damage` names. Otherwise like `compact`."""
+        """Like `compact`, but drop what cannot be read, and quarantine it and the segments that `damage` names."""
         with self._alone():
             self._writer.run(lambda: self._report(damage))
             self._compact(advance, thorough=True)
@@ -76,12 +76,12 @@ class Housekeeper:
             self._save()
 
     def close(self) -> None:
-        """Stop what is under way, and leave a snapshot if that is worth while."""
+        """Stop housekeeping that is under way, and save a snapshot if that is worth while."""
         self._stopping = True
         if self._thread is not None:
             self._thread.join()
         with self._busy:
-            pass  # a compaction that somebody asked for has stopped too
+            pass  # a running `compact` has stopped, too
         if self._database.replica.unsaved >= SAVE_ON_CLOSE and self._database.root.is_writable():
             self._try(self._save)
 
@@ -101,17 +101,17 @@ class Housekeeper:
         if not self._swept:
             self._swept = True
             self._try(lambda: self._remove(self._garbage()))  # more than a few blobs are left to `_sweep`
-        self._dead_before = min(self._dead_before, replica.dead)  # it is less after a compaction
+        self._dead_before = min(self._dead_before, replica.dead)  # a compaction lowers it
         is_due = max(replica.unsaved, replica.dead - self._dead_before) >= DUE
         if is_due and not (self._stopping or self._busy.locked()):
-            replica.unsaved, self._dead_before = 0, replica.dead  # should it fail, it is not tried again at once
+            replica.unsaved, self._dead_before = 0, replica.dead  # so a failure is not retried at once
             thread = threading.Thread(target=self._try, args=[self._tidy], name="mail store housekeeper", daemon=True)
-            with suppress(RuntimeError):  # the system has no thread to give
+            with suppress(RuntimeError):  # the system can start no thread
                 thread.start()
                 self._thread = thread
 
     def _try(self, task: Callable[[], object]) -> None:
-        """Do it, unless somebody else does something of the kind."""
+        """Run a task, unless another thread or process does housekeeping."""
         try:
             if not self._busy.acquire(blocking=False):
                 return
@@ -144,12 +144,12 @@ class Housekeeper:
         return Snapshot.take(self._database.replica, self._database.journal)
 
     def _sweep(self) -> None:
-        """Remove what nobody needs, a few blobs at a time: the lock is held to find them only."""
+        """Remove what nobody needs, a few blobs at a time. The lock is held only to find them."""
         while self._remove(self._writer.run(self._garbage)) == _BLOBS and not self._stopping:
             pass
 
     def _garbage(self) -> _Garbage:
-        """What nobody needs, and never will. Needs the exclusive lock."""
+        """Find what nobody needs or ever will. Needs the exclusive lock."""
         database = self._database
         live = set(database.journal.manifest.segments)
         damaged = {damage.segment for damage in database.replica.damage}
@@ -161,7 +161,7 @@ class Housekeeper:
         return _Garbage(segments, old_blobs(database.blobs, database.replica.blobs, _BLOBS))
 
     def _remove(self, garbage: _Garbage) -> int:
-        """Returns how many blobs are gone; those that cannot be removed are left to the next time."""
+        """Remove garbage; return how many blobs are gone. Those that cannot be removed are left to the next time."""
         database = self._database
         gone = [blob.remove() for blob in garbage.blobs]
         database.root.discard_draft(SNAPSHOT)
@@ -177,7 +177,7 @@ class Housekeeper:
     def _compact(self, advance: Callable[[float], object], *, thorough: bool = False) -> None:
         compaction = Compaction(
             self._database,
-            self._writer.run(self._seal),  # which nobody else keeps
+            self._writer.run(self._seal),  # no other reference, so that the compaction can free it
             lambda: self._stopping,
             advance=advance,
             thorough=thorough,

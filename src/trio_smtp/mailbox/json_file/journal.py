@@ -1,22 +1,24 @@
-"""The journal: segments, files of records that only grow, and the manifest, which says which of them count.
+"""The journal: segments, append-only files of records, and the manifest, which says which segments count.
 
 - `manifest.json` is one record: the name of the store (a random one) and the numbers of the segments in the order
   in which they are read. It is replaced as a whole; that is the moment when segments begin or cease to count.
-  The last one is *live*: new records go there. Numbers are never used again.
-- A segment begins with a record that says where the one before it ends. What lies behind that end was refused
-  and could not be cut off. It is on disk before the segment counts, so one without it is as good as missing.
-  The manifest says where a segment ends that a compaction has made: it is longer than it was when the next one began.
-- In the live segment, what follows the last newline is *torn*: somebody died while writing it. Who reads ignores
-  it, who is about to write cuts it off. A complete line is never cut off.
-- Each writer leaves a note, beside the lock, of how far the live segment goes. One that is shorter has lost records: to
-  the disk, or to who put an older copy in its place. It is sealed where it should end; so everybody finds it short.
-- A segment with a second name (a hard link) is not written to, for that may be somebody's backup: it is sealed.
-- What was written by somebody who died is synced before it is believed.
-- After a failure that could leave a refused record behind, the journal is not sound, and whoever holds the lock
-  may not let go of it until `mend` has worked: others would take the record for a good one and write behind it.
+  The last segment is *live*: new records go there. Segment numbers are never used again.
+- A segment begins with a record, its mark, that says where the segment before it ends. Octets behind that end were
+  refused and could not be cut off. The mark is on disk before the segment counts, so a segment without one is as good
+  as missing. The manifest says where a segment made by a compaction ends, as the next segment began before that.
+- In the live segment, what follows the last newline is *torn*: a process died while writing it. Readers ignore it, and
+  a writer cuts it off first. A complete line is never cut off.
+- Each writer leaves a note, beside the lock, of how far the live segment goes. A live segment that is shorter has lost
+  records: the disk lost them, or somebody put an older copy in its place. It is sealed at the noted end, so that every
+  process finds it too short.
+- A segment with a second name (a hard link) is not written to, as that may be somebody's backup: it is sealed.
+- Records by a writer that died are synced before they are believed.
+- After a failure that could leave a refused record behind, the journal is not sound, and the process that holds the
+  lock may not release it until `mend` has worked: others would take the record for a good one and write behind it.
 
-A journal is a cursor too: `segment` and `end` say how far it was read, and that is where it is written.
-All methods need the lock, those that change something the exclusive one; but `is_current` and `line` need none.
+A journal is a cursor, too: `segment` and `end` say how far it was read, and the next record is written there.
+All methods need the lock, those that change something the exclusive one, except for `is_current`, `is_replaced` and
+`line`, and `read_on` with `until`.
 """
 
 from __future__ import annotations
@@ -38,35 +40,35 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 NO_MANIFEST = f"there is mail, but no {MANIFEST}, which says what of it counts; restore the store from a backup"
 _MAX_MARK = 1024
-_MAX_LINE = 64 * 1024 * 1024  # a segment that a compaction has made may be as large as the store
+_MAX_LINE = 64 * 1024 * 1024  # limit for a line that stands for lost records, of which a large segment may have many
 _SEGMENT_NAME = re.compile(r"([0-9]{6,15})\.jsonl", re.ASCII)
 
 
 class Manifest(NamedTuple):
-    """Which store this is, and what it consists of."""
+    """Which store this is, and which segments count."""
 
     store: str
     segments: tuple[int, ...]
     first_end: int | None = None  # where the first of them ends, if a compaction has made it
 
     def begins_with(self, older: Manifest) -> bool:
-        """Whether all that happened since then is that segments were added."""
+        """Whether segments were only added since the older manifest."""
         return self.store == older.store and self.segments[: len(older.segments)] == older.segments
 
 
 def segment_name(number: int) -> str:
-    """The file of a segment."""
+    """Return the name of the file of a segment."""
     return f"{number:06}.jsonl"
 
 
 def segment_number(name: str) -> int | None:
-    """The segment in a file of this name, None if it is none."""
+    """Return the number of the segment in a file of this name, or None if that is no segment."""
     match = _SEGMENT_NAME.fullmatch(name)
     return int(match[1]) if match else None
 
 
 def has_records(folder: files.Directory) -> bool:
-    """Whether some segment has more than its mark: one has no more where somebody died who began a store."""
+    """Whether a segment has more than its mark. A process that dies while it creates a store leaves only the mark."""
     for name in folder.names():
         if segment_number(name) is not None:
             with folder.opened(name) as fd:
@@ -79,30 +81,30 @@ class Journal:
     """The segments of a store, as this process knows them.
 
     Args:
-        without_lost: go on without segments that are not there.
+        without_lost: skip segments that are missing.
     """
 
     def __init__(self, root: files.Directory, folder: files.Directory, *, without_lost: bool = False) -> None:
         self._root = root
         self._folder = folder
         self._without_lost = without_lost
-        self._manifest_fd = -1  # open, so that no other file gets its inode number
+        self._manifest_fd = -1  # kept open, so that no other file gets its inode number
         self._inode = 0
-        self._doubtful = False  # after a crash another manifest might be in force
-        self._refused = False  # there may be something behind `end` that must not count
+        self._doubtful = False  # whether another manifest might be in force after a crash
+        self._refused = False  # whether there may be octets behind `end` that must not count
         self.manifest = Manifest("", ())
         self._noted = (0, 0)  # the segment that was live when the last writer left, and where it ended
         self.seek(0, 0, 0)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         files.close(self._manifest_fd)
 
     # --- the manifest
 
     def create(self) -> None:
         """Begin the journal of a new store."""
-        self._root.sync()  # a manifest must not outlast the directories that it needs
+        self._root.sync()  # a crash must not leave a manifest without the directories that it needs
         self._root.sync_name()
         self.manifest = Manifest(secrets.token_hex(8), ())
         self.begin_segment()
@@ -110,11 +112,11 @@ class Journal:
     def load(self) -> None:
         """Read the manifest if it was replaced; the cursor stays where it is."""
         if self._root.stat(MANIFEST).st_ino != self._inode:
-            self._root.sync()  # who replaced it may have died before doing this
+            self._root.sync()  # the process that replaced it may have died before this sync
             self._adopt()
 
     def publish(self, manifest: Manifest) -> None:
-        """Let a manifest count from now on."""
+        """Put a manifest in force."""
         mark = encode_mark("manifest", **manifest._asdict())
         try:
             self._root.publish(MANIFEST, [mark])
@@ -146,7 +148,7 @@ class Journal:
         self._manifest_fd, self._inode, self.manifest = fd, inode, manifest
 
     def is_replaced(self) -> bool:
-        """Whether there is another manifest, or none that can be seen; cheap, and needs no lock."""
+        """Whether the manifest was replaced, or cannot be seen; cheap, and needs no lock."""
         try:
             return self._root.stat(MANIFEST).st_ino != self._inode
         except OSError:
@@ -155,17 +157,17 @@ class Journal:
     # --- the note beside the lock
 
     def note(self) -> bytes:
-        """That the records up to the cursor are on disk."""
+        """Return a note that says that the records up to the cursor are on disk."""
         return frame(
             b',"type":"note","store":"%s","segment":%d,"end":%d}'
             % (self.manifest.store.encode(), self.segment, self.end)
         )
 
     def heed(self, note: bytes) -> None:
-        """Believe a note of the last writer, rather than those before. Who finds none of this store expects nothing.
+        """Take the end of the live segment from the last writer's note; a missing or foreign note says nothing.
 
         Raises:
-            StoreUnavailable: the manifest is older than the note, and does not know a segment that is there.
+            StoreUnavailable: if the manifest is older than the note: it does not name the live segment, which exists.
         """
         self._noted = (0, 0)
         with contextlib.suppress(RecordError, KeyError):
@@ -181,7 +183,7 @@ class Journal:
     # --- reading
 
     def is_current(self) -> bool:
-        """Whether all was read, and what is written next can go behind it; cheap."""
+        """Whether everything was read, and the next record can be written at the cursor; cheap, and needs no lock."""
         try:
             live = self._folder.stat(self._name)
             is_at_end = live.st_size == self.end and live.st_nlink < 2 and not self._is_short
@@ -190,22 +192,24 @@ class Journal:
             return False
 
     def seek(self, segment: int, last: int, end: int) -> None:
-        """Put the cursor behind the record between two offsets."""
+        """Put the cursor behind the record between the offsets `last` and `end`."""
         self.segment, self._name = segment, segment_name(segment)
         self.last, self.end = last, end  # where the last record begins and ends
-        self._is_short = False  # that segment is live and should go on up to `end`, but does not
+        self._is_short = False  # whether the segment is live and should reach `end`, but does not
 
     def read_on(self, *, sync: bool, until: tuple[int, int] | None = None) -> Iterator[tuple[int, int, bytes]]:
-        """Move the cursor to the end, and give what it passes: segment, offset, line.
+        """Move the cursor to the end, and yield segment, offset and line of each record that it passes.
 
-        A segment that is too short, or lost, gives a last line that is no record, as long as what is missing.
+        A segment that is too short or lost yields a last line that is no record, as long as what is missing (at most
+        64 MiB).
 
         Args:
-            sync: first, because it may not be on disk.
-            until: a segment and the offset in it where to stop; what is in front of it counts, so no lock is needed.
+            sync: sync each segment first, because its records may not be on disk.
+            until: the segment and the offset in it at which to stop. Records before it are committed, so no lock is
+                needed.
 
         Raises:
-            FileNotFoundError: a segment is not there, or empty: a compaction was faster, or it is lost (see
+            FileNotFoundError: if a segment is missing or empty: a compaction has replaced it, or it is lost (see
                 `without_lost`).
         """
         while (sealed_end := self._sealed_end()) is not None and (until is None or self.segment < until[0]):
@@ -228,12 +232,12 @@ class Journal:
                 yield from self._missing()
 
     def _missing(self) -> Iterator[tuple[int, int, bytes]]:
-        """Pass, once, what the live segment has lost at its end."""
+        """Yield, once, a line for what the live segment has lost at its end."""
         start, end = min(self.end, self._folder.stat(self._name).st_size), self.end
         segment, noted_end = self._noted
         if segment == self.segment:
             end = max(end, noted_end)
-        elif segment > self.segment:  # nobody knows how much came here, and in those behind
+        elif segment > self.segment:  # how much was written here and to later segments is unknown
             end += _MAX_LINE
         if start < end and not self._is_short:
             self.seek(self.segment, start, end)
@@ -254,14 +258,14 @@ class Journal:
             raise FileNotFoundError(errno.ENOENT, "is empty", self._name)
 
     def find_end(self) -> tuple[int, int] | None:
-        """The live segment and where its last record ends, None if something torn is behind that."""
+        """Return the live segment and where its last record ends, or None if torn octets follow."""
         live = self.manifest.segments[-1]
         with self._folder.opened(segment_name(live)) as fd:
             end = files.size(fd)
             return (live, end) if files.read_at(fd, end - 1, 1) == b"\n" else None
 
     def line(self, segment: int, offset: int, length: int) -> bytes:
-        """The octets of a line; fewer where the segment ends. FileNotFoundError after a compaction."""
+        """Return the octets of a line, fewer where the segment ends. Raises FileNotFoundError after a compaction."""
         with self._folder.opened(segment_name(segment)) as fd:
             return files.read_at(fd, offset, length)
 
@@ -270,7 +274,7 @@ class Journal:
         return segments[segments.index(self.segment) + 1]
 
     def _sealed_end(self) -> int | None:
-        """Where the segment at the cursor ends, None if it is live."""
+        """Return where the segment at the cursor ends, or None if it is live."""
         if self.segment == self.manifest.segments[-1]:
             return None
         if self.segment == self.manifest.segments[0] and self.manifest.first_end is not None:
@@ -287,11 +291,11 @@ class Journal:
     # --- writing
 
     def is_sound(self) -> bool:
-        """Whether nothing refused can come back."""
+        """Whether no refused record can count later."""
         return not (self._refused or self._doubtful)
 
     def append(self, lines: list[bytes]) -> None:
-        """Write records where the cursor is, which is the end, make them lasting and pass them."""
+        """Write records at the cursor, which is at the end, make them durable, and move the cursor behind them."""
         data = b"".join(lines)
         with self._folder.opened(self._name, writable=True) as fd:
             try:
@@ -304,10 +308,10 @@ class Journal:
         self.last = self.end - len(lines[-1])
 
     def begin_segment(self, *, spare: int = 0) -> None:
-        """Seal the live segment at the cursor, which is at its end, and move to a new one.
+        """Seal the live segment at the cursor, which is at its end, and move the cursor to a new one.
 
         Args:
-            spare: how many numbers before its own stay free, for a compaction.
+            spare: how many segment numbers to leave free before the new one, for a compaction.
         """
         there = [number for number in map(segment_number, self._folder.names()) if number is not None]
         number = max([*there, *self.manifest.segments], default=0) + spare + 1
@@ -328,9 +332,9 @@ class Journal:
         self.seek(number, 0, len(mark))
 
     def make_appendable(self) -> int:
-        """Let the next record come where the cursor is, which is at the end; returns how many octets were torn there.
+        """Prepare for a record at the cursor, which is at the end; return how many torn octets were there.
 
-        What is torn is cut off. A segment that is lost, is too short or has a second name is sealed as it is.
+        Torn octets are cut off. A segment that is lost, is too short or has a second name is sealed as it is.
         """
         if not self.end or self._is_short:
             self.begin_segment()
@@ -345,10 +349,10 @@ class Journal:
         return torn
 
     def mend(self) -> None:
-        """Become sound after a failure; raises OSError when that fails too."""
+        """Make the journal sound again after a failure. Raises OSError if that fails, too."""
         if self._doubtful:
             self._adopt()
-            if self.manifest.segments[-1] != self.segment:  # a new segment that counts after all
+            if self.manifest.segments[-1] != self.segment:  # the new segment counts after all
                 live = self.manifest.segments[-1]
                 self.seek(live, 0, self._folder.stat(segment_name(live)).st_size)
                 self._refused = False
@@ -361,7 +365,7 @@ class Journal:
             self._refused = False
 
     def _cut(self) -> None:
-        # A descriptor of its own: the sync that failed was on another one.
+        # A new descriptor, because a sync that failed must not be retried on the same one.
         with self._folder.opened(self._name, writable=True) as fd:
             files.truncate(fd, self.end)
             files.sync(fd)

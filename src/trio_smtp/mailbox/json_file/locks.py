@@ -1,18 +1,20 @@
-"""The lock of the store: one writer or several readers, among processes and among the threads of each.
+"""The lock of the store: one writer or several readers among processes; one thread at a time within each process.
 
-flock hands over unfairly: who releases it and asks again at once may get it again and again. So everybody
-first takes the lock `gate`, waits for `lock` while holding it, and then lets go of the gate: who waits is next.
-A mutex goes with each, because threads of a process share its descriptors and with them the flocks.
+flock is unfair: a process that releases it and asks again at once may get it again and again. So every process
+first takes the lock `gate`, waits for `lock` while it holds the gate, and then releases the gate: the one that waits
+for `lock` is next. Each of the two goes with a mutex, because the threads of a process share its descriptors and with
+them the flocks.
 
-The two files are never replaced or removed, for a lock on a file without a name excludes nobody. After a fork a
-process opens its own, for an inherited descriptor shares the lock of its parent. To wait here may take long:
-threads only. Who may not write them, as on a disk that is read-only, can wait for them and read all the same; there may
-be a writer even so, for what is read-only in one place may be writable in another.
+The two files are never replaced or removed: a lock on a file that has lost its name excludes nobody. After a fork, a
+process opens them anew, because an inherited descriptor shares the lock of the parent. Waiting may take long, so only
+threads may do it. A process that may not write the files, as on a read-only disk, can lock them and read all the same.
+There may be a writer even so, because what is read-only in one place may be writable in another.
 
-In the file `lock` a writer leaves word for the next. As long as it is at work there is a mark: the lock of the dead is
-free at once, and who finds the mark knows that what the dead one wrote may never have been synced. Behind it is a note,
-which each writer may replace when it has done its work; it is never synced, so after a power cut it may be older.
-There is none while the file has two names: somebody has copied the store by hard links, and two stores share the file.
+The content of `lock` tells each writer about the last one. It begins with a mark while a writer is at work. If that
+process dies, its flock is free at once, and the next one sees by the mark that what it wrote may never have been
+synced. After the mark comes a note, which each writer may replace when its work is done. The note is never synced, so
+after a power cut it may be an older one. There is no note while the file has two names: somebody has copied the store
+with hard links, and two stores share the file.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ class Held:
     """The lock while it is held.
 
     Attributes:
-        writer_died: the last one who wrote died at work, or failed.
-        note: what was left here by the last one who wrote; whoever has the lock to write may leave something else.
+        writer_died: whether the last writer died or failed while it held the lock.
+        note: the note of the last writer; the holder of the exclusive lock may replace it.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -48,7 +50,7 @@ class StoreLock:
 
     Args:
         root: the directory of the store; stays open as long as this is used.
-        to_read: make do with files that may not be written; the lock is opened anew by who wants to write.
+        to_read: accept files that may not be written; the first `hold` that is exclusive opens the lock anew.
     """
 
     def __init__(self, root: files.Directory, *, to_read: bool = False) -> None:
@@ -80,20 +82,20 @@ class StoreLock:
                 files.write_at(self._lock, 0, (_IDLE + lock.note).ljust(length)[:length])
 
     def _make_writable(self) -> None:
-        """Open the lock, which nobody has, to write it: that may have become possible."""
+        """Open the lock again, to write it, as that may be possible by now. No thread may hold the old one."""
         fd = self._root.open("lock", writable=True)
         files.close(self._lock)
         self._lock, self._is_writable = fd, True
 
     def close(self) -> None:
-        """Let go of the files when no thread uses them."""
+        """Close the files once no thread uses them."""
         with self._gate_mutex, self._mutex:
             files.close(self._gate)
             files.close(self._lock)
 
 
 def _open(root: files.Directory, name: str, to_read: bool) -> tuple[int, bool]:
-    """A file, which is made if it is not there; and whether it can be written."""
+    """Open a file, creating it if it is missing; return its descriptor and whether it can be written."""
     try:
         return root.open_or_create(name), True
     except OSError:

@@ -1,9 +1,9 @@
-"""What lost records must have said, told by a later one that does not fit.
+"""Infer what lost records did from a later one that does not fit without them.
 
-Of a record that is damaged nothing is known. But who delivers into a mailbox that is not there tells that it was made;
-who makes one that is there tells that the one before was deleted or renamed. The later record is whole and counts; so
-what it takes for granted is done first, and mail that was accepted is served. What is in the way is kept under another
-name, an account without its addresses and its password: it may have been deleted, but who knows.
+Nothing is known of a damaged record. But a delivery into a mailbox that does not exist proves that it was created, and
+the creation of one that exists proves that the earlier one was deleted or renamed. The later record is intact and
+counts, so the changes that it presupposes are applied first, and mail that was accepted stays available. What is in
+the way is kept under another name, an account without its addresses and its password, as it may not have been deleted.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.index import Index
     from trio_smtp.mailbox.operations import Operation
 
-_SHOWN = 50  # characters of a name that are in another one
-_NO_UID = 2**63  # behind all
+_SHOWN = 50  # characters of the old name that are in the new one
+_NO_UID = 2**63  # above all UIDs
 
 
 def taken_for_granted(index: Index[Any], operation: Operation[Any]) -> Iterator[Operation[Any]]:
-    """What makes an operation fit, if anything does; each is applied before the next is asked for."""
+    """Yield operations that make an operation fit, if any do. The caller applies each before it asks for the next."""
     if isinstance(operation, CreateAccount):
         if _has_account(index, operation.name):
             yield from _account_out_of_the_way(index, operation.name)
@@ -61,7 +61,7 @@ def taken_for_granted(index: Index[Any], operation: Operation[Any]) -> Iterator[
 
 
 def _needed(operation: Operation[Any]) -> Iterator[tuple[str, str, int]]:
-    """The mailboxes that an operation takes to be there: account, name, and the UID from which on it has none yet."""
+    """Yield the mailboxes that an operation presupposes: account, name, and a UID that is above all its messages."""
     match operation:
         case AddMessages():
             for message in operation.messages:
@@ -126,11 +126,11 @@ def _account_out_of_the_way(index: Index[Any], name: str) -> Iterator[Operation[
 
 
 def _other_name(index: Index[Any], account: str, mailbox: str, name: str) -> str:
-    return f"{name[:_SHOWN]} ({index.mailbox(account, mailbox).uid_validity})"  # no other has this number
+    return f"{name[:_SHOWN]} ({index.mailbox(account, mailbox).uid_validity})"  # no other mailbox has this number
 
 
 def _without(index: Index[Any], account: str, addresses: Iterable[str]) -> Iterator[UpdateAccount]:
-    """Take addresses from those who cannot have them any more."""
+    """Take addresses from all other accounts, as an address belongs to one account at most."""
     taken = set(map(address_key, addresses))
     for other in index.accounts():
         left = tuple(each for each in other.addresses if address_key(each) not in taken)

@@ -1,13 +1,13 @@
-"""Looking after a store: what it holds, whether all of it can be read, and what becomes of what cannot.
+"""Maintenance of a store: count what it holds, check that all of it can be read, and remove what cannot.
 
-Everything here works beside a running server, and blocks: a task calls it in a thread. A check holds the lock of the
-housekeepers, so that nothing is removed while it reads; it changes nothing, and mail is taken and read meanwhile.
+Everything here works beside a running server, and blocks: a task calls it in a thread. A check holds the housekeeping
+lock, so that nothing is removed while it reads; it changes nothing, and mail is accepted and read meanwhile.
 
-Two readings tell what is damaged. That of the journal, record by record, finds what nobody needs any more, too; that
-of the messages goes the way that a client's goes. A message whose record was lost before it was ever read is in no
-index, so only the first one finds it.
+A check reads the store twice. Reading the journal, record by record, also finds damage in records that nobody needs any
+more. Reading the messages takes the same way as a client's request. A message whose record was damaged before any
+process read it is in no index, so only the first reading finds it.
 
-All functions raise StoreUnavailable where there is no store that can be used, and OSError.
+All functions raise StoreUnavailable if there is no store that can be used, and OSError.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class StoreInfo(NamedTuple):
         dead: octets that a compaction would free, roughly.
         segments: files of the journal.
         blobs: large bodies in files of their own.
-        octets: of all these files.
+        octets: size of all these files and of the snapshot.
         snapshot: octets of the snapshot, 0 if there is none.
         damage: places of the journal that are known to be damaged; `check_store` looks for more.
         quarantined: files in quarantine.
@@ -71,7 +71,7 @@ class StoreInfo(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What cannot be read, because it is damaged or missing, because the disk does not read it, or it is no file.
+    """Something that cannot be read: it is damaged or missing, the disk cannot read it, or it is not a regular file.
 
     Attributes:
         file: relative to the directory of the store.
@@ -88,10 +88,10 @@ class Fault(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What a check has seen.
+    """The result of a check.
 
     Attributes:
-        unneeded: blobs that no message needs any more; no damage, a compaction removes them.
+        unneeded: blobs that no message needs any more; they are no damage, and a compaction removes them.
     """
 
     records: int
@@ -147,10 +147,10 @@ def check_store(path: str | os.PathLike[str], advance: Advance = lambda _: None)
 def repair_store(
     path: str | os.PathLike[str], faults: Iterable[Fault], advance: Advance = lambda _: None
 ) -> list[Quarantined]:
-    """Let a store go on without what cannot be read, and return the files that went to quarantine.
+    """Remove what cannot be read from a store, and return the files that went to quarantine.
 
     A message that cannot be read is in no mailbox afterwards, and its UID is not used again. The damaged file is kept
-    as it is. A crash leaves the store as it was or as it shall be; another repair does the rest.
+    as it is. A crash leaves the store either unrepaired or repaired; another repair does the rest.
 
     Args:
         faults: what `check_store` has found.
@@ -167,16 +167,16 @@ def repair_store(
 
 
 def list_quarantine(path: str | os.PathLike[str]) -> list[Quarantined]:
-    """The files in quarantine; the store may be beyond use otherwise."""
+    """List the files in quarantine, even if the store is unusable otherwise."""
     with _quarantine(path) as folder:
         return [] if folder is None else [Quarantined(name, folder.stat(name).st_size) for name in folder.names()]
 
 
 def export_quarantine(path: str | os.PathLike[str], output: Path) -> list[Quarantined]:
-    """Copy the files in quarantine to a directory, which is made. They stay where they are.
+    """Copy the files in quarantine to a new directory. The originals stay where they are.
 
     Raises:
-        FileExistsError: `output` is there already.
+        FileExistsError: if `output` exists already.
     """
     listed = list_quarantine(path)
     with _quarantine(path) as folder:
@@ -226,13 +226,13 @@ def _octets(database: Database) -> int:
 
 
 def _size(folder: files.Directory, name: str) -> int:
-    with suppress(FileNotFoundError):  # somebody has removed it meanwhile, or it was never there
+    with suppress(FileNotFoundError):  # it was removed meanwhile, or never there
         return folder.stat(name).st_size
     return 0
 
 
 class _Check:
-    """One check, under the lock of the housekeepers."""
+    """One check, under the housekeeping lock."""
 
     def __init__(self, database: Database, advance: Advance) -> None:
         self._database = database
@@ -243,16 +243,16 @@ class _Check:
 
     def run(self) -> Checked:
         database = self._database
-        blobs = list(self._unheld_blobs())  # before the refresh: the record of one that was released is there then
+        blobs = list(self._unheld_blobs())  # before the refresh, which then reads the record of each released one
         database.refresh()
-        replica = database.replica  # which nobody changes from now on
+        replica = database.replica  # nothing changes it from now on
         segments = replica.manifest.segments
         self._total += sum(_size(database.segments, segment_name(number)) for number in segments) + replica.live()
         self._read_snapshot()
         self._read_journal()
         good = self._read_messages()
         for damage in replica.damage:
-            # What was found long ago counts, unless a message is read from there by now: its blob may have come back.
+            # Damage found earlier counts, unless a message there was read just now: its blob may have been restored.
             if damage.segment in segments and damage.offset not in good[damage.segment]:
                 self._add(*damage)
         unneeded = len(set(blobs) - replica.blobs())
@@ -260,7 +260,7 @@ class _Check:
 
     def _unheld_blobs(self) -> Iterator[str]:
         for name in self._database.blobs.names():
-            with suppress(OSError), self._database.blobs.opened(name) as fd:  # if it is needed, who reads it is told
+            with suppress(OSError), self._database.blobs.opened(name) as fd:  # a message that needs it is reported
                 if files.try_lock(fd):  # nobody is writing it
                     yield name
 
@@ -273,7 +273,7 @@ class _Check:
                     self._faults[SNAPSHOT, offset] = Fault(SNAPSHOT, offset, len(line), str(error), [])
 
     def _read_journal(self) -> None:
-        """Read the records up to where the index is, for behind that somebody may be writing."""
+        """Read the records that the index knows; behind them, another process may be writing."""
         database = self._database
         live, end = database.journal.segment, database.journal.end
         with closing(Journal(database.root, database.segments)) as journal:
@@ -287,7 +287,7 @@ class _Check:
                         decode(line, segment, offset)
                     except RecordError as error:
                         self._add(segment, offset, len(line), str(error))
-            except OSError as error:  # a segment; the messages tell what was in it
+            except OSError as error:  # of a whole segment; `_read_messages` finds its messages
                 missing = segment_number(str(error.filename))
                 self._add(missing or journal.segment, 0 if missing else journal.end, 0, why(error))
 
@@ -297,7 +297,7 @@ class _Check:
                 yield from operation.messages
 
     def _read_messages(self) -> defaultdict[int, set[int]]:
-        """Read each content once, and return where those are that are whole: by segment, the offsets in it."""
+        """Read each content once, and return the offsets of the undamaged ones, by segment."""
         good = defaultdict[int, set[int]](set)
         for message in self._messages():
             self._advance_by(message.size)

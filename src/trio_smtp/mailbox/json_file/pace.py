@@ -1,8 +1,8 @@
-"""How work in the background gives way to the event loop, which needs the interpreter that both share.
+"""How background work leaves the GIL to the event loop.
 
-CPython takes it from a thread after 5 ms. That is how late a loop may be each time it asks for it, which is with every
-call that it makes of the system, so a busy one loses that several times in a turn; and to let go of it in between is
-not enough, for the thread that does so has it back before another one is awake. So work that may take long rests.
+CPython takes the GIL from a thread only after 5 ms. An event loop asks for it after every system call, and may have to
+wait that long each time, so a busy loop loses 5 ms several times in a turn. It is not enough that the background thread
+releases the GIL now and then: it has it back before another thread is awake. So work that may take long sleeps instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Pace:
         self._rested = time.perf_counter()
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
-        """Give these one by one, each the cause of little work, and rest now and then."""
+        """Yield the items, each of which causes little work, and sleep now and then."""
         for item in items:
             if time.perf_counter() - self._rested > _WORK:
                 time.sleep(_REST)

@@ -1,4 +1,4 @@
-"""The places of the contents of a mailbox, as an index keeps them: four numbers each in one array, and the blobs."""
+"""The places of the contents of a mailbox, as an index keeps them: an array of four numbers each, a list of blobs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from array import array
 
 from trio_smtp.mailbox.json_file.records import Place
 
-_NUMBERS = 4  # in a place
+_NUMBERS = 4  # per place
 
 
 class Places:
     """A column of places.
 
     Attributes:
-        blobs: that of each place, None if it has none.
+        blobs: the name of the blob of each place, None if it has none.
     """
 
     __slots__ = ("_numbers", "blobs")
@@ -23,7 +23,7 @@ class Places:
         self.blobs: list[str | None] = []
 
     def append(self, place: Place, /) -> None:
-        """Add one at the end."""
+        """Append a place."""
         segment, offset, length, copy, blob = place
         self._numbers.extend((segment, offset, length, copy))
         self.blobs.append(blob)
@@ -38,7 +38,7 @@ class Places:
         del self._numbers[start : start + _NUMBERS], self.blobs[row]
 
     def copy(self) -> Places:
-        """Another column with the same places."""
+        """Return another column with the same places."""
         places = Places()
         places._numbers = self._numbers[:]
         places.blobs = self.blobs.copy()

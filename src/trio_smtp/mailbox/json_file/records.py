@@ -6,15 +6,15 @@
 newline. Types:
 
 - one for each operation of `trio_smtp.mailbox.operations`, with the fields of the operation;
-- `deliver`, an `AddMessages` as it happens: with each message its prefix, and last the body that they share,
-  or `blob`, the name, size and CRC-32 of the file that holds it. The line itself is the `Place` of the content;
-- `content`, what a compaction makes of it: the content is still there, but adds nothing to a mailbox;
-- `fill`, an `AddMessages` into one mailbox, whose content is at the places that it names; column by column, which is
-  short and fast to read; and `add_messages`, which older stores have instead, row by row;
+- `deliver`, the `AddMessages` of a delivery: the prefix of each message, and last the body that they share,
+  or `blob`, the name, size and CRC-32 of the file that holds it. The `Place` of the content refers to this line;
+- `content`, what a compaction makes of a `deliver`: it has the same content, but adds nothing to a mailbox;
+- `fill`, an `AddMessages` to one mailbox that names the places of the contents, column by column, which is short and
+  fast to read; older stores have `add_messages` instead, row by row;
 - the marks of the files themselves (`segment`, `manifest`, `note`, `snapshot`, `end`), which their modules describe.
 
-Octets are a JSON string where they are ASCII (`body`, `prefix`), else base64 in one (`body64`, `prefix64`).
-The body is the last member, so that replay parses only what is in front of it: `,"body` cannot be inside a
+Octets are a JSON string if they are ASCII (`body`, `prefix`), else base64 in a string (`body64`, `prefix64`).
+The body is the last member, so that replay parses only what precedes it: `,"body` cannot be inside a
 JSON string, where the quote would be escaped.
 """
 
@@ -56,14 +56,14 @@ if TYPE_CHECKING:
 
     from trio_smtp.mailbox.operations import Operation
 
-_COVERED = 23  # where the octets begin that the checksum covers
+_COVERED = 23  # offset of the octets that the checksum covers
 _BODY = b',"body'
 _DELIVER = b',"type":"deliver"'
 _CONTENT = b',"type":"content"'
 
 
 class Place(NamedTuple):
-    """Where the content of a message is: a line of a segment, which of the prefixes there, and the file of the body."""
+    """Where the content of a message is: a line of a segment, the number of its prefix there, and its blob if any."""
 
     segment: int
     offset: int
@@ -73,7 +73,7 @@ class Place(NamedTuple):
 
 
 class BlobInfo(NamedTuple):
-    """What a record knows of the file that holds its body."""
+    """What a record says of the file that holds its body."""
 
     name: str
     size: int
@@ -84,22 +84,22 @@ class BlobInfo(NamedTuple):
 
 
 def frame(covered: bytes, content: bytes = b"") -> bytes:
-    """Make a line of the members behind the checksum, given with the comma in front and the brace at the end.
+    """Make a line of the members after the checksum: from the comma before them to the closing brace.
 
-    What is large may be given apart, to be copied once.
+    The end may be passed separately as `content`; so it is copied only once, if it is large.
     """
     return b'{"v":1,"crc":"%08x"%b%b\n' % (zlib.crc32(content, zlib.crc32(covered)), covered, content)
 
 
 def encode_mark(kind: str, **members: object) -> bytes:
-    """A record that is no operation."""
+    """Return the line for a type and its members."""
     members = {"type": kind, **members}
-    text = json.dumps(members, separators=(",", ":"), default=sorted)  # sorted makes a list of a set
+    text = json.dumps(members, separators=(",", ":"), default=sorted)  # sorted turns a set into a list
     return frame(b"," + text[1:].encode())
 
 
 def check(line: bytes) -> None:
-    """Raises RecordError if a line is not as it was written."""
+    """Raise RecordError if a line is not as it was written."""
     if line[-1:] != b"\n":
         raise RecordError("its end is missing")
     if line[:_COVERED] != b'{"v":1,"crc":"%08x"' % zlib.crc32(memoryview(line)[_COVERED:-1]):
@@ -107,10 +107,10 @@ def check(line: bytes) -> None:
 
 
 def parse(line: bytes) -> dict[str, object]:
-    """Check a line and return its members but for the body.
+    """Check a line and return its members except for the body.
 
     Raises:
-        RecordError: whatever is wrong with it.
+        RecordError: if anything is wrong with it.
     """
     check(line)
     end = line.find(_BODY, _COVERED)
@@ -128,7 +128,7 @@ def _load(text: bytes) -> dict[str, object]:
 
 
 def encode(operation: Operation[Place]) -> bytes:
-    """The line for an operation; of new messages, for those of one mailbox that are at their places already."""
+    """Return the line for an operation. `AddMessages` must be for one mailbox, with the content at its places."""
     if isinstance(operation, AddMessages):
         return _fill(operation.messages)
     kind, names = _KINDS[type(operation)]
@@ -156,10 +156,10 @@ def _fill(messages: Sequence[NewMessage[Place]]) -> bytes:
 
 
 def encode_delivery(messages: Sequence[NewMessage[Place]], prefixes: Sequence[bytes], content: bytes) -> bytes:
-    """The line for the copies of one message, made in one moment with the same flags.
+    """Return the line for the copies of one message, which have the same date and flags.
 
     Args:
-        prefixes: one for each.
+        prefixes: one for each copy.
         content: from `encode_body` or `encode_blob`.
     """
     copies = ",".join(
@@ -175,14 +175,14 @@ def encode_delivery(messages: Sequence[NewMessage[Place]], prefixes: Sequence[by
 
 
 def encode_body(body: bytes | bytearray) -> bytes:
-    """The end of a delivery's line, with the body in it."""
+    """Return the end of a delivery's line, with the body in it."""
     if body.isascii():
         return b'"body":%b}' % _quoted(body.decode("ascii")).encode()
     return b'"body64":"%b"}' % base64.b64encode(body)
 
 
 def encode_blob(blob: BlobInfo) -> bytes:
-    """The end of a delivery's line, with the body elsewhere."""
+    """Return the end of a delivery's line, with the body in a blob."""
     return b'"blob":%s}' % json.dumps(blob._asdict(), separators=(",", ":")).encode()
 
 
@@ -193,15 +193,15 @@ def _prefix(octets: bytes) -> str:
 
 
 def to_content(line: bytes) -> bytes:
-    """The line that holds the same content as this `deliver` or `content` record, and nothing else; as long as it."""
+    """Return the `content` record of the same content and the same length as this `deliver` or `content` record."""
     return frame(line[_COVERED:-1].replace(_DELIVER, _CONTENT, 1))
 
 
 def decode(line: bytes, segment: int, offset: int) -> Operation[Place] | None:
-    """The operation that a line at this offset of a segment records, or None if it records none.
+    """Return the operation that a line at this offset of a segment records, or None if it records none.
 
     Raises:
-        RecordError: whatever is wrong with the line.
+        RecordError: if anything is wrong with the line.
     """
     record = parse(line)
     try:
@@ -295,10 +295,10 @@ def _message(row: object) -> NewMessage[Place]:
 
 
 def decode_content(line: bytes, copy: int) -> tuple[bytes, bytes | BlobInfo]:
-    """The prefix of one copy, and the body or where it is.
+    """Return the prefix of one copy, and the body or the blob that holds it.
 
     Raises:
-        RecordError: whatever is wrong with the line.
+        RecordError: if anything is wrong with the line.
     """
     parse(line)
     record = _load(line)
@@ -320,7 +320,7 @@ def _from_octets(members: dict[str, object], name: str) -> bytes:
 
 # --- the table of operations
 
-# By the type of a field, as its operation spells it.
+# What checks a field, by its annotation in the operation.
 _VALUES: dict[object, Callable[[object], object]] = {
     "str": values.text,
     "str | None": values.optional_text,

@@ -1,7 +1,7 @@
-"""The index as the journal makes it: what this process knows of the store.
+"""The replica: the index that this process has built from the journal.
 
-Whoever changes a replica holds the lock of the store, so two threads never do. But the event loop looks at it
-without that lock; so `mutex` is held for each change and each look, always for a moment only.
+A thread that changes a replica holds the lock of the store, so two threads never do so at once. But the event loop
+reads it without that lock; so `mutex` is held for each change and each look-up, always for a moment only.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MAX_DAMAGE = 1000  # places that are remembered
-_LEAST = 90  # octets of a record that gives a UID or a value of uid_validity
-_MOST = 96 * 1024 * 1024  # octets of a segment that no compaction has made: the writer seals it long before
+_LEAST = 90  # octets, at least, of a record that assigns a UID or a uid_validity
+_MOST = 96 * 1024 * 1024  # octets, at most, of a segment that the writer fills; it seals it long before
 
 
 class Damage(NamedTuple):
-    """A place in the journal that cannot be read, or what it names cannot."""
+    """A place in the journal where the record or the blob that it names cannot be read."""
 
     segment: int
     offset: int
@@ -49,7 +49,7 @@ class Damage(NamedTuple):
 
 
 def why(error: OSError | RecordError) -> str:
-    """What is wrong with a place that cannot be read. Raises the error if that need not last."""
+    """Return what is wrong with a place that cannot be read. Raises the error if it may be temporary."""
     if isinstance(error, FileNotFoundError):
         return f"{error.filename} is missing or empty"
     if isinstance(error, OSError):
@@ -60,16 +60,16 @@ def why(error: OSError | RecordError) -> str:
 
 
 class Replica:
-    """An index, and what else follows from the journal.
+    """An index, and what else was learnt from the journal.
 
     Attributes:
         manifest: the segments that were read.
-        dead: octets that a compaction would save, roughly: of content that was removed and of records that are
-            history.
+        dead: octets that a compaction would free, roughly: those of removed content and of records whose effect is
+            in the index.
         unsaved: octets of the journal that the last snapshot does not cover.
-        watcher: is told of each operation that was applied.
-        damage: what was found, the first thousand of them and the first of each segment; it stays in its
-            segment, which is never removed.
+        watcher: called with each operation that was applied.
+        damage: the damage found: the first thousand places, and the first in each segment. A damaged segment is never
+            removed, only moved to quarantine.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -82,9 +82,9 @@ class Replica:
         self.damage: list[Damage] = []
 
     def replay(self, segment: int, offset: int, line: bytes) -> bool:
-        """Do what a line of the journal says, as far as it can be done; False if it cannot.
+        """Apply what a line of the journal records; return False if that is impossible.
 
-        A whole line that does not fit is damage too, that of one before it.
+        An intact line that does not fit the state is reported as damage, too: a record before it was lost.
         """
         try:
             operation = decode(line, segment, offset)
@@ -104,7 +104,7 @@ class Replica:
         return True
 
     def replay_all(self, records: Iterable[tuple[int, int, bytes]]) -> int:
-        """Do what lines of the journal say, and give up the UIDs of damaged ones; returns how many there were."""
+        """Apply what lines of the journal record, and burn the UIDs of damaged ones; return the number of lines."""
         done = lost = replaced = 0
         try:
             for segment, offset, line in records:
@@ -113,13 +113,13 @@ class Replica:
                     lost += len(line)
                     if segment == self.manifest.segments[0]:
                         replaced = (segment - 1) * _MOST
-        finally:  # who reads on begins behind them
+        finally:  # after an error, too: the next call begins behind these lines
             if lost:
                 self.burn_uids(lost, replaced)
         return done
 
     def apply(self, operation: Operation[Place], octets: int) -> None:
-        """Change the index; `octets` is the length of the record. Raises a StoreError if it does not fit."""
+        """Apply an operation, whose record has this many octets. Raises a StoreError if it does not fit."""
         self.unsaved += octets
         with self.mutex:
             match operation:
@@ -139,21 +139,21 @@ class Replica:
         self.watcher(operation)
 
     def live(self) -> int:
-        """Octets of content that are not dead."""
+        """Return the octets of content that are not dead."""
         return sum(account.used for account in self.index.accounts())
 
     def blobs(self) -> set[str]:
-        """The blobs that messages need."""
+        """Return the names of the blobs that messages need."""
         return {blob for column in self.index.columns() for blob in cast("Places", column).blobs if blob is not None}
 
     def burn_uids(self, octets: int, replaced: int = 0) -> None:
-        """Give up the UIDs that lost records may have given, at most one of each mailbox in a record; and so many
-        values of uid_validity, for a mailbox whose making was lost may be made again.
+        """Never assign the UIDs that lost records may have assigned, at most one per mailbox and record; nor as many
+        values of uid_validity, because a mailbox whose creation was lost may be created again.
 
         Args:
             octets: of the lost records.
-            replaced: octets, at most, of the segments that a compaction has replaced, if it made the segment with the
-                lost records: those may be the ones that say which UIDs had been given.
+            replaced: octets, at most, of the segments that a compaction replaced, if it made the segment with the
+                lost records: these may be the ones that say which UIDs had been assigned.
         """
         more, before = 1 + octets // _LEAST, 1 + replaced // _LEAST
         with self.mutex:
@@ -164,7 +164,7 @@ class Replica:
                     self.index.apply(SpendUids(account.name, box.name, max(box.uid_next + more, before)))
 
     def report(self, damage: Damage) -> None:
-        """Remember damage and log it, once."""
+        """Remember damage and log it, each only once."""
         is_first = all(damage.segment != each.segment for each in self.damage)
         if is_first or (len(self.damage) < _MAX_DAMAGE and damage not in self.damage):
             self.damage.append(damage)

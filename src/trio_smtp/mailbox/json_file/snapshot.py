@@ -1,8 +1,8 @@
 """The snapshot: the index at some point of the journal, so that a store with much mail opens fast.
 
 `index.jsonl` begins with a record that names the manifest, the position in the journal, the CRC-32 of the last record
-before it, and what a `Replica` holds besides its index. Then come the operations of a dump, and last an `end`. It is a
-help only: where anything does not fit, the journal is read instead.
+before it, and what a `Replica` holds besides its index. Then come the operations of a dump, and last an `end`. The
+snapshot only saves time: if anything in it does not fit, the journal is read instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Position(NamedTuple):
-    """A place between two records: the segment, where the last one begins and ends, and its CRC-32."""
+    """A place between two records: the segment, where the record before it begins and ends, and its CRC-32."""
 
     segment: int
     last: int
@@ -38,13 +38,13 @@ class Position(NamedTuple):
 
 
 def position(journal: Journal) -> Position:
-    """Where the cursor is. Needs the lock."""
+    """Return the position of the cursor. Needs the lock."""
     line = journal.line(journal.segment, journal.last, journal.end - journal.last)
     return Position(journal.segment, journal.last, journal.end, zlib.crc32(line))
 
 
 class Snapshot(NamedTuple):
-    """All that a snapshot says."""
+    """The contents of a snapshot."""
 
     manifest: Manifest
     position: Position
@@ -54,11 +54,11 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def take(cls, replica: Replica, journal: Journal) -> Snapshot:
-        """Copy what is in memory. Needs the lock."""
+        """Take a snapshot of a replica by copying it. Needs the lock."""
         return cls(journal.manifest, position(journal), replica.dead, replica.damage.copy(), replica.index.copy())
 
     def write(self, root: files.Directory) -> None:
-        """Replace the one in the file."""
+        """Replace the snapshot file."""
         head = encode_mark(
             "snapshot",
             store=self.manifest.store,
@@ -71,7 +71,7 @@ class Snapshot(NamedTuple):
 
 
 def load_snapshot(root: files.Directory, journal: Journal) -> Replica | None:
-    """Make a replica from the snapshot and put the cursor of the journal where it was taken; None if it does not fit.
+    """Make a replica from the snapshot and put the journal's cursor at its position; return None if it does not fit.
 
     Needs the lock.
     """

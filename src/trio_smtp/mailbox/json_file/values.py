@@ -1,4 +1,4 @@
-"""What JSON gave, checked: each function returns its argument as what it must be, or raises `RecordError`."""
+"""Checks of parsed JSON: each function returns its argument with the required type, or raises `RecordError`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MAX_INTEGER = 2**63 - 1
 
 
 class RecordError(Exception):
-    """A line is no record, or one that makes no sense; the text says why."""
+    """A line is not a record, or not a valid one; the text says why."""
 
 
 def members(value: object) -> dict[str, object]:
@@ -70,7 +70,7 @@ def optional_number(value: object) -> int | None:
 def integers(value: object) -> tuple[int, ...]:
     """An array of integers."""
     checked = cast("list[int]", array(value))
-    # Not one by one, for there may be many: snapshots are made of these.
+    # Not one by one, which is slow for many, and snapshots consist of these.
     if (
         not {int}.issuperset(map(type, checked))
         or min(checked, default=0) < -_MAX_INTEGER
