@@ -1,14 +1,14 @@
-"""What all stores that keep an `Index` in memory have in common: every method but the keeping itself.
+"""What all stores that keep an `Index` in memory have in common: every method, except for how they store things.
 
-A subclass says how a change becomes lasting and where bodies are, in five hooks:
+A subclass decides how a change becomes durable and where bodies are, in five hooks:
 
-- `_look`: look something up in the index, with everything in it that was committed before, by others too;
-- `_commit`: plan, record, apply, in one step that no other change and no look comes between;
-- `_delivery`: the same for messages, whose bodies arrive in pieces (a `BufferedStore` has it, and wants `_place`);
+- `_look`: look something up in the index, which includes all that was committed before, by other processes, too;
+- `_commit`: plan, record and apply a change, in one step that no other change or look-up can interrupt;
+- `_delivery`: the same for messages, whose bodies arrive in pieces (`BufferedStore` has it, and needs `_place`);
 - `_read`: the octets of a body; may block;
-- `_run`: call a function that may block, without blocking others if the store lives in an event loop.
+- `_run`: call a function that may block, without blocking other tasks if the store runs in an event loop.
 
-Besides, it tells `watchers` of each operation when it is applied.
+The subclass also reports each operation to `watchers` when it is applied.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class IndexedStore(MailStore, Generic[B]):
     """`MailStore` on top of `Index[B]`; B says where the content of a message is.
 
     Attributes:
-        watchers: those who want to be told of changes.
+        watchers: the watches to notify of changes.
     """
 
     LOOK_EVERY = math.inf
@@ -80,7 +80,7 @@ class IndexedStore(MailStore, Generic[B]):
 
     @abc.abstractmethod
     async def _commit(self, plan: Callable[[Index[B]], tuple[Operation[B], R]]) -> R:
-        """Call `plan`, make its operation last, apply it, and return its result."""
+        """Call `plan`, make its operation durable, apply it, and return its result."""
 
     @abc.abstractmethod
     def _delivery(
@@ -93,7 +93,7 @@ class IndexedStore(MailStore, Generic[B]):
         """The content of a message, or its first `limit` octets. Called inside `_run` only.
 
         Raises:
-            MessageUnreadable: with the reason; which message it is need not be said.
+            MessageUnreadable: if it cannot be read; its text is the reason, to which the caller adds the message.
         """
 
     @abc.abstractmethod
@@ -291,13 +291,13 @@ class IndexedStore(MailStore, Generic[B]):
 
 
 class BufferedStore(IndexedStore[B]):
-    """An `IndexedStore` that gets each body in one piece; until the commit it collects in memory."""
+    """An `IndexedStore` that gets each body in one piece; until the commit, it is collected in memory."""
 
     @abc.abstractmethod
     def _place(self, prefix: bytes, body: bytes) -> B:
-        """Where the content of a new message will be, which is prefix and body.
+        """Return where the content of a new message, prefix and body, will be.
 
-        Called in the plan of a `_commit`, which then has to see to it that the content lasts.
+        Called in the plan of a `_commit`, which must then make the content durable.
         """
 
     def _delivery(
@@ -322,7 +322,7 @@ class BufferedStore(IndexedStore[B]):
 class _BufferedDelivery(Delivery):
     def __init__(self, commit: Callable[[bytes], Awaitable[list[Delivered | StoreError]]]) -> None:
         self._commit = commit
-        self._body: BytesIO | None = BytesIO()  # None when it has ended
+        self._body: BytesIO | None = BytesIO()  # None once the delivery has ended
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None

@@ -1,4 +1,4 @@
-"""What tasks ask the writer to do: changes, which plan an operation and encode it when their turn comes."""
+"""The changes that tasks ask the writer to make. Each plans its operation, and encodes it, when its turn comes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Change(abc.ABC, Generic[R]):
 
     @abc.abstractmethod
     def prepare(self, index: Index[Place], segment: int, offset: int) -> tuple[Operation[Place], bytes, R]:
-        """Plan it: the operation, the line to write at this place (b"" for nothing), the result."""
+        """Plan the change; return the operation, the line to write at this place (b"" for nothing), the result."""
 
 
 class OperationChange(Change[R]):
@@ -41,7 +41,7 @@ class OperationChange(Change[R]):
     def prepare(self, index: Index[Place], segment: int, offset: int) -> tuple[Operation[Place], bytes, R]:
         operation, result = self._plan(index)
         line = encode(operation)
-        try:  # a float, say: once it is written, whoever reads it takes it for damage
+        try:  # refuse a float, for example, which would be read as damage
             decode(line, segment, offset)
         except RecordError as error:
             raise TypeError(f"the store cannot keep this: {error}") from None
@@ -67,12 +67,12 @@ class NewMail(Change["list[Delivered | StoreError]"]):
         self._blob: str | None = None
 
     def put_body(self, body: bytes | bytearray) -> None:
-        """The body, which goes into the record."""
+        """Add the body, which goes into the record."""
         self._size = len(body)
         self._content = encode_body(body)
 
     def put_blob(self, blob: BlobInfo) -> None:
-        """The file that has the body."""
+        """Add the blob that holds the body."""
         self._size = blob.size
         self._content = encode_blob(blob)
         self._blob = blob.name
@@ -85,7 +85,7 @@ class NewMail(Change["list[Delivered | StoreError]"]):
 
         def place(target: Target) -> Place:
             prefixes.append(target.prefix)
-            return _UNKNOWN  # before the line has its length
+            return _UNKNOWN  # the line has no length yet
 
         operation, results = index.add_messages(
             self._targets,

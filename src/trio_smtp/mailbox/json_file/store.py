@@ -1,7 +1,7 @@
-"""The store for tasks: what blocks is called in threads, under limits of its own.
+"""The interface of the store for tasks: blocking calls run in threads, under capacity limits of their own.
 
-A look at the index stays in the event loop as long as no other process has written, which two calls of stat tell. A
-change goes to the writer's thread. A body collects in memory up to `INLINE` octets, and beyond that in a blob.
+A look-up in the index stays in the event loop as long as no other process has written, which two calls of stat tell. A
+change goes to the writer's thread. A body is collected in memory up to `INLINE` octets, and beyond that in a blob.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 INLINE = 256 * 1024  # octets of a body that fit into the journal
-_CLOSING = 30  # seconds that `aclose` waits for another process to give the lock
+_CLOSING = 30  # seconds that `aclose` waits for another process to release the lock
 _A_MOMENT = 1.0  # seconds
 _REMEMBERED = 1024  # messages whose header fields are kept for listings
 
@@ -55,7 +55,7 @@ class _Missing(Exception):
 
 
 class _Engine(NamedTuple):
-    """What an open store runs on. `start` and `stop` block."""
+    """The parts of an open store. `start` and `stop` block."""
 
     database: Database
     writer: Writer
@@ -76,17 +76,17 @@ class _Engine(NamedTuple):
 class JSONFileStore(IndexedStore[Place]):
     """A `MailStore` in a directory, which several processes of one machine may share; not over a network.
 
-    Nothing is opened before the first use or `async with`. A process that forks opens its stores afterwards.
+    Nothing is opened before the first use or `async with`. A process that forks may use its stores only afterwards.
 
     Args:
         path: the directory.
-        create: make a store if nothing has the path, or the directory is empty. With False one on a disk that is
-            read-only can be opened too: it can be read, and changes raise StoreUnavailable.
+        create: create a store if the path does not exist or is an empty directory. With False, a store on a read-only
+            disk can be opened, too: it can be read, and changes raise StoreUnavailable.
 
     Raises:
-        StoreUnavailable: on first use: there is no store and none may be made, something else is there, or others
+        StoreUnavailable: on first use, if there is no store and `create` is False, something else is there, or others
             may write to the directory.
-        RuntimeError: a store was used before a fork and is used after it.
+        RuntimeError: if a store was used before a fork and is used after it.
     """
 
     LOOK_EVERY = 0.2
@@ -99,13 +99,13 @@ class JSONFileStore(IndexedStore[Place]):
         self._pid = 0
         self._closed = False
         self._opening = trio.Lock()
-        self._starting = threading.Lock()  # for `_engine` and `_closed`: who waited for an engine may be gone by then
+        self._starting = threading.Lock()  # for `_engine` and `_closed`: a cancelled start goes on in its thread
         self._refreshing = trio.Lock()
-        # Those that write or read bodies must not keep others from looking something up.
+        # Two limits, so that threads that read or write bodies do not delay look-ups.
         self._looks = trio.CapacityLimiter(4)
         self._bodies = trio.CapacityLimiter(8)
         self._remembered = lru_cache(_REMEMBERED)(self._read_header)
-        self._lost: set[Place] = set()  # looked for twice in vain, so it is no compaction that moved them
+        self._lost: set[Place] = set()  # missing twice in a row, so no compaction has moved them
 
     async def __aenter__(self) -> Self:
         if self._running() is None:
@@ -114,11 +114,11 @@ class JSONFileStore(IndexedStore[Place]):
 
     @property
     def damage(self) -> Sequence[Damage]:
-        """What of the store could not be read so far; everything else is served."""
+        """The damage that was found so far; everything else is served."""
         return () if self._engine is None else tuple(self._engine.database.replica.damage)
 
     async def compact(self) -> None:
-        """Free the space of what was deleted. When this is cancelled a thread goes on with it."""
+        """Free the space of what was deleted. If this is cancelled, a thread goes on with it."""
         engine = self._running() or await self._start()
         await self._in_thread(engine.housekeeper.compact, self._bodies, abandon=True)
 
@@ -129,11 +129,11 @@ class JSONFileStore(IndexedStore[Place]):
             self._closed = True
             engine = self._engine
         await super().aclose()
-        if engine is not None and self._pid == os.getpid():  # else its threads and locks are those of the parent
+        if engine is not None and self._pid == os.getpid():  # else they belong to the parent process
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING):
                 try:
                     await self._in_thread(engine.stop, self._looks, abandon=True)
-                except StoreUnavailable:  # the system has no thread to give
+                except StoreUnavailable:  # the system can start no thread
                     engine.stop()
 
     async def get_message(self, account: str, mailbox: str, uid: int) -> Message:
@@ -145,18 +145,18 @@ class JSONFileStore(IndexedStore[Place]):
         return await self._until_found(bind(super()._summaries, account, mailbox, search, after, limit))
 
     async def _until_found(self, read: Callable[[], Awaitable[R]]) -> R:
-        """Do it again if a compaction was faster, with what the index says then."""
+        """Read again if a compaction has moved the contents meanwhile, with what the index says then."""
         missing = set[Place]()
         while True:
             try:
                 return await read()
             except _Missing as error:
-                self._lost |= error.places & missing  # for it was no compaction
+                self._lost |= error.places & missing  # missing again, so no compaction has moved them
                 missing = error.places
 
     async def find_recipient(self, address: str) -> Account | None:
         database = (self._running() or await self._start()).database
-        if time.monotonic() - database.caught_up < _A_MOMENT:  # to look again may take as long as a commit of another
+        if time.monotonic() - database.caught_up < _A_MOMENT:  # a refresh may wait for a commit of another process
             with database.replica.mutex:
                 account = database.replica.index.find_account(address)
             if account is not None:
@@ -169,7 +169,7 @@ class JSONFileStore(IndexedStore[Place]):
         database = (self._running() or await self._start()).database
         if not database.is_current():
             since = time.monotonic()
-            async with self._refreshing:  # of many who wait for a moment without a writer one reads, and all go on
+            async with self._refreshing:  # one of many waiting tasks refreshes, and all go on
                 if database.caught_up < since:
                     await self._in_thread(database.refresh, self._looks, abandon=True)
         replica = database.replica
@@ -189,7 +189,7 @@ class JSONFileStore(IndexedStore[Place]):
         return await self._in_thread(function, self._bodies)
 
     def _read(self, body: Place, limit: int | None) -> bytes:
-        assert self._engine is not None  # for somebody has the place from it
+        assert self._engine is not None  # because the place comes from it
         database = self._engine.database
         try:
             return database.read(body, limit)
@@ -201,8 +201,8 @@ class JSONFileStore(IndexedStore[Place]):
             reason = str(error)
         except OSError as error:
             if not (files.is_broken(error) or isinstance(error, PermissionError)):
-                raise  # a shortage, which is that of all messages
-            raise MessageUnreadable(files.reason(error)) from error  # no damage: it may be read the next time
+                raise  # a lack of resources, which affects all messages
+            raise MessageUnreadable(files.reason(error)) from error  # no damage: it may be readable the next time
         database.replica.report(Damage(body.segment, body.offset, body.length, reason))
         raise MessageUnreadable(reason)
 
@@ -218,7 +218,7 @@ class JSONFileStore(IndexedStore[Place]):
     def _select(self, page: list[tuple[MessageInfo, Place]], search: Search | None) -> list[MessageSummary]:
         try:
             return super()._select(page, search)
-        except _Missing:  # all that are missing at once, for with each of them the listing begins anew
+        except _Missing:  # report all missing places at once, as the listing starts again each time
             raise _Missing(*(place for _, place in page if self._is_missing(place))) from None
 
     def _is_missing(self, place: Place) -> bool:
@@ -246,7 +246,7 @@ class JSONFileStore(IndexedStore[Place]):
             return self._engine
 
     def _start_engine(self) -> None:
-        """Blocks as long as another process has the lock; by then there may be an engine, or the store is closed."""
+        """Start the engine, which may wait for the lock; stop it if by then there is one, or the store is closed."""
         engine = _Engine.start(self._path, self._create, self.watchers)
         with self._starting:
             if self._engine is None and not self._closed:
@@ -264,19 +264,19 @@ class JSONFileStore(IndexedStore[Place]):
             return await trio.to_thread.run_sync(function, limiter=limiter, abandon_on_cancel=abandon)
         except OSError as error:
             raise StoreUnavailable(files.reason(error)) from error
-        except (RuntimeError, MemoryError) as error:  # the system has no thread to give, or no memory
+        except (RuntimeError, MemoryError) as error:  # the system can start no thread, or has no memory
             raise StoreUnavailable(str(error) or "out of memory") from error
 
 
 class _JSONDelivery(Delivery):
-    """A delivery; `mail` lacks the body."""
+    """A delivery; `mail` lacks the body until the commit."""
 
     __slots__ = ("_blob", "_body", "_ended", "_mail", "_store")
 
     def __init__(self, store: JSONFileStore, mail: NewMail) -> None:
         self._store = store
         self._mail = mail
-        self._body = bytearray()  # what is not in the blob
+        self._body = bytearray()  # the octets that are not in the blob
         self._blob: NewBlob | None = None
         self._ended = False
 
@@ -290,7 +290,7 @@ class _JSONDelivery(Delivery):
             with trio.CancelScope(shield=True):
                 try:
                     await self._store._run(blob.discard)
-                except StoreUnavailable:  # not for long, as the system has no thread to give
+                except StoreUnavailable:  # blocks, but not for long: the system can start no thread
                     blob.discard()
 
     async def write(self, chunk: bytes) -> None:
@@ -315,7 +315,7 @@ class _JSONDelivery(Delivery):
         return results
 
     async def _spill(self) -> None:
-        """Write what is in memory to the blob. What could not be written stays, and is written the next time."""
+        """Write the octets in memory to the blob. If that fails, they stay in memory, and the next call writes them."""
         if self._blob is None:
             self._blob = await self._store._new_blob()
         await self._store._run(bind(self._blob.write, self._body))

@@ -1,17 +1,17 @@
 """The writer: one thread, which alone writes to the journal.
 
-Tasks leave their changes in a queue and wait. The thread takes the lock of the store, then all that waits, and
-makes it lasting with one sync: a group. While it syncs, the next group gathers; who comes alone waits for one sync
-and no longer. A group ends with the first change that is neither a delivery nor a note, for what follows is planned on
-top of that (see `trio_smtp.mailbox.index`).
+Tasks put their changes into a queue and wait. The thread takes the lock of the store and then all waiting changes, a
+group, and makes them durable with one sync. While it syncs, the next group gathers; a single change waits for one sync
+and no longer. A group ends with the first change that is neither a delivery nor a note, because later changes are
+planned on top of that one (see `trio_smtp.mailbox.index`).
 
-The changes of one turn of the event loop enter the queue together, at its end. Woken by the first of them, the thread
-would take that one alone, and compete with the loop for the interpreter while the others come.
+The changes of one turn of the event loop enter the queue together, at its end. If the first of them woke the thread,
+it would take that one alone, and compete with the loop for the GIL while the others come.
 
-A change in the queue is withdrawn when its task is cancelled, for example because a commit took too long. Once
-taken it is waited for, so that its outcome is always known.
+A change in the queue is withdrawn when its task is cancelled, for example because a commit took too long. Once the
+thread has taken the change, the task waits for the result even if it is cancelled: its outcome is always known.
 
-While a failed write cannot be undone (see `journal`), the thread keeps the lock, refuses what comes, and tries
+While a failed write cannot be undone (see `journal`), the thread keeps the lock, refuses all requests, and tries
 again.
 """
 
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Request:
-    """What is in the queue, a `_Commit` or a `_Job`, and why it failed if it did."""
+    """An entry of the queue, a `_Commit` or a `_Job`, and the error if it failed."""
 
     error: Exception | None = None
 
@@ -65,7 +65,7 @@ class _Commit(_Request, Generic[R]):
         self.task = trio.lowlevel.current_task()
 
     def withdraw(self, _: object) -> trio.lowlevel.Abort:
-        """The task is cancelled."""
+        """Withdraw the change, if possible, because its task is cancelled."""
         withdrawn = self.turn.withdraw(self)
         return trio.lowlevel.Abort.SUCCEEDED if withdrawn else trio.lowlevel.Abort.FAILED
 
@@ -89,14 +89,14 @@ class _Job(_Request, Generic[R]):
             self.result = self._function()
         except OSError as error:
             _fail([self], error)
-        except Exception as error:  # noqa: BLE001 - it belongs to who gave the function
+        except Exception as error:  # noqa: BLE001 - `run` raises it in the caller
             self.error = error
 
 
 class _Turn(trio.abc.Instrument):
     """The changes that the tasks of one run of trio have made since its event loop last looked for I/O.
 
-    It stays until the writer is closed: to be called in every turn costs less than to be added in some.
+    It stays installed until the writer is closed: being called in every turn costs less than being installed in some.
     """
 
     def __init__(self, writer: Writer, token: trio.lowlevel.TrioToken) -> None:
@@ -105,14 +105,14 @@ class _Turn(trio.abc.Instrument):
         self.requests: dict[_Request, None] = {}  # in their order
 
     def withdraw(self, request: _Request) -> bool:
-        """Forget a request, if it was not taken; whether that is so."""
+        """Remove a request unless the thread has taken it; return whether that worked."""
         if request in self.requests:
             del self.requests[request]
             return True
         return self._writer.withdraw(request)
 
     def before_io_wait(self, timeout: float) -> None:
-        """All tasks have had their turn."""
+        """Put the changes into the queue, as all tasks have had their turn."""
         if self.requests:
             requests, self.requests = self.requests, {}
             self._writer.put(requests)
@@ -125,7 +125,7 @@ class Writer:
 
     Attributes:
         after_group: called after each group, under the exclusive lock and with a sound journal.
-        closing: it takes nothing more.
+        closing: whether it refuses new requests.
     """
 
     def __init__(self, database: Database) -> None:
@@ -139,11 +139,11 @@ class Writer:
         self.closing = False
 
     async def commit(self, change: Change[R]) -> R:
-        """Make a change last.
+        """Make a change and make it durable.
 
         Raises:
-            StoreError: the change was refused, or with StoreUnavailable the machine refused.
-            trio.Cancelled: nothing was changed.
+            StoreError: if the change is refused; StoreUnavailable if it cannot be written.
+            trio.Cancelled: if the task is cancelled in time; nothing was changed.
         """
         if self.closing:
             raise StoreUnavailable(_CLOSED)
@@ -165,7 +165,7 @@ class Writer:
         return job.result
 
     def close(self) -> None:
-        """Finish what waits and end the thread. Blocks."""
+        """Finish all waiting requests and end the thread. Blocks."""
         with self._condition:
             self.closing = True
             self._condition.notify()
@@ -181,16 +181,16 @@ class Writer:
             else:
                 try:
                     self._start()
-                    self._condition.notify()  # who is woken goes on when the lock is free
+                    self._condition.notify()  # the thread goes on when the lock is free
                     self._waiting.update(dict.fromkeys(requests))
-                except (RuntimeError, MemoryError) as error:  # the system has no thread to give, or no memory
+                except (RuntimeError, MemoryError) as error:  # the system can start no thread, or has no memory
                     refusal = error
         if refusal is not None:
             _fail(requests, refusal)
             _wake(requests)
 
     def withdraw(self, request: _Request) -> bool:
-        """Forget a request, if it was not taken; whether that is so."""
+        """Remove a request from the queue unless the thread has taken it; return whether that worked."""
         with self._mutex:
             if request not in self._waiting:
                 return False
@@ -204,7 +204,7 @@ class Writer:
             self._thread = thread
 
     def _turn(self) -> _Turn:
-        """That of the run that asks."""
+        """Return the `_Turn` of the run of trio that the caller belongs to."""
         token = trio.lowlevel.current_trio_token()
         turn = self._turns.get(token)
         if turn is None:
@@ -220,13 +220,13 @@ class Writer:
                 if not self._wait():
                     return
                 self._do_what_waits()
-            except MemoryError:  # to wait takes some, for example
+            except MemoryError:  # waiting needs some memory, for example
                 time.sleep(RETRY)
 
     def _do_what_waits(self) -> None:
-        """Under the lock: write a group, apply it, call its job. Then wake those who waited for any of that."""
+        """Under the lock, write a group, apply it and call its job; then wake the tasks and threads that wait."""
         taken: list[_Request] = []
-        undecided: Sequence[_Request] = taken  # who hears of it if the rest fails
+        undecided: Sequence[_Request] = taken  # those that fail if the rest does
         committed = False
         try:
             with self._database.exclusive():
@@ -240,30 +240,30 @@ class Writer:
                 undecided = []
                 with contextlib.suppress(OSError):
                     self._database.journal.mend()
-                if not self._database.journal.is_sound():  # which may last
+                if not self._database.journal.is_sound():  # which may take long
                     _wake(taken)
                     taken.clear()
                 if self._mend():
                     self.after_group()
         except (OSError, StoreUnavailable) as error:
-            if not committed:  # not even the lock could be had; what fails later is no fault of those who wait now
+            if not committed:  # the lock could not be taken; a failure after the commit concerns no waiting request
                 _fail(undecided, error)
                 self._refuse_waiting(error)
         except Exception as error:  # noqa: BLE001 - a bug must leave nobody waiting
             _log.exception("the writer of the mail store failed")
             _fail(undecided, error)
             self._refuse_waiting(error)
-        # Not before the lock is free: the event loop takes the interpreter as soon as it is woken.
+        # Not before the lock is free: the event loop takes the GIL as soon as it is woken.
         _wake(taken)
 
     def _wait(self, seconds: float | None = None) -> bool:
-        """Wait for a request, the end, or so long; True if there is a request."""
+        """Wait for a request, the end, or so many seconds; return whether there is a request."""
         with self._condition:
             self._condition.wait_for(lambda: self._waiting or self.closing, seconds)
             return bool(self._waiting)
 
     def _take(self, taken: list[_Request]) -> Iterator[_Request]:
-        """Take those that wait now, one by one."""
+        """Take the requests that wait now, one by one."""
         for _ in range(len(self._waiting)):
             with self._mutex:
                 request = next(iter(self._waiting), None)
@@ -274,7 +274,7 @@ class Writer:
             yield request
 
     def _write_group(self, taken: list[_Request]) -> list[tuple[Operation[Place], bytes]]:
-        """Take a group and make it last; returns what is to be applied. From then on it is no refusal any more."""
+        """Take a group and make it durable; return what to apply. After that, the group can be refused no more."""
         try:
             with self._database.replica.index.group():
                 planned = self._plan(taken)
@@ -292,13 +292,13 @@ class Writer:
         planned: list[tuple[Operation[Place], bytes]] = []
         octets = 0
         for request in self._take(taken):
-            if journal.end >= SEGMENT_OCTETS:  # before the first, which is refused if that fails
+            if journal.end >= SEGMENT_OCTETS:  # only before the first, which is refused if this fails
                 self._database.begin_segment()
             if not isinstance(request, _Commit):
                 break
             try:
                 operation, line = request.prepare(self._database, journal.end + octets)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who made the change
+            except Exception as error:  # noqa: BLE001 - `commit` raises it in the task that made the change
                 request.error = error
                 continue
             planned.append((operation, line))
@@ -308,7 +308,7 @@ class Writer:
         return planned
 
     def _mend(self) -> bool:
-        """Do not go on before the journal is sound; False if it is not, and time to end."""
+        """Wait until the journal is sound; return False if it is not and the writer is closing."""
         journal = self._database.journal
         while not journal.is_sound():
             self._wait(RETRY)
@@ -329,7 +329,7 @@ class Writer:
 
 
 def _fail(requests: Iterable[_Request], error: Exception) -> None:
-    """Give each that has not failed yet an exception of its own."""
+    """Give each request that has not failed yet an exception of its own."""
     for request in requests:
         if request.error is None:
             why = files.reason(error) if isinstance(error, OSError) else str(error)
@@ -338,7 +338,7 @@ def _fail(requests: Iterable[_Request], error: Exception) -> None:
 
 
 def _wake(requests: Iterable[_Request]) -> None:
-    """Let those go on who wait: threads one by one, and all tasks of one run of trio together."""
+    """Wake the waiting threads one by one, and all tasks of one run of trio together."""
     sleeping: dict[trio.lowlevel.TrioToken, list[trio.lowlevel.Task]] = {}
     for request in requests:
         if isinstance(request, _Job):
