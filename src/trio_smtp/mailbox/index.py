@@ -24,7 +24,7 @@ to be applied before anything else is planned.
 `dump` returns operations that make an equal index from an empty one: for a snapshot or a compacted journal.
 
 Few methods take time in proportion to the size of a mailbox: listing or deleting all of it, `copy` and `dump`, and the
-deletion of a message, which moves 32 octets in memory for each later message, and as much as `column` needs.
+deletion of a message, which moves 32 octets in memory for each later message, and the later bodies of the column.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ r"""mbox: a whole mailbox in one file, which every mail program can read.
 
 A message begins with a line `From sender date` and ends before the next such line (RFC 4155). Inside a message, a line
 that begins with `From `, after any number of `>`, is written with one more `>`, which reading removes again ("mboxrd").
-Nothing else is changed, not even line ends. Other programs write the same so far. But a message need not end with a
+Nothing else is changed, not even line ends. So far, other programs do the same. But a message need not end with a
 newline, and programs disagree whether the empty line between messages belongs to one. To preserve every octet, we
 
 - end each message with one LF, whatever precedes it: after a message that ends with a newline, as mail does, this is

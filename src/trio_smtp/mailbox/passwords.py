@@ -119,7 +119,7 @@ def decoy(credentials: Credentials) -> Credentials:
 
 
 def needs_rehash(credentials: Credentials) -> bool:
-    """Whether `hash_password` would now make stronger credentials: with other costs, or with keys missing here.
+    """Whether `hash_password` would now make different credentials: with other costs, or with keys missing here.
 
     Raises:
         ValueError: as in `verify_password`.

@@ -148,7 +148,7 @@ class Box(Generic[B]):
         ]
 
     def view(self) -> Mailbox:
-        """Return the value that users of the store get."""
+        """Return the `Mailbox` that callers of the store get."""
         return Mailbox(self.name, self.uid_validity, self.uid_next, self.read_only, len(self.uids), self.unseen)
 
     # --- changes
@@ -239,5 +239,5 @@ class Owner(Generic[B]):
             raise QuotaExceeded(f"{self.name!r} may hold {self.quota} octets and holds {self.used + promised}")
 
     def view(self) -> Account:
-        """Return the value that users of the store get."""
+        """Return the `Account` that callers of the store get."""
         return Account(self.name, self.description, self.addresses, self.quota, self.used)

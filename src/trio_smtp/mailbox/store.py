@@ -239,7 +239,7 @@ class MailStore(abc.ABC):
 
     @abc.abstractmethod
     async def find_account(self, address: str) -> Account | None:
-        """Return the account that has this address, or None. Never raises because an address is malformed."""
+        """Return the account that has this address, or None, also for a malformed address."""
 
     async def find_recipient(self, address: str) -> Account | None:
         """Find the account to deliver to, as `find_account` does.

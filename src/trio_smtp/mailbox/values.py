@@ -191,7 +191,7 @@ class Search:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flags", frozenset(several(self.flags)))
-        if self.uids is not None and not isinstance(self.uids, range):  # each message is looked up in it
+        if self.uids is not None and not isinstance(self.uids, range):  # a set: every UID is looked up
             object.__setattr__(self, "uids", frozenset(self.uids))
         for date in (self.since, self.before):
             if date is not None and date.tzinfo is None:

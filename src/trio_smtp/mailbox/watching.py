@@ -171,7 +171,7 @@ class _Watch(Watch):
     async def _look_for_more(self) -> None:
         try:
             await self._look()
-        except NoSuchAccount:  # `put` adds this unless it is in the queue by now
+        except NoSuchAccount:  # usually in the queue by now; `put` adds it only if it was missed
             with self._lock:
                 self.put(Changed("account-deleted"))
         except StoreError:

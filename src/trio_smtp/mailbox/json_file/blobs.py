@@ -70,7 +70,7 @@ class NewBlob:
 
 
 def read_blob(folder: files.Directory, blob: BlobInfo, limit: int | None) -> bytes:
-    """Return the body, or its first `limit` octets, whose checksum is not verified.
+    """Return the body, or its first `limit` octets; then the checksum is not verified.
 
     Raises:
         RecordError: if the file is not as the record says.

@@ -117,7 +117,7 @@ class Database:
         return True
 
     def _has_mail(self, names: set[str]) -> bool:
-        """Whether the directory holds more than what a process leaves that dies while it creates a store."""
+        """Whether the directory holds more than what an interrupted creation of a store leaves."""
         if "journal" in names:
             with closing(self.root.directory("journal")) as segments:
                 if has_records(segments):
@@ -177,7 +177,7 @@ class Database:
 
     @contextmanager
     def _half_done(self) -> Iterator[None]:
-        """Forget the index if anything but a file fails, above all memory: a change may be applied only in part."""
+        """Forget the index if the block raises anything but OSError, such as MemoryError: a change may be half done."""
         try:
             yield
         except OSError:  # file operations never fail in the middle of a change to the index

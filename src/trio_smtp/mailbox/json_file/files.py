@@ -42,7 +42,7 @@ class Directory:
 
     @classmethod
     def at(cls, path: str, *, create: bool) -> Directory:
-        """Open a directory, creating it if it is missing and `create` is set; only here are links followed."""
+        """Open a directory, creating it if it is missing and `create` is set; symbolic links are followed only here."""
         return cls(_make_and_open(path, None) if create else os.open(path, _DIRECTORY))
 
     def directory(self, name: str) -> Directory:
@@ -127,7 +127,7 @@ class Directory:
             raise
 
     def discard_draft(self, name: str) -> None:
-        """Remove what a process left that died while it published a file of this name."""
+        """Remove the draft of a process that died while it published a file of this name."""
         with contextlib.suppress(FileNotFoundError):
             self.unlink(_draft(name))
 

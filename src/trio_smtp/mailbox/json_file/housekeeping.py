@@ -81,7 +81,7 @@ class Housekeeper:
         if self._thread is not None:
             self._thread.join()
         with self._busy:
-            pass  # a running `compact` has stopped, too
+            pass  # by now, a running `compact` has stopped, too
         if self._database.replica.unsaved >= SAVE_ON_CLOSE and self._database.root.is_writable():
             self._try(self._save)
 

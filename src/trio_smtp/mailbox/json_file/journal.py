@@ -5,14 +5,14 @@
   The last segment is *live*: new records go there. Segment numbers are never used again.
 - A segment begins with a record, its mark, that says where the segment before it ends. Octets behind that end were
   refused and could not be cut off. The mark is on disk before the segment counts, so a segment without one is as good
-  as missing. The manifest says where a segment made by a compaction ends, as the next segment began before that.
+  as missing. The end of a compacted segment is in the manifest, because the mark of the next segment is older.
 - In the live segment, what follows the last newline is *torn*: a process died while writing it. Readers ignore it, and
   a writer cuts it off first. A complete line is never cut off.
 - Each writer leaves a note, beside the lock, of how far the live segment goes. A live segment that is shorter has lost
   records: the disk lost them, or somebody put an older copy in its place. It is sealed at the noted end, so that every
   process finds it too short.
 - A segment with a second name (a hard link) is not written to, as that may be somebody's backup: it is sealed.
-- Records by a writer that died are synced before they are believed.
+- Records of a writer that died are synced before they are trusted.
 - After a failure that could leave a refused record behind, the journal is not sound, and the process that holds the
   lock may not release it until `mend` has worked: others would take the record for a good one and write behind it.
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 NO_MANIFEST = f"there is mail, but no {MANIFEST}, which says what of it counts; restore the store from a backup"
 _MAX_MARK = 1024
-_MAX_LINE = 64 * 1024 * 1024  # limit for a line that stands for lost records, of which a large segment may have many
+_MAX_LINE = 64 * 1024 * 1024  # limit for the line that stands for lost records: a compacted segment may be huge
 _SEGMENT_NAME = re.compile(r"([0-9]{6,15})\.jsonl", re.ASCII)
 
 
@@ -68,7 +68,7 @@ def segment_number(name: str) -> int | None:
 
 
 def has_records(folder: files.Directory) -> bool:
-    """Whether a segment has more than its mark. A process that dies while it creates a store leaves only the mark."""
+    """Whether a segment has more than its mark. An interrupted creation of a store leaves only the mark."""
     for name in folder.names():
         if segment_number(name) is not None:
             with folder.opened(name) as fd:
@@ -284,7 +284,7 @@ class Journal:
             if mark["previous"] == self.segment:
                 return values.number(mark["previous_end"])
         try:
-            return self._folder.stat(self._name).st_size or _MAX_LINE  # it was complete before it counted
+            return self._folder.stat(self._name).st_size or _MAX_LINE  # no mark or manifest says it
         except FileNotFoundError:
             return _MAX_LINE
 

@@ -3,7 +3,7 @@
 Nothing is known of a damaged record. But a delivery into a mailbox that does not exist proves that it was created, and
 the creation of one that exists proves that the earlier one was deleted or renamed. The later record is intact and
 counts, so the changes that it presupposes are applied first, and mail that was accepted stays available. What is in
-the way is kept under another name, an account without its addresses and its password, as it may not have been deleted.
+the way may have been deleted or not, so it is kept under another name, an account without its addresses and password.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Everything here works beside a running server, and blocks: a task calls it in a 
 lock, so that nothing is removed while it reads; it changes nothing, and mail is accepted and read meanwhile.
 
 A check reads the store twice. Reading the journal, record by record, also finds damage in records that nobody needs any
-more. Reading the messages takes the same way as a client's request. A message whose record was damaged before any
+more. Reading the messages takes the same path as a client's request. A message whose record was damaged before any
 process read it is in no index, so only the first reading finds it.
 
 All functions raise StoreUnavailable if there is no store that can be used, and OSError.
@@ -243,7 +243,7 @@ class _Check:
 
     def run(self) -> Checked:
         database = self._database
-        blobs = list(self._unheld_blobs())  # before the refresh, which then reads the record of each released one
+        blobs = list(self._unheld_blobs())  # before the refresh, so that it reads all records that name them
         database.refresh()
         replica = database.replica  # nothing changes it from now on
         segments = replica.manifest.segments
@@ -260,7 +260,7 @@ class _Check:
 
     def _unheld_blobs(self) -> Iterator[str]:
         for name in self._database.blobs.names():
-            with suppress(OSError), self._database.blobs.opened(name) as fd:  # a message that needs it is reported
+            with suppress(OSError), self._database.blobs.opened(name) as fd:  # reported later if a message needs it
                 if files.try_lock(fd):  # nobody is writing it
                     yield name
 
@@ -287,7 +287,7 @@ class _Check:
                         decode(line, segment, offset)
                     except RecordError as error:
                         self._add(segment, offset, len(line), str(error))
-            except OSError as error:  # of a whole segment; `_read_messages` finds its messages
+            except OSError as error:  # a whole segment; `_read_messages` reports its messages
                 missing = segment_number(str(error.filename))
                 self._add(missing or journal.segment, 0 if missing else journal.end, 0, why(error))
 

@@ -2,7 +2,7 @@
 
 CPython takes the GIL from a thread only after 5 ms. An event loop asks for it after every system call, and may have to
 wait that long each time, so a busy loop loses 5 ms several times in a turn. It is not enough that the background thread
-releases the GIL now and then: it has it back before another thread is awake. So work that may take long sleeps instead.
+releases the GIL now and then: it gets it back before another thread is awake. So work that may take long has to sleep.
 """
 
 from __future__ import annotations

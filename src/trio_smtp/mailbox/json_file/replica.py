@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_DAMAGE = 1000  # places that are remembered
 _LEAST = 90  # octets, at least, of a record that assigns a UID or a uid_validity
-_MOST = 96 * 1024 * 1024  # octets, at most, of a segment that the writer fills; it seals it long before
+_MOST = 96 * 1024 * 1024  # octets, at most, of a segment that the writer fills; it is sealed long before
 
 
 class Damage(NamedTuple):
@@ -147,8 +147,8 @@ class Replica:
         return {blob for column in self.index.columns() for blob in cast("Places", column).blobs if blob is not None}
 
     def burn_uids(self, octets: int, replaced: int = 0) -> None:
-        """Never assign the UIDs that lost records may have assigned, at most one per mailbox and record; nor as many
-        values of uid_validity, because a mailbox whose creation was lost may be created again.
+        """Skip the UIDs that lost records may have assigned, at most one per mailbox and record, and as many values of
+        uid_validity, because a mailbox whose creation was lost may be created again.
 
         Args:
             octets: of the lost records.
@@ -164,7 +164,7 @@ class Replica:
                     self.index.apply(SpendUids(account.name, box.name, max(box.uid_next + more, before)))
 
     def report(self, damage: Damage) -> None:
-        """Remember damage and log it, each only once."""
+        """Remember damage and log it, unless it is known."""
         is_first = all(damage.segment != each.segment for each in self.damage)
         if is_first or (len(self.damage) < _MAX_DAMAGE and damage not in self.damage):
             self.damage.append(damage)

@@ -76,7 +76,7 @@ class _Engine(NamedTuple):
 class JSONFileStore(IndexedStore[Place]):
     """A `MailStore` in a directory, which several processes of one machine may share; not over a network.
 
-    Nothing is opened before the first use or `async with`. A process that forks may use its stores only afterwards.
+    Nothing is opened before the first use or `async with`. A process that forks must not use its stores before that.
 
     Args:
         path: the directory.

@@ -96,7 +96,7 @@ class _Job(_Request, Generic[R]):
 class _Turn(trio.abc.Instrument):
     """The changes that the tasks of one run of trio have made since its event loop last looked for I/O.
 
-    It stays installed until the writer is closed: being called in every turn costs less than being installed in some.
+    The instrument stays until the writer is closed: a call in every turn costs less than installing it in some turns.
     """
 
     def __init__(self, writer: Writer, token: trio.lowlevel.TrioToken) -> None:
