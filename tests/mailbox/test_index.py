@@ -292,6 +292,15 @@ def test_equal_flag_sets_are_one_object() -> None:
     assert one is other
 
 
+def test_flag_sets_that_nobody_has_any_more_are_forgotten() -> None:
+    index = replayed(HISTORY[:1])
+    index.apply(AddMessages([NewMessage("ann", INBOX, 1, frozenset(), 0, 0, "")]))
+    for number in range(3000):
+        index.apply(SetFlags("ann", INBOX, 1, frozenset({f"keyword{number}"})))
+    assert len(index._flag_sets) <= 1000
+    assert [info.flags for info, _ in index.messages("ann", INBOX)] == [{"keyword2999"}]
+
+
 def test_credentials() -> None:
     index = replayed(HISTORY[:2])
     assert index.credentials("bob") == Credentials("hash")

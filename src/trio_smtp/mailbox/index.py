@@ -92,6 +92,7 @@ __all__ = ["Index"]
 B = TypeVar("B")
 
 _DUMP_MESSAGES = 200  # per operation of a dump
+_MOST_FLAG_SETS = 1000  # that are shared by the messages that have the same flags
 
 
 def _text(credentials: Credentials | None) -> str | None:
@@ -132,7 +133,7 @@ class Index(Generic[B]):
         self._uid_validity = 0  # the last one assigned
         self._secret: str | None = None
         self._notes = Notes()
-        self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination ever used
+        self._flag_sets: dict[frozenset[str], frozenset[str]] = {}  # one object for each combination in use
 
         self._in_group = False
         self._promised: dict[str, int] = {}  # octets that the group will add, by account that has a quota
@@ -507,6 +508,8 @@ class Index(Generic[B]):
                 del self._domains[domain]
 
     def _shared(self, flags: frozenset[str]) -> frozenset[str]:
+        if len(self._flag_sets) >= _MOST_FLAG_SETS:  # to share them saves memory, to remember all of them would not
+            self._flag_sets.clear()
         return self._flag_sets.setdefault(flags, flags)
 
     def _spend_uid_validity(self, uid_validity: int) -> None:

@@ -113,6 +113,8 @@ class Delivery(abc.ABC):
     `commit`, and after the block, `write` and `commit` raise RuntimeError.
     """
 
+    __slots__ = ()
+
     async def __aenter__(self) -> Self:
         return self
 

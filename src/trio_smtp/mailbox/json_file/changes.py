@@ -27,6 +27,8 @@ _UNKNOWN = Place(0, 0, 0, 0, None)
 class Change(abc.ABC, Generic[R]):
     """A change with a result."""
 
+    __slots__ = ()
+
     @abc.abstractmethod
     def prepare(self, index: Index[Place], segment: int, offset: int) -> tuple[Operation[Place], bytes, R]:
         """Plan the change; return the operation, the line to write at this place (b"" for nothing), the result."""
