@@ -33,17 +33,17 @@ __all__ = ["MailboxHandler", "copy_to"]
 log = logging.getLogger("trio_smtp")
 
 _REPLIES: Final[dict[type[StoreError], Reply]] = {
-    NoSuchAccount: replies.MAILBOX_UNKNOWN,  # it was there at RCPT and has been removed since
+    NoSuchAccount: replies.MAILBOX_UNKNOWN,  # the account was removed after RCPT
     NoSuchMailbox: replies.MAILBOX_UNKNOWN,
     MailboxReadOnly: replies.MAILBOX_BUSY,
     QuotaExceeded: replies.MAILBOX_FULL,
     MessageTooBig: replies.MAILBOX_OVER_QUOTA,
 }
-"""What a client hears of a store's refusal; of all others LOCAL_ERROR, so that it tries again."""
+"""The reply to each kind of refusal by the store; all other errors get LOCAL_ERROR, so that the client tries again."""
 
 
 async def copy_to(delivery: Delivery, body: Body) -> None:
-    """Write all of a message behind fields of ours, none of which it continues."""
+    """Write a whole message behind our trace fields, so that its first line cannot continue the last of them."""
     is_first = True
     async for chunk in body:
         await delivery.write(separator_before(chunk) + chunk if is_first else chunk)
@@ -53,18 +53,19 @@ async def copy_to(delivery: Delivery, body: Body) -> None:
 class MailboxHandler(Handler):
     """Delivers into the INBOX of the account that has the recipient's address.
 
-    Other recipients in a domain of ours, one that an account has an address in, go to `catch_all` if that is given; all
-    others get 550 5.1.1. A message to several accounts is stored in all of them or in none; in LMTP each recipient gets
-    its own reply. Return-Path, Delivered-To and Received lines are put in front, the rest is byte-exact.
+    A domain is local if an account has an address in it. Unknown recipients in a local domain go to `catch_all` if that
+    is given; all others get 550 5.1.1. A message to several accounts is stored in all of them or in none; in LMTP each
+    recipient gets its own reply. Return-Path, Delivered-To and Received lines are put in front, the rest is byte-exact.
 
-    An account whose quota is used up, or has no room for the size that the client declared (RFC 1870 §6.4), refuses at
-    RCPT already: 452 4.2.2, or 552 5.2.2 where there will never be room. The same goes for the message itself.
+    If the quota of an account is used up, or leaves no room for the size that the client declared (RFC 1870 §6.4), RCPT
+    is refused: with 452 4.2.2, or with 552 5.2.2 if the size exceeds the whole quota. The message itself is refused in
+    the same way.
 
-    Mail for the postmaster, with or without a domain of ours, finds somebody (RFC 5321 §4.5.1): the account that has
-    the address, else `postmaster`, else the first account.
+    Mail for the postmaster, without a domain or in a local one, must find an account (RFC 5321 §4.5.1): the one that
+    has the address, else `postmaster`, else the first account.
 
     Args:
-        store: where accounts and mail are.
+        store: the accounts and their mail.
         postmaster: the name of the account that gets the postmaster's mail.
         catch_all: the name of the account that gets the mail for unknown users.
     """
@@ -73,16 +74,16 @@ class MailboxHandler(Handler):
         self._store = store
         self._postmaster = postmaster
         self._catch_all = catch_all
-        self._accounts: dict[Address, str] = {}  # whose the recipients are
+        self._accounts: dict[Address, str] = {}  # the account name of each recipient
 
     @classmethod
     def factory(
         cls, store: MailStore, *, postmaster: str | None = None, catch_all: str | None = None
     ) -> HandlerFactory:
-        """For `serve_smtp`: a handler for each connection, all delivering into `store`.
+        """Make the factory for `serve_smtp`: one handler for each connection, all delivering into `store`.
 
         Raises:
-            TypeError: if that is none.
+            TypeError: if `store` is not a `MailStore`.
         """
         require_store(store)
         return HandlerFactory(lambda: cls(store, postmaster, catch_all))
@@ -91,7 +92,7 @@ class MailboxHandler(Handler):
         envelope = self.session.envelope
         assert envelope is not None  # there is no RCPT without MAIL
         if not envelope.recipients:
-            self._accounts.clear()  # those of the transaction before
+            self._accounts.clear()  # drops those of the previous transaction
         try:
             account = await self._find(event.recipient)
         except StoreError as error:
@@ -114,7 +115,7 @@ class MailboxHandler(Handler):
         targets: list[Target] = []
         for recipient in envelope.recipients:
             target = Target(self._accounts[recipient], INBOX, path + delivered_to(recipient) + trace)
-            targets.append(target)  # not by a comprehension: its cells would live as long as the message
+            targets.append(target)  # not a comprehension, whose closure cells would live as long as the message
         try:
             async with self._store.deliver(targets, partial=session.lmtp) as delivery:
                 await copy_to(delivery, body)

@@ -1,17 +1,17 @@
-"""Waits for one of many sockets at a lower cost than trio, where there is epoll: on Linux.
+"""Wait for input on many sockets at a lower cost than trio does, on Linux, which has epoll.
 
-`trio.lowlevel.wait_readable` arms the system's poll anew for each wait, by a system call, and keeps four objects
-meanwhile. Here a socket is made known once, to an epoll of our own, and edge-triggered, so that nothing has to be
-armed. One task waits by trio until that epoll has something to tell, unless it always has; whoever waits for one of
-its sockets goes on in the same turn of the loop. A lone connection would pay more for that; with ten a message in
-lockstep takes a tenth fewer instructions (``python -m bench.whole``) and one system call less for each wait, and an
-idle one a KiB less memory.
+`trio.lowlevel.wait_readable` makes a system call to arm its epoll for each wait, and holds four objects during the
+wait. This module registers each socket once, edge-triggered, with an epoll instance of its own, so no wait has to arm
+anything. One system task waits through trio until that epoll has events; under load it does not block at all. A task
+that waits for one of the sockets runs in the same turn of the event loop. For a single connection this costs more than
+trio's way. With ten connections, a message in lockstep takes a tenth fewer instructions (``python -m bench.whole``) and
+one system call less per wait, and an idle connection takes a KiB less memory.
 
-What sessions say in one turn of the loop goes out at its end, all together. A program on this machine that waits for
-replies is woken by the first one; to wake it for each took a seventh of the time of a small message.
+The replies that sessions make in one turn of the loop are sent together at its end. A client process on the same
+machine is woken by the first of them; waking it for each reply took a seventh of the time of a small message.
 
-An edge is told once. One that comes while nobody waits is kept for the next wait; that of the end of input, which may
-come with the last octets, for all of them.
+Epoll reports an edge only once. If no task is waiting then, the transport remembers it for the next wait. The end of
+input may be reported together with the last octets, so the transport remembers it for all later waits.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _R = TypeVar("_R")
 if sys.platform == "linux":
     _NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
     _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-    _MANY = 4  # who go on in one turn: not to wait then saves 3 % of a message in lockstep, with ten sessions
-    _TOGETHER = 8  # replies that go out together at the most: the first of them waits for the last one to be made
+    _MANY = 4  # ready sockets in one turn; not blocking then saves 3 % of a message in lockstep, with ten sessions
+    _TOGETHER = 8  # replies sent together at most: the first of them waits until the last one is made
 
     class _Woken(Outcome[None]):
         """Resumes a task that has waited, with None. Unlike an `outcome.Value` it can be used again: a new one for each
@@ -57,25 +57,25 @@ if sys.platform == "linux":
     _WOKEN = _Woken()
 
     class _Poller(trio.abc.Instrument):
-        """The epoll of a server; an instrument of trio's loop while there are sockets to watch."""
+        """The epoll instance of a server; a trio instrument while it watches any sockets."""
 
         def __init__(self) -> None:
             self._epoll = select.epoll()
             self._watched: dict[int, _PolledTransport] = {}  # by descriptor
-            self._told = 0  # of how many there was something to tell in this turn of the loop
+            self._told = 0  # sockets that had events in this turn of the loop
             self.outgoing: list[_PolledTransport] = []
-            """Which have something to send before this turn of the loop is over, if they have not sent it by then."""
+            """Transports with output for the end of this turn of the loop, unless they have sent it by then."""
             self.token = trio.lowlevel.current_trio_token()
             self._waking = trio.CancelScope()
             self._closed = trio.Event()
 
         async def wake_up(self) -> None:
-            """End trio's wait for I/O whenever there is something to tell."""
+            """Make trio's loop wake up whenever a watched socket has an event."""
             try:
                 with self._waking, self._epoll:
                     while True:
                         await trio.lowlevel.wait_readable(self._epoll.fileno())
-                        while self._told >= _MANY:  # so there is soon more, and the next turn need not be waited for
+                        while self._told >= _MANY:  # busy: more events come soon, so keep the loop from blocking
                             await trio.lowlevel.cancel_shielded_checkpoint()
             finally:
                 self._closed.set()
@@ -86,7 +86,7 @@ if sys.platform == "linux":
                 await self._closed.wait()
 
         def transport(self, sock: socket.socket) -> SocketTransport:
-            """For this socket, which is watched until it is closed; an ordinary one if there is no room for it."""
+            """A transport for this socket, watched until it is closed; an unwatched one if the epoll has no room."""
             descriptor = sock.fileno()
             try:
                 self._epoll.register(descriptor, _NEWS)
@@ -98,30 +98,33 @@ if sys.platform == "linux":
             return transport
 
         def forget(self, descriptor: int) -> None:
-            """It is about to be closed, by which it leaves the epoll."""
+            """Stop watching a socket that is about to be closed; closing it removes it from the epoll."""
             del self._watched[descriptor]
             if not self._watched:
                 trio.lowlevel.remove_instrument(self)
                 self._told = 0
 
         def send_all(self) -> None:
-            """Let out what was kept. It may be in the middle of a turn: others may still keep something behind it."""
+            """Send the kept output of all transports. In the middle of a turn, some may keep more output afterwards."""
             try:
                 for transport in self.outgoing:
                     transport.send_kept()
-            except MemoryError:  # the next turn, which comes at once, goes back to all of them; see below
+            except MemoryError:  # must not escape, see `after_io_wait`; try again in the next turn, which comes at once
                 with contextlib.suppress(MemoryError):
                     self.token.run_sync_soon(self.send_all, idempotent=True)
                 return
             self.outgoing.clear()
 
         def before_io_wait(self, timeout: float) -> None:
-            """The end of a turn of the loop."""
+            """Send the kept output at the end of a turn of the loop."""
             if self.outgoing:
                 self.send_all()
 
         def after_io_wait(self, timeout: float) -> None:
-            """In time for this turn of the loop; `wake_up` has its own turn in it."""
+            """Wake the tasks whose sockets have events, so that they run in this turn of the loop.
+
+            `wake_up` cannot do that: it runs in this turn itself, so the tasks would run in the next one.
+            """
             try:
                 there = self._epoll.poll(0)
                 self._told = len(there)
@@ -129,25 +132,25 @@ if sys.platform == "linux":
                     if transport := self._watched.get(descriptor):
                         transport.has_ended = bool(news & _END)
                         transport.wake()
-            except MemoryError:  # trio never calls an instrument again that raises
+            except MemoryError:  # must not escape: trio removes an instrument that raises
                 for descriptor in self._watched:
-                    self._epoll.modify(descriptor, _NEWS)  # it is told once more of what there is
+                    self._epoll.modify(descriptor, _NEWS)  # makes epoll report pending input once more
 
     class _PolledTransport(SocketTransport):
-        """One of its sockets."""
+        """The transport of a socket that a `_Poller` watches."""
 
         __slots__ = ("_has_news", "_poller", "_task", "has_ended")
 
         def __init__(self, sock: socket.socket, poller: _Poller) -> None:
             super().__init__(sock)
             self._poller = poller
-            self._task: trio.lowlevel.Task | None = None  # that waits
+            self._task: trio.lowlevel.Task | None = None  # the one that waits for input
             self._has_news = False
             self.has_ended = False
-            """Nothing more comes than what there is to read."""
+            """No input will arrive beyond what can be read already."""
 
         def wake(self) -> None:
-            """There is something to read, or to learn by reading: let who waits for it go on, or who comes next."""
+            """Resume the waiting task, or the next one to wait: there is input, or an end or error for it to read."""
             task = self._task
             if task is None:
                 self._has_news = True
@@ -156,7 +159,7 @@ if sys.platform == "linux":
                 trio.lowlevel.reschedule(task, _WOKEN)
 
         def send_soon(self, data: bytes) -> bool:
-            if self._rest:  # kept in this turn too, or by the system's want of room; both go out in their order
+            if self._rest:  # kept earlier in this turn, or the send buffer was full: send both, in order
                 return self.send_now(data)
             self._rest = data
             poller = self._poller
@@ -166,7 +169,7 @@ if sys.platform == "linux":
             return True
 
         def send_kept(self) -> None:
-            """Send what was to go out soon, if it has not gone already. What does not go out, `receive` tells of."""
+            """Send what `send_soon` kept, if anything is left. If some cannot be sent, `receive` raises `Unsent`."""
             kept = self._rest
             if not kept:
                 return
@@ -175,7 +178,7 @@ if sys.platform == "linux":
             except OSError:
                 sent = 0
             self._rest = kept[sent:]
-            if self._rest:  # it is too late in this turn: the loop may have made up its mind to wait
+            if self._rest:  # wake the reader in the next turn: in this one trio may already have decided to block
                 self._poller.token.run_sync_soon(self.wake)
 
         def _readable(self) -> Awaitable[object]:
@@ -184,11 +187,11 @@ if sys.platform == "linux":
             if self._task is not None:
                 raise trio.BusyResourceError("another task is already reading from this socket")
             self._task = trio.lowlevel.current_task()
-            return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - the same
+            return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105 - `receive` awaits it
 
         async def _take_news(self) -> None:
             await trio.lowlevel.checkpoint()
-            self._has_news = False  # not before: who is cancelled there has read nothing, and is told no second time
+            self._has_news = False  # not earlier: a task cancelled above reads nothing, and epoll reports it only once
 
         def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
             self._task = None
@@ -206,13 +209,13 @@ if sys.platform == "linux":
 
     @contextlib.asynccontextmanager
     async def open_poller() -> AsyncIterator[Callable[[socket.socket], SocketTransport]]:
-        """Makes transports for sockets of which there are many; they are to be closed inside the block.
+        """Yield a function that makes transports for many sockets; they must be closed inside the block.
 
         Raises:
-            OSError: the system gives no epoll.
+            OSError: if the system provides no epoll instance.
         """
         poller = _Poller()
-        trio.lowlevel.spawn_system_task(poller.wake_up)  # which nobody cancels who has still to read
+        trio.lowlevel.spawn_system_task(poller.wake_up)  # no cancellation reaches it while sessions still read
         try:
             yield poller.transport
         finally:
@@ -222,5 +225,5 @@ else:
 
     @contextlib.asynccontextmanager
     async def open_poller() -> AsyncIterator[Callable[[socket.socket], SocketTransport]]:
-        """Ordinary transports."""
+        """Yield `SocketTransport`, which waits through trio."""
         yield SocketTransport

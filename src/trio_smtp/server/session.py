@@ -1,16 +1,16 @@
-"""One connection from the greeting to the last reply: drives the core, calls the hooks, keeps the clock.
+"""One connection from the greeting to the last reply: drives the protocol core, calls the hooks, enforces timeouts.
 
 Rules:
 
-- **One task, one scope**, that of its `Clock`. When it expires while the peer is waited for, the peer hears 421; when
-  it expires in a hook, the command gets 451 and the session goes on with a new scope.
-- **Replies go out before every blocking read**, so that a pipelined burst is answered in one send. Only that to a
-  message does not wait for a hook of what comes behind it (RFC 2920 §3.2).
+- **One task, one cancel scope**, that of its `Clock`. If it expires while the session waits for the client, the client
+  gets 421. If it expires in a hook, the command gets 451 and the session goes on with a new scope.
+- **Replies go out before every blocking read**, so that a pipelined burst is answered in one send. Only the reply to a
+  message goes out earlier, if the hook of a command that the client pipelined behind it has to wait (RFC 2920 §3.2).
 - **Policies come before the handler**, in the same hook and under the same clock.
-- **The body is the pump**: a hook that reads its body drives the connection, in the same task.
-- **A session is shielded from outside.** Who wants it to stop says `drain` or `abort`. So a message whose last octet is
-  here is committed and answered whatever happens around it, within the commit deadline.
-- **Nothing escapes**: a fault here must not end the server for everybody.
+- **Reading the body drives the connection**: a hook that reads its message receives and parses, in the same task.
+- **A session is shielded from outside cancellation.** Only `drain` and `abort` stop it. So a message whose last octet
+  has arrived is committed and answered whatever happens elsewhere, within the commit deadline.
+- **No exception escapes**: a fault in one session must not end the server (unless `on_error` is ``"raise"``).
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ from trio_smtp.server.transport import Transport, Unsent
 
 __all__ = ["ServerSession"]
 
-_COMMAND_READ: Final = 16 * 1024  # octets; what an idle connection may cost
-# A turn is short, so that ten floods and ten bulk senders do not keep others waiting for more than 20 ms
-# (bench/attacks/rabble.py).
+_COMMAND_READ: Final = 16 * 1024  # octets; limits the memory that an idle connection may cost
+# A session's turn is short, so that ten flooding clients and ten bulk senders do not delay other clients by more than
+# 20 ms (bench/attacks/rabble.py).
 _BODY_READ: Final = 64 * 1024
 _EVENTS_IN_A_ROW: Final = 5
 
@@ -78,11 +78,11 @@ class Register(Protocol):
     """The list of connections, as a session sees it."""
 
     def admit_announced(self, session: ServerSession, peer: Peer) -> bool:
-        """Whether a client that a proxy has announced on this connection is let in."""
+        """Whether to admit the client that a proxy has announced on this connection."""
         ...
 
     def forget(self, session: ServerSession) -> None:
-        """That connection has ended."""
+        """Remove a session that has ended."""
         ...
 
 
@@ -93,10 +93,10 @@ class ServerSession:
         settings: what the server was started with.
         transport: the connection.
         peer: its other end.
-        register: who keeps the list of connections that this one is on.
+        register: the list of connections that this one is in, None if there is none.
     """
 
-    __slots__ = (  # of what an idle connection costs a tenth
+    __slots__ = (  # which save a tenth of the memory of an idle connection
         "_aborting",
         "_clock",
         "_end_point",
@@ -141,15 +141,16 @@ class ServerSession:
         self._hooks = Hooks(settings, self._info, self._log, self._clock)
         self._register = register
         self._login: LoginExchange | None = None
-        self._end_point: bytes | None = None  # of the TLS channel
-        self._stopping = False  # the server drains: finish what is begun and begin nothing
+        self._end_point: bytes | None = None  # the channel binding of the TLS session
+        self._stopping = False  # the server drains: finish what has begun and begin nothing new
         self._aborting = False  # finish nothing but a commit
         self._idle = False  # waiting for a command, outside a transaction
-        # Nothing is to be said: not known to whom, TLS has not begun; later: connection lost, a reply or TLS cut off.
+        # Send nothing. At first because the proxy has not announced the client or TLS has not begun; later because the
+        # connection is lost, or sending a reply or the TLS handshake was cut off.
         self._mute = bool(settings.proxy_networks) or settings.implicit_tls
-        self._unsent = False  # the transport has kept a part of what was sent, which goes first
+        self._unsent = False  # the transport holds unsent output, to be flushed before anything else
         self._events = 0  # handled since the last read
-        self._faults = 0  # errors and junk commands that policies have heard of
+        self._faults = 0  # errors and junk commands that were reported to the policies
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class ServerSession:
                 except ExceptionGroup as error:
                     if not clock.scope.cancelled_caught:
                         raise
-                    self._hooks.reply_to(bare(error))  # what a hook raised besides, of which the client hears nothing
+                    self._hooks.reply_to(bare(error))  # logs what a hook raised besides; the client is not told of it
                 if not clock.scope.cancel_called or self._aborting:
                     break
                 if clock.scope.cancelled_caught:
@@ -183,30 +184,30 @@ class ServerSession:
         finally:
             try:
                 await self._finish(goodbye)  # noqa: ASYNC102 - it shields each step
-            except Exception as error:  # noqa: BLE001 - the same
+            except Exception as error:  # noqa: BLE001 - see `_report_fault`
                 self._report_fault(error)
             finally:
                 if self._register is not None:
                     self._register.forget(self)
 
     def _report_fault(self, error: Exception) -> None:
-        """Nothing escapes, or the server would end for everybody; what fails may be the log itself."""
+        """Log an exception that would otherwise end the server; the log itself may be what fails."""
         if self.settings.on_error == "raise":
             raise error
         with contextlib.suppress(Exception):
             log.error("%s internal error", self._info.id, exc_info=error)
 
     def drain(self) -> None:
-        """Finish what is begun, then close with 421; at once if nothing is."""
+        """Finish what has begun, then close with 421; close at once if nothing has."""
         self._stopping = True
-        self.connection.auto_accept = frozenset()  # MAIL is no longer accepted without a look
+        self.connection.auto_accept = frozenset()  # so that MAIL becomes an event, which `_on_mail` refuses
         if self._idle:
             self._clock.cancel()
 
     def abort(self) -> None:
-        """Close with 421 now; only a message that has come in whole is still committed and answered."""
+        """Close with 421 now; only a completely received message is still committed and answered."""
         self._stopping = self._aborting = True
-        if self._clock.phase is Phase.REPLY:  # to a message, perhaps
+        if self._clock.phase is Phase.REPLY:  # perhaps the reply to a message
             self._clock.hurry(self.settings.timeouts.goodbye)
         elif self._clock.phase is not Phase.COMMIT:
             self._clock.cancel()
@@ -231,13 +232,13 @@ class ServerSession:
                 return
             else:
                 await self._dispatch(event)
-            # What was waited for may have come in the same turn of the loop as the deadline: it counts, a message that
-            # was committed above all, but whoever waits next would be cancelled.
+            # Input or a hook's result may have arrived in the same turn of the loop as the deadline. It counts, a
+            # committed message above all, but the next wait in this scope would be cancelled.
             if self._clock.has_expired():
                 return
 
     async def _begin(self) -> bool:
-        """Who it is, TLS, the handler, the greeting."""
+        """Learn the client from the proxy, do implicit TLS, make the handler, greet; return whether that succeeded."""
         settings = self.settings
         if settings.proxy_networks and not await self._learn_peer():
             return False
@@ -248,11 +249,11 @@ class ServerSession:
         return True
 
     async def _learn_peer(self) -> bool:
-        """Let the proxy say whose connection this is; whether it is served. To others nothing is said at all."""
+        """Learn the client from the PROXY header; return whether to serve it. Without a valid header send nothing."""
         settings, proxy = self.settings, self._info.peer
         if self._stopping:
             return False
-        self._idle = True  # nothing is begun yet that a drain would wait for
+        self._idle = True  # nothing has begun yet that a drain must wait for
         try:
             peer = await receive_peer(self._transport, proxy, settings.proxy_networks, settings.timeouts.handshake)
         except (ProxyError, trio.BrokenResourceError, trio.TooSlowError) as error:
@@ -277,14 +278,14 @@ class ServerSession:
             reply = replies.EARLY_TALKER
         try:
             self.connection.greet(reply)
-        except LocalProtocolError as error:  # it is positive, and no greeting
+        except LocalProtocolError as error:  # a positive reply other than 220
             reply = self._hooks.reply_to(error)
             self.connection.greet(reply)
         if reply is not None and not reply.positive:
             self._log.refusal(None, reply)
 
     async def _finish(self, goodbye: Reply) -> None:
-        """Four steps: the last replies, two hooks, the close. Each has its time, whatever became of the others."""
+        """Send the last replies, call the hooks reset and close, close the transport; each step has its own timeout."""
         connection, seconds = self.connection, self.settings.timeouts.goodbye
         connection.close(goodbye)
         self._clock.before_wait = None
@@ -300,20 +301,20 @@ class ServerSession:
                     with trio.move_on_after(seconds, shield=True):
                         await self._reset(event.reason)
             self._log.closed(event.reason)
-            # Who has just been silent, or has said goodbye, sends nothing that has to be waited for.
+            # A client that was idle, or has sent QUIT or EOF, has nothing more under way that `linger` would wait for.
             linger = not self._idle and event.reason not in (CloseReason.QUIT, CloseReason.EOF)
-            if self._hooks.is_heard("close"):  # the scope would be a twentieth of what a short connection costs
+            if self._hooks.is_heard("close"):  # the scope alone takes a twentieth of the time of a short connection
                 with trio.move_on_after(seconds, shield=True):
                     await self._hooks.ask("close")
         finally:
-            if self._mute or self._unsent:  # who takes nothing takes no goodbye of TLS, and has nothing to read first
+            if self._mute or self._unsent:  # the peer takes no output: no TLS close_notify, and no reply to wait for
                 linger, seconds = False, 0
-            await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - the same
+            await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it shields itself
 
     # Bytes ----------------------------------------------------------------------------------------------------------
 
     async def exchange(self) -> None:
-        """Send what is pending, then wait for the client; if a hook does so, its clock stands still."""
+        """Send pending replies, then wait for the client. If a hook is reading its message, its clock is paused."""
         connection, clock = self.connection, self._clock
         hook_left = clock.pause_hook()
         receiving = connection.receiving_message
@@ -339,7 +340,7 @@ class ServerSession:
             clock.wait_for_peer(receiving=receiving, replied=bool(answer), in_hook=hook_left is not None)
             if not self._mute:
                 data = await self._transport.receive(_BODY_READ if receiving else _COMMAND_READ)
-        except Unsent:  # the next exchange begins with that
+        except Unsent:  # the next exchange begins with sending the rest
             self._idle, self._unsent = False, True
             clock.resume_hook(hook_left)
             return
@@ -350,20 +351,20 @@ class ServerSession:
             raise
         self._idle = False
         connection.receive_data(data)
-        if receiving or hook_left is not None:  # between two chunks
+        if receiving or hook_left is not None:  # a hook without a body being received is between two chunks
             clock.count_body(len(data))
             clock.resume_hook(hook_left)
 
     def has_had_its_turn(self) -> bool:
-        """To be asked once an event: whether it is for others to go on now."""
+        """Count an event; return whether the session should let other tasks run now."""
         self._events += 1
         return self._events > _EVENTS_IN_A_ROW
 
     async def outside_hook(self, event: Event | NoEvent | None) -> None:
-        """Go on with the dialogue while a hook waits for its message; the clock of the hook stands still."""
+        """Handle an event (None: let other tasks run) while a hook reads its message; the hook's clock is paused."""
         left = self._clock.pause_hook()
         try:
-            if event is PAUSED:  # the reader had given up while this was being answered
+            if event is PAUSED:  # the hook gave up reading while an event was being answered: go on with that event
                 event = self.connection.waiting
             if event is not None:
                 await self._dispatch(event)
@@ -375,13 +376,13 @@ class ServerSession:
         self._clock.resume_hook(left)
 
     async def _give_way(self, *, in_hook: bool = False) -> None:
-        """Let others go on. What is pending waits until the client is read from, so that a burst has one answer."""
+        """Let other tasks run. Pending replies wait for the next read, so that a burst is answered in one send."""
         self._events = 0
         self._clock.wait_for_peer(receiving=self.connection.receiving_message, replied=True, in_hook=in_hook)
         await trio.lowlevel.checkpoint()
 
     def start_commit_clock(self) -> None:
-        """The message is complete: nothing but this deadline stops the hook any more."""
+        """The message is complete: from now on only the commit deadline cancels the hook."""
         self._clock.start_commit()
 
     def _log_refused(self) -> None:
@@ -390,7 +391,7 @@ class ServerSession:
             self._log.wrong_command(command, reply)
 
     def _send_now(self, data: bytes) -> bool:
-        """Send what goes out without waiting; whether there is no rest."""
+        """Send as much as possible without waiting; return False if `_send_rest` has to send the rest."""
         if not self._mute:
             try:
                 return self._transport.send_now(data)
@@ -399,14 +400,14 @@ class ServerSession:
         return True
 
     async def _send_rest(self) -> None:
-        self._mute, self._unsent = True, False  # until all of it is out
+        self._mute, self._unsent = True, False  # until all of it is sent
         phase = self._clock.wait_for_reply_to_go()
         try:
             await self._transport.flush()
             self._mute = False
         except trio.BrokenResourceError as error:
             self._lose(error)
-        except trio.Cancelled:  # by a hook that has given up waiting, if its time is not over
+        except trio.Cancelled:  # if the session's deadline has not passed, the hook itself has given up waiting
             self._mute = self._clock.has_expired()
             self._unsent = not self._mute
             raise
@@ -418,12 +419,12 @@ class ServerSession:
         log.info("%s peer=%s lost the connection: %s", self._info.id, self._info.peer, escape(str(error)))
 
     async def _start_tls(self) -> bool:
-        """The handshake; whether it succeeded. If not, nothing is said in clear any more."""
+        """Do the TLS handshake; return whether it succeeded. If not, nothing more is sent, as it would go in clear."""
         context = self.settings.ssl_context
         assert context is not None  # otherwise the core does not offer STARTTLS
         tls = TLSTransport(self._transport, context)
         self._mute = True
-        self._clock.stop()  # the handshake has its own
+        self._clock.stop()  # the handshake has its own timeout
         try:
             await tls.handshake(self.settings.timeouts.handshake)
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
@@ -444,7 +445,7 @@ class ServerSession:
     # Events ---------------------------------------------------------------------------------------------------------
 
     def _dispatch(self, event: Event | NoEvent) -> Awaitable[None]:
-        """What deals with an event that is not of the message itself."""
+        """The coroutine that handles an event which is not part of a message."""
         if type(event) is RcptTo:
             return self._answer("rcpt", event)
         if type(event) is MailFrom:
@@ -480,7 +481,7 @@ class ServerSession:
         if reply is None or reply.positive:
             try:
                 self.connection.accept(reply)
-            except LocalProtocolError as error:  # it does not fit behind our name
+            except LocalProtocolError as error:  # its text is too long to follow our host name in the reply to HELO
                 reply = self._hooks.reply_to(error)
             else:
                 return
@@ -488,13 +489,13 @@ class ServerSession:
         self.connection.reject(reply)
 
     async def _take_message(self) -> None:
-        """From DATA or the first BDAT to the verdict."""
+        """Handle a message, from DATA or the first BDAT to the verdict."""
         connection, session, hooks = self.connection, self._info, self._hooks
         envelope = connection.envelope
         assert envelope is not None  # the core opens a message inside a transaction only
-        if connection.refused:  # before the line of the message, as it came
+        if connection.refused:  # logged before the message, in the order in which they came
             self._log_refused()
-        due = len(envelope.recipients) if session.lmtp else 1  # now: what a hook does to the envelope changes nothing
+        due = len(envelope.recipients) if session.lmtp else 1  # read now, as a hook may change the envelope
         verdicts: Sequence[Reply] = ()
         message = IncomingMessage(self, session, envelope, hooks)
         body = IncomingBody(message, hooks.policies, self.settings.memory)
@@ -519,7 +520,7 @@ class ServerSession:
             verdicts = [replies.LOCAL_ERROR] * len(verdicts)
         if not message.complete:
             if connection.waiting is not None and type(connection.waiting) is not MessageStart:
-                connection.reject(replies.LOCAL_ERROR)  # to a command between chunks, whose hook ended with this one
+                connection.reject(replies.LOCAL_ERROR)  # a command between chunks, not answered when the hook returned
             connection.reject(verdicts[0])
         elif session.lmtp:
             connection.accept_each(verdicts)
@@ -531,7 +532,7 @@ class ServerSession:
         self._clock.before_wait = self._send_verdict
 
     def _send_verdict(self) -> None:
-        """Send what is pending, or what of it goes out at once; a hook is about to wait."""
+        """Send pending replies, as far as possible without waiting, because a hook is about to wait."""
         self._clock.before_wait = None
         self._unsent = not self._send_now(self.connection.data_to_send())
 
@@ -560,14 +561,14 @@ class ServerSession:
         await self._authenticate(self._login, event.initial_response)
 
     async def _end_login(self) -> None:
-        self._login = None  # with all that it knows
+        self._login = None  # drops the secrets in it
 
     async def _authenticate(self, login: LoginExchange, response: bytes | None) -> None:
         answer = await self._hooks.authenticate(login, response)
         if isinstance(answer, Challenge):
             self.connection.challenge(answer.data)
             return
-        self._login = None  # with all that it knows
+        self._login = None  # drops the secrets in it
         if isinstance(answer, Reply):
             self.connection.reject(answer)
         else:
@@ -576,7 +577,7 @@ class ServerSession:
             self.connection.accept()
 
     async def _report_faults(self, faults: int) -> None:
-        """Let policies hear of errors and junk commands, before the replies to them go out."""
+        """Report new errors and junk commands to the policies, before the replies to them go out."""
         grown, self._faults = faults > self._faults, faults
         if grown:
             connection, limits = self.connection, self.settings.config.limits
@@ -585,12 +586,12 @@ class ServerSession:
             )
 
     def _give_up_hook(self) -> None:
-        """A hook took too long and was cancelled: answer for it."""
+        """Answer for a hook that took too long and was cancelled."""
         log.error("%s a hook took too long", self._info.id)
         self.settings.stats.hook_errors += 1
         connection = self.connection
         event = connection.waiting
-        self._login = None  # with all that it knows
+        self._login = None  # drops the secrets in it
         if connection.state is State.CONNECTED:
             connection.greet(replies.CLOSING)
         while event is not None and connection.waiting is event:  # in LMTP once for each recipient

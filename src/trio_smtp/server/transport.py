@@ -1,8 +1,8 @@
-"""How a session reads and writes: straight on a TCP or Unix socket, or over any other trio stream.
+"""How a session reads and writes: directly on a TCP or Unix socket, or over any other trio stream.
 
-Both have the same methods, and TLS (tls.py) goes on top of either. The direct one exists for speed: `trio.SocketStream`
-first tries a receive that is bound to fail after each reply and makes an extra checkpoint a turn, 80 us of CPU a
-message against 57 for waiting until the socket is readable.
+Both transports have the same methods, and TLS (tls.py) runs on top of either. `SocketTransport` exists for speed: after
+each reply `trio.SocketStream` first tries a receive that almost always fails, and it makes an extra checkpoint. That
+takes 80 us of CPU per message, against 57 us for waiting until the socket is readable.
 """
 
 from __future__ import annotations
@@ -20,44 +20,45 @@ __all__ = ["SocketTransport", "StreamTransport", "Transport", "Unsent", "peer_at
 
 
 class Unsent(Exception):
-    """Something that was said has not gone out: `Transport.flush` comes first."""
+    """Some output has not been sent: call `Transport.flush` before `Transport.receive`."""
 
 
 class Transport(Protocol):
-    """What a session needs of a connection. Faults of the connection raise `trio.BrokenResourceError`."""
+    """What a session needs from a connection. A failed connection raises `trio.BrokenResourceError`."""
 
     async def receive(self, size: int) -> bytes:
-        """At most `size` octets; ``b""`` is the end of input. A checkpoint.
+        """Receive at most `size` octets; ``b""`` is the end of input. A checkpoint.
 
         Raises:
-            Unsent: if the peer has not taken what it was told by `send_soon`. Nothing is lost by that.
+            Unsent: if the output given to `send_soon` could not all be sent. No input is lost.
         """
         ...
 
     def send_now(self, data: bytes) -> bool:
-        """Send what goes out without waiting, and keep the rest for `flush`; whether there is no rest.
+        """Send as much as possible without waiting and keep the rest for `flush`; return whether all of it was sent.
 
-        What was kept before, since a `flush` was cancelled, goes first.
+        Output kept by an earlier call, whose `flush` was cancelled, is sent first.
         """
         ...
 
     def send_soon(self, data: bytes) -> bool:
-        """As `send_now`, for who goes on to `receive`. It may be put off to the end of the turn of the loop, so that
-        what many sessions say goes out together; if some of it does not go out then, `receive` says so.
+        """As `send_now`, for a caller that calls `receive` next. The output may be kept until the end of the turn of
+        the loop, so that the replies of many sessions go out together. If it cannot all be sent then, `receive` raises
+        `Unsent`.
         """
         ...
 
     async def flush(self) -> None:
-        """Send the rest."""
+        """Send what was kept, waiting until the peer takes it."""
         ...
 
     def has_input(self) -> bool:
-        """Whether the peer has sent something already, where that can be told without reading."""
+        """Whether the peer has sent something already; False if that cannot be told without reading."""
         ...
 
     async def aclose(self, *, linger: bool, seconds: float) -> None:
-        """Close, in so many seconds at most, whoever is cancelled. With `linger` the peer gets the time to read the
-        last reply before what it still sends is refused, unless the caller is cancelled.
+        """Close within so many seconds, even if the caller is cancelled. With `linger`, unless the caller is cancelled,
+        the peer first gets time to read the last reply: what it still sends is read and dropped meanwhile.
         """
         ...
 
@@ -70,8 +71,8 @@ class SocketTransport:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._rest = b""
-        self._may_have_more = False  # there may be something to read: the last receive filled its buffer, say
-        self._is_known_to_trio = False  # a task has waited for it by trio
+        self._may_have_more = False  # there may be input to read, such as when the last receive filled its buffer
+        self._is_known_to_trio = False  # whether a task has waited for the socket through trio
 
     async def receive(self, size: int) -> bytes:
         sock = self._socket
@@ -82,7 +83,7 @@ class SocketTransport:
                 await self._readable()
             while True:
                 if self._rest:
-                    self._may_have_more = True  # for the next call: that there is something to read is told once
+                    self._may_have_more = True  # for the next call: edge-triggered epoll reports this input only once
                     raise Unsent
                 try:
                     data = sock.recv(size)
@@ -95,7 +96,7 @@ class SocketTransport:
             raise trio.BrokenResourceError(str(error)) from error
 
     def _readable(self) -> Awaitable[object]:
-        """Waits until there is something to read, or to learn by reading."""
+        """Wait until there is input, or an end or error that a read reports."""
         self._is_known_to_trio = True
         return trio.lowlevel.wait_readable(self._socket)  # noqa: ASYNC105 - `receive` awaits it, with no coroutine between
 
@@ -133,7 +134,7 @@ class SocketTransport:
         sock = self._socket
         try:
             if linger:
-                # Octets that nobody has read turn close() into a reset, which can overtake the last reply.
+                # If received octets are unread, close() resets the connection, and the peer may lose the last reply.
                 faults = OSError, trio.BrokenResourceError, trio.BusyResourceError, Unsent
                 with contextlib.suppress(*faults), trio.move_on_after(seconds):
                     sock.shutdown(socket.SHUT_WR)
@@ -143,8 +144,9 @@ class SocketTransport:
             self._close()
 
     def _close(self) -> None:
-        # A task that has outlived its hook may wait here still, and would for the next connection with this descriptor.
-        if self._is_known_to_trio:  # to ask needlessly would be 1 % of what a short connection costs
+        # A task that has outlived its hook may still wait for this socket. If it is not woken here, it goes on to wait
+        # for the next connection that gets the same descriptor.
+        if self._is_known_to_trio:  # a needless call takes 1 % of the time of a short connection
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
@@ -157,7 +159,7 @@ class StreamTransport:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._rest = b""
-        self._is_cut_off = False  # a send was cancelled, and how much of it went out no stream tells
+        self._is_cut_off = False  # a send was cancelled; a stream does not tell how much of it went out
 
     async def receive(self, size: int) -> bytes:
         with _closed_is_broken():
@@ -171,7 +173,7 @@ class StreamTransport:
         return self.send_now(data)
 
     async def flush(self) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()  # while nothing has gone out
+        await trio.lowlevel.checkpoint_if_cancelled()  # before anything is sent
         if self._is_cut_off:
             raise trio.BrokenResourceError("cut off in the middle of what was sent")
         rest, self._rest = self._rest, b""
@@ -200,7 +202,7 @@ class StreamTransport:
 
 @contextlib.contextmanager
 def _closed_is_broken() -> Iterator[None]:
-    """An application may close a stream that it has handed in, to end the session."""
+    """Treat a closed stream as broken: an application may close the stream it has passed in, to end the session."""
     try:
         yield
     except trio.ClosedResourceError as error:
@@ -208,8 +210,8 @@ def _closed_is_broken() -> Iterator[None]:
 
 
 def peer_at(address: object) -> Peer:
-    """Who that is, by a socket's address; an IPv4 address that came in over IPv6 is the IPv4 address that it is."""
-    if not isinstance(address, tuple):  # that of a Unix socket
+    """The peer at a socket address; an IPv4-mapped IPv6 address (``::ffff:192.0.2.1``) becomes the IPv4 address."""
+    if not isinstance(address, tuple):  # the address of a Unix socket
         return Peer("", 0)
     host, port, *_ = address
     return Peer(host.removeprefix("::ffff:") if "." in host else host, port)
