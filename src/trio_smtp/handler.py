@@ -1,11 +1,11 @@
 """What an application writes to take mail: one function, or a `Handler` with a hook for each step.
 
-A hook that returns None says yes with the standard reply; it says no by raising `Refuse`. An exception of any other
-kind becomes ``451`` with a reference to the log, and the session goes on: a bug in a hook never loses a message
-silently and never shows its text to the client.
+A hook accepts by returning None, which sends the standard reply, and refuses by raising `Refuse`. Any other exception
+becomes ``451`` with a reference to the log, and the session goes on: a bug in a hook never loses a message silently,
+and the client never sees the text of the exception.
 
-A misspelt hook must not go unnoticed (what it was to refuse would be let in), so a public async method that is no hook
-is an error when the class is defined; and a handler without `message` refuses all mail.
+A misspelt hook must not go unnoticed, because what it should refuse would be accepted. So a public async method that is
+not a hook is an error when the class is defined, and a handler without `message` refuses all mail.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ __all__ = [
 
 
 class Refuse(Exception):
-    """Raised by a hook: this is the answer to the client.
+    """Raised by a hook to refuse: it carries the reply to the client.
 
     Args:
-        code: 4xx for now, 5xx for good (RFC 5321 §4.2.1); 421 also closes the connection.
-        text: what people will read; printable ASCII.
+        code: 4xx for a temporary refusal, 5xx for a permanent one (RFC 5321 §4.2.1); 421 also closes the connection.
+        text: the text for people; printable ASCII.
         enhanced: the enhanced status code (RFC 3463), of the same class as `code`; by default ``X.0.0``.
-        rule: what is counted in `Stats.rules` when a policy raises this; by default the name of the policy's class.
+        rule: the name to count in `Stats.rules` when a policy raises this; by default the name of the policy's class.
 
     Raises:
-        ValueError: for a code that refuses nothing, or a text that cannot go out on the wire.
+        ValueError: if `code` is not that of a refusal, or the text cannot be sent in a reply.
     """
 
     def __init__(self, code: int, text: str, enhanced: str | None = None, *, rule: str = "") -> None:
@@ -65,7 +65,7 @@ class Refuse(Exception):
 
 
 class MessageAborted(Exception):
-    """Raised where a hook reads the body: the message will not be completed. What the hook answers is not sent."""
+    """Raised where a hook reads the body, if the message will not be completed. The hook's answer is then not sent."""
 
     def __init__(self, reason: AbortReason) -> None:
         super().__init__(reason.value)
@@ -73,7 +73,7 @@ class MessageAborted(Exception):
 
 
 class Peer(NamedTuple):
-    """The other end: its address as text without brackets, and its port; ``Peer("", 0)`` where there is none."""
+    """The other end: its IP address as text without brackets, and its port; ``Peer("", 0)`` if it has no address."""
 
     host: str
     port: int
@@ -92,7 +92,7 @@ class TLSInfo(NamedTuple):
     client_name: str | None
     """The verified name in the client's certificate, if it showed one."""
     client_certificate: bytes | None = None
-    """All of that certificate, in DER form: for its fingerprint, or for a library that reads the rest."""
+    """That certificate in DER form, to compute its fingerprint or to read its other fields with a library."""
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +100,7 @@ class Session:
     """One connection, as hooks see it.
 
     Args:
-        id: unique in this process and in every log line of the session.
+        id: unique in this process; part of every log line of the session.
         peer: the other end; behind a proxy, the client that the proxy announces.
         hostname: our own name.
         lmtp: whether LMTP is spoken.
@@ -127,39 +127,39 @@ class Session:
 
 
 class Body(Protocol):
-    """A message on its way in: the reader is the pump, so a slow reader slows the client down.
+    """An incoming message. It is received as the hook reads it, so a slow reader slows the client down.
 
-    Iterating raises `MessageAborted` if the message is broken off (RSET cannot be, but EOF, a bare newline and the size
-    limit can) and ends when it is complete. A reader may give up (`trio.move_on_after`) and go on later; once the hook
-    has returned, reading raises RuntimeError.
+    Iterating ends when the message is complete. It raises `MessageAborted` if the message is broken off: by the end of
+    input, a bare newline or the size limit, or by a command between BDAT chunks, such as RSET. A reader may give up
+    (`trio.move_on_after`) and go on later; once the hook has returned, reading raises RuntimeError.
     """
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The octets of the message in chunks of any length, dots removed."""
+        """The octets of the message in chunks of any length, without the dots of transparency (RFC 5321 §4.5.2)."""
         ...
 
     async def read(self) -> bytes:
-        """All of it at once."""
+        """The whole message at once, or the part that has not been read yet."""
         ...
 
 
 class Handler:
-    """The hooks of one connection: a new instance each. Override what you need.
+    """The hooks of one connection; each connection gets a new instance. Override the hooks you need.
 
     Every hook is a coroutine method. It returns None for the standard reply or a `Reply` of its own, or refuses: by
-    raising `Refuse`, or by a `Reply` that is 4xx or 5xx. `self.session` is set before the first of them is called.
+    raising `Refuse`, or by a `Reply` that is 4xx or 5xx. `self.session` is set before the first hook is called.
     """
 
     session: Session
     overrides: ClassVar[frozenset[str]] = frozenset()
-    """The hooks that a class overrides, itself or by what it inherits; the others are not called."""
+    """The hooks that this class or one of its bases overrides; the others are not called."""
 
     async def connect(self) -> Reply | None:
-        """Before the greeting. A 220 replaces it; a refusal turns the client away (RFC 5321 §3.1)."""
+        """Before the greeting. A 220 reply replaces it; a refusal turns the client away (RFC 5321 §3.1)."""
         return None
 
     async def hello(self, event: Hello) -> Reply | None:
-        """HELO, EHLO or LHLO (RFC 5321 §4.1.1.1). The first line of a `Reply` is put behind our host name."""
+        """HELO, EHLO or LHLO (RFC 5321 §4.1.1.1). The first line of a returned `Reply` is sent after our host name."""
         return None
 
     async def mail(self, event: MailFrom) -> Reply | None:
@@ -171,17 +171,17 @@ class Handler:
         return None
 
     async def verify(self, event: Verify) -> Reply | None:
-        """VRFY (RFC 5321 §3.5): ``250`` or ``251`` with the mailbox in the text, or None: ``252``, which says nothing.
+        """VRFY (RFC 5321 §3.5): return ``250`` or ``251`` with the mailbox in the text, or None for an empty ``252``.
 
-        Whoever asks learns which names exist (RFC 5321 §7.3), so `self.session.identity` should be looked at first.
+        The client learns which names exist (RFC 5321 §7.3), so check `self.session.identity` first.
         """
         return None
 
     async def message(self, envelope: Envelope, body: Body) -> Reply | Sequence[Reply | None] | None:
-        """A message: read the body to its end, and return once it is safe (RFC 5321 §4.2.5).
+        """A message: read the body to its end, and return once it is stored safely (RFC 5321 §4.2.5).
 
-        A refusal before the first read goes out in the place of 354. In LMTP a sequence, one reply or None per accepted
-        recipient, answers for each (RFC 2033 §4.2).
+        A refusal before the first read is sent instead of 354. In LMTP, a sequence with one reply or None per accepted
+        recipient answers for each of them (RFC 2033 §4.2).
         """
         raise Refuse(554, "This server takes no mail", "5.3.2")
 
@@ -226,8 +226,8 @@ class Mail:
 
     @cached_property
     def parsed(self) -> ParsedMessage:
-        """What people see of it: subject, addresses, texts, attachments; found when it is first asked for.
+        """The message as people see it: subject, addresses, texts, attachments. Parsed on first access.
 
-        It never raises, whatever the message is (`trio_smtp.mime.parse`); `content` stays the truth.
+        Never raises, whatever the message is (`trio_smtp.mime.parse`); `content` has the exact octets.
         """
         return parse(self.content)

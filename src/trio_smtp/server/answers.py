@@ -1,4 +1,4 @@
-"""What applications answer and raise, checked before it goes to the core."""
+"""Checks of what applications return and raise, before the core gets it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["as_identity", "as_reply", "as_verdicts", "bare"]
 
 
 def bare(error: Exception) -> Exception:
-    """The exception as it was raised, whatever nurseries have put round it."""
+    """The exception as it was raised, without the groups that nurseries have put around it."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
 
 
 def as_identity(answer: object) -> str | None:
-    """An authenticator's answer. What means no, False or ``""``, must not pass for somebody's name.
+    """Check an authenticator's answer: False or ``""``, meant as a refusal, must not pass as an identity.
 
     Raises:
         TypeError: if it is neither a name nor None.
@@ -28,28 +28,28 @@ def as_identity(answer: object) -> str | None:
 
 
 def as_reply(answer: object, hook: object) -> Reply | None:
-    """A hook's answer.
+    """Check a hook's answer.
 
     Raises:
-        TypeError: if the core cannot take it.
+        TypeError: if it is neither None nor a `Reply` other than 3xx.
     """
     if answer is None:
         return None
     if isinstance(answer, Reply) and answer.code // 100 != 3:
         return answer
-    name = getattr(hook, "__name__", hook)  # which the traceback does not show, for it has returned
+    name = getattr(hook, "__name__", hook)  # the hook has returned, so the traceback does not show it
     raise TypeError(
         f"a hook returns a Reply (not 3xx) or None, and raises Refuse to say no; {name} returned {answer!r}"
-    ) from None  # whatever told us that it has
+    ) from None  # without the StopIteration by which the hook returned
 
 
 def as_verdicts(answer: object, due: int) -> list[Reply]:
-    """The message hook's answer as so many replies: one per recipient in LMTP, one in SMTP.
+    """The message hook's answer as a list of `due` replies: one per recipient in LMTP, one in SMTP.
 
     Raises:
-        TypeError: if the core cannot take it, or it has another number of replies.
+        TypeError: if `as_reply` would raise for one of them, or there is another number of replies.
     """
-    if answer is None:  # nearly always; to ask whether it is a Sequence takes longer than all the rest
+    if answer is None:  # the usual case; checking for a Sequence takes longer than all the rest
         return [replies.MESSAGE_ACCEPTED] * due
     if isinstance(answer, (Reply, str)) or not isinstance(answer, Sequence):
         return [as_reply(answer, "message") or replies.MESSAGE_ACCEPTED] * due

@@ -29,20 +29,20 @@ _T = TypeVar("_T")
 class StoreAuthenticator(Authenticator):
     """Checks passwords, SCRAM proofs and client certificates against a store's accounts; identities are account names.
 
-    A hash takes a tenth of a second and tens of MiB on purpose, so hashes run in threads, few at a time and with a low
-    priority, and who would have to wait behind too many others hears 454 (RFC 4954 §6). Unknown users cost the same as
-    wrong passwords, and see a salt for SCRAM like everybody (module `nobody`).
+    A hash takes a tenth of a second and tens of MiB on purpose. So hashes run in threads, few at a time and with a low
+    priority, and a client that would have to wait behind too many others gets 454 (RFC 4954 §6). An unknown user name
+    costs the same as a wrong password, and gets a salt for SCRAM like any other (module `nobody`).
 
-    A password whose hash is not of the kind that is made today, or that has no SCRAM keys, is hashed anew when its
-    owner logs in with it. SCRAM cannot do that, and refuses accounts without keys.
+    If the stored hash of a password has outdated parameters or no SCRAM keys, the password is hashed again when its
+    owner logs in with PLAIN or LOGIN. SCRAM does not send the password, so it refuses accounts without keys.
 
     Args:
-        store: whose accounts; the user name is an account's name or one of its addresses.
+        store: the accounts; a user name is an account's name or one of its addresses.
         at_once: hashes at one time.
         waiting: logins that may wait for their turn.
 
     Raises:
-        TypeError: if the store is none.
+        TypeError: if `store` is not a `MailStore`.
     """
 
     def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64) -> None:
@@ -61,7 +61,8 @@ class StoreAuthenticator(Authenticator):
         """
         nobodys = await self._nobody.credentials(username)
         account, credentials = await self._find(username)
-        # Last, for whoever passes here waits for a thread in the same step: no others come between.
+        # Checked last, because a login that passes this waits for a thread without a checkpoint in between: no other
+        # login can pass meanwhile.
         if self._limiter.statistics().tasks_waiting >= self._waiting:
             raise Refuse(454, "Too many logins at once, try again later", "4.7.0")
         matches = await self._in_thread(partial(verify_password, credentials or nobodys, password))
@@ -72,10 +73,10 @@ class StoreAuthenticator(Authenticator):
         return account.name
 
     async def scram_keys(self, username: str) -> tuple[str | None, ScramKeys]:
-        """The account's name and keys; those of nobody for an unknown user and an account without keys."""
+        """The account's name and keys; None and a decoy for an unknown user or an account without keys."""
         nobodys, decoy = await self._nobody.keys(username), await self._nobody.credentials(username)
         account, credentials = await self._find(username)
-        read = credentials or decoy  # whose is this: to read them takes time
+        read = credentials or decoy  # read the keys of either, because that takes time
         keys = None if read is None else scram_keys(read)
         if account is None or credentials is None or keys is None:
             return None, nobodys
@@ -85,7 +86,7 @@ class StoreAuthenticator(Authenticator):
         """The name of the account that has the certificate's name or address, if it is the one asked for."""
         account, _ = await self._find(name)
         wanted = account if username is None else (await self._find(username))[0]
-        if account is None or wanted is None or account.name != wanted.name:  # what it holds may change in between
+        if account is None or wanted is None or account.name != wanted.name:  # other fields may change in between
             return None
         return account.name
 
@@ -97,7 +98,7 @@ class StoreAuthenticator(Authenticator):
             account = await self.store.find_account(username)
         try:
             return account, None if account is None else await self.store.get_credentials(account.name)
-        except NoSuchAccount:  # any more
+        except NoSuchAccount:  # it was removed in between
             return None, None
 
     async def _rehash(self, account: Account, old: Credentials, password: str) -> None:
@@ -113,7 +114,7 @@ class StoreAuthenticator(Authenticator):
 
 
 def _stand_back() -> None:
-    """Lower the priority of a thread, which is for good; so mail does not wait while passwords are guessed."""
-    if sys.platform == "linux":  # elsewhere it would be that of the process
+    """Lower the priority of this thread for good, so that mail does not wait while passwords are guessed."""
+    if sys.platform == "linux":  # elsewhere it would be the priority of the whole process
         with suppress(OSError):  # a sandbox may forbid it
             os.nice(10)

@@ -1,4 +1,4 @@
-"""What `Handler.message` gets as its body: the message as it comes in, or all of it, past the policies for content."""
+"""The body that `Handler.message` gets: the message as it arrives, or complete after the policies for content."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _LINE_LIMIT: Final = 998  # octets of a header line without its CRLF: RFC 5322 Â
 
 
 class IncomingBody:
-    """See `Body`. It hands on the chunks of a message as they come, unless somebody wants all of it at once: the
-    handler, by `read`, or a policy for content, of which the handler then gets nothing before all of it is here.
+    """See `Body`. It passes on the chunks of a message as they arrive. If the handler calls `read`, or there is a
+    policy for content, it first gathers the whole message, and the handler gets nothing before that is done.
 
     Args:
         message: the message on its way in.
@@ -37,29 +37,29 @@ class IncomingBody:
         self._gathers = bool(policies.content)
         self._gathered = False
         self._added = b""  # the fields that policies have put in front of it
-        self._position = 0  # how much of both together the handler has had
+        self._position = 0  # octets of the added fields and the message that the handler has read
         self.spool: Spool | None = None
         """The message, if it is gathered."""
 
     @property
     def was_read(self) -> bool:
-        """Whether the reader got to its end, and so every policy has seen it."""
+        """Whether the reader has read it to its end, so that every policy has seen it."""
         return self._message.was_read and self._gathered is self._gathers
 
     def __aiter__(self) -> IncomingBody:
         return self
 
-    def __anext__(self) -> Awaitable[bytes]:  # no coroutine of its own, which each chunk would have to pass through
+    def __anext__(self) -> Awaitable[bytes]:  # not itself a coroutine, which would cost time for each chunk
         return self._gathered_chunk() if self._gathers else self._message.__anext__()
 
     async def aclose(self) -> None:
-        """The hook is over: who has kept this reads nothing more."""
+        """The hook has returned: reading raises RuntimeError from now on."""
         self._message.is_over = True
         if self.spool is not None:
             await self.spool.aclose()
 
     async def read(self) -> bytes:
-        """All of it at once, or what is left; see `Body.read`."""
+        """The whole message, or the part that has not been read yet; see `Body.read`."""
         spool = await self._gather()
         content = self._added + await self._message.ask(spool.read)  # no copy if nothing was added
         position, self._position = self._position, len(content)
@@ -75,12 +75,12 @@ class IncomingBody:
         return chunk
 
     async def _gather(self) -> Spool:
-        """All of it, after a look at it by the policies."""
+        """Receive the whole message, show it to the policies, and return it."""
         message = self._message
         spool = self.spool = self.spool or Spool(self._memory)
         if self._gathered and not message.is_over:
             return spool
-        self._gathers = True  # from now on all goes this way, even if the reader gives up before the end
+        self._gathers = True  # from now on all reads use the spool, even if this reader gives up before the end
         async for chunk in message:
             await message.ask(spool.write, chunk)
         added = b""
@@ -95,10 +95,10 @@ class IncomingBody:
 
 
 def _field(field: tuple[str, str]) -> bytes:
-    """A header field as it stands in the message.
+    """The line of a header field in a message.
 
     Raises:
-        ValueError: if it cannot stand there.
+        ValueError: if it is not valid as a header field of one line.
     """
     name, value = field
     line = f"{name}: {value}"

@@ -2,15 +2,15 @@
 
 Rules:
 
-- **A context that serves is never loaded anew.** A pair that does not belong together would leave it with nothing to
-  show. New files make new contexts, which take the place of the old ones when all of them are good. Connections keep
-  the context that they have begun with.
-- **What a context shows is found by a handshake in memory.** That tells the names and the certificate, also where a
-  file is replaced in the same moment, and finds a pair that no client could use before a client does.
-- **The client's word (SNI, RFC 6066 §3) picks the certificate, never fails the handshake**: for a name that is not
-  ours there is the first certificate, as with any mail server, and it is for the client to judge that.
-- **A session is resumed where it began, or nowhere.** The ticket keys are those of one reading of one `Certificates`,
-  so what was verified of a client there counts for nothing at another, nor after the next reload.
+- **A context in use is never loaded again.** A certificate and key that do not match would leave it with nothing to
+  show. New files make new contexts, which replace the old ones when all of them are good. A connection keeps the
+  context that it began with.
+- **Each new context does a handshake in memory.** That shows the certificate and its names as they were loaded, even if
+  a file is replaced at that moment, and it finds a pair that no client could use before a client does.
+- **SNI (RFC 6066 §3) selects the certificate and never fails the handshake.** For an unknown name the client gets the
+  first certificate, as from any mail server, and decides whether to accept it.
+- **A TLS session is resumed where it began, or nowhere.** The ticket keys belong to one reading of one `Certificates`.
+  So a client that was verified there is not taken as verified by another one, or after the next reload.
 """
 
 from __future__ import annotations
@@ -37,36 +37,36 @@ def server_context(certificate: Path | str, key: Path | str | None = None) -> ss
     """A context for a mail server: TLS 1.2 at least, no renegotiation.
 
     Args:
-        certificate: a PEM file with the certificate and what leads to its root.
+        certificate: a PEM file with the certificate and its intermediate certificates.
         key: a PEM file with the private key, without a passphrase, if it is not in the same file.
 
     Raises:
-        OSError, ssl.SSLError: if they cannot be read, do not belong together, or are nothing that a client could use.
+        OSError, ssl.SSLError: if the files cannot be read, do not match, or no client could use the certificate.
     """
     return _load(certificate, key)[0]
 
 
 class CertificateError(Exception):
-    """Files that cannot be served; the text is one sentence that names them."""
+    """Certificate files that cannot be used; the text is one sentence that names them."""
 
 
 class Certificates:
-    """The certificates of a server, to be given to `serve_smtp` and the others as `ssl_context`.
+    """The certificates of a server, to be given to `serve_smtp` and the other functions as `ssl_context`.
 
-    Each new connection is shown what was read last. `watch` reads the files again when they change, `reload` at once;
-    what cannot be used is logged, and leaves all as it is.
+    Each new connection gets the certificates that were read last. `watch` reads the files again when they change,
+    `reload` at once. If they cannot be used, that is logged, and the previous certificates stay in use.
 
     Args:
         pairs: PEM files of certificate and key, the key None where it is in the file of the certificate. A client that
             asks for a name (SNI) sees the first certificate that has it or, if none has, the first with a wildcard for
             it (RFC 9525 §6.3); every other client sees the first of all.
-        client_authority: a PEM file of those who vouch for clients. Clients are asked for a certificate then. They need
-            not have one, but it must be good: `TLSInfo.client_name` is the name in it.
+        client_authority: a PEM file of the authorities for client certificates. With it, clients are asked for a
+            certificate. They need not have one, but it must be valid: `TLSInfo.client_name` is the name in it.
 
     Raises:
         CertificateError: if any of the files cannot be used.
-        TypeError: for files that are not in pairs.
-        ValueError: without any pair.
+        TypeError: if the files are not in pairs.
+        ValueError: if there is no pair.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class Certificates:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """For the next handshake."""
+        """The context for the next handshake."""
         return self._served.context
 
     async def watch(self, interval: float = 10) -> NoReturn:
         """Read the files again whenever they have changed, until cancelled; to be run in a nursery.
 
-        Files that are replaced one after the other do not fit together in between. That, like any other fault, is
-        logged once and tried again until they do.
+        Files that are replaced one after the other do not match in between. That, like any other fault, is logged once,
+        and the files are read again until they can be used.
 
         Args:
-            interval: seconds between two looks.
+            interval: seconds between two checks.
         """
         while True:
             await trio.sleep(interval)
@@ -107,7 +107,7 @@ class Certificates:
                     await self.reload()
 
     async def reload(self) -> bool:
-        """Read the files again now; whether they are served. If not the log says why, and what was served still is."""
+        """Read the files again now; return whether they are used. If not, the log says why, and the previous stay."""
         async with self._turn:
             try:
                 self._served = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
@@ -127,7 +127,7 @@ class Certificates:
         self._complaint = complaint
 
     def _read(self) -> _Served:
-        marks = self._marks()  # first, so that what changes from now on is noticed
+        marks = self._marks()  # first, so that `watch` notices changes from now on
         contexts = list[ssl.SSLContext]()
         by_name = dict[str, ssl.SSLContext]()
         for certificate, key in self._pairs:
@@ -155,11 +155,11 @@ class Certificates:
             why = "it holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else _reason(error)
             raise CertificateError(f"cannot use the authority {self._client_authority}: {why}") from error
         context.verify_mode = ssl.CERT_OPTIONAL
-        # From Python 3.13 on these are set already. So whoever is in the file is trusted, root or not.
+        # Python 3.13 sets these by default. With them, every certificate in the file is trusted, root or not.
         context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
 
     def _marks(self) -> list[tuple[int, ...]]:
-        """What tells each file from what was there before."""
+        """Values for each file that change if the file does."""
         paths = [path for pair in self._pairs for path in pair] + [self._client_authority]
         return [_mark(path) for path in paths if path is not None]
 
@@ -174,20 +174,20 @@ def current_context(context: AnyContext) -> ssl.SSLContext:
 
 
 class _Served(NamedTuple):
-    """What the files held when they were read."""
+    """The contexts that were made from the files, and the marks of the files at that time."""
 
     context: ssl.SSLContext
     marks: list[tuple[int, ...]]
 
 
 def _shortage(error: RuntimeError | MemoryError) -> str:
-    """What to say where the system has no thread for reading files, or no memory: no reason to stop serving."""
+    """What to log if there is no thread or no memory to read the files, which is no reason to stop serving."""
     return f"cannot read the certificates again: {str(error) or 'out of memory'}"
 
 
 def _mark(path: Path | str) -> tuple[int, ...]:
     try:
-        stat = os.stat(path)  # noqa: PTH116 - a str as well
+        stat = os.stat(path)  # noqa: PTH116 - the path may be a str
     except OSError:
         return ()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
@@ -201,14 +201,14 @@ def _load(certificate: Path | str, key: Path | str | None) -> tuple[ssl.SSLConte
     for path in (certificate, key):
         if path is not None:
             Path(path).open("rb").close()  # OpenSSL would not say which of them is missing
-    context.load_cert_chain(certificate, key, password=lambda: "")  # or else OpenSSL asks at the terminal, and waits
+    context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL would ask for one at the terminal
     shown, names = _try_out(context, certificate)
     remember_certificate(context, shown)
     return context, names
 
 
 def _try_out(context: ssl.SSLContext, certificate: Path | str) -> tuple[bytes, frozenset[str]]:
-    """Shake hands with a client that trusts this file: the certificate that it was shown, in DER, and its DNS names."""
+    """Shake hands with a client that trusts this file; return the certificate it gets, in DER, and its DNS names."""
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = False
     trusting.load_verify_locations(certificate)
@@ -216,7 +216,7 @@ def _try_out(context: ssl.SSLContext, certificate: Path | str) -> tuple[bytes, f
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(to_client, to_server)
     server = context.wrap_bio(to_server, to_client, server_side=True)
-    for side in (client, server) * 3:  # more than enough: what is done already does nothing more
+    for side in (client, server) * 3:  # more than enough; once the handshake is done, further calls do nothing
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()
     return client.getpeercert(binary_form=True) or b"", _dns_names(client.getpeercert())
@@ -228,7 +228,7 @@ def _dns_names(certificate: object) -> frozenset[str]:
 
 
 def _choose_by_name(first: ssl.SSLContext, by_name: Mapping[str, ssl.SSLContext]) -> None:
-    """Let the first context give way to the one that has the name which a client asks for."""
+    """Make the first context switch to the one for the name that a client asks for (SNI)."""
 
     def choose(handshake: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         exact = (name or "").lower()
@@ -239,7 +239,7 @@ def _choose_by_name(first: ssl.SSLContext, by_name: Mapping[str, ssl.SSLContext]
 
 
 def _reason(error: OSError) -> str:
-    """Why files were refused, in the middle of a sentence."""
+    """Why files were refused, worded for the middle of a sentence."""
     if not isinstance(error, ssl.SSLError):
         text = error.strerror or str(error)
         return text[:1].lower() + text[1:]
@@ -247,6 +247,6 @@ def _reason(error: OSError) -> str:
         return f"no client would take it, {error.verify_message}"
     if error.reason in _OTHER_KEY:
         return "the key is not that of the certificate"
-    if not error.reason:  # all that OpenSSL says of what it cannot read
+    if not error.reason:  # OpenSSL gives none if it cannot read a file
         return "they are not a certificate and its key in PEM form, without a passphrase"
     return error.reason.replace("_", " ").lower()

@@ -1,4 +1,7 @@
-"""Which certificate a TLS context shows, to bind SCRAM-SHA-256-PLUS to it: the ssl module does not tell."""
+"""The certificate that a TLS context shows, for the channel binding of SCRAM-SHA-256-PLUS.
+
+The ssl module does not tell it.
+"""
 
 from __future__ import annotations
 
@@ -19,5 +22,5 @@ def remember_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
 
 
 def end_point_of(context: ssl.SSLContext) -> bytes | None:
-    """The channel binding; None where it is not known (a context that was made elsewhere) or not defined."""
+    """The channel binding of a context; None if it is not known (the context was made elsewhere) or not defined."""
     return _END_POINTS.get(context)

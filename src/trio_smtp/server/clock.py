@@ -1,11 +1,11 @@
 """The clock of a session: one cancel scope whose deadline is moved from phase to phase, as seldom as possible.
 
 A new scope for each read or hook would cost five times as much as moving a deadline, and moving one costs as much as
-parsing a command. So it is left alone
+parsing a command. So the deadline is not moved
 
-- where it is right to within 1 % of the timeout;
-- where it is too early and no hook is running: should it expire, the session goes on with a new scope;
-- for a hook until the hook really waits, which most of them never do.
+- if it is right to within 1 % of the timeout;
+- if it is too early and no hook is running: should it expire, the session goes on with a new scope;
+- when a hook starts. It is moved when the hook first waits, which most hooks never do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Phase(enum.Enum):
 
     PEER = enum.auto()
     REPLY = enum.auto()
-    """The peer again, which is to take what it was not ready to take at once."""
+    """The peer again: it has to take output that could not be sent at once."""
     HOOK = enum.auto()
     COMMIT = enum.auto()
     """A hook that has the whole message."""
@@ -41,7 +41,7 @@ _TOLERANCE: Final = 0.01  # of a timeout
 
 
 class Clock:
-    """What a session waits for at the moment, and until when. To be made inside trio.
+    """What a session waits for at the moment, and until when. Must be created inside trio.
 
     Args:
         timeouts: how long it waits for what.
@@ -68,58 +68,59 @@ class Clock:
         self._now: Final = trio.lowlevel.current_clock().current_time  # a third of the cost of trio.current_time
         self._timeouts = timeouts
         self._ends_at = math.inf
-        self._until = math.inf  # when what is waited for is given up
-        self._deadline = math.inf  # of the scope, which may be earlier
+        self._until = math.inf  # when the session gives up waiting
+        self._deadline = math.inf  # of the scope; may be earlier than `_until`
         self._waiting_since = 0.0
-        self._command_until: float | None = None  # when the time for a command ends, which more octets do not move
-        self._hook_seconds: float | None = None  # what a hook has, counted from its first wait
-        self._hook_waits = False  # it is suspended: who calls us meanwhile is a task that it has started and waits for
-        self._body_credit = 0.0  # seconds by which the message that is coming is ahead of the minimum rate
+        self._command_until: float | None = None  # when the timeout of a command ends; more octets do not extend it
+        self._hook_seconds: float | None = None  # the time limit of a hook that has not waited yet
+        self._hook_waits = False  # the hook is suspended; calls then come from a child task that it waits for
+        self._body_credit = 0.0  # seconds by which the message being received is ahead of the minimum rate
         self.phase = _PEER
         self.scope = trio.CancelScope(shield=True)
         self.waits_for = "command-timeout"
-        """What of the peer is waited for: the name of the rule that strikes when it does not come."""
+        """The name of the rule that strikes if the peer does not act in time."""
         self.before_wait: Callable[[], None] | None = None
-        """To be done before a hook waits."""
+        """Called just before a hook waits."""
 
     def start(self) -> None:
-        """The session begins."""
+        """Start the time limit of the session."""
         self._ends_at = self._now() + self._timeouts.session
 
     def renew(self) -> None:
         """Go on with a new scope, after the old one has expired."""
         self.scope = trio.CancelScope(shield=True)
-        self._deadline = math.inf  # whatever is waited for next has one
+        self._deadline = math.inf  # the next wait sets one
         self.phase = _PEER
 
     def stop(self) -> None:
-        """Stand still: what comes next has a deadline of its own."""
+        """Remove the deadline: the next step has a timeout of its own."""
         self._command_until = None
         self._until = math.inf
         self._expire_at(math.inf)
 
     def cancel(self) -> None:
-        """Wait no longer, whatever for."""
+        """Cancel the scope, whatever the session waits for."""
         self._until = self._deadline = -math.inf
         self.scope.cancel()
 
     def has_expired(self) -> bool:
-        """Whether the scope is cancelled by now, whatever for."""
-        # trio may not have looked at the deadline since it passed; it does so when it is asked, but that is not cheap.
+        """Whether the scope is cancelled, by its deadline or by `cancel`."""
+        # `cancel_called` makes trio check whether the deadline has passed. That is not cheap, so compare times first.
         return self._now() >= self._deadline and self.scope.cancel_called
 
     def is_over(self) -> bool:
-        """Whether the peer has no time left; if it has, the scope has only expired too early."""
+        """Whether the peer has no time left. If it has, the deadline of the scope was only too early."""
         return self._now() >= self._until
 
     def wait_for_peer(self, *, receiving: bool, replied: bool, in_hook: bool) -> None:
-        """The peer is waited for from now on, for its next command or for more of its message.
+        """Start to wait for the peer: for its next command, or for more of its message.
 
         Args:
-            receiving: a message is on its way in.
-            replied: a reply has just gone out; otherwise the clock of the command runs on, for the client drips.
-            in_hook: a hook waits with us for its message, or between two chunks of it; a scope that expires too early
-                would cancel it.
+            receiving: a message is being received.
+            replied: a reply has just gone out. If not, the timeout of the command runs on, so that a client that drips
+                octets gains nothing.
+            in_hook: a hook waits for its message, or between two chunks of it; a deadline that is too early would
+                cancel the hook.
         """
         now = self._waiting_since = self._now()
         if receiving:
@@ -133,7 +134,7 @@ class Clock:
                 self._command_until = now + timeout
             until = self._command_until
             self.waits_for = "command-timeout"
-        if not receiving and not in_hook:  # no message is on its way
+        if not receiving and not in_hook:  # no message is being received
             self._body_credit = 0
         elif self._body_credit < 0 and now + self._timeouts.data + self._body_credit < until:
             until = now + self._timeouts.data + self._body_credit
@@ -151,17 +152,18 @@ class Clock:
             self._expire_at(min(until, now + self._timeouts.data))
 
     def count_body(self, octets: int) -> None:
-        """So many octets of a message have come since they were waited for; they buy time, waiting costs it."""
+        """Count received octets of a message: they earn time at the minimum rate, less the time spent waiting."""
         self._body_credit += octets / self._timeouts.minimum_rate - (self._now() - self._waiting_since)
 
     def wait_for_reply_to_go(self) -> Phase:
-        """The peer has as long as for a command to take what it is sent; returns the phase to come back to.
+        """Start to wait, as long as for a command, until the peer takes a reply; return the phase to restore then.
 
-        At the end of the session it is as long as for a goodbye: it may be the reply to a message that was committed.
+        At the end of the session's time the peer still gets `Timeouts.goodbye`: the reply may be that to a message
+        which was committed.
         """
         now, timeouts = self._now(), self._timeouts
         self._waiting_since = now
-        self._command_until = None  # it begins when the reply is out
+        self._command_until = None  # it starts again when the reply is out
         self._until = min(now + timeouts.command, max(self._ends_at, now + timeouts.goodbye))
         self._expire_at(self._until)
         self.waits_for = "command-timeout"
@@ -169,24 +171,24 @@ class Clock:
         return phase
 
     def start_hook(self) -> None:
-        """A hook runs now, for `Timeouts.hook` at most. To be run by `run`."""
+        """Start the time limit of a hook, `Timeouts.hook`. The hook must be run by `run`."""
         self._command_until = None
         self.phase = _HOOK
         self._hook_seconds = self._timeouts.hook
 
     def resume_hook(self, seconds: float | None) -> None:
-        """The hook that was paused, if there is one, goes on with what it had left."""
+        """Resume the paused hook, if there is one, with the seconds that it had left."""
         if seconds is not None:
             self.phase = _HOOK
             self._give(seconds)
 
     def abandon_pause(self, seconds: float | None) -> None:
-        """What the hook was paused for was cancelled: it goes on, if it was the hook that has given up waiting."""
+        """The wait that paused the hook was cancelled: resume the hook, if it was the hook that gave up waiting."""
         if not self.has_expired():
             self.resume_hook(seconds)
 
     def start_commit(self) -> None:
-        """The message is complete: nothing but this deadline stops the hook any more."""
+        """The message is complete: from now on only the commit deadline cancels the hook."""
         self.phase = _COMMIT
         self._give(self._timeouts.commit)
 
@@ -196,7 +198,7 @@ class Clock:
             self._begin_wait(seconds)
 
     def _begin_wait(self, seconds: float) -> None:
-        """The hook waits from now on."""
+        """The hook begins to wait: set its deadline."""
         if self.before_wait is not None:
             self.before_wait()
         self._until = self._now() + seconds
@@ -205,7 +207,7 @@ class Clock:
         self._hook_seconds = None
 
     def pause_hook(self) -> float | None:
-        """The peer is waited for now; returns the seconds that the hook has left, None if there is no hook."""
+        """Stop the hook's clock while the peer is waited for; return the seconds it has left, None without a hook."""
         if self.phase is _PEER:
             return None
         self.phase = _PEER
@@ -219,13 +221,13 @@ class Clock:
 
     @types.coroutine
     def run(self, hook: Coroutine[Any, Any, _T], trap: Any = None) -> Generator[Any, Any, _T]:
-        """What a hook returns or raises. Its deadline is set when it waits, before that is told to trio.
+        """Run a hook and return its result. Its deadline is set when it first waits, before trio suspends the task.
 
         Args:
-            hook: the hook, of which nothing has run yet.
-            trap: or else what it has first told trio.
+            hook: the hook's coroutine, which has not been started unless `trap` is given.
+            trap: what the coroutine has yielded to trio already, if it has been started.
         """
-        outer_waits = self._hook_waits  # one in whose child task this one is called, between two chunks of a message
+        outer_waits = self._hook_waits  # of the message hook whose child task runs this hook, between two chunks
         try:
             if trap is None:
                 trap = hook.send(None)
@@ -248,7 +250,7 @@ class Clock:
             self._hook_waits = outer_waits
 
     def hurry(self, seconds: float) -> None:
-        """The peer, which is waited for, has so many seconds in all, or less: those that it has had are among them."""
+        """Shorten the wait for the peer to so many seconds, counted from when it began."""
         self._until = min(self._until, self._waiting_since + seconds)
         self._expire_at(min(self._deadline, self._until))
 

@@ -1,4 +1,4 @@
-"""How many connections are open: what admission is decided by."""
+"""How many connections are open, by which admission is decided."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["Connections"]
 
 
 class Connections:
-    """How many connections to a server are open, in all and of each peer.
+    """How many connections to a server are open, in total and per peer.
 
-    A server has one of its own, unless `ServerOptions.connection_counts` gives it one that several processes share.
+    Each server has its own counts, unless `ServerOptions.connection_counts` makes it share those of other processes.
     """
 
     def __init__(self) -> None:
@@ -19,32 +19,32 @@ class Connections:
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """How many connections are open."""
         return self._open
 
     @property
     def ahead(self) -> bool:
-        """Whether another process that takes connections from the same sockets has fewer, and should have the next."""
+        """Whether another process that accepts from the same sockets has fewer, and should get the next one."""
         return False
 
     def of(self, peer: str) -> int:
-        """How many this peer has."""
+        """How many connections this peer has."""
         return self._peers[peer]
 
     def enter(self) -> None:
-        """One more."""
+        """Count a new connection."""
         self._open += 1
 
     def leave(self) -> None:
-        """One fewer."""
+        """Uncount a connection that has ended."""
         self._open -= 1
 
     def enter_as(self, peer: str) -> None:
-        """One that has entered is this peer's."""
+        """Count a connection, which has entered, as this peer's."""
         self._peers[peer] += 1
 
     def leave_as(self, peer: str) -> None:
-        """One of this peer's ends."""
+        """Uncount one of this peer's connections."""
         self._peers[peer] -= 1
         if not self._peers[peer]:
             del self._peers[peer]

@@ -1,4 +1,4 @@
-"""The hooks of one session: policies before the handler, under one clock, and what becomes of what they raise."""
+"""The hooks of one session: policies before the handler, under one clock, and the replies to what they raise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Hooks"]
 
 _NO_HANDLER: Final = Handler()
 _NO_HOOKS: Final = PolicyHooks()
-# What the core accepts without asking, by whether anybody has a hook for MAIL and for RCPT.
+# What the core accepts without asking, by whether there is a hook for MAIL and one for RCPT.
 _AUTO_ACCEPT: Final[dict[tuple[bool, bool], frozenset[type[MailFrom | RcptTo]]]] = {
     (True, True): frozenset(),
     (False, True): frozenset({MailFrom}),
@@ -29,13 +29,13 @@ _AUTO_ACCEPT: Final[dict[tuple[bool, bool], frozenset[type[MailFrom | RcptTo]]]]
 
 
 class Hooks:
-    """What of the application is called for a connection, and how.
+    """The hooks of an application for one connection, and how to call them.
 
     Args:
         settings: of the server.
         session: the connection, as hooks see it.
         session_log: where refusals of policies are counted.
-        clock: the clock of the session, which is for hooks that wait.
+        clock: the clock of the session, which limits the time of hooks that wait.
     """
 
     __slots__ = ("_clock", "_log", "_session", "_settings", "handler", "policies")
@@ -49,9 +49,9 @@ class Hooks:
         self.policies = _NO_HOOKS
 
     def begin(self) -> frozenset[type[MailFrom | RcptTo]]:
-        """It is known who the client is: make its handler, and find the policies that apply to it.
+        """Make the handler of the client, now that it is known, and find the policies that apply to it.
 
-        Returns what goes to `SMTPConnection.auto_accept`: the events that nobody has a hook for.
+        Returns the value for `SMTPConnection.auto_accept`: the events for which there is no hook.
         """
         settings, session = self._settings, self._session
         self.handler = settings.make_handler()
@@ -60,12 +60,12 @@ class Hooks:
         return _AUTO_ACCEPT[self.is_heard("mail"), self.is_heard("rcpt")]
 
     def is_heard(self, name: str) -> bool:
-        """Whether somebody has the hook of that name."""
+        """Whether the handler or a policy has the hook of that name."""
         return name in self.handler.overrides or bool(getattr(self.policies, name, None))
 
     async def ask(self, name: str, *event: object) -> Reply | None:
-        """The answer of the hook of that name: a policy's refusal, or else the handler's; None if there is neither."""
-        if policies := getattr(self.policies, name, None):  # there are hooks that only handlers have
+        """Call the hook of that name; return a policy's refusal, else the handler's answer, else None."""
+        if policies := getattr(self.policies, name, None):  # some hooks exist for handlers only
             reply = await self._call(self.consult, policies, *event)
             if reply is not None:
                 return reply
@@ -74,13 +74,13 @@ class Hooks:
         return None
 
     async def before_login(self, username: str) -> None:
-        """Ask policies whether somebody may try to log in as this user, inside `authenticate`."""
+        """Ask the policies, inside `authenticate`, whether the client may try to log in as this user."""
         await self.consult(self.policies.login, username)
 
     async def authenticate(self, login: LoginExchange, response: bytes | None) -> Challenge | str | Reply:
-        """What the authenticator makes of a response: what to ask next, who the client is, or the refusal."""
+        """Have the authenticator check a response; return the next challenge, the client's identity, or the refusal."""
         answer: Challenge | str | Reply
-        had_failed = login.has_failed  # and all have heard of it
+        had_failed = login.has_failed  # which has been reported to the policies and logged
         self._clock.start_hook()
         try:
             outcome = await self._clock.run(login.step(response))
@@ -93,7 +93,7 @@ class Hooks:
             if not isinstance(error, Refuse):
                 answer = replies.AUTH_UNAVAILABLE
         self._clock.end_hook()
-        if login.has_failed or (isinstance(answer, Reply) and answer.code >= 500):  # by 4xx nobody has checked it
+        if login.has_failed or (isinstance(answer, Reply) and answer.code >= 500):  # 4xx: the login was not checked
             if not had_failed:
                 self._settings.stats.login_failures += 1
                 self._log.login_failed(login.username)
@@ -102,15 +102,15 @@ class Hooks:
         return answer
 
     async def report_faults(self, errors: float, junk: float) -> None:
-        """Let policies hear of errors and commands that led nowhere, as shares of what is allowed."""
+        """Report errors and junk commands to the policies, as fractions of their limits."""
         if self.policies.fault:
             await self._call(self.consult, self.policies.fault, errors, junk)
 
     async def consult(self, policies: Iterable[Callable[..., Awaitable[None]]], *event: object) -> None:
-        """Ask policies one after the other, inside a hook that runs already.
+        """Ask policies one after the other, inside a hook that is already running.
 
         Raises:
-            Refuse: of the first that refuses.
+            Refuse: if a policy refuses; the remaining ones are not asked.
         """
         for policy in policies:
             try:
@@ -121,11 +121,11 @@ class Hooks:
                 raise
 
     def count_refusal(self, policy: object, refusal: Refuse) -> None:
-        """A policy has said no."""
+        """Count the refusal of a policy."""
         self._log.strike(refusal.rule or type(getattr(policy, "__self__", policy)).__name__)
 
     def reply_to(self, error: Exception) -> Reply:
-        """What the client hears of an exception: the reply of a `Refuse`, else 451 and where the log tells more."""
+        """The reply to an exception: that of a `Refuse`, else 451 with a reference to the log, where details are."""
         if isinstance(error, Refuse):
             return error.reply
         if self._settings.on_error == "raise":
@@ -135,12 +135,12 @@ class Hooks:
         return Reply(451, f"Internal error, reference {self._session.id}", "4.3.0")
 
     async def _call(self, hook: Callable[..., Coroutine[Any, Any, Reply | None]], *event: object) -> Reply | None:
-        """What a hook answers; its refusal, and 451 for a fault."""
+        """Call a hook; return its answer, the reply of its refusal, or 451 for a fault."""
         try:
             coroutine = hook(*event)
             try:
                 trap = coroutine.send(None)
-            except StopIteration as result:  # it did not wait, so there is nothing to take the time of
+            except StopIteration as result:  # it returned without waiting, so it needs no time limit
                 return as_reply(result.value, hook)
             self._clock.start_hook()
             answer = as_reply(await self._clock.run(coroutine, trap), hook)

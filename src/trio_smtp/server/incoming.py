@@ -1,4 +1,4 @@
-"""A message on its way in: reading it pulls the octets through the connection, past the policies for its header."""
+"""An incoming message: reading it receives the octets from the client and shows the header to the policies."""
 
 from __future__ import annotations
 
@@ -29,42 +29,43 @@ _OVER: Final = "a message can be read only while the hook runs that it was given
 
 
 class Pump(Protocol):
-    """What a message needs of the session that it comes in by."""
+    """What an incoming message needs from its session."""
 
     @property
     def connection(self) -> SMTPConnection:
-        """The core."""
+        """The protocol core."""
         ...
 
     def has_had_its_turn(self) -> bool:
-        """To be asked once an event: whether it is for others to go on now."""
+        """Count an event; return whether the session should let other tasks run now."""
         ...
 
     async def exchange(self) -> None:
-        """Send what is pending, then wait for the client, while the clock of the hook stands still."""
+        """Send pending replies, then wait for the client; the hook's clock is paused."""
         ...
 
     async def outside_hook(self, event: Event | NoEvent | None) -> None:
-        """Answer a command that comes between chunks, or let others go on, while the clock of the hook stands still."""
+        """Answer a command between chunks or, for None, let other tasks run; the hook's clock is paused."""
         ...
 
     def start_commit_clock(self) -> None:
-        """The message is complete."""
+        """The message is complete: start the commit deadline."""
         ...
 
 
 class IncomingMessage:
-    """The octets of a message, each once and in order.
+    """An iterator over the octets of a message, each once and in order.
 
-    The hook's clock stops while the client is waited for; the last octet starts that of the commit. A policy's refusal
-    is raised where the handler reads, and kept, for it is the answer whatever the handler makes of it. A hook may give
-    up reading (`trio.move_on_after`) and go on later: nothing is lost or skipped by that.
+    The hook's clock is paused while the session waits for the client; the last octet starts the commit deadline. A
+    policy's refusal is raised where the handler reads. It is also kept, because it is the reply to the message whatever
+    the handler does with the exception. A hook may give up reading (`trio.move_on_after`) and go on later: nothing is
+    lost or skipped by that.
 
     Args:
-        pump: the session that the message comes in by.
-        session: the same, as hooks see it.
+        pump: the session that receives the message.
+        session: the same session, as hooks see it.
         envelope: of the message.
-        hooks: of the session, for the policies among them.
+        hooks: of the session, for their policies.
     """
 
     __slots__ = (
@@ -87,14 +88,14 @@ class IncomingMessage:
         self._pump = pump
         self._hooks = hooks
         self._began = False  # the client was told to send
-        self._held: bytes | None = None  # still to be returned: the reader gave up while others were asked or served
+        self._held: bytes | None = None  # to be returned next, if the reader gives up while policies or other tasks run
         policies = hooks.policies
-        self._header = HeaderSection(policies.header_bound) if policies.header else None  # until it was seen
-        self._unjudged: bytes | None = None  # the header, until all policies have had a look at it
+        self._header = HeaderSection(policies.header_bound) if policies.header else None  # None once it is complete
+        self._unjudged: bytes | None = None  # the header, until all policies have seen it
         self.session = session
         self.envelope = envelope
         self.is_over = False
-        """The hook has returned, and the connection goes on: what is read now would be the next command."""
+        """Whether the hook has returned. The connection goes on then, and the next octets are the next command."""
         self.complete = False
         """Whether all of it has come."""
         self.size = 0
@@ -102,22 +103,22 @@ class IncomingMessage:
         self.aborted: AbortReason | None = None
         """Why it will never be complete."""
         self.refusal: Refuse | None = None
-        """A policy's, if there is one."""
+        """The refusal of a policy, if there is one."""
 
     @property
     def was_read(self) -> bool:
-        """Whether the reader got to its end."""
+        """Whether the reader has read it to its end."""
         return self.complete and self._held is None
 
     def __aiter__(self) -> IncomingMessage:
         return self
 
     async def __anext__(self) -> bytes:
-        """Some octets of the message, after a look at its header.
+        """The next octets of the message; the policies see the header before the reader gets the last of it.
 
         Raises:
-            MessageAborted: if there will be no end.
-            Refuse: of a policy.
+            MessageAborted: if the message will not be completed.
+            Refuse: if a policy refuses the message.
             RuntimeError: if the hook has returned.
         """
         if self.is_over:
@@ -149,7 +150,7 @@ class IncomingMessage:
                 elif type(event) is TransactionAborted:
                     self.aborted = event.reason
                     raise MessageAborted(event.reason)
-                elif self.is_over:  # while this task waited
+                elif self.is_over:  # the hook returned while this task waited
                     raise RuntimeError(_OVER)
                 else:
                     await pump.outside_hook(event)
@@ -170,14 +171,14 @@ class IncomingMessage:
         return chunk
 
     async def ask(self, question: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
-        """The answer to a question to a policy; what it raises is kept if it is a refusal."""
+        """Call a hook of a policy, or the spool, and return the answer; a refusal is kept and raised."""
         try:
             return await question(*arguments)
-        except StopAsyncIteration as error:  # it would end the loop of who reads, as if the message ended here
+        except StopAsyncIteration as error:  # it would end the reader's loop, as if the message ended here
             raise RuntimeError("a policy raised StopAsyncIteration") from error
         except Exception as error:
             if not isinstance(refusal := bare(error), Refuse):
                 raise
             self._hooks.count_refusal(question, refusal)
             self.refusal = refusal
-            raise refusal  # noqa: B904 - this is it, out of what nurseries have put round it
+            raise refusal  # noqa: B904 - it is `error` itself, without the groups that nurseries put around it

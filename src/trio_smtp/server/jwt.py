@@ -19,8 +19,8 @@ class JWTValidator:
     Args:
         key: the issuer's key or keys, as joserfc's `Key` or `KeySet`.
         algorithms: the signature algorithms to trust, such as ``["RS256"]``: those of the issuer, no more.
-        issuer: who must have made it (``iss``).
-        audience: for whom it must be (``aud``): what this server is called there.
+        issuer: the issuer that a token must name (``iss``).
+        audience: the audience that a token must name (``aud``): the issuer's name for this server.
         claim: the claim with the identity.
         leeway: seconds by which the clocks may differ.
     """
@@ -46,7 +46,7 @@ class JWTValidator:
         )
 
     def __call__(self, token: str, username: str | None) -> str | None:
-        """Whom the token is for; None if it is not good, or for somebody else than `username`."""
+        """The identity that the token is for; None if it is not valid, or is for another user than `username`."""
         try:
             claims = jwt.decode(token, self._key, algorithms=self._algorithms).claims
             self._claims.validate(claims)

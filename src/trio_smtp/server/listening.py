@@ -20,16 +20,16 @@ _NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, er
 
 
 async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -> list[socket.socket]:
-    """Listening, non-blocking TCP sockets, all on one port.
+    """Bind listening, non-blocking TCP sockets, all on one port.
 
     Args:
         port: 0 takes a free one, the same for all addresses.
-        host: a name or address, or several; None stands for every interface. Of several addresses those that this
-            machine does not have (IPv6, often) are left out, as long as there is one that it has.
+        host: a name or address, or several; None stands for every interface. Addresses that this machine does not have
+            (often IPv6) are left out, as long as it has at least one of them.
 
     Raises:
-        TypeError, ValueError: if that is no port.
-        OSError: if a port is taken, or none of the addresses is there; `filename` says which.
+        TypeError, ValueError: if `port` is not a port number.
+        OSError: if the port is taken, or the machine has none of the addresses; `filename` says which.
     """
     if not isinstance(port, int):
         raise TypeError(f"a port is a whole number, not {port!r}")
@@ -49,7 +49,7 @@ async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -
     for tries_left in reversed(range(_TRIES if port == 0 else 1)):
         try:
             return _bind_all(addresses, port)
-        except OSError as error:  # the free port of the one family may be taken in the other
+        except OSError as error:  # a port that is free in one address family may be taken in the other
             if error.errno != errno.EADDRINUSE or not tries_left:
                 raise
     raise AssertionError("the last try raises or returns")

@@ -1,4 +1,4 @@
-"""The log of the server, with a bound on what an attacker can have written into it."""
+"""The log of the server, with a limit on how much an attacker can make it write."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trio_smtp.server.stats import Stats
 __all__ = ["ACCEPTED", "BUDGETS", "FAULTS", "LogLimit", "SessionLog", "log", "transcript"]
 
 ACCEPTED: Final = "%s accepted from=<%s> to=%s size=%d peer=%s reply=%s"
-"""The one line that is never left out: it stands for mail that was taken."""
+"""The one kind of line that is never left out: it records mail that was accepted."""
 _REFUSED: Final = ACCEPTED.replace("accepted", "refused")
 
-# The names by which `Stats.rules` counts what the protocol itself refuses.
+# The names under which `Stats.rules` counts what the protocol itself refuses.
 FAULTS: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
 BUDGETS: Final = {
     CloseReason.ERRORS: "errors",
@@ -31,13 +31,13 @@ BUDGETS: Final = {
 
 
 class LogLimit(logging.Filter):
-    """Lets so many lines of each kind through in a second; another line says afterwards how many were left out.
+    """Lets a limited number of lines of each kind through per second; a later line says how many were left out.
 
     A kind is a format string, so that a flood of one kind hides no line of another.
 
     Args:
-        lines: of one kind, a second.
-        tracebacks: of all kinds together; a line beyond them comes without its traceback.
+        lines: lines of one kind per second.
+        tracebacks: tracebacks per second, for all kinds together; lines beyond that are written without theirs.
     """
 
     def __init__(self, lines: int = 100, tracebacks: int = 10) -> None:
@@ -76,11 +76,11 @@ log: Final = logging.getLogger("trio_smtp")
 log.addFilter(LogLimit())
 
 transcript: Final = logging.getLogger("trio_smtp.transcript")
-"""Gets all that clients say and hear, but for secrets and mail, if its level is DEBUG when they connect."""
+"""Gets every line that clients send and receive, except secrets and mail, if its level is DEBUG when they connect."""
 
 
 class SessionLog:
-    """What one session has to say in the log, one line an event, and to count in the stats.
+    """Writes the log lines of one session, one per event, and counts the events in the stats.
 
     Args:
         session: the connection.
@@ -92,7 +92,7 @@ class SessionLog:
     def __init__(self, session: Session, stats: Stats) -> None:
         self._session: Final = session
         self._stats: Final = stats
-        self._broken_off: AbortReason | None = None  # the last time
+        self._broken_off: AbortReason | None = None  # why the last transaction without a delivery ended
 
     def strike(self, rule: str) -> None:
         """Count that this rule has turned something away."""
@@ -119,7 +119,7 @@ class SessionLog:
             )
 
     def broken_off(self, reason: AbortReason) -> None:
-        """A transaction has ended without a delivery; for some reasons that is a refusal."""
+        """A transaction has ended without a delivery; the reasons in `FAULTS` count as a refusal."""
         self._broken_off = reason
         if reason not in FAULTS:
             return
@@ -141,50 +141,50 @@ class SessionLog:
         log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._peer(), _text(reply))
 
     def wrong_command(self, command: str, reply: Reply) -> None:
-        """The protocol has refused a command by itself; ``""`` is a line that is none."""
+        """The core has refused a command without an event; ``""`` stands for a line that is not a command."""
         what = escape(command) if command else "unknown"
-        # Not the format of `refusal`: a flood of these must not hide, by `LogLimit`, a recipient that was refused.
+        # Not the format of `refusal`: a flood of these lines must not make `LogLimit` leave out a refused recipient.
         log.info("%s refused command %s peer=%s reply=%s", self._session.id, what, self._peer(), _text(reply))
 
     def login_failed(self, username: str) -> None:
         """A client could not prove that it is this user.
 
-        A name that is no address is left out: clients that have lost the thread send the password in its place.
+        A name that is not an address is left out: a client that is out of step may have sent the password in its place.
         """
         who = f" login=<{escape(username)}>" if _is_address(username) else ""
         log.info("%s login failed peer=%s%s", self._session.id, self._session.peer, who)
 
     def login_refused(self, reply: Reply) -> None:
-        """Nobody has checked who a client is: a limit does not let it try, or the fault is ours.
+        """A login was refused without a check of who the client is: by a limit, or because of a fault of the server.
 
-        It has not failed, and those who bar clients that have must not take it so.
+        The client has not failed, so programs that ban clients for failed logins must not mistake this line for one.
         """
         log.info("%s refused login peer=%s reply=%s", self._session.id, self._session.peer, _text(reply))
 
     def closed(self, reason: CloseReason) -> None:
-        """The connection is over; for some reasons that is because the client has gone too far."""
+        """The connection is over; the reasons in `BUDGETS` mean that the client has exceeded a limit."""
         if reason in BUDGETS:
-            if reason is not CloseReason.OVERSIZE or self._broken_off is not AbortReason.SIZE:  # it has struck then
+            if reason is not CloseReason.OVERSIZE or self._broken_off is not AbortReason.SIZE:  # else counted already
                 self.strike(BUDGETS[reason])
             log.info("%s closed peer=%s: %s", self._session.id, self._peer(), reason.value)
 
     def timed_out(self, rule: str) -> None:
-        """The client did not come in time."""
+        """The client did not act in time."""
         self.strike(rule)
         log.info("%s timed out peer=%s: %s", self._session.id, self._peer(), rule)
 
     def transcribe(self, who: str, line: bytes) -> None:
-        """The client (``"C"``) has said this, or was told it (``"S"``)."""
+        """Log a line that came from the client (``"C"``) or went to it (``"S"``)."""
         transcript.debug("%s %s: %s", self._session.id, who, escape(line.decode("utf-8", "replace")))
 
     def _peer(self) -> str:
-        """Who that is, with the name of who has logged in."""
+        """The peer, with its identity if it has logged in."""
         identity = self._session.identity
         return str(self._session.peer) if identity is None else f"{self._session.peer} login=<{escape(identity)}>"
 
 
 def _is_address(text: str) -> bool:
-    """Whether it is a mail address in a domain that others can know."""
+    """Whether this is a mail address whose domain has a dot in it."""
     try:
         return "." in Address.parse(text).domain
     except ValueError:
@@ -192,6 +192,6 @@ def _is_address(text: str) -> bool:
 
 
 def _text(reply: Reply) -> str:
-    """A reply for the log; its text is ours or the application's, and a `Reply` has no control characters but tabs."""
+    """A reply on one line, for the log."""
     codes = f"{reply.code} {reply.enhanced}".rstrip()
     return escape(" / ".join(f"{codes} {line}" for line in reply.lines))

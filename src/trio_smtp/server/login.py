@@ -1,7 +1,7 @@
 """How a client logs in: what an application can check, which mechanisms that makes possible, and one exchange.
 
-A mechanism is offered only where it can succeed: where the authenticator has the hook that answers its question, and,
-for those that depend on it, where the TLS session has what they need.
+A mechanism is offered only if it can succeed: if the authenticator has the hook that the mechanism needs and, for
+EXTERNAL and SCRAM-SHA-256-PLUS, if the TLS session provides what they need.
 """
 
 from __future__ import annotations
@@ -33,40 +33,44 @@ __all__ = ["AnyAuthenticator", "Authenticator", "LoginExchange", "offered_mechan
 
 
 class Authenticator:
-    """Says who a client is. Override what you can check; the mechanisms that go with it are then offered.
+    """Finds out who a client is. Override the hooks for what you can check; the matching mechanisms are then offered.
 
-    A public async method that is no hook is an error when the class is defined, as for a `Handler`.
+    A public async method that is not a hook is an error when the class is defined, as for a `Handler`.
 
-    Every hook is a coroutine method that returns the identity to note for the session, usually the account's name, or
-    None to refuse; `scram_keys` returns keys beside it. What it raises becomes 454 (RFC 4954 §6) and is logged, but for
-    `Refuse`, which is the answer. User names come in the form of SASLprep (RFC 4013).
+    Every hook is a coroutine method that returns the identity for the session, usually the account's name, or None to
+    refuse; `scram_keys` also returns keys. An exception becomes 454 (RFC 4954 §6) and is logged, except `Refuse`, whose
+    reply is sent. User names are in the form of SASLprep (RFC 4013).
     """
 
     overrides: ClassVar[frozenset[str]] = frozenset()
-    """The hooks that a class overrides, itself or by what it inherits."""
+    """The hooks that this class or one of its bases overrides."""
 
     async def check_password(self, username: str, password: str) -> str | None:
-        """PLAIN and LOGIN: whose password this is. It should take the same time for a user who does not exist."""
+        """PLAIN and LOGIN: the identity of the user with this password.
+
+        It should take the same time for a user who does not exist.
+        """
         raise NotImplementedError
 
     async def scram_keys(self, username: str) -> tuple[str | None, ScramKeys]:
         """SCRAM-SHA-256 and, inside TLS, SCRAM-SHA-256-PLUS: the identity and the keys of a user.
 
-        For a user who does not exist None and `keys_of_nobody`, so that the exchange goes on and fails in the end.
+        For a user who does not exist, return None and `keys_of_nobody`, so that the exchange fails only at its end.
         """
         raise NotImplementedError
 
     async def check_token(self, token: str, username: str | None) -> str | None:
-        """OAUTHBEARER and XOAUTH2: whom a bearer token (RFC 6750) is for, if it is good for this server.
+        """OAUTHBEARER and XOAUTH2: the identity that a bearer token (RFC 6750) is for, if it is valid for this server.
 
-        `username` is whom the client claims to be, None if it leaves that to the token; refuse if they differ.
+        `username` is the user that the client claims to be, None if it leaves that to the token. Refuse if they differ.
         """
         raise NotImplementedError
 
     async def check_certificate(self, name: str, username: str | None) -> str | None:
-        """EXTERNAL, for a client with a certificate that was verified: who its `name` (`TLSInfo.client_name`) is.
+        """EXTERNAL: the identity for the name in the client's verified certificate (`TLSInfo.client_name`).
 
-        `username` is whom the client wants to be, None if it leaves that to the certificate; refuse if they differ.
+        `username` is the user that the client wants to be, None if it leaves that to the certificate. Refuse if they
+        differ.
         """
         raise NotImplementedError
 
@@ -78,11 +82,11 @@ class Authenticator:
 HOOKS: Final = ("check_password", "scram_keys", "check_token", "check_certificate")
 
 AnyAuthenticator: TypeAlias = Callable[[str, str], Awaitable[str | None]] | Authenticator
-"""What a server takes: an `Authenticator`, or an async function of name and password, its `check_password`."""
+"""What a server takes as its authenticator: an `Authenticator`, or an async function used as `check_password`."""
 
 
 class _PasswordFunction(Authenticator):
-    """The short form."""
+    """The authenticator made of an async function of name and password."""
 
     def __init__(self, function: Callable[[str, str], Awaitable[str | None]]) -> None:
         self._function = function
@@ -95,7 +99,7 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
     """The authenticator of a server, None where nobody can log in.
 
     Raises:
-        TypeError: if it is of neither form, has no hook, or one that is not async.
+        TypeError: if it is of neither form, overrides no hook, or one of its hooks is not async.
     """
     if authenticator is None:
         return None
@@ -103,7 +107,7 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
         name = type(authenticator).__name__
         if not authenticator.overrides and type(authenticator) is not Authenticator:
             raise TypeError(f"{name} overrides no hook of Authenticator ({', '.join(HOOKS)})")
-        for hook in authenticator.overrides:  # which may come from a class that is no Authenticator
+        for hook in authenticator.overrides:  # a hook from a mixin class has not been checked yet
             if not is_async(getattr(authenticator, hook)):
                 raise TypeError(f"{name}.{hook} must be an async method")
         return authenticator
@@ -120,7 +124,7 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
     return _PasswordFunction(authenticator)
 
 
-# The best first, for clients that take the first they know.
+# The best first, for clients that take the first one they know.
 _HOOKS: Final = {
     ScramPlus.name: "scram_keys",
     Scram.name: "scram_keys",
@@ -141,7 +145,7 @@ def offered_mechanisms(
     """The mechanisms that can succeed.
 
     Args:
-        authenticator: who checks.
+        authenticator: what checks the client; None if nobody can log in.
         client_name: the verified name in the client's certificate; EXTERNAL needs it.
         end_point: the hash of our certificate (`tls_server_end_point`); SCRAM-SHA-256-PLUS needs it.
     """
@@ -157,8 +161,8 @@ class LoginExchange:
     Args:
         mechanism: the name of one that was offered.
         authenticator, client_name, end_point: see `offered_mechanisms`.
-        before_check: is told who the client claims to be, ``""`` where that is left to a token or a certificate, before
-            anything is checked; what it raises comes out of `step`.
+        before_check: called before anything is checked, with the user that the client claims to be, or ``""`` if that
+            is left to a token or a certificate; `step` raises what it raises.
     """
 
     def __init__(
@@ -172,12 +176,13 @@ class LoginExchange:
     ) -> None:
         self._before_check = before_check
         self.username = ""
-        """Who the client claims to be, as far as is known."""
+        """The user that the client claims to be, as far as is known."""
         self.has_failed = False
-        """Whether the client did not prove who it is. A bad token is known before the end (RFC 7628 §3.2.3)."""
+        """Whether the client failed to prove who it is. For a bad token that is known before the exchange ends
+        (RFC 7628 §3.2.3)."""
         self._authenticator = authenticator
         self._client_name = client_name
-        self._identity: str | None = None  # whose keys were fetched
+        self._identity: str | None = None  # the one whose keys were fetched
         self._mechanism: Mechanism
         if mechanism == ScramPlus.name and end_point is not None:
             self._mechanism = ScramPlus(secrets.token_urlsafe(18), end_point)
@@ -187,7 +192,7 @@ class LoginExchange:
             self._mechanism = _CONTEXT_FREE[mechanism]()
 
     async def step(self, response: bytes | None) -> Challenge | str | None:
-        """Take a response (None: no initial one): what to send next, or who the client is, None if nobody."""
+        """Take a response (None: no initial one); return the next challenge, the identity, or None if it failed."""
         answer = await self._step(response)
         self.has_failed = self.has_failed or answer is None
         return answer

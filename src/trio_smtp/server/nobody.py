@@ -1,9 +1,10 @@
-"""What a user who does not exist costs and shows: the same as one who does.
+"""Decoys, with which a login as an unknown user costs and shows the same as one as an existing user.
 
-A wrong password costs what the hash of the account costs, and SCRAM shows the salt and the iterations of its keys.
-Where parameters have risen, accounts differ in both until their owners have logged in again. So each unknown name is
-like one of the accounts: which one is a lot, drawn from the store's secret, that never changes. The accounts are in the
-order of their parameters, so that an unknown name moves on as they do, and seldom back.
+Checking a wrong password costs what the hash of the account costs, and SCRAM shows the salt and the iteration count of
+the account's keys. After the parameters have been raised, accounts differ in both until their owners have logged in
+again. So each unknown name imitates one of the accounts: a hash of the name, keyed with the store's secret, gives it a
+fixed relative position among them. The accounts are sorted by their parameters, so that an unknown name moves on to
+stronger parameters as the accounts do, and seldom back.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from trio_smtp.sasl import ScramKeys, keys_of_nobody
 
 __all__ = ["Nobody"]
 
-_FRESH: Final = 600  # seconds for which the accounts are not looked at again
+_FRESH: Final = 600  # seconds before the accounts are read again
 
 _T = TypeVar("_T")
 
 
 class Nobody:
-    """The users who do not exist in a store. To be asked for every user, so that the question takes all the same time.
+    """The decoys of a store. Must be asked for existing users too, so that every login takes the same time.
 
     Args:
-        store: among whose accounts nobody shall be found.
+        store: the store whose accounts the decoys imitate.
     """
 
     def __init__(self, store: MailStore) -> None:
@@ -43,35 +44,35 @@ class Nobody:
         self._iterations: Sequence[int] = ()  # one for each account with keys
 
     async def credentials(self, username: str) -> Credentials | None:
-        """Credentials that no password fits; None where no account has any.
+        """Credentials that no password matches; None if no account has a password.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: if the store cannot be read.
         """
         secret = await self._look()
         return _drawn(secret, _folded(username), self._credentials, None)
 
     async def keys(self, username: str) -> ScramKeys:
-        """Keys that no proof fits, always the same for the same name as long as the store's accounts do not change.
+        """Keys that no proof matches, always the same for the same name as long as the store's accounts do not change.
 
         Raises:
-            StoreError: as `credentials`.
+            StoreError: if the store cannot be read.
         """
         secret = await self._look()
         name = _folded(username)
         return keys_of_nobody(secret, name, _drawn(secret, name, self._iterations, SCRAM_ITERATIONS))
 
     async def _look(self) -> bytes:
-        """The store's secret, when the accounts have been looked at."""
+        """Read the accounts again, if it is time to, and return the store's secret."""
         secret = await self._store.get_secret()
         async with self._lock:
             if trio.current_time() >= self._stale_at:
-                decoys: dict[Credentials, Credentials] = {}  # one object for each form
+                decoys: dict[Credentials, Credentials] = {}  # shared by all accounts of the same form
                 found: list[Credentials] = []
                 iterations: list[int] = []
                 for account in await self._store.list_accounts():
                     await trio.lowlevel.checkpoint()
-                    with suppress(NoSuchAccount, ValueError):  # it is gone meanwhile; it is of a form unknown here
+                    with suppress(NoSuchAccount, ValueError):  # the account has gone; its hash is of an unknown form
                         credentials = await self._store.get_credentials(account.name)
                         if credentials is not None:
                             form, keys = decoy(credentials), scram_keys(credentials)
@@ -84,7 +85,7 @@ class Nobody:
 
 
 def _folded(username: str) -> str:
-    """An address is found in any case and with any subaddress, and so is one that nobody has."""
+    """One form for all ways to write an address: accounts, too, are found in any case and with any subaddress."""
     return address_keys(username)[-1] if "@" in username else username
 
 

@@ -1,4 +1,4 @@
-"""A nursery for a block that people see as one task, though others help it."""
+"""A nursery for a block whose helper tasks its caller need not know of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["open_bare_nursery"]
 
 @asynccontextmanager
 async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
-    """As `trio.open_nursery`; but what alone goes wrong in it comes out as it was raised, not in a group."""
+    """As `trio.open_nursery`, but a single exception is raised as it is, not in a group."""
     try:
         async with trio.open_nursery() as nursery:
             yield nursery
@@ -24,4 +24,4 @@ async def open_bare_nursery() -> AsyncIterator[trio.Nursery]:
         try:
             raise alone
         finally:
-            alone.__context__ = context  # that which it had, and neither this group nor what was cancelled for it
+            alone.__context__ = context  # the one it had before, instead of this group

@@ -1,4 +1,4 @@
-"""The policies of a server, by the hooks that they have: what nobody overrides, or does not apply, costs nothing."""
+"""The policies of a server, by hook: hooks that are not overridden, and policies that do not apply, cost nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trio_smtp.protocol import Envelope, Hello, MailFrom, RcptTo
 __all__ = ["AnyPolicy", "Policies", "PolicyHooks", "resolve_policies"]
 
 AnyPolicy: TypeAlias = Policy | Sequence[Policy]
-"""What a server takes as its policy: one, or several, which are asked in their order."""
+"""What a server takes as its policy: one, or several, which are asked in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyHooks:
-    """For each hook of `Policy` the methods to call, in order."""
+    """For each hook of `Policy`, the methods to call, in order."""
 
     connect: tuple[Callable[[Session], Awaitable[None]], ...] = ()
     hello: tuple[Callable[[Session, Hello], Awaitable[None]], ...] = ()
@@ -32,7 +32,7 @@ class PolicyHooks:
     content: tuple[Callable[[Session, Envelope, Content], Awaitable[Sequence[tuple[str, str]] | None]], ...] = ()
     fault: tuple[Callable[[Session, float, float], Awaitable[None]], ...] = ()
     header_bound: int = 0
-    """Octets of a header section that `header` is called with at most."""
+    """The most octets of a header section that `header` is called with."""
 
 
 class Policies:
@@ -46,11 +46,11 @@ class Policies:
 
     def __init__(self, policies: Sequence[Policy] = ()) -> None:
         self._policies: Final = tuple(policies)
-        self._hooks: Final[dict[tuple[bool, ...], PolicyHooks]] = {}  # by which of them apply: a few kinds of clients
+        self._hooks: Final[dict[tuple[bool, ...], PolicyHooks]] = {}  # by which policies apply; few combinations occur
 
     def hooks_for(self, session: Session) -> PolicyHooks:
-        """The hooks of those that apply to a connection."""
-        # Not by the policies themselves: they need not be hashable, nor different where they are equal.
+        """The hooks of the policies that apply to a connection."""
+        # The key is not the policies themselves: they need not be hashable, and two that are equal may differ.
         applies = tuple([bool(policy.applies_to(session)) for policy in self._policies])
         if (hooks := self._hooks.get(applies)) is None:
             hooks = self._hooks[applies] = _hooks_of(list(itertools.compress(self._policies, applies)))
@@ -58,10 +58,10 @@ class Policies:
 
 
 def resolve_policies(policy: AnyPolicy | None) -> Policies:
-    """These policies, `default_policies` for None.
+    """The policies of a server; `default_policies` for None.
 
     Raises:
-        TypeError: if one of them is none.
+        TypeError: if one of them is not a `Policy`.
     """
     if policy is None:
         policy = default_policies()

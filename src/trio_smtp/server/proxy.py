@@ -1,15 +1,15 @@
-"""The PROXY protocol, versions 1 and 2: who the client is of whom a proxy in front of us has made a new connection.
+"""The PROXY protocol, versions 1 and 2, by which a proxy in front of the server announces the client's address.
 
 The specification is HAProxy's "The PROXY protocol"; the sections are cited as PROXY §2.1. Its rules here:
 
-- **Only a listed proxy is believed**, and it must always send a header: whether there is one is never guessed, or a
-  client could give itself any address (PROXY §2).
-- **Not one octet is read beyond the header.** What follows belongs to TLS or SMTP, and TLS cannot be handed octets that
-  were read before it. So `missing` tells how many octets are sure to belong to the header still; a line (version 1) is
-  read in a dozen small pieces, a binary header (version 2) in three.
-- **Any fault ends the connection without a word**; so does a header that is too long, or takes too long.
-- A connection of the proxy's own (LOCAL, for its health checks), or one of whose client it can tell nothing (UNKNOWN,
-  UNSPEC, a Unix socket), keeps the proxy's address.
+- **Only a listed proxy is believed**, and it must always send a header. The server never guesses whether there is one:
+  otherwise a client could give itself any address (PROXY §2).
+- **Not one octet is read beyond the header.** The octets behind it belong to TLS or SMTP, and TLS cannot take octets
+  that were read before it began. So `missing` returns how many octets are certain to belong to the header. A line
+  (version 1) is read in a dozen small pieces, a binary header (version 2) in three.
+- **Any fault closes the connection without a reply**, also a header that is too long or takes too long.
+- If the connection is the proxy's own (LOCAL, for health checks), or the proxy cannot name the client (UNKNOWN, UNSPEC,
+  a Unix socket), the peer is the proxy itself.
 
 The TLVs at the end of a binary header are skipped.
 """
@@ -35,7 +35,7 @@ _LONGEST_LINE: Final = 107  # PROXY §2.1
 _SHORTEST_LINE: Final = len(b"PROXY UNKNOWN\r\n")
 _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _LONGEST: Final = 536  # PROXY §2: what the smallest TCP segment holds
-_FIXED: Final = 16  # octets of a binary header that tell how many follow
+_FIXED: Final = 16  # octets of the fixed part of a binary header, the last two of which tell how many follow
 
 _ADDRESS: Final = rb"([0-9A-Fa-f.:]+)"
 _PORT: Final = rb"(0|[1-9][0-9]*)"
@@ -49,14 +49,14 @@ _IP: Final = frozenset({0x11, 0x21})
 
 
 class ProxyError(Exception):
-    """A connection that does not begin as a proxy of ours begins it."""
+    """A connection that does not come from a listed proxy, or does not begin with a valid header."""
 
 
 def missing(header: bytes) -> int:
-    """How many octets of the header are still to come: so many at least; 0 when it is complete.
+    """How many more octets the header has at least; 0 when it is complete.
 
     Args:
-        header: what has come so far, not more than was said to be missing.
+        header: the octets so far, never more than this function said were missing.
 
     Raises:
         ProxyError: if no header begins like this.
@@ -76,7 +76,7 @@ def _missing_of_line(header: bytes) -> int:
     if header.endswith(b"\r"):
         size = 1
     elif header.startswith(b"PROXY TCP"):
-        size = 2 * max(0, 5 - header.count(b" ")) + 2  # a space and an octet for each field, and CRLF
+        size = 2 * max(0, 5 - header.count(b" ")) + 2  # a space and an octet for each missing field, and CRLF
     else:
         size = 2
     size = max(size, _SHORTEST_LINE - len(header))
@@ -86,19 +86,19 @@ def _missing_of_line(header: bytes) -> int:
 
 
 def _missing_of_binary(header: bytes) -> int:
-    size = _FIXED + int.from_bytes(header[14:_FIXED], "big")  # less than it will be, while the length has not come
+    size = _FIXED + int.from_bytes(header[14:_FIXED], "big")  # too small as long as the length field is incomplete
     if size > _LONGEST:
         raise ProxyError(f"a header of {size} octets, more than {_LONGEST}")
     return size - len(header)
 
 
 def announced_peer(header: bytes) -> Peer | None:
-    """The client that a complete header announces; None where it announces none: the other end is the peer then.
+    """The client that a complete header announces; None if it announces none, so that the peer is the proxy.
 
-    An IPv4 address in the form of an IPv6 address is the IPv4 address that it is.
+    An IPv4-mapped IPv6 address becomes the IPv4 address.
 
     Raises:
-        ProxyError: if the header is not as PROXY §2.1 or §2.2 has it.
+        ProxyError: if the header is malformed by PROXY §2.1 or §2.2.
     """
     return _read_line(header) if header.startswith(_LINE_BEGIN) else _read_binary(header)
 
@@ -124,7 +124,7 @@ def _read_line(header: bytes) -> Peer | None:
 def _read_binary(header: bytes) -> Peer | None:
     command, family, block = header[12], header[13], header[_FIXED:]
     if command == _LOCAL:
-        return None  # whatever its family says
+        return None  # whatever its address family is
     if command != _PROXY:
         raise ProxyError(f"0x{command:02x} is not version 2 with a command that there is")
     if family not in _ADDRESS_SIZES:
@@ -145,12 +145,12 @@ def _peer(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> 
 
 
 async def receive_peer(transport: Transport, proxy: Peer, networks: Sequence[Network], timeout: float) -> Peer | None:
-    """Read a header and nothing behind it; what `announced_peer` says of it.
+    """Read a header and nothing behind it; return the `announced_peer` of it.
 
     Args:
         transport: the connection.
         proxy: its other end.
-        networks: those of the proxies that are believed.
+        networks: the networks of the proxies that are believed.
         timeout: in seconds, for the whole header.
 
     Raises:
@@ -171,14 +171,14 @@ async def receive_peer(transport: Transport, proxy: Peer, networks: Sequence[Net
 
 
 def parse_networks(networks: Iterable[str | Network]) -> tuple[Network, ...]:
-    """Networks, of which those that are text are parsed: ``10.0.0.0/8``, ``2001:db8::/32``, one address alone.
+    """Parse the networks that are text: ``10.0.0.0/8``, ``2001:db8::/32`` or a single address.
 
     Raises:
-        ValueError: if this is a text, or one of them is no network, has bits of a host in it, or a zone, which would be
-            ignored.
+        ValueError: if `networks` is one text, or one of them is not a network, has host bits set, or has a zone, which
+            would be ignored.
     """
     if isinstance(networks, str):
-        raise ValueError(f"the networks of proxies are a list, such as [{networks!r}]")  # noqa: TRY004 - as for one of it
+        raise ValueError(f"the networks of proxies are a list, such as [{networks!r}]")  # noqa: TRY004 - as for a bad item
     parsed = tuple(map(ipaddress.ip_network, networks))
     for network in parsed:
         if "%" in str(network):

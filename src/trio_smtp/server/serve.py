@@ -1,4 +1,4 @@
-"""The doors: serve a port, sockets that are bound already, or one stream."""
+"""The ways to serve: a port, sockets that are bound already, or one stream."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _SMTP_PORT: Final = 25
 
 
 class SessionOptions(TypedDict, total=False):
-    """What every way to serve takes by keyword. All are optional."""
+    """The keyword options that every way to serve takes. All are optional."""
 
     config: Config | None
-    """Host name, limits and what the protocol insists on."""
+    """Host name, limits, and what the server requires of clients."""
     timeouts: Timeouts | None
     """How long the server waits for what."""
     ssl_context: AnyContext | None
@@ -50,28 +50,28 @@ class SessionOptions(TypedDict, total=False):
     authenticator: AnyAuthenticator | None
     """Offer AUTH, with the mechanisms that it can check, inside TLS only unless `Config.auth_requires_tls` is false."""
     policy: AnyPolicy | None
-    """What clients may do: one `Policy` or several, asked in their order. None: `default_policies`; ``()``: nothing."""
+    """What clients may do: one `Policy` or several, asked in order. None: `default_policies`; ``()``: no policy."""
     message_memory: int
-    """Octets of the messages that are in memory whole at one time, 256 MiB by default. Larger messages lie on disk
-    until they have come in; one for which there is no room then gets 452."""
+    """Octets of memory for messages that are kept whole, 256 MiB by default. Messages that are large, or for which it
+    has no room, are kept on disk until they are complete; one for which it still has no room then gets 452."""
     proxy_networks: Sequence[str | Network]
-    """Take connections from proxies in these networks alone, each with the client's address in a header of the PROXY
-    protocol, version 1 or 2; from others, or without the header, none. Empty: there is no proxy."""
+    """Accept connections only from proxies in these networks, and only with the client's address in a header of the
+    PROXY protocol, version 1 or 2. Empty: there is no proxy."""
     early_talkers: Literal["refuse", "allow"]
-    """What happens to a client that talks before the greeting (RFC 5321 §4.3.1): 554, or nothing."""
+    """What happens to a client that talks before the greeting (RFC 5321 §4.3.1): it gets 554, or nothing happens."""
     on_error: Literal["reply", "raise"]
-    """What happens to an exception in a hook: 451 and a log record, or, for tests, it comes out of the server."""
+    """What happens to an exception in a hook: 451 and a log record or, for tests, the server raises it."""
 
 
 class ServerOptions(SessionOptions, total=False):
-    """What a listening server takes besides."""
+    """The further options of a server that listens."""
 
     max_connections: int | None
     """Connections at one time; more get 421. None: 1,000."""
     max_connections_per_peer: int | None
-    """The same from one address or one IPv6 /64. None: 50, loopback not counted; a number holds for everyone."""
+    """The same from one address or IPv6 /64. None: 50, with loopback not counted; a number applies to loopback too."""
     connection_counts: Connections
-    """Where they are counted: by default for this server alone; see `SharedCounts` for processes that share a limit."""
+    """Where connections are counted: by default for this server alone; with `SharedCounts`, for several processes."""
 
 
 async def serve_smtp(  # noqa: ASYNC128 - Server.run calls it
@@ -91,15 +91,15 @@ async def serve_smtp(  # noqa: ASYNC128 - Server.run calls it
         handler: an async function of one `Mail`, a `Handler` subclass, or a `HandlerFactory`.
         port: the port; 0 takes a free one, the same for IPv4 and IPv6.
         host: where to listen: the loopback addresses by default, a name, address or several, None for every interface.
-        task_status: gets the `Server` as soon as connections are taken.
+        task_status: gets the `Server` as soon as it accepts connections.
         **options: see `ServerOptions` and `SessionOptions`.
 
     Raises:
-        TypeError: if the handler is none of the three, or for an option that there is not, or not of this type; before
+        TypeError: if the handler is none of the three, or an option does not exist or has the wrong type; raised before
             anything is bound.
-        ValueError: if the options contradict each other; the same.
-        OSError: if the port cannot be had.
-        RuntimeError: outside trio.
+        ValueError: if the options contradict each other; raised before anything is bound.
+        OSError: if the port cannot be bound.
+        RuntimeError: if called outside trio.
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     _check_port(settings, port)
@@ -123,15 +123,16 @@ async def serve_sockets(  # noqa: ASYNC128 - Server.run calls it
         **options: see `ServerOptions` and `SessionOptions`.
 
     Raises:
-        TypeError, ValueError: as in `serve_smtp`; ValueError for a socket that does not listen, too.
+        TypeError, ValueError: as in `serve_smtp`; TypeError also if a socket is not one of the standard library,
+            ValueError also if it does not listen.
     """
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     for sock in sockets:
-        if not isinstance(sock, socket.socket):  # a path, or a socket of trio
+        if not isinstance(sock, socket.socket):  # such as a path or a trio socket
             raise TypeError(f"a socket is one of the standard library's that listens, and {sock!r} is not")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             _check_port(settings, sock.getsockname()[1])
-        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # it would be looked at again and again
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # accept() would fail again and again
             raise ValueError(f"{sock!r} does not listen; call its listen() first")
         sock.setblocking(False)
     await _server(settings, sockets, options).run(task_status)
@@ -145,11 +146,11 @@ async def open_server(
     host: str | Sequence[str] | None = LOOPBACK,
     **options: Unpack[ServerOptions],
 ) -> AsyncIterator[Server]:
-    """A server for the length of an ``async with`` block; leaving it drains, leaving it by an exception cuts off.
+    """Run a server for an ``async with`` block. Leaving the block drains; an exception aborts the connections.
 
     Args:
         handler: see `serve_smtp`.
-        port: the port; 0, the default, takes a free one: `Server.port`.
+        port: the port; 0, the default, takes a free one, see `Server.port`.
         host: see `serve_smtp`.
         **options: see `ServerOptions` and `SessionOptions`.
 
@@ -166,11 +167,11 @@ async def open_server(
 
 
 async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: Unpack[SessionOptions]) -> None:
-    """Take mail over one connection, whatever it is made of, until it ends; the stream is closed then.
+    """Take mail over one connection, on any trio stream, until the session ends; then close the stream.
 
     Args:
         handler: see `serve_smtp`.
-        stream: memory streams in tests, a Unix socket, a tunnel.
+        stream: the connection, such as a memory stream in tests, a Unix socket or a tunnel.
         **options: see `SessionOptions`.
 
     Raises:
@@ -179,7 +180,7 @@ async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: 
     settings = _settings(handler, options, SessionOptions.__optional_keys__)
     peer = Peer("", 0)
     if isinstance(stream, trio.SocketStream):
-        with contextlib.suppress(OSError):  # gone again, as the session will notice
+        with contextlib.suppress(OSError):  # the client is gone already; the session will notice
             peer = peer_at(stream.socket.getpeername())
     session = ServerSession(settings, StreamTransport(stream), peer)
     async with open_bare_nursery() as nursery:
@@ -233,7 +234,7 @@ _CHOICES: Final = {"early_talkers": ("refuse", "allow"), "on_error": ("reply", "
 
 
 def _check_options(options: Mapping[str, object], known: frozenset[str]) -> None:
-    """Find what a type checker would, for those who use none: otherwise it would show much later, or never."""
+    """Find the mistakes that a type checker finds, for callers who use none; they would show much later, or never."""
     for name in options.keys() - known:
         home = next((kind.__name__ for kind in (Config, Limits, Timeouts) if hasattr(kind(), name)), None)
         hint = f"{home} has one" if home else f"there are {', '.join(sorted(known))}"

@@ -1,9 +1,9 @@
-"""The listeners, who is let in, and the way out.
+"""The listeners, the admission of connections, and the drain.
 
-Two nested nurseries, connections outside and listeners inside, so that the listeners can stop while connections finish.
-The accept loop is our own, for it must pause: `trio.serve_listeners` goes on until the file table is full, and then the
-store's `open` fails first. Whether the table fills up costs nothing to see: the system gives out the lowest descriptor
-that is free, so the number of the one just opened tells.
+There are two nested nurseries, connections outside and listeners inside, so that the listeners can stop while
+connections finish. The accept loop is our own because it must pause: `trio.serve_listeners` accepts until the file
+table is full, and then the store's `open` is the first to fail. Seeing that the table fills up costs nothing: the
+kernel assigns the lowest free descriptor, so the number of the one just opened shows it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from trio_smtp.server.transport import SocketTransport, peer_at
 
 __all__ = ["DEFAULT_MAX_CONNECTIONS", "DEFAULT_MAX_CONNECTIONS_PER_PEER", "Server"]
 
-_BATCH: Final = 64  # connections accepted before others have their turn
+_BATCH: Final = 64  # connections accepted before other tasks have their turn
 _RESERVE: Final = 64  # descriptors kept for the store, at most a quarter of all
-_COURTESY: Final = 0.001  # seconds that another process has for taking a connection that should be its own
-_PAUSE: Final = 1.0  # seconds after which what there was a shortage of is looked at again, and between two complaints
-_NO_CONNECTION: Final = frozenset(  # why accept(2) fails for one connection alone: the client has given up, say
+_COURTESY: Final = 0.001  # seconds in which a process with fewer connections can accept first
+_PAUSE: Final = 1.0  # seconds of a pause after a shortage, and between two log lines about shortages
+_NO_CONNECTION: Final = frozenset(  # errors of accept(2) for one connection alone: the client has given up, for example
     {
         errno.ECONNABORTED,
         errno.EINTR,
@@ -53,16 +53,16 @@ DEFAULT_MAX_CONNECTIONS_PER_PEER: Final = 50
 
 
 class Server:
-    """A running server; what `nursery.start(serve_smtp, ...)` and `open_server` give.
+    """A running server, as `nursery.start(serve_smtp, ...)` and `open_server` return it.
 
     Args:
         settings: what its sessions share.
         listeners: bound, listening, non-blocking sockets; closed when the server stops.
-        max_connections: at one time; more get 421. None stands for 1,000.
-        max_connections_per_peer: from one address (IPv6: one /64 network). None stands for 50, loopback
-            addresses not counted; a number holds for everyone. Unix sockets are never counted, and behind a proxy its
-            clients are, not the proxy itself.
-        counts: where they are counted.
+        max_connections: connections at one time; more get 421. None stands for 1,000.
+        max_connections_per_peer: the same from one address (IPv6: one /64 network). None stands for 50, with loopback
+            addresses not counted; a number applies to loopback too. Unix sockets are never counted. Behind a proxy, the
+            clients that it announces are counted, not the proxy itself.
+        counts: where connections are counted.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Server:
             DEFAULT_MAX_CONNECTIONS_PER_PEER if max_connections_per_peer is None else max_connections_per_peer
         )
         self._sessions: set[ServerSession] = set()
-        self._nursery: trio.Nursery | None = None  # of their tasks
-        self._watch: Callable[[socket.socket], SocketTransport] = SocketTransport  # for connections that are not alone
+        self._nursery: trio.Nursery | None = None  # of the sessions' tasks
+        self._watch: Callable[[socket.socket], SocketTransport] = SocketTransport  # unless a connection is the only one
         self._counts = counts
-        self._counted: dict[ServerSession, str] = {}  # as whose connection
+        self._counted: dict[ServerSession, str] = {}  # the peer key that each is counted under
         self._accepting = trio.CancelScope()
         self._session_ended = trio.Event()
         self._finished = trio.Event()
@@ -110,9 +110,10 @@ class Server:
         return len(self._sessions)
 
     async def aclose(self) -> None:
-        """Drain: accept no more, tell the idle 421, let the busy finish up to `Timeouts.drain`, then cut them off.
+        """Drain: stop accepting, close idle connections with 421, and abort those still busy after `Timeouts.drain`.
 
-        Returns when all is over; called from a hook, or from a task that a hook has started, it only starts the drain.
+        Returns when the server has stopped. Called from a hook, or from a task that a hook has started, it only starts
+        the drain.
         """
         self._accepting.cancel()
         if self._is_inside_session(trio.lowlevel.current_task()):
@@ -140,7 +141,7 @@ class Server:
                             task_status.started(self)
                     self._close_listeners()
                     await self._drain()
-                finally:  # sessions are shielded, so that they hear of a cancellation from here
+                finally:  # sessions are shielded from cancellation, so they have to be told
                     for session in self._sessions:
                         session.abort()
         finally:
@@ -171,7 +172,7 @@ class Server:
                 except BlockingIOError:
                     break
                 except OSError as error:
-                    if error.errno not in _NO_CONNECTION:  # a full file table, or what would come again at once
+                    if error.errno not in _NO_CONNECTION:  # a full file table, or an error that would recur at once
                         await self._pause(str(error.strerror).lower())
                     break
                 if sock.fileno() >= self._descriptor_limit:
@@ -180,7 +181,7 @@ class Server:
                     break
                 try:
                     self._admit(sock, address, nursery)
-                except MemoryError:  # no reason to turn all others away too
+                except MemoryError:  # it must not end the accept loop
                     sock.close()
                     await self._pause("out of memory")
                     break
@@ -188,7 +189,7 @@ class Server:
                     break
 
     async def _pause(self, shortage: str) -> None:
-        """Let the kernel's queue wait until some sessions have ended."""
+        """Leave new connections in the kernel's queue until a session ends, or for `_PAUSE` seconds."""
         now = trio.current_time()
         if now - self._complained_at >= _PAUSE:
             self._complained_at = now
@@ -202,7 +203,7 @@ class Server:
             sock.setblocking(False)
             if peer.host:  # by TCP
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError:  # gone again
+        except OSError:  # the client is gone already
             sock.close()
             return
         key = "" if self._settings.proxy_networks else self._peer_key(peer)
@@ -221,7 +222,7 @@ class Server:
         self._count(session, key)
 
     def admit_announced(self, session: ServerSession, peer: Peer) -> bool:
-        """Whether a client that a proxy has announced on this connection is let in."""
+        """Whether to admit the client that a proxy has announced on this connection; if so, count it."""
         key = self._peer_key(peer)
         if self._has_enough(key):
             self._count_refusal("connections-per-peer")
@@ -248,12 +249,12 @@ class Server:
             if not self._settings.implicit_tls:
                 sock.send(_TURNED_AWAY)
         except OSError:
-            pass  # it is gone already, which is as good
+            pass  # the client is gone already
         finally:
             sock.close()
 
     def forget(self, session: ServerSession) -> None:
-        """That connection has ended."""
+        """Remove a session that has ended."""
         self._sessions.discard(session)
         self._counts.leave()
         if key := self._counted.pop(session, ""):
@@ -262,7 +263,7 @@ class Server:
         self._session_ended = trio.Event()
 
     def _peer_key(self, peer: Peer) -> str:
-        """What is counted as one peer; ``""`` for those who are not counted."""
+        """The key that a peer is counted under; ``""`` if it is not counted."""
         return peer_network(peer.host) if self._count_everyone or not is_loopback(peer.host) else ""
 
 

@@ -45,10 +45,10 @@ class Settings:
 
 
 def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
-    """How to make the handler of a connection.
+    """The function that makes the handler of each connection.
 
     Raises:
-        TypeError: if `handler` is none of the three forms, or does not take what it is called with.
+        TypeError: if `handler` is none of the three forms, or cannot be called with its arguments.
     """
     if isinstance(handler, HandlerFactory):
         if is_async(handler.make) or not takes(handler.make, 0):
@@ -80,7 +80,7 @@ def _made(make: Callable[[], Handler]) -> Handler:
 
 
 class _FunctionHandler(Handler):
-    """The short form: the whole message in memory, then the application's function."""
+    """The handler for a function: reads the whole message into memory, then calls the function."""
 
     def __init__(self, function: Callable[[Mail], Awaitable[Reply | None]]) -> None:
         self._function = function

@@ -1,15 +1,17 @@
 """Counts that several processes share, so that a limit holds for all of them together.
 
-Each process writes a part of the memory of its own and reads the parts of all, so nobody waits for a lock, and whoever
-is killed leaves nothing locked. A count is one word, 40 bits of a hash of its key beside a number of 24, which is read
-and written as a whole. The hash is keyed, or else clients could choose addresses that share a count. It also says in
-which bucket of eight words a count is; when that is full, the lowest number in it is forgotten.
+Each process writes only its own part of the memory and reads the parts of all. So no process waits for a lock, and a
+killed process leaves nothing locked. A count is one word, read and written as a whole: 40 bits of a hash of its key
+beside a number of 24 bits. The rest of the hash selects the bucket of eight words that holds the count; in a full
+bucket, a new count replaces the lowest one. The hash is keyed, as clients could otherwise choose addresses that share a
+count.
 
-Two processes that count at the very same instant do not see each other: of N processes, N - 1 may pass a limit by one.
+Two processes that count at the same instant do not see each other's count: of N processes, N - 1 may exceed a limit by
+one.
 
-A window (see `trio_smtp.policy.windows`) has two tables a process, for spans of time with even numbers and for those
-with odd ones. Each begins with the number of its span, so it is out of date by itself; its process empties it when the
-next span of its kind begins.
+A window (see `trio_smtp.policy.windows`) has two tables per process, one for time spans with an even number and one for
+those with an odd number. Each table begins with the number of its span, so readers see when it is out of date; its
+process clears it when it first counts in the next span of that parity.
 """
 
 from __future__ import annotations
@@ -37,18 +39,18 @@ _PEERS: Final = 1 << 13  # words for the connections to one listener
 _KEYS: Final = 1 << 16  # words for one span of a window
 
 _Place: TypeAlias = tuple[int, int]
-"""Of a key: what tells the bucket, and what stands beside the number."""
+"""Where the count of a key is: the hash bits that select its bucket, and those that are stored with the number."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedMemory:
-    """The memory, as one process tells another of it; the descriptor must be the same in both.
+    """A description of the memory, to pass to another process; the descriptor must be the same in both.
 
     Args:
-        descriptor: of a file that has no name.
+        descriptor: of the unnamed file that holds the memory.
         processes: how many share it.
         listeners: how many servers each of them has.
-        windows: the names of what is counted over time.
+        windows: the names of the windows, the counts over time.
         secret: the key of the hash.
     """
 
@@ -60,25 +62,25 @@ class SharedMemory:
 
     @property
     def connection_words(self) -> int:
-        """What a process has for its connections, at the beginning of its part: all of them, then by listener."""
+        """Words at the beginning of a part that count connections: one for their total, then a table per listener."""
         return 1 + self.listeners * (1 + _PEERS)
 
     @property
     def part_words(self) -> int:
-        """What a process has for itself."""
+        """Words in the part of one process."""
         return self.connection_words + len(self.windows) * 2 * (1 + _KEYS)
 
     def forget_connections(self, process: int) -> None:
-        """Count the connections of a process that has died no more. What it did in the last minutes still counts."""
+        """Stop counting the connections of a process that has died. Its counts in windows remain."""
         nothing = bytes(self.connection_words * _WORD)
         os.pwrite(self.descriptor, nothing, process * self.part_words * _WORD)
 
 
 @contextmanager
 def shared_memory(processes: int, listeners: int, windows: Sequence[str]) -> Generator[SharedMemory]:
-    """Make it, with the arguments of `SharedMemory`, and close its descriptor at the end of the block.
+    """Create the memory, with the arguments of `SharedMemory`; close its descriptor at the end of the block.
 
-    It is sparse: what nothing is counted in takes no room.
+    The file is sparse: words that were never written take no room.
     """
     with _file() as descriptor:
         memory = SharedMemory(descriptor, processes, listeners, tuple(windows))
@@ -100,11 +102,11 @@ def _file() -> Generator[int]:
 
 
 class SharedCounts:
-    """What one process counts, and sees of the others.
+    """The counts of all processes, as one process reads and writes them.
 
     Args:
-        memory: what all of them share.
-        process: the number of this one, from 0 on; no other has it at the same time.
+        memory: the memory that all processes share.
+        process: the number of this process, from 0 on; no two processes have the same at one time.
     """
 
     def __init__(self, memory: SharedMemory, process: int) -> None:
@@ -123,31 +125,31 @@ class SharedCounts:
         return _SharedConnections(self, self._tables(1 + listener * (1 + _PEERS), 1 + _PEERS))
 
     def window(self, name: str, seconds: float) -> SharedWindow:
-        """What is counted over time under this name, by all processes."""
+        """The window of this name, over all processes."""
         size = 1 + _KEYS
         start = self._memory.connection_words + self._memory.windows.index(name) * 2 * size
         return SharedWindow(self, seconds, (self._tables(start, size), self._tables(start + size, size)))
 
     def retire(self) -> None:
-        """Let the others have the connections to come."""
+        """Leave new connections to the other processes."""
         self._takes_more = False
         self._tell()
 
     def change(self, by: int) -> None:
-        """So many more connections to this process."""
+        """Add to the number of connections to this process."""
         self._open += by
         self._tell()
 
     @property
     def is_ahead(self) -> bool:
-        """Whether another process that takes more has fewer connections."""
+        """Whether another process that still takes connections has fewer of them."""
         return any(0 < part[0] <= self._open for part in self._parts)
 
     def _tell(self) -> None:
         self._parts[self._process][0] = self._open + 1 if self._takes_more else 0
 
     def _tables(self, start: int, size: int) -> _Tables:
-        """The same piece of each part, the own one first."""
+        """The table at this place in the part of each process, this one first."""
         own = self._parts[self._process]
         others = [part[start : start + size] for part in self._parts if part is not own]
         return _Table(own[start : start + size]), [_Table(words) for words in others]
@@ -155,11 +157,11 @@ class SharedCounts:
     def _hash(self, key: str) -> _Place:
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=self._memory.secret).digest()
         number = int.from_bytes(digest)
-        return (number & _MOST) * _WAYS, number >> _BITS or 1  # 0 is an empty word
+        return (number & _MOST) * _WAYS, number >> _BITS or 1  # 0 would be an empty word
 
 
 class _Table:
-    """A number by key, behind a word for whatever it is that all of them have in common."""
+    """Numbers by key, behind a head word whose meaning depends on the kind of table."""
 
     __slots__ = ("_mask", "head", "words")
 
@@ -177,7 +179,7 @@ class _Table:
         return 0
 
     def put(self, place: _Place, number: int) -> None:
-        """Set it; 0 takes it out."""
+        """Set the number at this place; 0 removes it."""
         start, tag = place[0] & self._mask, place[1]
         bucket = self.words[start : start + _WAYS].tolist()
         at = next((at for at, word in enumerate(bucket) if word >> _BITS == tag), None)
@@ -188,16 +190,16 @@ class _Table:
         self.words[start + at] = number and tag << _BITS | min(number, _MOST)
 
     def clear(self) -> None:
-        """Take all numbers out."""
+        """Remove all numbers."""
         self.words[:] = memoryview(bytes(self.words.nbytes)).cast("Q")
 
 
 _Tables: TypeAlias = tuple[_Table, Sequence[_Table]]
-"""That of this process, and those of the others."""
+"""The table of this process, and those of the others."""
 
 
 class SharedWindow:
-    """As `trio_smtp.policy.SlidingWindow`, over all processes. Their clocks must show the same, as `time.monotonic`."""
+    """As `trio_smtp.policy.SlidingWindow`, over all processes, which must use one clock, such as `time.monotonic`."""
 
     __slots__ = ("_place", "_seconds", "_tables")
 
@@ -207,20 +209,20 @@ class SharedWindow:
         self._tables: Final = tables  # of even spans, and of odd ones
 
     def count(self, key: str, now: float) -> float:
-        """What `key` has done in the window that ends at `now`."""
+        """How often `key` was counted in the window that ends at `now`."""
         span, part = divmod(now, self._seconds)
         place, number = self._place(key), int(span)
         return self._sum(place, number) + self._sum(place, number - 1) * (1 - part / self._seconds)
 
     def take(self, key: str, now: float, most: float) -> bool:
-        """Count one more, unless that makes more than `most`; whether it was counted."""
+        """Count one more, unless that makes more than `most`; return whether it was counted."""
         if self.count(key, now) + 1 > most:
             return False
         self.add(key, now)
         return True
 
     def add(self, key: str, now: float) -> None:
-        """Count what `key` does at `now`."""
+        """Count `key` once more, at `now`."""
         span = int(now // self._seconds)
         table, _ = self._tables[span & 1]
         if table.head[0] != span:
@@ -235,7 +237,7 @@ class SharedWindow:
 
 
 class _SharedConnections(Connections):
-    """Counts its own as ever, shows them to the others, and adds theirs."""
+    """Counts the connections of this process, shows them to the other processes, and adds theirs."""
 
     def __init__(self, counts: SharedCounts, tables: _Tables) -> None:
         super().__init__()

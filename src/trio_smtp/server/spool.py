@@ -1,7 +1,7 @@
-"""A message that has to be kept whole: in memory while there is room, else in a file without a name.
+"""A message that has to be kept whole: in memory while there is room, else in an unnamed file.
 
-Memory comes in two halves. One is for messages on their way in, so that clients who take their time cannot use up what
-the other is for: messages that have come in whole and are handed over as one piece.
+The memory has two halves. One is for messages that are being received, so that slow clients cannot use up the other,
+which is for complete messages that are returned in one piece.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["MessageMemory", "Spool"]
 
 _T = TypeVar("_T")
 
-_IN_MEMORY: Final = 8 << 20  # octets of one message on its way in
-_PIECE: Final = 1 << 20  # octets that go to or come from the disk at a time
-_MANY: Final = 4096  # chunks, each of which takes memory of its own
+_IN_MEMORY: Final = 8 << 20  # octets of one message that is being received
+_PIECE: Final = 1 << 20  # octets that are written to or read from the disk at a time
+_MANY: Final = 4096  # chunks, which are then joined because each has an overhead
 _NO_ROOM: Final = (452, "Too many large messages at once, try again later", "4.3.1")
 
 
 class MessageMemory:
-    """How much memory the messages of a server may take that are kept whole.
+    """The memory of a server for messages that are kept whole.
 
     Args:
-        octets: at one time. A single message is let in whatever its size.
+        octets: the most at one time. A single complete message is let in whatever its size.
     """
 
     __slots__ = ("_half", "coming", "threads", "whole")
@@ -41,21 +41,21 @@ class MessageMemory:
     def __init__(self, octets: int) -> None:
         self._half: Final = octets // 2
         self.coming = 0
-        """Octets of messages on their way in."""
+        """Octets of messages that are being received."""
         self.whole = 0
         """Octets of messages that were on the disk and have been read back."""
         self.threads: Final = trio.CapacityLimiter(8)
-        """For what goes to the disk."""
+        """The threads for disk access."""
 
     def take_for_coming(self, octets: int) -> bool:
-        """Take so many octets for a message on its way in, if they are there."""
+        """Reserve so many octets for a message that is being received; return whether they were available."""
         if self.coming + octets > self._half:
             return False
         self.coming += octets
         return True
 
     def take_for_whole(self, octets: int) -> bool:
-        """Take so many octets for a message that has come in, if they are there."""
+        """Reserve so many octets for a complete message; return whether they were available."""
         if self.whole and self.whole + octets > self._half:
             return False
         self.whole += octets
@@ -63,10 +63,10 @@ class MessageMemory:
 
 
 class Spool:
-    """One message, written once, then read as often as needed; `Content` for a policy.
+    """One message, written once, then read as often as needed; it is the `Content` that policies get.
 
     Args:
-        memory: what the server has for messages.
+        memory: the server's memory for messages.
     """
 
     __slots__ = ("_chunks", "_coming", "_file", "_in_chunks", "_memory", "_whole", "size")
@@ -74,17 +74,17 @@ class Spool:
     def __init__(self, memory: MessageMemory) -> None:
         self._memory: Final = memory
         self._coming = self._whole = 0  # octets of `memory`
-        self._chunks: list[bytes] = []  # what is not in the file
+        self._chunks: list[bytes] = []  # not in the file yet
         self._in_chunks = 0  # octets
         self._file: IO[bytes] | None = None
         self.size = 0
         """Octets so far."""
 
     async def write(self, chunk: bytes) -> None:
-        """Add this.
+        """Append a chunk.
 
         Raises:
-            Refuse: if it cannot be kept.
+            Refuse: if there is no room for it on the disk.
         """
         self._chunks.append(chunk)
         self.size += len(chunk)
@@ -100,7 +100,7 @@ class Spool:
         """The first `limit` octets, or all of them.
 
         Raises:
-            Refuse: if the memory for all of them is not there.
+            Refuse: if there is not enough memory for all of them.
         """
         if self._file is None:
             content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
@@ -117,7 +117,7 @@ class Spool:
         return _Chunks(self)
 
     async def read_from(self, position: int) -> bytes:
-        """Some octets from there on; ``b""`` at the end."""
+        """Some octets from `position` on; ``b""`` at the end."""
         if self._file is None:
             whole = await self.read()
             return whole[position:] if position else whole
@@ -125,7 +125,7 @@ class Spool:
         return await self._in_thread(partial(_read, self._file, position, _PIECE))
 
     async def aclose(self) -> None:
-        """Forget it. That never fails: what has become of the message is decided by now."""
+        """Release the memory and the file. Never fails, because the fate of the message is decided by now."""
         self._memory.coming -= self._coming
         self._memory.whole -= self._whole
         self._coming = self._whole = 0
@@ -134,7 +134,7 @@ class Spool:
             try:
                 with trio.CancelScope(shield=True):
                     await self._in_thread(self._file.close)
-            except (OSError, RuntimeError, MemoryError):  # a full disk, for what was still to be written; no thread
+            except (OSError, RuntimeError, MemoryError):  # closing writes to a full disk; no thread can be started
                 with contextlib.suppress(OSError):
                     self._file.close()
 
@@ -153,7 +153,7 @@ class Spool:
 
     def _append(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `aclose` closes it, also if this is all that succeeds
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `aclose` closes it, even if the writing below fails
         self._file.seek(0, io.SEEK_END)
         self._file.write(b"".join(self._chunks))
 

@@ -42,7 +42,7 @@ class Stats:
     def prometheus(self) -> str:
         """All of them in the text format of Prometheus (0.0.4): ``trio_smtp_messages_accepted_total 3``.
 
-        What is in `rules` is one metric, ``trio_smtp_rules_total``, with a label ``rule``.
+        `rules` becomes one metric, ``trio_smtp_rules_total``, with a label ``rule``.
         """
         lines: list[str] = []
         for each in fields(Stats):

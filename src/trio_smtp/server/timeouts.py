@@ -9,26 +9,26 @@ __all__ = ["Timeouts"]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Deadlines, in seconds. The peer hears 421 when one of its own expires, in the middle of a message too.
+    """Timeouts, in seconds. If the client is too slow it gets 421, even in the middle of a message.
 
     Args:
         handshake: for the header of the PROXY protocol, and for a TLS handshake.
         command: for the next complete command or AUTH response, counted from the last one, so that a client that
             drips octets gains nothing (RFC 5321 §4.5.3.2.7: at least 5 minutes).
-        data: for the next piece of a message (RFC 5321 §4.5.3.2.5: 3 minutes), and the head start before
-            `minimum_rate` is asked for.
+        data: for the next piece of a message (RFC 5321 §4.5.3.2.5: 3 minutes), and the time before `minimum_rate` is
+            enforced.
         minimum_rate: octets a second that a message must bring on average.
         session: for the whole connection.
-        hook: for one hook of the handler, the time in which it waits for the client's octets not counted. When it
-            expires the hook is cancelled and the command gets 451.
-        commit: for what a handler does after the last octet of a message, when it cannot be cancelled otherwise. The
-            same as `data` by default, so that the deadline need not be moved for each message.
+        hook: for one hook, not counting the time that it waits for the client's octets. When it expires, the hook is
+            cancelled and the command gets 451.
+        commit: for the hook `message` after the last octet of a message, when nothing else can cancel it. The same as
+            `data` by default, so that the deadline need not be moved for each message.
         drain: for busy connections to finish when the server stops.
         goodbye: for the last reply to go out and the connection to close.
 
     Raises:
-        TypeError: for what is no number.
-        ValueError: for one that is not positive.
+        TypeError: if a value is not a number.
+        ValueError: if a value is not positive.
     """
 
     handshake: float = 30

@@ -1,7 +1,7 @@
 """TLS as the server, on any transport, driven through buffers in memory.
 
-`trio.SSLStream` would do the same for any stream, at 40 us more a turn: its receives and sends are tasks to each other,
-with locks and checkpoints that a session which either reads or writes has no use for.
+`trio.SSLStream` would do the same for any stream, but takes 40 us more per turn: it lets one task receive while another
+sends, with locks and checkpoints that a session does not need, because it never does both at once.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from trio_smtp.server.transport import Transport
 __all__ = ["TLSTransport"]
 
 _RECORD: Final = 16 * 1024  # octets: the most that a TLS record holds
-_END: Final = (ssl.SSLZeroReturnError, ssl.SSLEOFError)  # with the goodbye that TLS wants, and without, as many do
+_END: Final = (ssl.SSLZeroReturnError, ssl.SSLEOFError)  # with close_notify, and without it, as many peers end
 
 
 class TLSTransport:
     """The server's end of a TLS connection.
 
     Args:
-        transport: what carries it. Nobody else uses it from now on.
+        transport: the transport that carries it; nothing else may use it from now on.
         context: the certificates.
     """
 
@@ -34,8 +34,8 @@ class TLSTransport:
 
     def __init__(self, transport: Transport, context: AnyContext) -> None:
         self._transport = transport
-        self._fault: ssl.SSLError | None = None  # what came cannot be read any more
-        self._at_end = False  # the peer has said goodbye, or gone without one
+        self._fault: ssl.SSLError | None = None  # why input can no longer be read
+        self._at_end = False  # the peer has ended its input, with close_notify or without
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = current_context(context).wrap_bio(self._incoming, self._outgoing, server_side=True)
 
@@ -43,7 +43,7 @@ class TLSTransport:
         """Do the handshake.
 
         Raises:
-            trio.BrokenResourceError: if it fails. The peer has been told why, as far as TLS does.
+            trio.BrokenResourceError: if it fails. The TLS alert for the peer, if there is one, has then been sent.
             trio.TooSlowError: if it takes more than `timeout` seconds.
         """
         with trio.fail_after(timeout):
@@ -54,7 +54,7 @@ class TLSTransport:
                     await self._receive_more(_RECORD)
                 except ssl.SSLError as error:
                     with contextlib.suppress(trio.BrokenResourceError):
-                        await self._send_outgoing()  # noqa: ASYNC120 - being too slow may take its place
+                        await self._send_outgoing()  # noqa: ASYNC120 - TooSlowError may replace this error
                     raise trio.BrokenResourceError(str(error)) from error
                 else:
                     await self._send_outgoing()
@@ -62,11 +62,11 @@ class TLSTransport:
 
     @property
     def context(self) -> ssl.SSLContext:
-        """The one that SNI has chosen."""
+        """The context that was chosen by SNI."""
         return self._tls.context
 
     def info(self) -> TLSInfo:
-        """What was agreed on."""
+        """What the handshake agreed on."""
         cipher, certificate = self._tls.cipher(), self._tls.getpeercert()
         return TLSInfo(
             self._tls.version() or "TLS",
@@ -90,7 +90,7 @@ class TLSTransport:
         return self._transport.send_now(self._encrypted(data))
 
     def send_soon(self, data: bytes) -> bool:
-        if self._has_more():  # the transport is not asked for more then, so it could not say that something is unsent
+        if self._has_more():  # the next `receive` may not ask the transport, which then could not raise `Unsent`
             return self.send_now(data)
         return self._transport.send_soon(self._encrypted(data))
 
@@ -103,18 +103,18 @@ class TLSTransport:
     async def aclose(self, *, linger: bool, seconds: float) -> None:
         try:
             with trio.move_on_after(seconds, shield=True), contextlib.suppress(ssl.SSLError, trio.BrokenResourceError):
-                with contextlib.suppress(ssl.SSLWantReadError):  # the peer's goodbye is not waited for
+                with contextlib.suppress(ssl.SSLWantReadError):  # do not wait for the peer's close_notify
                     self._tls.unwrap()
                 await self._send_outgoing()
         finally:
-            await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it closes all the same
+            await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it closes even if cancelled
 
     def _has_more(self) -> bool:
-        """Whether something can be read, or learnt by reading, of what has come already."""
+        """Whether a read may return data, an end or an error without receiving more from the transport."""
         return bool(self._incoming.pending or self._tls.pending() or self._at_end or self._fault is not None)
 
     def _encrypted(self, data: bytes) -> bytes:
-        """What goes out for it, behind what TLS has to say on its own."""
+        """The records to send for this data, after any that TLS has to send on its own."""
         try:
             self._tls.write(data)
         except ssl.SSLError as error:
@@ -122,7 +122,7 @@ class TLSTransport:
         return self._outgoing.read()
 
     def _read(self, size: int) -> bytes | None:
-        """What there is, all of a burst of records; ``b""`` at the end, None if more has to come first."""
+        """Read from all received records, at most `size` octets; ``b""`` at the end, None if more must be received."""
         pieces: list[bytes] = []
         try:
             while True:
@@ -144,7 +144,7 @@ class TLSTransport:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _receive_more(self, size: int) -> None:
-        await self._send_outgoing()  # TLS has answered something on its own
+        await self._send_outgoing()  # TLS may have a response of its own to send
         data = await self._transport.receive(max(size, _RECORD))
         if data:
             self._incoming.write(data)
