@@ -1,6 +1,6 @@
 """How the core's values are made: slotted dataclasses with equality and a hash.
 
-They are frozen for the type checker only. Freezing them at run time would triple what one costs to make, and the core
+They are frozen for the type checker only. Freezing them at run time would triple the cost of making one, and the core
 makes several for each message.
 """
 

@@ -1,8 +1,8 @@
 """Mail addresses: from the wire to their meaning and back (RFC 5321 §4.1.2, RFC 6531 §3.3).
 
-One regular expression reads every form of a path, and the usual form as fast as an expression of its own would. The
-meaning is kept, not the spelling: quotes and quoted pairs are gone, so is a source route, and writing an address gives
-the simplest form that means the same.
+One regular expression reads every form of a path, and the usual form as fast as an expression of its own would. An
+`Address` keeps the meaning, not the spelling: it has no quotes, quoted pairs or source route, and its ``str()`` is the
+simplest form that means the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trio_smtp.protocol.grammar import DOT_STRING, LOOSE_PATH, PATH, QUOTED_PAIR
 
 __all__ = ["Address", "parse_path"]
 
-# RFC 5321 §4.5.3.1, in octets. Within a path of 256 no domain can be longer than the 255 that it may have.
+# RFC 5321 §4.5.3.1, in octets. In a path of at most 256, no domain can exceed its own limit of 255.
 _PATH_LIMIT = 256
 _LOCAL_PART_LIMIT = 64
 
@@ -26,14 +26,14 @@ _TO_QUOTE = re.compile(r'(["\\])')
 class Address:  # noqa: PLW1641 - the decorator makes the hash
     r"""A mailbox (RFC 5321 §2.3.11). `Address.parse` makes one from text; the constructor checks nothing.
 
-    Equality is exact: a server may give upper and lower case of a local part different meanings (RFC 5321 §2.4). No
-    address equals a text, for there are several ways to write each, and comparing the two gives a warning, or it would
-    go unnoticed; ``str(address) == text`` asks for the simplest way.
+    Equality is exact: a server may give upper and lower case of a local part different meanings (RFC 5321 §2.4). An
+    address never equals a str, because there are several ways to write it. Comparing the two gives a warning, as the
+    mistake would otherwise go unnoticed; ``str(address) == text`` compares with the simplest form.
 
     Args:
-        local_part: what it means, free of quotes: ``a b`` for ``"a\ b"@example.com``.
-        domain: the domain as it was given, or an address literal in its brackets. ``""`` stands for the postmaster of
-            the server that is asked, the one mailbox without a domain (RFC 5321 §4.1.1.3).
+        local_part: the local part without quoting: ``a b`` for ``"a\ b"@example.com``.
+        domain: the domain as it was given, or an address literal in its brackets. ``""`` is for the postmaster of the
+            server itself, the one mailbox without a domain (RFC 5321 §4.1.1.3).
     """
 
     local_part: str
@@ -41,10 +41,10 @@ class Address:  # noqa: PLW1641 - the decorator makes the hash
 
     @classmethod
     def parse(cls, text: str | bytes) -> Address:
-        """The address that `text` spells, without angle brackets; UTF-8 is welcome.
+        """Parse an address without angle brackets; it may have UTF-8.
 
         Raises:
-            ValueError: if it is none, with a sentence that says so.
+            ValueError: if `text` is not an address; its message is a sentence that says so.
         """
         octets = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         address, end = parse_path(b"<%b>" % octets, 0, reverse=False)
@@ -67,7 +67,7 @@ class Address:  # noqa: PLW1641 - the decorator makes the hash
     def __str__(self) -> str:
         """The mailbox as it goes out on the wire, quoted only where it must be."""
         local_part = self.local_part
-        if not (local_part.isalnum() or DOT_STRING.fullmatch(local_part.encode("utf-8"))):  # the first is quick
+        if not (local_part.isalnum() or DOT_STRING.fullmatch(local_part.encode("utf-8"))):  # isalnum() is quick
             local_part = '"' + _TO_QUOTE.sub(r"\\\1", local_part) + '"'
         return f"{local_part}@{self.domain}" if self.domain else local_part
 
@@ -75,12 +75,12 @@ class Address:  # noqa: PLW1641 - the decorator makes the hash
 def parse_path(data: bytes, start: int, *, reverse: bool, loose: bool = False) -> tuple[Address | None, int]:
     """Read the path (RFC 5321 §4.1.2) that begins at `data[start]`.
 
-    Whether its address may be used without SMTPUTF8 is for the caller to judge, who knows the parameters.
+    The caller, who knows the parameters, must check whether the address needs SMTPUTF8.
 
     Args:
-        reverse: it is a reverse-path, which may be ``<>`` (RFC 5321 §4.5.5), while the postmaster without a domain is a
-            recipient only (RFC 5321 §2.3.5).
-        loose: take what `LOOSE_PATH` takes, and a local part as long as the path allows.
+        reverse: the path is a reverse-path, which may be ``<>`` (RFC 5321 §4.5.5), but not the postmaster without a
+            domain (RFC 5321 §2.3.5).
+        loose: accept what `LOOSE_PATH` matches, and a local part as long as the path allows.
 
     Returns:
         The address, None for ``<>``; and the offset behind the path.
@@ -106,8 +106,8 @@ def parse_path(data: bytes, start: int, *, reverse: bool, loose: bool = False) -
         return Address(postmaster.decode("ascii"), ""), end
     if (length > _LOCAL_PART_LIMIT and not loose) or end - start > _PATH_LIMIT:
         raise GrammarError("path_too_long")
-    if data.isascii():  # then the grammar has let no control character through, and nothing else to look for
+    if data.isascii():  # the grammar lets no ASCII control character through, so there is nothing more to check
         return Address(local_part.decode(), domain.decode()), end
     if route is not None:
-        decode(route, "path_syntax")  # accepted and ignored (RFC 5321 §4.1.1.3, appendix C), but no less checked
+        decode(route, "path_syntax")  # accepted and ignored (RFC 5321 §4.1.1.3, appendix C), but still checked
     return Address(decode(local_part, "path_syntax"), decode(domain, "path_syntax")), end

@@ -1,7 +1,7 @@
-"""From the argument of a command to its parsed form (RFC 5321 §4.1.1).
+"""Parsers for the arguments of commands (RFC 5321 §4.1.1).
 
-Pure functions; a fault raises `CommandError` with the reply that the client gets. Bytes are parsed as bytes: no text
-method ever decides what a command is, for `"ſtarttls".upper() == "STARTTLS"`.
+Pure functions; a fault raises `CommandError` with the reply that the client gets. Bytes are parsed as bytes: no method
+of str ever decides what a command is, because `"ſtarttls".upper() == "STARTTLS"`.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ class CommandError(Exception):
 
 
 def refuse_controls(argument: bytes) -> None:
-    """No argument holds control characters, whatever the command makes of it."""
+    """Refuse control characters in an argument that is otherwise ignored."""
     if _CONTROL.search(argument):
         raise CommandError(replies.SYNTAX_ERROR)
 
 
 def parse_hello(verb: bytes, argument: bytes) -> Hello:
-    """HELO, EHLO and LHLO: any one word will do, for mail must not be refused for what it says (RFC 5321 §4.1.4)."""
+    """HELO, EHLO and LHLO: any single word is accepted, as mail must not be refused for it (RFC 5321 §4.1.4)."""
     if not HELLO_ARGUMENT.fullmatch(argument):
         raise CommandError(replies.SYNTAX_HELLO)
     try:
@@ -108,7 +108,7 @@ def parse_rcpt(argument: bytes, unlocked: frozenset[bytes], *, smtputf8: bool, l
     except GrammarError as error:
         has_path = argument.startswith(b"<", 3)
         raise CommandError(_RCPT_FAULTS[error.kind] if has_path else replies.SYNTAX_RCPT) from None
-    assert recipient is not None  # <> is none
+    assert recipient is not None  # <> is not a forward-path
     if not smtputf8 and not argument.isascii() and not recipient.is_ascii:
         raise CommandError(replies.NEED_SMTPUTF8)
     return RcptTo(recipient, params)
@@ -127,7 +127,7 @@ _RCPT_FAULTS: Final[dict[str, Reply]] = _MAIL_FAULTS | {
 
 
 def parse_verify(argument: bytes) -> Verify:
-    """VRFY: a user name or a mailbox, UTF-8 (RFC 5321 §4.1.1.6); our replies have no use for its one parameter."""
+    """VRFY: a user name or a mailbox, in UTF-8 (RFC 5321 §4.1.1.6). Its one parameter, SMTPUTF8, is ignored."""
     name, _, parameter = argument.rpartition(b" ")
     if name and parameter.upper() == b"SMTPUTF8":  # RFC 6531 §3.7.4.2
         argument = name.rstrip(b" ")

@@ -1,4 +1,4 @@
-"""What an operator may set about the protocol: frozen, made once, shared by all connections."""
+"""The settings of the protocol: frozen, made once, shared by all connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Literal
 __all__ = ["OPTIONAL_EXTENSIONS", "OVERSIZE_FACTOR", "Config", "Limits"]
 
 OVERSIZE_FACTOR: Final = 10
-"""A body of more than so many times the size limit is not read to its end: 552, and the connection closes."""
+"""A body of more than this many times the size limit is not read to its end: 552, and the connection closes."""
 
 OPTIONAL_EXTENSIONS: Final = frozenset(
     {
@@ -39,17 +39,17 @@ class Limits:
         command_line: octets of a command line, CRLF included; at least 512 (RFC 5321 §4.5.3.1.4), by default 2,048 for
             what the extensions add to it. A longer one gets 500.
         auth_line: octets of a line of an AUTH exchange, AUTH itself and CRLF included (RFC 4954 §4: 12,288).
-        message_size: octets of a message, dots removed (RFC 1870). A bigger one gets 552.
+        message_size: octets of a message, without dot-stuffing (RFC 1870). A bigger one gets 552.
         recipients: recipients of one message. More get 452. RFC 5321 §4.5.3.1.8 wants room for at least 100.
         transactions: MAIL commands that are accepted in one connection (MAILMAX of RFC 9422). The next one gets 421.
-        errors: refused commands (5xx) since the last accepted message; the one that reaches it gets 421.
+        errors: refused commands (5xx) since the last accepted message; the one that reaches the limit gets 421.
         junk_commands: HELO, EHLO, LHLO, RSET, NOOP, VRFY, EXPN, HELP and empty chunks of BDAT that are not the last,
-            since the last accepted message; the same.
-        auth_failures: failed logins of one connection; the same.
+            since the last accepted message; the one that reaches the limit gets 421.
+        auth_failures: failed logins of one connection; the one that reaches the limit gets 421.
 
     Raises:
-        TypeError: for what is no whole number: SIZE would tell clients so.
-        ValueError: for a value below its minimum.
+        TypeError: if a value is not a whole number; SIZE would advertise it as it is.
+        ValueError: if a value is below its minimum.
     """
 
     command_line: int = 2_048
@@ -73,32 +73,33 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How the server presents itself and what it insists on.
+    """How the server presents itself and what it requires of clients.
 
     Args:
         hostname: the name in the greeting, in the HELO reply and in Received lines; printable ASCII without spaces.
         limits: the bounds.
         lmtp: speak LMTP (RFC 2033) instead of SMTP.
-        loose_paths: take addresses as many programs send them, which get 501 otherwise: after a space, without angle
-            brackets (RFC 5321 §3.3, §4.1.1.2), with dots anywhere or more than 64 octets before the ``@`` (RFC 5321
-            §4.5.3.1.1), with underscores behind it.
-        bare_newline: what happens to a CR or LF that stands alone in the body of DATA (RFC 5321 §2.3.8): ``"reject"``
-            reads the message to its end and answers 550, ``"keep"`` passes it on as it came. BDAT counts octets and
-            carries any.
-        without: keywords of extensions that are not offered, and with them those that build on them; what they allow is
-            refused then. For applications that cannot pass on such mail, and for tests of clients.
+        loose_paths: accept malformed addresses that many programs send, which get 501 otherwise: after a space, without
+            angle brackets (RFC 5321 §3.3, §4.1.1.2), with dots anywhere or more than 64 octets before the ``@``
+            (RFC 5321 §4.5.3.1.1), with underscores behind it.
+        bare_newline: what happens to a bare CR or LF in the body of DATA (RFC 5321 §2.3.8): ``"reject"`` reads the
+            message to its end and answers 550, ``"keep"`` passes it on as it came. BDAT counts octets and may carry
+            any.
+        without: keywords of extensions that are not offered; those that build on them are left out too. What they allow
+            is refused. For applications that cannot pass on such mail, and for tests of clients.
         dsn: advertise DSN and accept its parameters (RFC 3461); only for an application that honours them.
-        verify: hand VRFY to the application as a `Verify` event; otherwise it gets 252 (RFC 5321 §3.5.3). For those who
-            drive the core themselves: the server always does, and asks the hook `verify` of the handler.
+        verify: pass VRFY to the application as a `Verify` event; otherwise it gets 252 (RFC 5321 §3.5.3). Only for
+            programs that drive the core themselves: the server always sets it, and calls the handler's hook `verify`.
         auth_requires_tls: offer and take AUTH inside TLS only (RFC 4954 §4).
-        tls_required: answer with 530 whatever is not EHLO, NOOP, STARTTLS or QUIT until TLS is active. Not for a server
-            that takes the mail of a public domain: not every client can do TLS (RFC 3207 §4).
-        auth_required: answer with 530 whatever has to do with mail, VRFY too, until the client has logged in
+        tls_required: answer all commands but EHLO, LHLO, NOOP, STARTTLS and QUIT with 530 until TLS is active. Not for
+            a server that takes the mail of a public domain: not every client can do TLS (RFC 3207 §4).
+        auth_required: answer all commands that concern mail, and VRFY, with 530 until the client has logged in
             (RFC 4954 §6, RFC 6409 §4.3).
 
     Raises:
-        TypeError: for a hostname that is no text, limits that are none, a text in the place of a list of extensions.
-        ValueError: for a hostname that cannot go out on the wire, an extension that cannot be left out.
+        TypeError: if `hostname` is not a str, `limits` is not a `Limits`, or `without` is a str.
+        ValueError: if `hostname` is not valid in a reply, `bare_newline` is neither of the two, or `without` has an
+            extension that cannot be left out.
     """
 
     hostname: str = "localhost"

@@ -60,14 +60,14 @@ class SMTPConnection(Dialogue):
 
     The contract:
 
-    1. At most one event waits for a verdict; until then `next_event` returns `PAUSED` and parses nothing, for how the
-       next octets are to be read may depend on the verdict.
+    1. At most one event waits for a verdict; until then `next_event` returns `PAUSED` and parses nothing, because the
+       meaning of the next octets may depend on the verdict.
     2. Every command line gets exactly one reply, in order; the end of an LMTP message one per accepted recipient.
     3. Nothing a peer sends raises. Syntax, sequence, limits, NOOP, RSET, VRFY, HELP and QUIT are answered here.
        Misuse by the driver raises `LocalProtocolError`.
-    4. Events and octets out are the same however the input is cut up (the chunks of a body joined), except for what
-       arrives between accepting `StartTLS` and `tls_established()`, which is discarded.
-    5. Between calls at most one unfinished line (bounded by the limit) or two undecided octets of a body are held.
+    4. The events and the output do not depend on how the input is split, apart from how a body is split into chunks.
+       Only input that arrives between accepting `StartTLS` and `tls_established()` is discarded.
+    5. Between calls, the parser holds back at most one unfinished line (bounded by the limit) or two octets of a body.
     6. Bytes are parsed as bytes; verbs are compared as ASCII.
 
     Args:
@@ -122,7 +122,7 @@ class SMTPConnection(Dialogue):
         if not data:
             self._eof = True
         elif self._eof or self._mode.state in _DEAF:
-            return  # after the end; or in clear where TLS comes next, of which it may become no part (RFC 3207 §5)
+            return  # after the end, or in clear before the TLS handshake: it must not get into TLS (RFC 3207 §5)
         elif self._position == len(self._buffer):
             self._buffer = data
             self._position = 0
@@ -154,10 +154,10 @@ class SMTPConnection(Dialogue):
         return data
 
     def accept(self, reply: Reply | None = None) -> None:
-        """Say yes to the event that waits, with its standard reply or this 2xx one.
+        """Accept the event that waits for a verdict, with its standard reply or this 2xx reply.
 
-        For `Hello` the first line of its text is put behind the host name. For `MessageEnd` in LMTP: say yes for the
-        next recipient (RFC 2033 §4.2).
+        For `Hello`, the first line of the reply's text is sent after the host name. For `MessageEnd` in LMTP, this
+        accepts the message for the next recipient (RFC 2033 §4.2).
 
         Raises:
             LocalProtocolError: if no event waits, or the reply does not suit it: it is not 2xx, it is too long for
@@ -176,11 +176,11 @@ class SMTPConnection(Dialogue):
             self._waiting = None
 
     def reject(self, reply: Reply) -> None:
-        """Say no to the event that waits, or to the message whose body is coming.
+        """Refuse the event that waits for a verdict, or the message whose body is being received.
 
-        Between an accepted `MessageStart` and `MessageEnd` no more chunks come then; the rest is swallowed, to the
-        end of the data (DATA) or of the chunk (BDAT), before the reply goes out. A 421 also ends the connection
-        (RFC 5321 §3.8). For `MessageEnd` in LMTP: say no for the next recipient.
+        Between an accepted `MessageStart` and `MessageEnd` there are no more chunks after this: the rest is discarded,
+        to the end of the data (DATA) or of the chunk (BDAT), before the reply goes out. A 421 also ends the connection
+        (RFC 5321 §3.8). For `MessageEnd` in LMTP, this refuses the message for the next recipient.
 
         Raises:
             LocalProtocolError: if there is nothing to refuse, or the reply is positive.
@@ -191,7 +191,7 @@ class SMTPConnection(Dialogue):
         if event is None:
             if self._mode.state is not State.DATA and self._mode.state is not State.BDAT:
                 raise LocalProtocolError("no event waits for a verdict")
-            if self._queue:  # a fault behind the chunk that is being refused, of which nobody has heard yet
+            if self._queue:  # a fault behind the chunk that is being refused; its event has not been returned yet
                 self._queue.clear()
                 self._refusal = None
             self._swallow(reply)
@@ -252,7 +252,7 @@ class SMTPConnection(Dialogue):
         self._open_up()
 
     def close(self, reply: Reply = replies.CLOSING) -> None:
-        """End the connection on the server's own account, in any state: the reply, then `ConnectionClosed`."""
+        """End the connection from the server's side, in any state: the reply, then `ConnectionClosed`."""
         if self._mode.state is not State.CLOSED:
             if self._mode.state is State.CONNECTED:
                 reply = reply.without_enhanced_code()  # it is the greeting
@@ -305,7 +305,7 @@ class SMTPConnection(Dialogue):
         self._out.append((reply or replies.CANNOT_VERIFY).wire)
 
     def _judge(self, verdict: Reply) -> None:
-        """The end of the message: one verdict in SMTP, one for each recipient in LMTP."""
+        """Take a verdict on a complete message; there is one in SMTP, one for each recipient in LMTP."""
         verdicts = self._verdicts
         verdicts.append(verdict)
         if len(verdicts) == self._due:

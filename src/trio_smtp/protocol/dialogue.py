@@ -1,4 +1,4 @@
-"""What the client says: lines, bodies and AUTH responses are read by state, commands answered or made events."""
+"""The client's input: lines, bodies and AUTH responses are read by state, commands answered or turned into events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = ["Dialogue"]
 _HTTP_VERBS: Final = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
 )
-_BURST: Final = 8  # of so many recipients that are accepted here one is an event
+_BURST: Final = 8  # recipients, the last of which becomes an event even if the others are accepted here
 _MOST_NOTED: Final = 20  # refused commands in `refused`
 _NOTED: Final = 256  # octets of the argument of each
 _OF_ANOTHER_PROTOCOL: Final = {
@@ -58,7 +58,7 @@ _TRANSACTION_STATES: Final = (State.MAIL, State.RCPT, State.BDAT, State.FAILED)
 _WITHOUT_CHUNKING: Final = VERBS - {b"BDAT"}
 _BEFORE_TLS: Final = frozenset({b"EHLO", b"LHLO", b"NOOP", b"STARTTLS", b"QUIT"})  # RFC 3207 §4
 _BEFORE_LOGIN: Final = _BEFORE_TLS | {b"AUTH", b"HELO", b"RSET", b"HELP"}  # RFC 4954 §6; HELP asks for nothing
-_SEQUENCE_HINTS: Final = {  # what would have had to come first; by state and command, where there is more to say
+_SEQUENCE_HINTS: Final = {  # replies that say what must come first, by state and command
     **{(State.GREETED, verb): replies.NEED_HELLO for verb in VERBS - COMMANDS[State.GREETED]},
     **{(State.READY, verb): replies.NEED_MAIL for verb in (b"RCPT", b"DATA", b"BDAT")},
     **{(State.MAIL, verb): replies.NEED_RCPT for verb in (b"DATA", b"BDAT")},
@@ -88,7 +88,7 @@ class Dialogue(Machine):
         super().__init__(config, _open_modes(config, tls_active, authenticated=False), tls_active=tls_active)
         self._tls_available = tls_available
         self.auth_mechanisms = auth_mechanisms
-        """The SASL mechanisms to offer from the next EHLO on; may be set, for what TLS makes possible."""
+        """The SASL mechanisms to offer from the next EHLO on. May be set again, as TLS makes more of them possible."""
         self._mail_keywords: frozenset[bytes] = frozenset()  # the parameters that the last EHLO unlocked
         self._rcpt_keywords: frozenset[bytes] = frozenset()
         self._buffer = b""
@@ -125,7 +125,7 @@ class Dialogue(Machine):
         return self._waiting
 
     def _read_no_command(self) -> NoEvent | None:
-        """What comes next is a part of a line, or a line that cannot be a command."""
+        """Read a part of a line, or a line that cannot be a command."""
         if self._buffer.startswith(_TLS_HANDSHAKE, self._position) and not self._line_reader.skipping:
             self._not_smtp()
             return None
@@ -150,7 +150,7 @@ class Dialogue(Machine):
         self._refuse(reply)
 
     def _line_limit(self) -> int:
-        """Octets that the line which comes next may have: AUTH may bring as much as a response, a token for example."""
+        """The most octets of the next line: one with AUTH may be as long as a response, because of tokens."""
         is_auth = self._buffer[self._position : self._position + 5].upper() == b"AUTH " and self.auth_mechanisms
         return max(self._limits.command_line, self._limits.auth_line) if is_auth else self._limits.command_line
 
@@ -223,7 +223,7 @@ class Dialogue(Machine):
     def _read_no_more(self) -> Event:
         self._buffer = b""
         self._position = 0
-        assert self._closed is not None  # it says why there is no more
+        assert self._closed is not None  # `_end_connection` has set it
         return self._closed
 
     def _need_data(self) -> NoEvent | None:
@@ -260,7 +260,7 @@ class Dialogue(Machine):
         event = parse_rcpt(argument, self._rcpt_keywords, smtputf8=envelope.params.smtputf8, loose=loose)
         before = len(envelope.recipients)
         if before >= self._limits.recipients:
-            raise CommandError(replies.TOO_MANY_RECIPIENTS)  # no error to count: the client sends the rest again
+            raise CommandError(replies.TOO_MANY_RECIPIENTS)  # 452, no error to count: the client sends the rest later
         if RcptTo in self.auto_accept and (before + 1) % _BURST:
             self._accept_rcpt(event, None)
             return None
@@ -278,7 +278,7 @@ class Dialogue(Machine):
     def _on_bdat(self, verb: bytes, argument: bytes) -> Event | None:
         if not self._read_chunk_size(argument):
             return None
-        if not self._chunk_size and not self._chunk_is_last and self._is_junk_too_much():  # no other limit ends a flood
+        if not self._chunk_size and not self._chunk_is_last and self._is_junk_too_much():  # no other limit stops these
             return None
         envelope = self.envelope
         first = self._mode.state is State.RCPT
@@ -293,7 +293,7 @@ class Dialogue(Machine):
         return None
 
     def _read_chunk_size(self, argument: bytes) -> bool:
-        """Read the argument of BDAT; whether the connection goes on."""
+        """Read the argument of BDAT; return whether the connection goes on."""
         try:
             self._chunk_size, self._chunk_is_last = parse_bdat(argument)
         except CommandError as error:  # where the next command begins cannot be known
@@ -379,7 +379,7 @@ class Dialogue(Machine):
             reply = self._what_comes_first(verb)
             if verb != b"BDAT":
                 raise CommandError(reply)
-            if self._read_chunk_size(argument):  # its octets come whatever the state (RFC 3030 §2)
+            if self._read_chunk_size(argument):  # the client sends the chunk whatever the state (RFC 3030 §2)
                 self._size = 0
                 self._reader = ChunkReader(self._chunk_size)
                 self._refusal = reply
@@ -390,7 +390,7 @@ class Dialogue(Machine):
         raise CommandError(_OF_ANOTHER_PROTOCOL.get(verb, replies.UNKNOWN_COMMAND))
 
     def _what_comes_first(self, verb: bytes) -> Reply:
-        """Why this command, which exists, is not taken: first comes EHLO, then TLS and a login if they are required."""
+        """Why this known command is not taken now: EHLO must come first, then TLS and a login if they are required."""
         config = self._config
         if verb == b"BDAT" and "CHUNKING" in config.without:
             return replies.NOT_IMPLEMENTED
@@ -405,7 +405,7 @@ class Dialogue(Machine):
         return hint
 
     def _open_up(self) -> None:
-        """Take the commands that had to wait for TLS or for a login, if this was it."""
+        """Take the commands that need not wait any more, after TLS has begun or the client has logged in."""
         self._modes = _open_modes(self._config, self.tls_active, authenticated=self.authenticated)
         self._mode = self._modes[self._mode.state]
 

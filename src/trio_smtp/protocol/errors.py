@@ -1,7 +1,7 @@
-"""The caller's mistakes.
+"""Errors of the caller.
 
-What a peer sends never raises: its faults become replies. What raises is misuse by the program that drives the
-connection, so that a bug there is loud and cannot be confused with a bad client.
+Nothing that a peer sends raises: its faults become replies. Only misuse by the program that drives the connection
+raises, so that a bug there is loud and cannot be confused with a bad client.
 """
 
 from __future__ import annotations
@@ -10,4 +10,4 @@ __all__ = ["LocalProtocolError"]
 
 
 class LocalProtocolError(Exception):
-    """The program that drives an `SMTPConnection` called it out of turn, such as a verdict when none is waited for."""
+    """The program that drives an `SMTPConnection` misused it, such as by a verdict when no event waits for one."""

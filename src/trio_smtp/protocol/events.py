@@ -1,7 +1,7 @@
-"""What the peer asked for, as small values; what the application must answer, by class.
+"""The events of a connection, as small values, one class per kind.
 
 `MailFrom`, `RcptTo`, `Hello`, `StartTLS`, `Auth`, `AuthResponse`, `MessageStart`, `MessageEnd` and `Verify` wait for a
-verdict; the others inform. `NEED_DATA` and `PAUSED` are no events but the two reasons why there is none now.
+verdict; the others inform. `NEED_DATA` and `PAUSED` are not events but the two reasons why there is none now.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Auth:
     mechanism: str
     initial_response: bytes | None
 
-    def __repr__(self) -> str:  # the response holds passwords
+    def __repr__(self) -> str:  # the response may hold a password
         return (
             f"Auth(mechanism={self.mechanism!r}, initial_response={'None' if self.initial_response is None else '...'})"
         )
@@ -109,7 +109,7 @@ class AuthResponse:
 
     data: bytes
 
-    def __repr__(self) -> str:  # the response holds passwords
+    def __repr__(self) -> str:  # the response may hold a password
         return "AuthResponse(data=...)"
 
 
@@ -146,7 +146,7 @@ class MessageStart:
 
 @value
 class MessageChunk:
-    """The next octets of the message, of any length but 0, dots removed."""
+    """The next octets of the message, of any length but 0, without dot-stuffing."""
 
     data: bytes
 
@@ -156,14 +156,14 @@ class MessageChunk:
 
 @value
 class MessageEnd:
-    """The message is complete, `size` octets long. To accept it is to take the responsibility (RFC 5321 §4.2.5)."""
+    """The message is complete, `size` octets long. Accepting it takes responsibility for it (RFC 5321 §4.2.5)."""
 
     size: int
 
 
 @value
 class TransactionAborted:
-    """The open transaction is gone. For SIZE and BARE_NEWLINE the rest of the body is swallowed before the reply."""
+    """The open transaction has ended. For SIZE and BARE_NEWLINE the rest of the body is discarded before the reply."""
 
     reason: AbortReason
 

@@ -16,7 +16,7 @@ __all__ = ["EXTENSIONS", "Extension", "Offer", "Situation", "offer"]
 
 
 class Situation(NamedTuple):
-    """What decides which extensions are offered at this moment; `extended` after EHLO or LHLO."""
+    """All that decides which extensions are offered now; `extended` is true for EHLO and LHLO."""
 
     config: Config
     extended: bool
@@ -33,7 +33,7 @@ class Situation(NamedTuple):
 class Extension(NamedTuple):
     """One service extension.
 
-    `line` gives what the EHLO reply says of it, None while it is not offered; `mail` and `rcpt` are the parameters that
+    `line` returns its line in the EHLO reply, None while it is not offered; `mail` and `rcpt` are the parameters that
     it allows on MAIL and on RCPT.
     """
 
@@ -48,7 +48,7 @@ def _always(line: str) -> Callable[[Situation], str | None]:
 
 
 def _limits(limits: Limits) -> str | None:
-    """Those of our bounds that can be told in six digits (RFC 9422 §4)."""
+    """The line of LIMITS: those of our limits that fit in six digits (RFC 9422 §4), None if there is none."""
     bounds = {"MAILMAX": limits.transactions, "RCPTMAX": limits.recipients}
     told = [f"{name}={bound}" for name, bound in bounds.items() if bound <= 999_999]
     return " ".join(["LIMITS", *told]) if told else None

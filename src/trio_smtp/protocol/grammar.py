@@ -1,11 +1,11 @@
 r"""The grammar of commands as regular expressions over octets, each under its ABNF.
 
 Octets are matched, never text: `str` methods and `\d` or `\w` would let in other scripts' letters and digits. The
-octets of a UTF8-non-ascii (RFC 6531 §3.3) are matched as `[\x80-\xff]`; whether they are UTF-8 is for `decode` to say.
+octets of a UTF8-non-ascii (RFC 6531 §3.3) are matched as `[\x80-\xff]`; `decode` checks whether they are UTF-8.
 
 Every repetition is possessive (``++``, ``*+``), in an atomic group (``(?>...)``) or bounded, so that no expression ever
-goes back over what it has read: the time that an argument takes grows with its length, whatever a peer sends. No group
-is repeated possessively: Python before 3.11.5, which Debian 12 has, then counts half of a repetition as read.
+backtracks over what it has matched: the time for an argument is linear in its length, whatever a peer sends. No group
+is repeated possessively: Python before 3.11.5, which Debian 12 has, then counts half of a repetition as matched.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class GrammarError(ValueError):
 
 # command        = verb [SP argument] CRLF      ; RFC 5321 §2.4, §4.1.1: spaces before the CRLF are tolerated
 COMMAND: Final = re.compile(rb"([!-~]++)(?: ((?>(?: *+[^ \r\n]++)*)))? *+\r\n")
-"""A whole line. Groups: the verb, whatever it is, and the argument, of which only newlines are checked."""
+"""A whole line. Groups: the verb, known or not, and the argument, which may be anything without newlines."""
 
 # Addresses: RFC 5321 §4.1.2 and §4.1.3, with the additions of RFC 6531 §3.3 ------------------------------------------
 
 
 def _more(item: bytes) -> bytes:
-    """Nothing, or any number of items, which begin with an octet of their own: that there is none is seen at once."""
+    """Any number of items, or none. An item begins with an octet of its own, so that a match without any is fast."""
     return rb"(?:%b(?>(?:%b)*)|)" % (item, item)
 
 
@@ -146,7 +146,7 @@ DOT_STRING: Final = re.compile(_DOT_STRING)
 QUOTED_PAIR: Final = re.compile(rb"\\(.)")
 
 # ehlo           = "EHLO" SP ( Domain / address-literal ) CRLF
-# Any other word does as well: mail must not be refused for what the client calls itself (RFC 5321 §4.1.4).
+# Any other word is accepted too: mail must not be refused for what the client calls itself (RFC 5321 §4.1.4).
 HELLO_ARGUMENT: Final = re.compile(rb"(?!.*\xc2[\x80-\x9f])[!-~\x80-\xff]{1,255}")  # without C1 controls
 
 # Parameters ---------------------------------------------------------------------------------------------------------
@@ -192,12 +192,12 @@ def decode(octets: bytes, kind: Fault) -> str:
     """The text of an argument: UTF-8 without control characters.
 
     Raises:
-        GrammarError: of that kind, if the octets are something else.
+        GrammarError: of this `kind`, if the octets are not such text.
     """
     try:
         text = octets.decode("utf-8")
     except UnicodeDecodeError:
         raise GrammarError(kind) from None
-    if not text.isprintable() and _CONTROL.search(text):  # the first is quick, and true of nearly all
+    if not text.isprintable() and _CONTROL.search(text):  # isprintable() is quick, and true of nearly all texts
         raise GrammarError(kind)
     return text

@@ -1,6 +1,6 @@
-"""What both sides of a connection share: its state, what is waiting, what goes out, and how things end.
+"""What both sides of a connection share: its state, the waiting event, pending replies, and how transactions end.
 
-`Dialogue` adds the one side, what the client says, and `SMTPConnection` the other, what the application answers.
+`Dialogue` adds one side, the input from the client, and `SMTPConnection` the other, the answers of the application.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from trio_smtp.protocol.states import State, Trigger
 
 __all__ = ["Machine", "Mode"]
 
-# CPython 3.11 finds a member of an Enum by Python code, 0.2 us that each message would pay.
+# CPython 3.11 looks up a member of an Enum in Python code, which would cost each message 0.2 us.
 _MAIL, _RCPT, _END = Trigger.MAIL, Trigger.RCPT, Trigger.END
 _ABORT_REASONS: Final = {CloseReason.QUIT: AbortReason.QUIT, CloseReason.EOF: AbortReason.EOF}
 
@@ -39,10 +39,10 @@ class Mode:
     """A state with all that depends on it: the rows of the tables of states.py, ready for use.
 
     Args:
-        state: which one.
-        actions: what answers each command that is taken; they get the connection, the verb and the argument.
-        read: takes the next step through what came in; it gets the connection.
-        after: where each trigger leads.
+        state: the state.
+        actions: the function for each command that is taken; it gets the connection, the verb and the argument.
+        read: the function that takes the next step through the input; it gets the connection.
+        after: the next mode for each trigger.
     """
 
     state: State
@@ -52,7 +52,7 @@ class Mode:
 
 
 class Machine:
-    """The common ground of `Dialogue` and `SMTPConnection`."""
+    """The common base of `Dialogue` and `SMTPConnection`."""
 
     __slots__ = (
         "_closed",
@@ -89,30 +89,31 @@ class Machine:
         self.hello: Hello | None = None
         """The last accepted HELO, EHLO or LHLO."""
         self.envelope: Envelope | None = None
-        """The open transaction, as far as it was accepted; None again as soon as it is lost."""
+        """The open transaction, as far as it was accepted; None again as soon as it has ended."""
         self.error_count: int = 0
         """Refused commands since the last accepted message."""
         self.junk_count: int = 0
-        """Commands that led nowhere since the last accepted message."""
+        """Junk commands since the last accepted message; see `Limits.junk_commands`."""
         self.refused: tuple[tuple[str, Reply], ...] = ()
         """Commands that were refused without an event, with the reply to each, for a log. MAIL and RCPT come with their
-        argument if there is an ``@`` in it, others as the verb alone, and what is no command as ``""``: it may be a
-        password. The driver sets this to ``()`` when it has seen them; else the last 20 are kept."""
+        argument if there is an ``@`` in it, others as the verb alone, and a line that is not a command as ``""``: it
+        may hold a password. The driver sets this to ``()`` when it has read it; otherwise the last 20 are kept."""
         self.auto_accept: frozenset[type[MailFrom | RcptTo]] = frozenset()
-        """The kinds of events, `MailFrom` and `RcptTo`, that the driver would accept in any case and are accepted here.
-        Every eighth recipient is an event all the same, so that the driver can let others go on."""
+        """The kinds of events, `MailFrom` and `RcptTo`, that the driver accepts in any case, so that they are accepted
+        without an event. Every eighth recipient is an event all the same, so that the driver can let other tasks run.
+        """
 
-        self._reader: DotReader | ChunkReader | None = None  # of the body that is coming, if any
+        self._reader: DotReader | ChunkReader | None = None  # of the body that is being received, if any
         self._size = 0  # octets of the body so far
-        self._refusal: Reply | None = None  # the body is being swallowed and gets this at its end
+        self._refusal: Reply | None = None  # the reply at the end of a body that is being discarded
         self._transactions = 0  # begun so far
         self._due = 1  # verdicts at the end of a message: in LMTP one per accepted recipient
         self._verdicts: list[Reply] = []  # those that were given so far
 
         self._modes = modes
         self._mode = modes[State.CONNECTED]
-        self._waiting: Event | None = None  # for its verdict
-        self._queue: list[Event] = []  # events that need no verdict and come before all else
+        self._waiting: Event | None = None  # the event that waits for its verdict
+        self._queue: list[Event] = []  # events that need no verdict and are returned before all others
         self._closed: ConnectionClosed | None = None
         self._out: list[bytes] = []
 
@@ -128,7 +129,7 @@ class Machine:
 
     @property
     def receiving_message(self) -> bool:
-        """Whether what comes next belongs to a message, one that is being refused included."""
+        """Whether the next octets belong to a message, including one that is being refused."""
         return self._reader is not None
 
     def _advance(self, trigger: Trigger) -> None:
@@ -146,12 +147,12 @@ class Machine:
             self._out.append(reply.wire)
 
     def _swallow(self, reply: Reply) -> None:
-        """The message is refused: drop what still comes of its body, then answer."""
+        """Refuse the message: discard the rest of its body, then send the reply."""
         self.envelope = None
         self._refusal = self._refusal or reply  # the first reason counts
 
     def _accept_mail(self, event: MailFrom, reply: Reply | None) -> None:
-        """The client may name recipients."""
+        """Open a transaction: the client may name recipients."""
         self.envelope = Envelope(event.sender, event.params, [], [])
         self._transactions += 1
         self._due = 0 if self._config.lmtp else 1
@@ -159,7 +160,7 @@ class Machine:
         self._mode = self._mode.after[_MAIL]
 
     def _accept_rcpt(self, event: RcptTo, reply: Reply | None) -> None:
-        """The client may name more of them, or send the message."""
+        """Add a recipient: the client may name more of them, or send the message."""
         envelope = self.envelope
         assert envelope is not None
         envelope.recipients.append(event.recipient)
@@ -170,7 +171,7 @@ class Machine:
         self._mode = self._mode.after[_RCPT]
 
     def _end_message(self, verdicts: list[Reply]) -> None:
-        """The message was delivered or refused: back to where MAIL is taken."""
+        """End the transaction of a message that was delivered or refused, so that MAIL is taken again."""
         self.envelope = None
         self._mode = self._mode.after[_END]
         last = verdicts.pop()
@@ -188,7 +189,7 @@ class Machine:
             self._refuse(last)
 
     def _abort(self, reason: AbortReason) -> None:
-        """The open transaction, if there is one, is gone without a word from the application."""
+        """End the open transaction, if there is one, and tell the application."""
         if self.envelope is not None:
             self.envelope = None
             self._queue.append(TransactionAborted(reason))

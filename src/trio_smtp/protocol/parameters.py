@@ -1,7 +1,7 @@
 """The ESMTP parameters of MAIL and RCPT (RFC 5321 §4.1.2): one table each, from the keyword to the parser of its value.
 
 A keyword that is not in the table, or whose extension was not advertised, is unknown. Keywords and the words of a fixed
-set are compared without regard to case; what the client made up, an identifier or an address, stays as it came.
+set are compared without regard to case; free values, identifiers and addresses, stay as they came.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MailParameters:
         smtputf8: the addresses or the header fields may be UTF-8 (RFC 6531).
         ret: how much of the message a failure report returns (RFC 3461 §4.3).
         envid: the sender's identifier of the transaction, decoded (RFC 3461 §4.4).
-        auth: who submitted the message, as the client vouches: a mailbox, decoded, or ``"<>"`` (RFC 4954 §5).
+        auth: who submitted the message, according to the client: a mailbox, decoded, or ``"<>"`` (RFC 4954 §5).
     """
 
     size: int | None = None
@@ -89,16 +89,16 @@ def parse_mail_parameters(data: bytes, start: int, unlocked: frozenset[bytes]) -
 
 
 def parse_rcpt_parameters(data: bytes, start: int, unlocked: frozenset[bytes]) -> RcptParameters:
-    """The same for RCPT."""
+    """Read the parameters of RCPT, as `parse_mail_parameters` reads those of MAIL."""
     return RcptParameters(**_parse(data, start, unlocked, _RCPT))
 
 
-# Any: what a parser returns is of the type of the field that the table names beside it.
+# Any: each parser returns the type of the field that the table names beside it.
 _Table: TypeAlias = Mapping[bytes, tuple[str, Callable[[bytes], Any]]]
 
 
 def _parse(data: bytes, start: int, unlocked: frozenset[bytes], table: _Table) -> dict[str, Any]:
-    """The values by the name of their field. A parser gets ``b""`` where there is no value: none is empty."""
+    """The values by field name. A parser gets ``b""`` if there is no value, as a value cannot be empty."""
     fields: dict[str, Any] = {}
     while start < len(data):
         match = PARAMETER.match(data, start)
@@ -154,14 +154,14 @@ def _notify(text: bytes) -> frozenset[str]:
 
 
 def _xtext(text: bytes) -> bytes:
-    """What the xtext stands for (RFC 3461 §4), which may also hold UTF-8 as it is (RFC 6533)."""
+    """Decode xtext (RFC 3461 §4), which may also have unencoded UTF-8 in it (RFC 6533)."""
     if not text or not XTEXT.fullmatch(text):
         raise GrammarError("parameter_syntax")
     return HEXCHAR.sub(lambda match: bytes.fromhex(match[1].decode("ascii")), text)
 
 
 def _printable(octets: bytes) -> str:
-    """Printable ASCII, as RFC 3461 §4.2 and §4.4 want it."""
+    """Printable ASCII, as RFC 3461 §4.2 and §4.4 require."""
     if not octets.isascii():
         raise GrammarError("parameter_syntax")
     return decode(octets, "parameter_syntax")
@@ -174,7 +174,7 @@ def _envid(text: bytes) -> str:
 
 
 def _orcpt(text: bytes) -> tuple[str, str]:
-    """``addr-type;xtext`` (RFC 3461 §4.2); the type ``utf-8`` has a way of its own to write a character (RFC 6533)."""
+    """``addr-type;xtext`` (RFC 3461 §4.2); the type ``utf-8`` has its own way to encode a character (RFC 6533)."""
     kind, _, address = text.partition(b";")
     if len(text) > _ORCPT_LIMIT or not ATOM.fullmatch(kind):
         raise GrammarError("parameter_syntax")

@@ -1,9 +1,9 @@
-r"""How the octets of a connection are cut up: command lines, the body of DATA, the chunks of BDAT.
+r"""The framing of the octets of a connection: command lines, the body of DATA, the chunks of BDAT.
 
-A reader owns the framing and nothing else. It is told what arrived and says what that holds and where the next thing
-begins; the same reader frames a message that is being refused, whose content the connection then drops, so a refusal
-cannot lose the place. The cut of the input never shows in the content: what cannot be decided yet is held back, at most
-two octets of a body or one unfinished line.
+A reader does the framing and nothing else. It gets the input, and returns the content in it and where the next element
+begins. The same reader frames a message that is being refused, whose content the connection then drops, so a refusal
+cannot lose the place. How the input is split never shows in the content: octets that cannot be interpreted yet are held
+back, at most two of a body or one unfinished line.
 
 Only CRLF ends a line and only CRLF.CRLF ends DATA (RFC 5321 §2.3.8, §4.1.1.4); the CRLF of the DATA line itself counts,
 so a body may begin with the final dot.
@@ -22,15 +22,15 @@ __all__ = ["ChunkReader", "DotReader", "LineReader", "first_bare_newline"]
 _DOT_LINE: Final = re.compile(rb"\r\n\.")
 _DOT_LINE_OR_END: Final = re.compile(rb"\r\n\.(\r\n)?")
 _END_OF_DATA: Final = re.compile(rb"\r\n\.\r\n")
-_BARE_NEWLINE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")  # slow, for it looks back
+_BARE_NEWLINE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")  # slow, because of the lookbehind
 _UNDECIDED: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # the prefixes of the end of data, longest first
 
 
 def first_bare_newline(content: bytes) -> int | None:
-    """Where the first CR or LF is in `content` that is not part of a CRLF; None if there is none."""
-    # What universal newlines are made with tells which kinds it has seen, in one pass and whatever the lines are like.
-    # Each way to do it with the methods of bytes takes several, and is three times slower in one build of Python or
-    # for short lines.
+    """The offset of the first CR or LF in `content` that is not part of a CRLF; None if there is none."""
+    # The decoder for universal newlines tells which kinds of newline it has seen, in one pass and at the same speed for
+    # all lengths of lines. With the methods of bytes, every way takes several passes, and is three times slower in one
+    # build of Python or for short lines.
     universal = io.IncrementalNewlineDecoder(None, translate=False)
     universal.decode(content.decode("latin-1"), final=True)
     if universal.newlines == "\r\n" or universal.newlines is None:
@@ -41,30 +41,32 @@ def first_bare_newline(content: bytes) -> int | None:
 
 
 class LineReader:
-    """Finds command lines in a buffer and skips the end of those that are too long (RFC 5321 §4.5.3.1.4) or have an LF.
+    """Finds command lines and skips the rest of those that are too long (RFC 5321 §4.5.3.1.4) or have a bare LF.
 
-    An LF alone is told of at once: a client that ends its lines so would wait for an answer for ever. It ends nothing,
-    or a command could hide behind it (RFC 5321 §2.3.8): what follows is skipped, to the next CRLF.
+    A bare LF is reported at once: a client that ends its lines with LF would otherwise wait for a reply for ever. But
+    it does not end the line, as a command could hide behind it (RFC 5321 §2.3.8): the input is skipped to the next
+    CRLF.
     """
 
     __slots__ = ("_told", "skipping")
 
-    TOO_LONG: Final = b"\r\n"  # what no line can hold
-    """Stands for a line over the limit, once its end has come."""
-    BARE_LF: Final = b"\n"  # the same
-    """Stands for a line that has an LF within the limit, as soon as that has come."""
-    OVER: Final = b"\r\n\n"  # the same
-    """Stands for the end of such a line, where that came later."""
+    TOO_LONG: Final = b"\r\n"  # a value that no line can have
+    """Returned for a line over the limit, once its end has arrived."""
+    BARE_LF: Final = b"\n"  # a value that no line can have
+    """Returned for a line with an LF within the limit, as soon as the LF has arrived."""
+    OVER: Final = b"\r\n\n"  # a value that no line can have
+    """Returned for the end of a line that was reported as `BARE_LF`, if it arrives later."""
 
     def __init__(self) -> None:
         self.skipping = False
-        """Whether what comes next is the rest of a line that was given up."""
-        self._told = False  # whether that has been told of, at an LF
+        """Whether the next octets are the rest of a line that was given up."""
+        self._told = False  # whether that line has been reported, as `BARE_LF`
 
     def next_line(self, data: bytes, start: int, limit: int) -> tuple[bytes | None, int]:
         """The line that begins at `start`, without its CRLF, and where the next one begins.
 
-        The line is None if its end has not come; what need not be kept is then passed over. `limit` counts the CRLF.
+        The line is None if its end has not arrived; octets that need not be kept are skipped then. `limit` includes the
+        CRLF.
         """
         end = data.find(b"\r\n", start)
         is_whole = end >= 0
@@ -84,11 +86,11 @@ class LineReader:
 
 
 class DotReader:
-    """The body of DATA: finds its end and removes the dots that the client put in front (RFC 5321 §4.5.2).
+    """The body of DATA: finds its end and removes the dot-stuffing (RFC 5321 §4.5.2).
 
     Args:
-        check_newlines: look for a CR or LF that stands alone. The offset of the first one in the content that `feed`
-            just returned is then in `fault` (None before), and no further check is made.
+        check_newlines: look for a bare CR or LF. The offset of the first one in the content that `feed` just returned
+            is then in `fault` (None before), and no further check is made.
 
     `done` becomes true with the end of data.
     """
@@ -102,22 +104,23 @@ class DotReader:
         self.done = False
 
     def feed(self, data: bytes, start: int) -> tuple[bytes, int]:
-        """The content that `data[start:]` brings, and where reading stopped: behind the end of data, or at the end."""
+        """The content in `data[start:]`, and where reading stopped: behind the end of data, or at the end of `data`."""
         tail = self._tail
         shift = 0  # by how much offsets in `data` are ahead of those of the caller
-        skip = start  # what comes before has been handed out
-        if tail and (tail != b"\r\n" or data.startswith(b".", start)):  # else nothing hangs on it any more
+        skip = start  # the content before this offset has been returned
+        if tail and (tail != b"\r\n" or data.startswith(b".", start)):  # else the tail does not matter any more
             before = start - len(tail)
             if before >= 0 and data.startswith(tail, before):
-                start = before  # what came before is still there, as after a DATA line in a pipelined burst
+                start = before  # the tail is still in front of it, as after a DATA line in a pipelined burst
             else:
                 data = tail + data[start:]
                 shift = -before
                 start = 0
-            skip = start + (2 if len(tail) > 1 else 0)  # a CRLF has been, a CR alone has not
-        # Most of what is large is base64, which has no dot, behind a header, which has. An octet is found 20 times
-        # faster than the start of a line: so that is looked for from the first dot to the last one and its CRLF.
-        dot = data.find(b".", start)  # of a line that it begins, the CRLF does not come before `start`
+            skip = start + (2 if len(tail) > 1 else 0)  # a CRLF has been returned, a CR alone has not
+        # Most large messages are base64, which has no dots, behind a header, which has some. Finding an octet is 20
+        # times faster than finding the start of a line, so lines that begin with a dot are looked for only from the
+        # first dot to the last one and its CRLF.
+        dot = data.find(b".", start)  # if it begins a line, the CRLF in front of it is not before `start`
         end = special = None if dot < 0 else _DOT_LINE_OR_END.search(data, dot - 2, data.rfind(b".") + 3)
         if special is not None and special.lastindex is None:
             end = _END_OF_DATA.search(data, special.start())
@@ -138,12 +141,12 @@ class DotReader:
         return content, position - shift
 
     def _undecided(self, data: bytes, start: int) -> tuple[bytes, int]:
-        """All of `data[start:]` but what may turn out to be part of the end of data, which is remembered."""
+        """All of `data[start:]` but octets that may be part of the end of data, which are remembered."""
         stop = len(data)
         for tail in _UNDECIDED:
             if data.endswith(tail):
                 self._tail = tail
-                # Its CRLF is content in any case and goes out at once; a CR alone, a dot and what follows it wait.
+                # Its CRLF is content in any case and is returned at once; a lone CR, or the dot and a CR, is held back.
                 stop -= len(tail) - 2 if len(tail) > 1 else 1
                 break
         else:
@@ -156,7 +159,7 @@ class ChunkReader:
 
     __slots__ = ("_missing", "done")
 
-    fault: Final = None  # BDAT counts: a newline means nothing to it
+    fault: Final = None  # BDAT counts octets, so newlines are not checked
 
     def __init__(self, size: int) -> None:
         self._missing = size

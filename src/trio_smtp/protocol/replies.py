@@ -30,7 +30,7 @@ class Reply:
             class; 3xx replies have none. ``""`` leaves it out, which is right for greetings alone.
 
     Raises:
-        ValueError: for a code, text or enhanced code that must not go out on the wire.
+        ValueError: if the code, text or enhanced code is not valid in a reply.
     """
 
     __slots__ = ("code", "enhanced", "lines", "positive", "wire")
@@ -108,7 +108,7 @@ TOO_MANY_TRANSACTIONS: Final = Reply(421, "Enough mail for one connection, conne
 TOO_MANY_AUTH_FAILURES: Final = Reply(421, "Too many failed logins, closing the connection", "4.7.0")
 NOT_SMTP: Final = Reply(421, "This is a mail server, closing the connection", "4.7.0")
 
-# Refusals for now
+# Temporary refusals
 MAILBOX_BUSY: Final = Reply(450, "Mailbox temporarily unavailable", "4.2.0")
 LOCAL_ERROR: Final = Reply(451, "Local error, try again later", "4.3.0")
 MAILBOX_FULL: Final = Reply(452, "Mailbox full", "4.2.2")
@@ -116,7 +116,7 @@ TOO_MANY_RECIPIENTS: Final = Reply(452, "Too many recipients", "4.5.3")  # RFC 5
 TLS_UNAVAILABLE: Final = Reply(454, "TLS not available now", "4.7.0")  # RFC 3207 §4
 AUTH_UNAVAILABLE: Final = Reply(454, "Authentication not available now", "4.7.0")  # RFC 4954 §6
 
-# Refusals for good: the command itself
+# Permanent refusals of the command itself
 UNKNOWN_COMMAND: Final = Reply(500, "Command not recognized", "5.5.1")
 THIS_IS_SMTP: Final = Reply(500, "This is SMTP, say EHLO", "5.5.1")
 THIS_IS_LMTP: Final = Reply(500, "This is LMTP, say LHLO", "5.5.1")  # RFC 2033 §4.1
@@ -148,7 +148,7 @@ BINARYMIME_NEEDS_BDAT: Final = Reply(503, "BODY=BINARYMIME requires BDAT", "5.5.
 UNKNOWN_MECHANISM: Final = Reply(504, "Mechanism not offered", "5.5.4")  # RFC 4954 §4
 UNKNOWN_PARAMETER: Final = Reply(555, "Parameter not recognized or not offered", "5.5.4")  # RFC 5321 §4.1.1.11
 
-# Refusals for good: what was asked for
+# Permanent refusals of what the command asks for
 AUTH_REQUIRED: Final = Reply(530, "Authentication required", "5.7.0")  # RFC 4954 §6
 STARTTLS_REQUIRED: Final = Reply(530, "Issue STARTTLS first", "5.7.0")  # RFC 3207 §4
 BAD_CREDENTIALS: Final = Reply(535, "Authentication credentials invalid", "5.7.8")  # RFC 4954 §6

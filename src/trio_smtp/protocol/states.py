@@ -1,11 +1,11 @@
 """The state of an SMTP connection: which commands it takes, and what changes it. Nothing else changes state.
 
 Theory. A session is a straight line, greeting, HELO or EHLO, transactions, QUIT; a transaction is MAIL, RCPT once
-or more, then DATA or a run of BDATs (RFC 5321 §3.3, §4.1.4, RFC 3030 §2). Two tables say all of it:
+or more, then DATA or a run of BDATs (RFC 5321 §3.3, §4.1.4, RFC 3030 §2). Two tables describe all of it:
 
 `COMMANDS` has, for each state, the commands that are taken. A known command that is absent gets 503 and changes
 nothing. A command that is taken but refused, for its syntax, by a limit or by the application, changes nothing
-either; the one exception is BDAT, for its octets are gone: a refused chunk that is not the last leads to FAILED.
+either. The one exception is BDAT, whose octets are lost: a refused chunk that is not the last leads to FAILED.
 
 `TRANSITIONS` has, for each state, where each `Trigger` leads: a command that was accepted, or something that
 happened. A pair that is absent cannot occur. The end of the connection leads from everywhere to CLOSED and is

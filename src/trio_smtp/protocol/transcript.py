@@ -1,9 +1,9 @@
-"""A connection that says what goes over it, line by line: for those who wonder why a client and it do not get along.
+"""A connection with a transcript of its lines, to find out why a client and the server do not understand each other.
 
-It is read by people and may be kept, so it has neither secrets nor mail: of a login it shows the mechanism, of a
-message how many octets it has. A client may send its password where a command or an address is due: that of another
-protocol does, and one that has lost the thread of a login. So of a line that is no command it shows the first word at
-most, and nothing after an AUTH, or after a line that could not be told apart and may have hidden one.
+People read transcripts and may keep them, so they have neither secrets nor mail: of a login they show the mechanism, of
+a message how many octets it has. A client may send its password where a command or an address is expected, if it speaks
+another protocol or is out of step in a login. So of a line that is not a command, the transcript shows the first word
+at most; after an AUTH, or after a bad line that may have hidden one, it shows nothing of such a line.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ __all__ = ["TranscribedConnection"]
 
 _CLIENT: Final = "C"
 _SERVER: Final = "S"
-_LONGEST: Final = 1000  # octets of a line that are shown
+_LONGEST: Final = 1000  # octets; longer lines are not shown
 _NEWLINE: Final = re.compile(rb"[\r\n]")
 _WORD: Final = re.compile(rb"[A-Za-z]++")
-# What is shown of AUTH: the word that follows may be the password, if it is none of these.
+# What is shown of AUTH: if the word that follows is none of these mechanisms, it may be the password.
 _LOGIN: Final = re.compile(
     rb"AUTH(?: +(?:PLAIN|LOGIN|EXTERNAL|OAUTHBEARER|XOAUTH2|SCRAM-SHA-[0-9A-Z-]+|CRAM-MD5|DIGEST-MD5|NTLM|GSSAPI)"
     rb"(?= |\Z))?",
     re.IGNORECASE,
 )
-_PATH: Final = re.compile(rb"@|<>|<postmaster>", re.IGNORECASE)  # in a MAIL or RCPT that may be shown
+_PATH: Final = re.compile(rb"@|<>|<postmaster>", re.IGNORECASE)  # a MAIL or RCPT is shown only with one of these
 
 
 class TranscribedConnection(SMTPConnection):
-    """An `SMTPConnection` that tells `write` of each line, and is the same in all else.
+    """An `SMTPConnection` that passes each line to `write`, and is the same otherwise.
 
-    What stands in square brackets was left out: ``[1024 octets of a message]``.
+    Square brackets stand for what was left out: ``[1024 octets of a message]``.
 
     Args:
-        config: see `SMTPConnection`, as the next three.
-        write: gets ``"C"`` for what the client has said or ``"S"`` for what it is told, and the line without its CRLF,
-            when it is read or handed out to be sent.
+        config, tls_active, tls_available, auth_mechanisms: see `SMTPConnection`.
+        write: called with ``"C"`` for a line from the client or ``"S"`` for one to the client, and the line without its
+            CRLF, when it is read or handed out to be sent.
     """
 
     __slots__ = ("_may_be_secret", "_octets", "_write")
@@ -58,7 +58,7 @@ class TranscribedConnection(SMTPConnection):
         super().__init__(config, tls_active=tls_active, tls_available=tls_available, auth_mechanisms=auth_mechanisms)
         self._write = write
         self._octets = 0  # of the message so far
-        self._may_be_secret = False  # a line that is no command
+        self._may_be_secret = False  # whether a line that is not a command may hold a password
 
     def next_event(self) -> Event | NoEvent:
         """See `SMTPConnection.next_event`."""
@@ -66,7 +66,7 @@ class TranscribedConnection(SMTPConnection):
             buffer, start, reader = self._buffer, self._position, self._reader
             state, is_rest = self._mode.state, self._line_reader.skipping
             event = self._mode.read(self) if reader is None else self._read_body(reader)
-            # What was parsed is cut off now and then; what is left at the end tells how far it goes.
+            # Parsing may cut octets off the front of `_buffer`; counted from its end, `_position` is still right.
             end = len(buffer) - len(self._buffer) + self._position
             if reader is not None:
                 self._octets += end - start
@@ -92,7 +92,7 @@ class TranscribedConnection(SMTPConnection):
         self._write(_CLIENT, b"[TLS]")
 
     def _note(self, octets: bytes, state: State, *, is_rest: bool) -> None:
-        """What was read where a command or a response is due; `is_rest` of a line that was given up."""
+        """Write what was read where a command or a response is expected; `is_rest`: of a line that was given up."""
         line = octets.removesuffix(b"\r\n")
         word = _WORD.match(line)
         verb = b"" if word is None else word[0].upper()
