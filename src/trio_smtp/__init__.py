@@ -6,7 +6,7 @@ The parts; each may import those above it, and none below (tests/test_imports.py
   says, both without I/O too
 - `mailbox`: accounts and their mail, in memory and in files
 - `handler`: what an application writes to take mail
-- `policy`: what clients may do, asked before the handler; `trace`: the lines that a message gets on its way in
+- `policy`: what clients may do, asked before the handler; `trace`: the fields that a message gets when it is received
 - `server`: listeners, sessions, TLS and logins on trio; `mailbox_handler`: delivery into a store
 - `submission`: delivery for people who have logged in
 - `cli`: the program; `testing`: for the tests of other programs
@@ -94,7 +94,7 @@ _HOMES: Final = {
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __version__ = "0.1.0"
-__all__ = [*_HOME_OF]  # noqa: PLE0604 - strings all
+__all__ = [*_HOME_OF]  # noqa: PLE0604 - they are all strings
 
 
 def __getattr__(name: str) -> object:

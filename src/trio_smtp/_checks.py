@@ -1,6 +1,6 @@
-"""Checks of what an application hands in, before it is used: a mistake must show at once, not when mail comes.
+"""Checks of what an application passes in, before it is used: a mistake must show at once, not when mail comes.
 
-That goes above all for hooks: a misspelt one would go unnoticed, and what it was to refuse would be let in.
+This matters most for hooks: a misspelt one would go unnoticed, and what it should refuse would be accepted.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, Final, TypeGuard
 
 __all__ = ["check_hooks", "hint", "is_async", "takes"]
 
-_SIMILAR: Final = 0.85  # of the measure of difflib: a slip of the finger
+_SIMILAR: Final = 0.85  # the difflib ratio from which a name is taken for a misspelt hook
 
 
 def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]:
-    """Check a new subclass of `base`; the hooks that it overrides, itself or by what it inherits.
+    """Check a new subclass of `base`; return the hooks that it or one of its bases overrides.
 
     Raises:
-        TypeError: for a hook that is not async, or does not take what it is called with, and for a public method that
-            looks like a hook and is none: it is async, or has nearly the name of one.
+        TypeError: if a hook is not async or cannot be called with its arguments, or if a public method looks like a
+            hook but is not one: it is async, or has nearly the name of one.
     """
     for name, member in vars(cls).items():
         if name in hooks:
@@ -45,27 +45,27 @@ def _looks_like_a_hook(name: str, member: object, hooks: Collection[str]) -> boo
 
 
 def takes(function: Callable[..., object], count: int) -> bool:
-    """Whether it can be called with so many positional arguments, as far as can be seen."""
+    """Whether `function` can be called with so many positional arguments; True if its signature is unknown."""
     try:
         inspect.signature(function).bind(*[None] * count)
     except TypeError:
         return False
-    except ValueError:  # something of C that does not tell
+    except ValueError:  # a function in C without a signature
         return True
     return True
 
 
 def is_async(candidate: object) -> TypeGuard[Callable[..., Awaitable[Any]]]:
-    """Whether it is an async function, a partial one, or an object that is called like one."""
+    """Whether `candidate` is an async function, a partial of one, or an object whose ``__call__`` is one."""
     while isinstance(candidate, functools.partial):
         candidate = candidate.func
     return inspect.iscoroutinefunction(candidate) or (
-        not isinstance(candidate, type) and inspect.iscoroutinefunction(getattr(type(candidate), "__call__", None))  # noqa: B004 - of what kind it is matters
+        not isinstance(candidate, type) and inspect.iscoroutinefunction(getattr(type(candidate), "__call__", None))  # noqa: B004 - it must be async, not just callable
     )
 
 
 def hint(candidate: object) -> str:
-    """What to do with something that was handed in for an async function and is none, to end an error with."""
+    """The end of an error message: what to do with an object that should be an async function and is not one."""
     while isinstance(candidate, functools.partial):
         candidate = candidate.func
     if inspect.iscoroutine(candidate):

@@ -1,4 +1,4 @@
-"""Text of others, made safe for a log line or a terminal."""
+"""Makes untrusted text safe for a log line or a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["escape"]
 
 
 def escape(text: str) -> str:
-    r"""`text` on one line without anything that a terminal acts on: what is not printable becomes a ``\x``-like escape.
+    r"""`text` on one line without anything that a terminal acts on: ``\x``-like escapes replace what is not printable.
 
     Control characters, ESC, line separators, bidirectional overrides and lone surrogates are not printable for
     `str.isprintable`; the backslash is escaped too, so that nobody can forge an escape.

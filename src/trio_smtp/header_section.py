@@ -1,4 +1,4 @@
-"""Where the header section of a message ends, found while the message comes in."""
+"""Finds the end of the header section of a message while the message is being received."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ __all__ = ["HeaderSection"]
 
 _LINE_LIMIT: Final = 998  # octets, within which a line that is a field must have its colon: RFC 5322 §2.1.1
 
-# RFC 5322 §2.2: a field is a name of printable characters, a colon and a body, folded or not. A line of an mbox file
-# may stand between them, for readers pass over it.
+# RFC 5322 §2.2: a field is a name of printable characters, a colon and a body, folded or not. A ``From `` line of an
+# mbox file may stand between fields, because mail readers skip it.
 _BEGIN = rb"[!-9;-~]++[ \t]*+:|[ \t]|>?From "
 _FIELD: Final = re.compile(_BEGIN)
 _LINES: Final = re.compile(rb"(?>(?:(?:%b)[^\n]*+\n)*)" % _BEGIN)
@@ -18,13 +18,13 @@ _NAME: Final = re.compile(rb"[!-9;-~]*+[ \t]*+\Z")
 
 
 class HeaderSection:
-    """Collects the header section: all before the first line that is neither a field nor goes on with one.
+    """Collects the header section: all before the first line that neither is a field nor continues one.
 
-    As a rule that line is empty (RFC 5322 §2.1). Without an empty line, or a header, a message is read in the same way.
-    A lone LF ends a line too, as it does for most readers of mail.
+    Normally that line is empty (RFC 5322 §2.1). A message without an empty line or a header is read in the same way. A
+    bare LF ends a line too, as it does for most mail readers.
 
     Args:
-        bound: octets of a header section after which its end is no longer waited for.
+        bound: the most octets to collect before giving up the search for the end.
     """
 
     __slots__ = ("_bound", "_in_field", "_position", "content")
@@ -33,8 +33,8 @@ class HeaderSection:
         self._bound: Final = bound
         self.content: bytes | bytearray = b""
         """All that has been fed."""
-        self._position = 0  # whole lines of the header end here
-        self._in_field = False  # what comes behind is known to be one more, whose end has not come
+        self._position = 0  # where the complete lines of the header end
+        self._in_field = False  # whether the incomplete line behind them is known to belong to the header
 
     def feed(self, chunk: bytes) -> bytes | None:
         """The header section once all of it has come, or its first `bound` octets if it is larger; None until then.
@@ -44,7 +44,7 @@ class HeaderSection:
         """
         content = self.content
         if not content:
-            self.content = content = chunk  # nearly always all of the header is in the first
+            self.content = content = chunk  # nearly always the first chunk has the whole header
         elif isinstance(content, bytes):
             self.content = content = bytearray(content) + chunk
         else:
@@ -55,9 +55,9 @@ class HeaderSection:
         return bytes(content[: min(end, self._bound)])
 
     def _goes_on(self, buffer: bytes | bytearray) -> bool:
-        """Take the whole lines that have come; whether what follows them may be one more."""
+        """Take the complete lines that have arrived; return whether another line of the header may follow."""
         lines = _LINES.match(buffer, self._position)
-        assert lines is not None  # it matches no line, too
+        assert lines is not None  # it also matches zero lines
         start = self._position = lines.end()
         if buffer.startswith(b"\r\n", start):  # an empty line, as nearly always
             self._in_field = False

@@ -1,13 +1,13 @@
-"""Submission: mail from people who have logged in (RFC 6409), as `MailboxHandler` takes it from anyone.
+"""Submission (RFC 6409): mail from people who have logged in, where `MailboxHandler` takes it from anyone.
 
 Rules:
 
-- **Nobody without a login, no sender but their own, no recipient but ours.** What is not ours is refused unless the
-  application gives a `Relay`, so there is no setting that makes an open relay. An address is what RFC 5321 §4.1.2 makes
-  of it: the local part is a name, however much ``user%other.example`` or ``other.example!user`` may look like a route
-  (RFC 5321 §2.3.11), and a source route is dropped.
-- **A Date and a Message-ID that are missing are added** (RFC 6409 §8.2, §8.3) in front of the header. Nothing else
-  changes, not an octet. A field is never added to a header of which the end was not seen, for it may be there.
+- **A login is required, the sender must be an address of the account, the recipient must be local.** Mail for other
+  recipients is refused unless the application passes a `Relay`, so no setting makes an open relay. Addresses are read
+  as in RFC 5321 §4.1.2: the local part is only a name, even if it looks like a route, as ``user%other.example`` or
+  ``other.example!user`` (RFC 5321 §2.3.11), and a source route is dropped.
+- **A missing Date or Message-ID is added** (RFC 6409 §8.2, §8.3) in front of the header. No other octet changes. If the
+  end of the header was not found, no field is added, because the header may have it further on.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from trio_smtp.trace import received, separator_before
 __all__ = ["Relay", "SubmissionHandler"]
 
 Relay: TypeAlias = Callable[[Mail], Awaitable[None]]
-"""Where mail for others goes: it gets the message with its Received line and those recipients that are not ours.
+"""A function that takes mail for other servers: it gets the message, with a Received line, and the recipients there.
 
-Returning says that it is safe, in a queue on the disk, say; raising `Refuse` refuses the whole message.
+Returning means that the message is safe, for example in a queue on the disk; raising `Refuse` refuses the whole
+message.
 """
 
 HEADER_LIMIT: Final = 64 * 1024
@@ -46,26 +47,26 @@ _WANTED: Final = frozenset({b"date", b"message-id"})
 
 
 class SubmissionHandler(MailboxHandler):
-    """Takes mail from the accounts of a store for the accounts of that store, and by a `Relay` for others.
+    """Takes mail from the accounts of a store for the accounts of that store and, with a `Relay`, for others.
 
     | what                                        | reply                                     |
     |---------------------------------------------|-------------------------------------------|
     | MAIL without a login                        | 530 5.7.0 (RFC 6409 §4.3)                 |
     | MAIL from another's address                 | 550 5.7.1 (RFC 6409 §6.1)                 |
     | MAIL of an account that has been removed    | 550 5.7.1                                 |
-    | RCPT for nobody in a domain of ours         | 550 5.1.1                                 |
+    | RCPT for an unknown user in a local domain  | 550 5.1.1                                 |
     | RCPT in another domain, without a relay     | 550 5.7.1                                 |
 
-    An account's own addresses are those that it gets mail at: in any case, with any subaddress (``ann+shop@``). The
-    null sender is everybody's, for read receipts have it (RFC 6409 §3.2). A domain is ours if an account has an address
-    in it. Identities are names of accounts, as `StoreAuthenticator` gives them. It is not for LMTP.
+    An account's own addresses are those at which it gets mail, in any case and with any subaddress (``ann+shop@``).
+    Everybody may use the null sender, because read receipts have it (RFC 6409 §3.2). A domain is local if an account
+    has an address in it. Identities are names of accounts, as `StoreAuthenticator` returns them. Not for LMTP.
 
     Args:
         store, postmaster, catch_all: see `MailboxHandler`.
-        any_sender: take any sender address from those who have logged in.
-        relay: takes the mail for recipients that are not ours; without it they are refused. Such a message is in memory
-            as a whole. The relay has it before the store does: if the store then fails, the client will send both their
-            mail again.
+        any_sender: let every account send from any address.
+        relay: takes the mail for recipients that are not local; without it they are refused. Such a message is in
+            memory as a whole. The relay gets it before the store commits it: if the store then fails, the client will
+            send it again, and the relay will get it twice.
     """
 
     def __init__(
@@ -91,10 +92,10 @@ class SubmissionHandler(MailboxHandler):
         any_sender: bool = False,
         relay: Relay | None = None,
     ) -> HandlerFactory:
-        """For `serve_smtp`: a handler for each connection, as of `MailboxHandler.factory`.
+        """Make the factory for `serve_smtp`, as `MailboxHandler.factory` does.
 
         Raises:
-            TypeError: for a store that is none, or a relay that is no async function of one argument.
+            TypeError: if `store` is not a `MailStore`, or `relay` is not an async function of one argument.
         """
         require_store(store)
         if relay is not None and not is_async(relay):
@@ -143,10 +144,10 @@ class SubmissionHandler(MailboxHandler):
         return None
 
     async def _may_send(self, identity: str, sender: Address | None) -> bool:
-        """Whether who has logged in may send from this address (None: ``<>``): override it for rules of your own.
+        """Whether the account `identity` may send from this address (None: ``<>``); override it for your own rules.
 
         Raises:
-            NoSuchAccount: the account has been removed since the login.
+            NoSuchAccount: if the account has been removed since the login.
         """
         await self._store.get_account(identity)
         if self._any_sender or sender is None:
@@ -181,7 +182,7 @@ class _Changed(abc.ABC):
 
 
 class _Completed(_Changed):
-    """With a Date and a Message-ID in front, where they were missing."""
+    """The body with a Date and a Message-ID in front, if they were missing."""
 
     def __init__(self, body: Body, hostname: str) -> None:
         super().__init__(body)
@@ -203,7 +204,7 @@ class _Completed(_Changed):
 
 
 class _Relayed(_Changed):
-    """The same, and handed to the relay as a whole once it is complete, before the reader learns that it is."""
+    """The same body, passed to the relay as a whole once it is complete, before the reader learns that it is."""
 
     def __init__(self, body: Body, relay: Callable[[bytes], Awaitable[None]]) -> None:
         super().__init__(body)

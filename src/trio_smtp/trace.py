@@ -1,6 +1,6 @@
 """The trace lines that a message gets on its way in: Return-Path, Delivered-To and Received (RFC 5321 §4.4, RFC 3848).
 
-All that a client said is text of a stranger: what could break a header line or hide in it is replaced.
+Text from the client is untrusted: characters that could break a header line or hide in it are replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trio_smtp.protocol import Address
 
 __all__ = ["delivered_to", "received", "return_path", "separator_before", "transmission_type"]
 
-# All but printable ASCII without spaces, and without what means something in the field: quotes, parentheses, angle
+# All but printable ASCII, and of that the space and what means something in the field: quotes, parentheses, angle
 # brackets, the semicolon, which stands before the date, and the backslash.
 _UNSAFE: Final = re.compile(r"[^!#-'*-:=?-\[\]-~]")
 
@@ -37,7 +37,7 @@ def received(session: Session, recipients: Sequence[Address], *, smtputf8: bool,
 
     Args:
         session: the connection that it came over.
-        recipients: named if there is but one, so that nobody learns of the others.
+        recipients: named if there is only one, so that no recipient learns of the others.
         smtputf8: whether the message was sent with SMTPUTF8 (RFC 6531 §4.3).
         when: in seconds since 1970.
     """
@@ -60,9 +60,9 @@ def _date(when: int) -> str:
 
 
 def separator_before(content: bytes | bytearray) -> bytes:
-    """What goes between fields of ours and a message that begins like this: an empty line, if it begins with a blank.
+    """What to put between our fields and a message: an empty line if it begins with a space or a tab, else nothing.
 
-    Otherwise its first line would go on with the last of our fields, and a stranger could have that say what he wants
+    Otherwise its first line would continue the last of our fields, and a client could make that field say anything
     (RFC 5322 §2.2.3).
     """
     return b"\r\n" if content.startswith((b" ", b"\t")) else b""
