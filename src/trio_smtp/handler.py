@@ -135,7 +135,7 @@ class Body(Protocol):
     """
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The octets of the message in chunks of any length, without the dots of transparency (RFC 5321 §4.5.2)."""
+        """The octets of the message in chunks of any length, without dot-stuffing (RFC 5321 §4.5.2)."""
         ...
 
     async def read(self) -> bytes:
@@ -171,9 +171,9 @@ class Handler:
         return None
 
     async def verify(self, event: Verify) -> Reply | None:
-        """VRFY (RFC 5321 §3.5): return ``250`` or ``251`` with the mailbox in the text, or None for an empty ``252``.
+        """VRFY (RFC 5321 §3.5): ``250`` or ``251`` with the mailbox in the text, or None: ``252``, which tells nothing.
 
-        The client learns which names exist (RFC 5321 §7.3), so check `self.session.identity` first.
+        Other answers tell the client which names exist (RFC 5321 §7.3), so check `self.session.identity` first.
         """
         return None
 

@@ -1,6 +1,6 @@
 """The SMTP protocol without I/O (RFC 5321 and its extensions): bytes in, events and replies out.
 
-Standard library only. The door is `SMTPConnection`, whose docstring has the loop to drive it and the contract.
+Standard library only. The entry point is `SMTPConnection`, whose docstring has the loop to drive it and the contract.
 """
 
 from __future__ import annotations

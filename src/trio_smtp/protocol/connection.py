@@ -289,7 +289,7 @@ class SMTPConnection(Dialogue):
 
     def _accept_starttls(self, event: StartTLS, reply: None) -> None:
         self._out.append(replies.STARTTLS_READY.wire)
-        if self.has_unread_data:  # injected in front of the TLS session: RFC 3207 §5, CVE-2011-0411
+        if self.has_unread_data:  # sent in clear behind STARTTLS, perhaps injected: RFC 3207 §5, CVE-2011-0411
             self.error_count += 1
         self._buffer = b""
         self._position = 0
@@ -323,7 +323,7 @@ class SMTPConnection(Dialogue):
             self._refuse(reply)
 
 
-@lru_cache(maxsize=64)  # a server has one, or a few, and every connection asks
+@lru_cache(maxsize=64)  # a server has one or a few greetings, and every connection needs one
 def _greeting(hostname: str, lmtp: bool) -> Reply:
     return Reply(220, f"{hostname} {'LMTP' if lmtp else 'ESMTP'} trio-smtp", "")
 

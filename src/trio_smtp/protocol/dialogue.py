@@ -45,7 +45,7 @@ __all__ = ["Dialogue"]
 _HTTP_VERBS: Final = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
 )
-_BURST: Final = 8  # recipients, the last of which becomes an event even if the others are accepted here
+_BURST: Final = 8  # every eighth recipient becomes an event even if RCPT is accepted here
 _MOST_NOTED: Final = 20  # refused commands in `refused`
 _NOTED: Final = 256  # octets of the argument of each
 _OF_ANOTHER_PROTOCOL: Final = {

@@ -76,14 +76,14 @@ class StoreAuthenticator(Authenticator):
         """The account's name and keys; None and a decoy for an unknown user or an account without keys."""
         nobodys, decoy = await self._nobody.keys(username), await self._nobody.credentials(username)
         account, credentials = await self._find(username)
-        read = credentials or decoy  # read the keys of either, because that takes time
+        read = credentials or decoy  # the keys of either are parsed, so that both cases take the same time
         keys = None if read is None else scram_keys(read)
         if account is None or credentials is None or keys is None:
             return None, nobodys
         return account.name, keys
 
     async def check_certificate(self, name: str, username: str | None) -> str | None:
-        """The name of the account that has the certificate's name or address, if it is the one asked for."""
+        """The account that the name in the certificate belongs to, if `username` is None or belongs to it too."""
         account, _ = await self._find(name)
         wanted = account if username is None else (await self._find(username))[0]
         if account is None or wanted is None or account.name != wanted.name:  # other fields may change in between

@@ -1,4 +1,4 @@
-"""The body that `Handler.message` gets: the message as it arrives, or complete after the policies for content."""
+"""The body that `Handler.message` gets: the message as it arrives, or whole, after the policies for content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class IncomingBody:
     policy for content, it first gathers the whole message, and the handler gets nothing before that is done.
 
     Args:
-        message: the message on its way in.
+        message: the incoming message.
         policies: of the connection.
         memory: for messages that are gathered.
     """

@@ -5,8 +5,8 @@ Rules:
 - **A context in use is never loaded again.** A certificate and key that do not match would leave it with nothing to
   show. New files make new contexts, which replace the old ones when all of them are good. A connection keeps the
   context that it began with.
-- **Each new context does a handshake in memory.** That shows the certificate and its names as they were loaded, even if
-  a file is replaced at that moment, and it finds a pair that no client could use before a client does.
+- **Each new context is tried out by a handshake in memory.** That shows the certificate and its names as they were
+  loaded, even if a file is replaced at that moment, and it finds a pair that no client could use before a client does.
 - **SNI (RFC 6066 §3) selects the certificate and never fails the handshake.** For an unknown name the client gets the
   first certificate, as from any mail server, and decides whether to accept it.
 - **A TLS session is resumed where it began, or nowhere.** The ticket keys belong to one reading of one `Certificates`.
@@ -107,7 +107,7 @@ class Certificates:
                     await self.reload()
 
     async def reload(self) -> bool:
-        """Read the files again now; return whether they are used. If not, the log says why, and the previous stay."""
+        """Read the files again now; return whether they are used. If not, nothing changes, and the log says why."""
         async with self._turn:
             try:
                 self._served = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)

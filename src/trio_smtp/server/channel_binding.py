@@ -1,7 +1,4 @@
-"""The certificate that a TLS context shows, for the channel binding of SCRAM-SHA-256-PLUS.
-
-The ssl module does not tell it.
-"""
+"""Remembers which certificate a TLS context shows, for SCRAM-SHA-256-PLUS: the ssl module cannot tell."""
 
 from __future__ import annotations
 

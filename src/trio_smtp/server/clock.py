@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 
 class Phase(enum.Enum):
-    """What the clock runs for."""
+    """What the session waits for, which decides what happens when the scope expires."""
 
     PEER = enum.auto()
     REPLY = enum.auto()
@@ -148,7 +148,7 @@ class Clock:
             self._until = self._deadline
         elif in_hook:
             self._expire_at(until)
-        elif too_early < 0:  # early enough for a message, too: it is not to move with the first one
+        elif too_early < 0:  # set it early enough for a message too, so that the first one does not move it again
             self._expire_at(min(until, now + self._timeouts.data))
 
     def count_body(self, octets: int) -> None:

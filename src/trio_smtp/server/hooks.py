@@ -125,7 +125,7 @@ class Hooks:
         self._log.strike(refusal.rule or type(getattr(policy, "__self__", policy)).__name__)
 
     def reply_to(self, error: Exception) -> Reply:
-        """The reply to an exception: that of a `Refuse`, else 451 with a reference to the log, where details are."""
+        """The reply to an exception: that of a `Refuse`, else 451 with a reference to its traceback in the log."""
         if isinstance(error, Refuse):
             return error.reply
         if self._settings.on_error == "raise":

@@ -1,4 +1,4 @@
-"""A nursery for a block whose helper tasks its caller need not know of."""
+"""A nursery for functions that hide their helper tasks from their callers."""
 
 from __future__ import annotations
 

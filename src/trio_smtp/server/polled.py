@@ -37,12 +37,14 @@ _R = TypeVar("_R")
 if sys.platform == "linux":
     _NEWS = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
     _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
-    _MANY = 4  # ready sockets in one turn; not blocking then saves 3 % of a message in lockstep, with ten sessions
+    # If so many sockets were ready in one turn, `wake_up` keeps the loop from blocking: that saves 3 % of a message in
+    # lockstep, with ten sessions.
+    _MANY = 4
     _TOGETHER = 8  # replies sent together at most: the first of them waits until the last one is made
 
     class _Woken(Outcome[None]):
-        """Resumes a task that has waited, with None. Unlike an `outcome.Value` it can be used again: a new one for each
-        wait would be a twentieth of a message in lockstep.
+        """Resumes a waiting task with None. Unlike an `outcome.Value` it can be used again: making a new one for each
+        wait would cost a twentieth of a message in lockstep.
         """
 
         def unwrap(self) -> None:
@@ -105,7 +107,7 @@ if sys.platform == "linux":
                 self._told = 0
 
         def send_all(self) -> None:
-            """Send the kept output of all transports. In the middle of a turn, some may keep more output afterwards."""
+            """Send the kept output of all transports. If the turn goes on, some may keep more output afterwards."""
             try:
                 for transport in self.outgoing:
                     transport.send_kept()

@@ -145,7 +145,7 @@ def _peer(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> 
 
 
 async def receive_peer(transport: Transport, proxy: Peer, networks: Sequence[Network], timeout: float) -> Peer | None:
-    """Read a header and nothing behind it; return the `announced_peer` of it.
+    """Read a header and nothing behind it; return the client that it announces, as `announced_peer` does.
 
     Args:
         transport: the connection.

@@ -201,7 +201,7 @@ class Server:
         peer = peer_at(address)
         try:
             sock.setblocking(False)
-            if peer.host:  # by TCP
+            if peer.host:  # TCP, not a Unix socket
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:  # the client is gone already
             sock.close()

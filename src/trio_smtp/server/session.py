@@ -238,7 +238,7 @@ class ServerSession:
                 return
 
     async def _begin(self) -> bool:
-        """Learn the client from the proxy, do implicit TLS, make the handler, greet; return whether that succeeded."""
+        """Read the PROXY header, do implicit TLS, make the handler, greet; return whether the session goes on."""
         settings = self.settings
         if settings.proxy_networks and not await self._learn_peer():
             return False
@@ -249,7 +249,7 @@ class ServerSession:
         return True
 
     async def _learn_peer(self) -> bool:
-        """Learn the client from the PROXY header; return whether to serve it. Without a valid header send nothing."""
+        """Read the client's address from the PROXY header; return whether to serve it. Without one, send nothing."""
         settings, proxy = self.settings, self._info.peer
         if self._stopping:
             return False
@@ -307,7 +307,7 @@ class ServerSession:
                 with trio.move_on_after(seconds, shield=True):
                     await self._hooks.ask("close")
         finally:
-            if self._mute or self._unsent:  # the peer takes no output: no TLS close_notify, and no reply to wait for
+            if self._mute or self._unsent:  # nothing can be sent: no TLS close_notify, and no last reply to wait for
                 linger, seconds = False, 0
             await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it shields itself
 
@@ -351,7 +351,7 @@ class ServerSession:
             raise
         self._idle = False
         connection.receive_data(data)
-        if receiving or hook_left is not None:  # a hook without a body being received is between two chunks
+        if receiving or hook_left is not None:  # the latter alone: the hook waits between two BDAT chunks
             clock.count_body(len(data))
             clock.resume_hook(hook_left)
 
