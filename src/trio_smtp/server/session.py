@@ -123,14 +123,13 @@ class ServerSession:
         peer: Peer,
         register: Register | None = None,
     ) -> None:
-        config = settings.config
         self.settings: Final = settings
-        self._info = info = Session(secrets.token_hex(8), peer, config.hostname, config.lmtp)
+        self._info = info = Session(secrets.token_hex(8), peer, settings.config.hostname, settings.config.lmtp)
         self._log = SessionLog(info, settings.stats)
         is_transcribed = transcript.isEnabledFor(logging.DEBUG)
         connect = partial(TranscribedConnection, write=self._log.transcribe) if is_transcribed else SMTPConnection
         self.connection: Final[SMTPConnection] = connect(
-            config,
+            settings.config,
             tls_active=settings.implicit_tls,
             tls_available=settings.ssl_context is not None,
             auth_mechanisms=offered_mechanisms(settings.authenticator, None, None),
