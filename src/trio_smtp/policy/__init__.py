@@ -1,7 +1,7 @@
-"""What a server lets clients do before the application is asked: objects that compose, each with its own few rules.
+"""Rules that a server applies to clients before it asks the application: composable objects with a few rules each.
 
-A policy is an object of a `Policy` subclass, shared by all connections of one server, or of several. It says no by
-raising `Refuse`; the first that does has decided. `default_policies` are in force where a server is told of none.
+A policy is an instance of a `Policy` subclass, shared by all connections of one server or of several. It refuses by
+raising `Refuse`; the first refusal decides. A server that is given no policies uses `default_policies`.
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ __all__ = [
 
 
 def default_policies() -> list[Policy]:
-    """What a server has in force that is told nothing else; new objects at each call, for servers of their own."""
+    """The policies of a server that is given none. Each call makes new objects, so servers do not share counts."""
     return [RateLimits(), FaultDelay(), HeaderLimits()]

@@ -1,4 +1,4 @@
-"""Clients that only make mistakes are answered ever more slowly, until the budget of the session is used up."""
+"""Answers a client that keeps making mistakes more and more slowly, until the session's error budget is used up."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["FaultDelay"]
 
 
 class FaultDelay(Policy):
-    """Holds back replies to a client that has used up a good part of `Limits.errors` or of `Limits.junk_commands`.
+    """Delays the replies to a client that has used up a large part of `Limits.errors` or of `Limits.junk_commands`.
 
     Args:
-        most: seconds that the last reply within the budget is held back; those before it less, growing evenly.
-        after: the part of a budget that is free of delay, from 0 to 1.
+        most: the delay of the last reply within the budget, in seconds. The delay grows linearly up to it.
+        after: the share of a budget that can be used without delay, at least 0 and less than 1.
 
     Raises:
-        ValueError: for a part that is none, or a negative time.
+        ValueError: if `most` is negative, or `after` is out of range.
     """
 
     def __init__(self, most: float = 0.5, *, after: float = 0.5) -> None:

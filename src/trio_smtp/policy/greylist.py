@@ -1,11 +1,12 @@
-"""Greylisting (RFC 6647): a stranger has to try again. Mail servers do, some minutes later; much of spam does not.
+"""Greylisting (RFC 6647): an unknown sender has to try again. Mail servers do so after some minutes; most spam does
+not.
 
-A try is known by the network of the peer (one sender's servers are often neighbours), the sender and the recipient. The
-store keeps a note of each, under a hash that only who has the store's secret can compute: ``tried`` and when, then
-``passed`` and when that was last noted.
+An attempt is identified by the network of the peer (the servers of one sender are often in one network), the sender and
+the recipient. For each attempt the store keeps a note, under a key that is an HMAC with the store's secret. The note is
+``tried`` and the time of the first attempt, later ``passed`` and the time at which it was last renewed.
 
-What cannot be remembered is let through, for a try that leaves no trace would be refused for ever: when the store keeps
-as many notes as it can, or cannot be used at all. The handler then says whether it takes mail.
+If the store cannot keep a note, because it is full or unavailable, the recipient is accepted: an attempt without a note
+would be refused for ever. The handler then decides.
 """
 
 from __future__ import annotations
@@ -32,23 +33,24 @@ _DAY: Final = 86_400
 class Greylist(Policy):
     """Refuses a recipient with 451 4.7.1 until the same sender has tried the same recipient some time ago.
 
-    The null sender is one like any other (RFC 5321 §4.5.5: what comes from it is tried again too). Never refused are
-    mail for a postmaster (RFC 5321 §4.5.1), those who have logged in, LMTP, and what comes over a Unix socket.
+    The null sender is treated like any other, because its mail is retried too (RFC 5321 §4.5.5). Mail for a postmaster
+    (RFC 5321 §4.5.1), mail of clients that have logged in, and mail over LMTP or a Unix socket is never refused.
 
-    As policies are asked before the handler, a stranger hears 451 for recipients that do not exist too, and learns only
-    after `delay` which do. Put it behind `RateLimits`, which bounds how many notes one peer can make.
+    Policies run before the handler, so an unknown sender gets 451 for recipients that do not exist too, and learns only
+    after `delay` which ones exist. Put this policy after `RateLimits`, which bounds the number of notes per peer.
 
     Args:
-        store: where tries are remembered; the processes that share it share them.
-        delay: seconds from the first try on in which others are refused.
-        window: seconds after that in which another try counts; later it is a first one again.
-        lifetime: seconds that a peer, a sender and a recipient stay known after their last mail, or up to a day less.
+        store: where attempts are remembered. Processes that share the store share the attempts.
+        delay: seconds after the first attempt in which further ones are refused.
+        window: seconds after the delay in which an attempt passes; a later one counts as the first again.
+        lifetime: seconds for which a passed triple is remembered after its last mail. It can be up to a day less,
+            because a note is renewed at most once a day.
         everyone: whether loopback addresses are greylisted too.
-        clock: the time in seconds since 1970.
+        clock: returns the time in seconds since 1970.
 
     Raises:
-        TypeError: if the store is none.
-        ValueError: for a time that is not positive.
+        TypeError: if `store` is not a `MailStore`.
+        ValueError: if one of the times is not positive.
     """
 
     def __init__(
@@ -88,23 +90,23 @@ class Greylist(Policy):
 
     async def _is_known(self, network: str, sender: str, recipient: str) -> bool:
         store, now = self._store, int(self._clock())
-        # Only equality counts here, so folding too much does no harm: at worst too many are known.
+        # Keys are only compared. Folding the case of too much is harmless: at worst some attempts pass that need not.
         attempt = json.dumps([network, sender.casefold(), recipient.casefold()])
         key = "greylist " + hmac.digest(await store.get_secret(), attempt.encode(), "sha256").hex()
         state, _, since = (await store.get_note(key) or f"new {now}").partition(" ")
         age = now - int(since)
-        if state == "new" or age < 0:  # the clock was set back: nobody shall wait for what it showed before
+        if state == "new" or age < 0:  # age < 0: the clock was set back, so start over
             await store.put_note(key, f"tried {now}", expires=int(now + self._delay + self._window))
             return False
         if state == "tried" and age < self._delay:
             return False
-        if state == "tried" or age >= _DAY:  # not with each message
+        if state == "tried" or age >= _DAY:  # renewing the note once a day saves a write for each message
             await store.put_note(key, f"passed {now}", expires=int(now + self._lifetime))
         return True
 
 
 @lru_cache(maxsize=4096)
 def _sender_network(host: str) -> str:
-    """An IPv4 /24 or an IPv6 /64 network; ``""`` where there is no address."""
+    """The IPv4 /24 or IPv6 /64 network of a host, ``""`` if the host is not an IP address."""
     network = peer_network(host)
     return network if ":" in network or not network else str(ipaddress.IPv4Network((network, 24), strict=False))

@@ -1,4 +1,4 @@
-"""Bounds on the header section: mail that goes in circles, and headers that nobody can read."""
+"""Bounds on the header section, against mail loops and oversized headers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from trio_smtp.protocol import Envelope
 
 __all__ = ["HeaderLimits"]
 
-_FIELD: Final = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)  # the first line of one; the others begin with white space
-_RECEIVED: Final = re.compile(rb"^received[ \t]*+:", re.MULTILINE | re.IGNORECASE)  # blanks: RFC 5322 §4.5
+_FIELD: Final = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)  # its first line; continuation lines begin with white space
+_RECEIVED: Final = re.compile(rb"^received[ \t]*+:", re.MULTILINE | re.IGNORECASE)  # blanks before ":": RFC 5322 §4.5
 
 
 class HeaderLimits(Policy):
-    """Refuses messages whose header section is out of bounds. None stands for no limit.
+    """Refuses messages whose header section is over a limit. None means no limit.
 
     Args:
-        received: Received fields; more mean that the message goes round and round (RFC 5321 §6.3): 554 5.4.6.
-        fields: header fields of any kind: 554 5.6.0.
-        size: octets, at most 1 MiB: 552 5.3.4.
+        received: the most Received fields. More indicate a mail loop (RFC 5321 §6.3) and get 554 5.4.6.
+        fields: the most header fields of any kind. More get 554 5.6.0.
+        size: the most octets, up to 1 MiB. More get 552 5.3.4.
 
     Raises:
-        ValueError: for a size over 1 MiB, of which a policy sees no more.
+        ValueError: if `size` is over 1 MiB, the most of a header section that policies are given.
     """
 
     def __init__(self, *, received: int | None = 50, fields: int | None = 1_000, size: int | None = 128 * 1024) -> None:
@@ -39,7 +39,7 @@ class HeaderLimits(Policy):
     async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
         if self._size is not None and len(header) > self._size:
             raise Refuse(552, "Header section too big", "5.3.4", rule="header-size")
-        # A line is the least that a field takes: counting lines first spares all but hostile messages the rest.
+        # Each field takes at least one line. Counting lines is cheap and rules out all but hostile messages.
         lines = header.count(b"\n")
         if self._fields is not None and lines > self._fields and len(_FIELD.findall(header)) > self._fields:
             raise Refuse(554, "Too many header fields", "5.6.0", rule="header-fields")

@@ -1,4 +1,4 @@
-"""Whom limits count as one peer."""
+"""Which addresses the limits count as one peer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["is_loopback", "peer_network"]
 
 @lru_cache(maxsize=4096)
 def peer_network(host: str) -> str:
-    """One peer: an IPv4 address, an IPv6 /64 network (one customer has all of it), ``""`` where there is no address.
+    """The key of a peer: its IPv4 address or IPv6 /64 network, ``""`` if it has no address.
 
-    An IPv4 address that came in over IPv6 is the IPv4 address that it is (RFC 4291 §2.5.5.2).
+    A /64 network usually belongs to one customer. An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) counts as IPv4.
     """
     address = _address(host)
     if isinstance(address, ipaddress.IPv6Address):
@@ -22,7 +22,7 @@ def peer_network(host: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_loopback(host: str) -> bool:
-    """Whether the peer is this machine: a loopback address, or a Unix socket, which has none."""
+    """Whether the peer is this machine: it has a loopback address, or no address because it uses a Unix socket."""
     address = _address(host)
     return address is None or address.is_loopback
 

@@ -1,4 +1,4 @@
-"""How often: connections, messages, recipients and failed logins, of one peer and of one account."""
+"""Rate limits for connections, messages, recipients and failed logins, per peer and per account."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from trio_smtp.protocol import MailFrom, RcptTo
 
 __all__ = ["Rate", "RateLimits"]
 
-_NAME_LIMIT: Final = 64  # characters of a user name; those that are longer and begin alike count as one
+_NAME_LIMIT: Final = 64  # characters of a user name; longer names with the same first 64 count as one
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most so often in so many seconds.
+    """At most `count` times in `seconds`.
 
     Args:
-        count: how often; what is over it is refused and not counted.
-        seconds: in which time, a window that moves on.
-        everyone: whether what comes from this machine itself (loopback addresses, Unix sockets) is counted too.
+        count: how many are allowed in the window. Those over it are refused and not counted.
+        seconds: the length of the window, which slides.
+        everyone: whether peers on this machine (loopback addresses, Unix sockets) are counted too.
 
     Raises:
-        ValueError: for a count or a time that is not positive.
+        ValueError: if `count` or `seconds` is not positive.
     """
 
     count: int
@@ -43,29 +43,29 @@ class Rate:
 
 
 class RateLimits(Policy):
-    """Refuses, for a while, whoever does a thing too often. None stands for no limit.
+    """Temporarily refuses peers and accounts that exceed a rate. None means no limit.
 
     A peer is an IPv4 address or an IPv6 /64 network. Connections over the rate get 421, messages and recipients 451,
-    logins 454, all with 4.7.x, so that an honest client comes again. The failures of one user name count whether there
-    is such a user or not, and from wherever they come; from the second one on, the answers to a peer that keeps failing
-    come later and later.
+    logins 454, all with 4.7.x, so that an honest client tries again. The failed logins of a user name are counted over
+    all peers, whether the user exists or not. From its second failed login on, a peer gets the answer with a growing
+    delay.
 
     Args:
         connections: of one peer.
-        messages: of one peer; MAIL counts.
-        recipients: of one peer; RCPT counts, whether it is accepted or not.
+        messages: of one peer; each MAIL counts.
+        recipients: of one peer; each RCPT counts, whether it is accepted or not.
         login_failures: of one peer.
         account_messages: of one account that has logged in.
-        account_recipients: the same.
+        account_recipients: of one account that has logged in.
         account_login_failures: of one user name.
-        max_keys: how many peers, and how many accounts, each limit remembers.
-        most_delay: seconds that the answer to a failed login is held back at the most.
-        clock: the time in seconds.
-        windows: makes the window of a limit, from its name in `Stats.rules` and the seconds of its rate; by default a
-            `SlidingWindow` of `max_keys`. For processes that share their counts.
+        max_keys: how many peers or accounts each limit remembers.
+        most_delay: the longest delay of the answer to a failed login, in seconds.
+        clock: returns the time in seconds.
+        windows: makes the window of a limit, given its name in `Stats.rules` and the seconds of its rate. Processes use
+            it to share their counts. By default a `SlidingWindow` of `max_keys`.
 
     Raises:
-        TypeError: for a rate that is none.
+        TypeError: if a rate is neither a `Rate` nor None.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class RateLimits(Policy):
             "account_recipients": account_recipients,
             "account_login_failures": account_login_failures,
         }
-        """What is in force, by the names of the arguments."""
+        """The rates in force, by argument name."""
         for name, rate in self.rates.items():
             if not isinstance(rate, Rate | None):
                 raise TypeError(f"{name} is a Rate, such as Rate(100, 60), or None, not {rate!r}")
@@ -139,7 +139,7 @@ class RateLimits(Policy):
 
 
 class _Limit:
-    """One rate: what it counts, and what those hear who are over it."""
+    """One rate: its window of counts, and the refusal for a key that is over it."""
 
     __slots__ = ("_everyone", "_most", "_refusal", "_rule", "_window")
 
@@ -153,13 +153,13 @@ class _Limit:
         self._everyone = rate is not None and rate.everyone
 
     def check(self, session: Session, key: str, now: float) -> None:
-        """Refuse if there is no room for one more."""
+        """Raise `Refuse` if one more would exceed the rate."""
         window = self._window_for(session, key)
         if window is not None and window.count(key, now) + 1 > self._most:
             raise Refuse(*self._refusal, rule=self._rule)
 
     def add(self, session: Session, key: str, now: float) -> float:
-        """Count one; how many there were before it."""
+        """Count one, even over the rate, and return the count before it."""
         window = self._window_for(session, key)
         if window is None:
             return 0
@@ -168,21 +168,21 @@ class _Limit:
         return before
 
     def take(self, session: Session, key: str, now: float) -> None:
-        """Count one, or refuse it."""
+        """Count one, or raise `Refuse` if it would exceed the rate."""
         window = self._window_for(session, key)
         if window is not None and not window.take(key, now, self._most):
             raise Refuse(*self._refusal, rule=self._rule)
 
     def _window_for(self, session: Session, key: str) -> Window | None:
-        """Where this is counted, None if it is not; ``""`` is no key: there is no address, or nobody has logged in."""
+        """The window for a key, None if it is not counted. The key is ``""`` without an address or before a login."""
         counts = key and (self._everyone or not is_loopback(session.peer.host))
         return self._window if counts else None
 
 
 def _key(username: str) -> str:
-    """What a user name is counted by: as an address it has no case and no subaddress, of which there is no end.
+    """The key of a user name: without case and subaddress, of which a client could make up any number.
 
-    A stranger may have made it as long as could be, to fill the memory.
+    It is cut off, because a client can send a long name to use up memory.
     """
     return address_keys(username)[-1][:_NAME_LIMIT]
 

@@ -1,4 +1,4 @@
-"""Refusals to order: for tests of how a program that sends mail copes with them."""
+"""Refusals on demand, to test how a program that sends mail copes with them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ class _Order:
     code: int
     text: str
     enhanced: str | None
-    times: int | None  # that are left
+    times: int | None  # refusals left; None for no end
 
 
 class Refusals(Policy):
-    """Refuses what it is told to, and nothing else. It may be told while it is in use, from any thread.
+    """Refuses what `refuse` has named, and nothing else. Its methods may be called while a server runs, from any
+    thread.
 
-    `Stats.rules` counts by the step that was refused: ``refused-login``, ``refused-recipient`` and so on.
+    `Stats.rules` counts refusals by step: ``refused-login``, ``refused-recipient`` and so on.
     """
 
     def __init__(self) -> None:
@@ -36,26 +37,26 @@ class Refusals(Policy):
     def refuse(
         self, what: str, code: int, text: str = _TEXT, enhanced: str | None = None, *, times: int | None = None
     ) -> None:
-        """Refuse this from now on. A later order for the same takes the place of an earlier one.
+        """Refuse `what` from now on. A later call for the same `what` replaces an earlier one.
 
         Args:
-            what: ``"connection"``, ``"login"``, ``"sender"`` (MAIL), ``"recipient"`` (RCPT), ``"message"`` (once it has
-                come in), or the address of one recipient.
+            what: ``"connection"``, ``"login"``, ``"sender"`` (MAIL), ``"recipient"`` (RCPT), ``"message"`` (after it
+                has been received), or the address of one recipient.
             code, text, enhanced: see `Refuse`.
-            times: after so many it is taken again; None for no end.
+            times: how many times to refuse it before it is accepted again; None for no end.
 
         Raises:
-            ValueError: for anything else, a code that refuses nothing, and a text that cannot go out on the wire.
+            ValueError: if `what` is anything else, `code` does not refuse, or `text` cannot be sent in a reply.
         """
         if what not in STEPS:
             if "@" not in what:
                 raise ValueError(f"{what!r} is none of {', '.join(STEPS)}, and no mail address")
             what = _key(Address.parse(what))
-        Refuse(code, text, enhanced)  # is it one?
+        Refuse(code, text, enhanced)  # raises ValueError if this is not a valid refusal
         self._orders[what] = _Order(code, text, enhanced, times)
 
     def clear(self) -> None:
-        """Refuse nothing any more."""
+        """Stop refusing anything."""
         self._orders.clear()
 
     async def connect(self, session: Session) -> None:
@@ -76,7 +77,7 @@ class Refusals(Policy):
         return None
 
     def _ask(self, step: str, one: str = "") -> None:
-        """Raise `Refuse` if that was ordered, for this one or for all."""
+        """Raise `Refuse` if there is an order for the recipient `one`, or without it for the whole step."""
         order = self._orders.get(one or step)
         if order is None or order.times == 0:
             return
@@ -86,4 +87,4 @@ class Refusals(Policy):
 
 
 def _key(address: Address) -> str:
-    return str(address).lower()  # whatever RFC 5321 §2.4 lets a server make of it
+    return str(address).lower()  # case-insensitive; RFC 5321 §2.4 leaves the case of the local part to the server

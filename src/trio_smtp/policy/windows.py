@@ -1,8 +1,8 @@
-"""Counting what many keys do in the last so many seconds, in bounded memory and constant time.
+"""Count the events of many keys in a sliding window, in bounded memory and constant time.
 
-For each key two numbers are kept, of the current span of time and of the one before. What the last `seconds` saw is
-taken to be the current number and that part of the earlier one that the window still covers, as if it had been spread
-evenly. So the estimate can be off by what came unevenly, and is never off by more than one span's worth.
+Time is divided into spans of the window's length. For each key two counts are kept, of the current span and of the one
+before. The estimate is the current count plus the share of the earlier count that the window still covers, as if those
+events had been spread evenly. Its error is never more than the earlier count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["SlidingWindow", "Window"]
 
 
 class Window(Protocol):
-    """What counts how much each key has done in the last so many seconds; `SlidingWindow` says what the methods do."""
+    """Counts the events of each key in a sliding window. See `SlidingWindow` for the methods."""
 
     def count(self, key: str, now: float) -> float: ...
     def take(self, key: str, now: float, most: float) -> bool: ...
@@ -23,13 +23,13 @@ class Window(Protocol):
 
 
 class SlidingWindow:
-    """How much each key has done in the last `seconds`.
+    """Counts the events of each key in the last `seconds`.
 
-    When there are more than `max_keys`, the one that has been quiet for longest is forgotten.
+    When there are more than `max_keys` keys, the one without an event for the longest time is forgotten.
 
     Args:
         seconds: the length of the window.
-        max_keys: how many are remembered, about 250 octets each.
+        max_keys: how many keys are remembered, at about 250 octets each.
     """
 
     __slots__ = ("_counts", "_max_keys", "_seconds")
@@ -37,20 +37,21 @@ class SlidingWindow:
     def __init__(self, seconds: float, max_keys: int = 50_000) -> None:
         self._seconds: Final = seconds
         self._max_keys: Final = max_keys
-        self._counts: Final[OrderedDict[Hashable, tuple[int, int, int]]] = OrderedDict()  # span, in it, in the last
+        # For each key: the number of a span, the count in it, the count in the span before.
+        self._counts: Final[OrderedDict[Hashable, tuple[int, int, int]]] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many keys are known."""
+        """The number of keys that are remembered."""
         return len(self._counts)
 
     def count(self, key: Hashable, now: float) -> float:
-        """What `key` has done in the window that ends at `now`."""
+        """The estimated number of events of `key` in the window that ends at `now`."""
         span, part = divmod(now, self._seconds)
         current, previous = self._at(key, int(span))
         return current + previous * (1 - part / self._seconds)
 
     def take(self, key: Hashable, now: float, most: float) -> bool:
-        """Count one more, unless that makes more than `most`; whether it was counted."""
+        """Count one event, unless that would make more than `most`. Return whether it was counted."""
         span, part = divmod(now, self._seconds)
         current, previous = self._at(key, int(span))
         if current + previous * (1 - part / self._seconds) + 1 > most:
@@ -59,7 +60,7 @@ class SlidingWindow:
         return True
 
     def add(self, key: Hashable, now: float) -> None:
-        """Count what `key` does at `now`, in seconds of a clock that does not go back."""
+        """Count one event of `key` at `now`, in seconds of a monotonic clock."""
         span = int(now // self._seconds)
         current, previous = self._at(key, span)
         self._keep(key, (span, current + 1, previous))
