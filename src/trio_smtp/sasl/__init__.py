@@ -1,8 +1,8 @@
-"""SASL mechanisms, the server's side, as pure step machines (RFC 4422): no I/O, no passwords looked up.
+"""The server side of SASL mechanisms (RFC 4422), as pure state machines: no I/O, no password lookup.
 
-A mechanism is fed the client's responses one by one and says what comes next: a `Challenge` to send, a question for the
-application (`Verify`, `FetchKeys`, `CheckToken`, `CheckCertificate`: is it true what the client claims?),
-`Proved` or `Failed`. Every exchange takes a fresh one.
+A mechanism takes the client's responses one by one. For each it returns the next step: a `Challenge` to send, a claim
+of the client for the application to check (`Verify`, `FetchKeys`, `CheckToken`, `CheckCertificate`), `Proved` or
+`Failed`. Each exchange needs a new object.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The channel binding ``tls-server-end-point`` (RFC 5929 §4.1): the hash of the server's certificate.
 
-The hash function is that of the certificate's own signature, so a little DER is read here to find it.
+The hash function is the one of the certificate's own signature. This module parses just enough DER to find it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 __all__ = ["tls_server_end_point"]
 
-_HASHES: Final = {  # object identifiers of signature algorithms, as in DER; MD5 and SHA-1 are raised to SHA-256
+_HASHES: Final = {  # by the signature algorithm's object identifier in DER; SHA-256 replaces MD5 and SHA-1
     bytes.fromhex("2a864886f70d010104"): "sha256",  # md5WithRSAEncryption
     bytes.fromhex("2a864886f70d010105"): "sha256",  # sha1WithRSAEncryption
     bytes.fromhex("2a864886f70d01010b"): "sha256",  # sha256WithRSAEncryption
@@ -26,8 +26,8 @@ _HASHES: Final = {  # object identifiers of signature algorithms, as in DER; MD5
 def tls_server_end_point(certificate: bytes) -> bytes | None:
     """The channel binding of a certificate in DER.
 
-    None where it is not defined (signatures such as Ed25519 that have no one hash function of their own) and where the
-    signature is of a kind unknown here.
+    None if it is undefined, as for signatures without a single hash function such as Ed25519, or if the signature
+    algorithm is not known here.
     """
     try:
         outer, _ = _contents(certificate, 0x30)
@@ -41,7 +41,11 @@ def tls_server_end_point(certificate: bytes) -> bytes | None:
 
 
 def _contents(data: bytes, tag: int) -> tuple[bytes, bytes]:
-    """The contents of the DER element that `data` begins with, and what follows it. Raises ValueError."""
+    """The contents of the DER element at the start of `data`, and the rest of `data`.
+
+    Raises:
+        ValueError: if there is no complete element with this tag.
+    """
     if len(data) < 2 or data[0] != tag:
         raise ValueError("not the element that belongs here")
     start, length = 2, data[1]

@@ -1,4 +1,4 @@
-"""EXTERNAL (RFC 4422, appendix A): the client is who its TLS certificate says."""
+"""EXTERNAL (RFC 4422, appendix A): the client's TLS certificate says who it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["External"]
 
 
 class External:
-    """One EXTERNAL exchange: the name that the client asks for, or nothing."""
+    """One EXTERNAL exchange. The response is the user name that the client asks for, or empty."""
 
     name: Final = "EXTERNAL"
 

@@ -1,4 +1,4 @@
-"""What a server keeps of a password for SCRAM-SHA-256 (RFC 5802 §3), and what it shows of one that does not exist."""
+"""The keys that a server keeps for a SCRAM-SHA-256 password (RFC 5802 §3), and fake keys for unknown users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ScramKeys", "derive_keys", "hmac_sha256", "keys_of_nobody"]
 
 @dataclass(frozen=True, slots=True)
 class ScramKeys:
-    """Enough to check a proof and to give our own, and not enough to log in."""
+    """Keys with which the server checks the client's proof and makes its own. They are not enough to log in."""
 
     salt: bytes
     iterations: int
@@ -20,21 +20,21 @@ class ScramKeys:
 
 
 def derive_keys(password: bytes, salt: bytes, iterations: int) -> ScramKeys:
-    """The keys of a password that SASLprep has prepared; takes time in proportion to `iterations`."""
+    """The keys of a password that SASLprep has prepared. The time is proportional to `iterations`."""
     salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
     client_key = hmac_sha256(salted, b"Client Key")
     return ScramKeys(salt, iterations, hashlib.sha256(client_key).digest(), hmac_sha256(salted, b"Server Key"))
 
 
 def keys_of_nobody(secret: bytes, username: str, iterations: int) -> ScramKeys:
-    """Keys that no proof fits, for a user who does not exist: always the same for the same name, as real ones are.
+    """Keys that match no password, for a user that does not exist. Like a real user, a name always has the same keys.
 
-    With other iterations they are others: real keys have to be made anew for that.
+    Another `iterations` gives other keys, salt included, because real keys have to be derived again for it.
 
     Args:
         secret: known to the server alone.
-        username: who was asked for.
-        iterations: as in the keys of those who exist.
+        username: the name that the client gave.
+        iterations: as in the keys of existing users.
     """
     name = b"%d %b" % (iterations, username.encode("utf-8", "surrogatepass"))
     salt, stored_key, server_key = (

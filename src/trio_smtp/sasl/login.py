@@ -1,4 +1,4 @@
-"""LOGIN (draft-murchison-sasl-login): asks for the name, then the password. Obsolete, and still what clients use."""
+"""LOGIN (draft-murchison-sasl-login): asks for the user name, then the password. Obsolete, but clients still use it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Login"]
 
 
 class Login:
-    """One LOGIN exchange. The name may come as the initial response."""
+    """One LOGIN exchange. The initial response, if there is one, is the user name."""
 
     name: Final = "LOGIN"
 

@@ -1,4 +1,4 @@
-"""What mechanisms have in common: how a step can end, and the limits on what a client may claim."""
+"""What the mechanisms share: the results of a step, and the checks of names and passwords that a client sends."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = [
     "decode_saslname",
 ]
 
-_CLAIM_LIMIT: Final = 1024  # octets of a name or password; longer ones are refused before anybody hashes them
+_CLAIM_LIMIT: Final = 1024  # octets of a name or password; longer ones are refused before they are hashed
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Send this to the client and feed its response to the next step."""
+    """Send `data` to the client and pass its response to the next step."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """A user name, prepared (RFC 4013), and a password as it came, to be checked."""
+    """Check a user name, prepared by SASLprep (RFC 4013), and a password as the client sent it."""
 
     username: str
     password: str = field(repr=False)
@@ -45,7 +45,7 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class FetchKeys:
-    """Look up the SCRAM keys of a user, `keys_of_nobody` if there are none, and pass them to `resume`."""
+    """Look up the SCRAM keys of a user and pass them to `resume`; `keys_of_nobody` if the user has none."""
 
     username: str
     resume: Callable[[ScramKeys], Step] = field(repr=False)
@@ -53,7 +53,7 @@ class FetchKeys:
 
 @dataclass(frozen=True, slots=True)
 class CheckToken:
-    """A bearer token, to be checked. If it is no good, `refusal` goes out and the next step fails."""
+    """Check a bearer token. If it is not valid, send `refusal`; the next step then fails."""
 
     username: str | None
     token: str = field(repr=False)
@@ -62,34 +62,34 @@ class CheckToken:
 
 @dataclass(frozen=True, slots=True)
 class CheckCertificate:
-    """The client points to its certificate; `username` is whom it wants to be, None for whom the certificate names."""
+    """Check the client's certificate for `username`, None for the user that the certificate names."""
 
     username: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """The client has proved that it has the keys that were fetched: nothing is left to check."""
+    """The client has proved that it knows the password of the fetched keys: nothing is left to check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The client did not keep to the mechanism, did not prove who it is, or asked for what is never granted."""
+    """The client violated the mechanism, gave a wrong proof, or asked for something that is never granted."""
 
 
 Step: TypeAlias = Challenge | Verify | FetchKeys | CheckToken | CheckCertificate | Proved | Failed
 
 
 class Mechanism(Protocol):
-    """One exchange of a mechanism; its class has the mechanism's `name` (RFC 4422 §3.1)."""
+    """One exchange. The class attribute `name` is the name of the mechanism (RFC 4422 §3.1)."""
 
     def step(self, response: bytes | None) -> Step:
-        """Take the client's next response (None where it sent no initial one) and say what comes next."""
+        """Take the client's next response, None if it sent no initial response, and return the next step."""
         ...
 
 
 def decode_claim(data: bytes) -> str | None:
-    """A password as text; None if it is no UTF-8, empty, has a NUL (RFC 4616 §2), or is too long."""
+    """A name or password as text; None if it is not UTF-8, empty, too long, or has a NUL (RFC 4616 §2)."""
     if not data or len(data) > _CLAIM_LIMIT or b"\0" in data:
         return None
     try:
@@ -99,13 +99,13 @@ def decode_claim(data: bytes) -> str | None:
 
 
 def decode_name(data: bytes) -> str | None:
-    """A user name in the form of RFC 4013; None if `decode_claim` or SASLprep refuses it, or leaves nothing of it."""
+    """A user name prepared by SASLprep (RFC 4013); None if `decode_claim` or SASLprep refuses it or leaves it empty."""
     claim = decode_claim(data)
     return (saslprep(claim) or None) if claim is not None else None
 
 
 def decode_saslname(data: bytes) -> str | None:
-    """`decode_name` of a saslname (RFC 5802 §5.1), in which ``=2C`` is a comma and ``=3D`` an equals sign."""
+    """As `decode_name`, for a saslname (RFC 5802 §5.1), in which ``=2C`` is a comma and ``=3D`` an equals sign."""
     if re.search(rb"=(?!2C|3D)", data):
         return None
     return decode_name(data.replace(b"=2C", b",").replace(b"=3D", b"="))

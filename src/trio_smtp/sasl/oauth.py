@@ -1,7 +1,7 @@
-"""OAUTHBEARER (RFC 7628) and XOAUTH2, its forerunner at Google and Microsoft: a bearer token instead of a password.
+"""OAUTHBEARER (RFC 7628) and XOAUTH2, its predecessor at Google and Microsoft: a bearer token instead of a password.
 
-The reason for a refusal goes out as a challenge, which the client answers with next to nothing; only then the
-exchange fails (RFC 7628 §3.2.3). The reason is the same whatever is wrong with the token.
+To refuse a token, the server sends the reason as a challenge. The client answers with a dummy response, and only then
+the exchange fails (RFC 7628 §3.2.3). The reason is the same whatever is wrong with the token.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BEARER = rb"auth=bearer (?P<token>[A-Za-z0-9\-._~+/]+=*)\x01"  # RFC 6750 §2.1
 
 
 class _Bearer:
-    """One exchange: the response with the token and, after a refusal, the one that ends it."""
+    """One exchange: the response with the token and, after a refusal, the dummy response."""
 
     _form: ClassVar[re.Pattern[bytes]]
     _refusal: ClassVar[Challenge]
@@ -44,7 +44,7 @@ class _Bearer:
 
 
 class OAuthBearer(_Bearer):
-    """One OAUTHBEARER exchange. The user name is optional: the token says who it is for."""
+    """One OAUTHBEARER exchange. The user name is optional, because the token identifies the user."""
 
     name: Final = "OAUTHBEARER"
     _form = re.compile(

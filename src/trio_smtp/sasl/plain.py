@@ -10,14 +10,14 @@ __all__ = ["Plain"]
 
 
 class Plain:
-    """One PLAIN exchange. Acting for somebody else (authzid other than authcid) is never granted."""
+    """One PLAIN exchange. Acting as another user (an authzid other than the authcid) is never granted."""
 
     name: Final = "PLAIN"
 
     def step(self, response: bytes | None) -> Step:
         """See `Mechanism.step`."""
         if response is None:
-            return Challenge(b"")  # RFC 4954 §4: an empty challenge asks for the response that was not sent
+            return Challenge(b"")  # RFC 4954 §4: an empty challenge asks for the missing initial response
         parts = response.split(b"\0")
         if len(parts) != 3:
             return Failed()

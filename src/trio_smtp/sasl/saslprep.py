@@ -1,7 +1,7 @@
-"""SASLprep (RFC 4013): the form in which names and passwords are compared, however a keyboard composes its letters.
+"""SASLprep (RFC 4013): a form in which names and passwords compare equal, however the keyboard composes characters.
 
-Code points that Unicode 3.2, the version of stringprep, did not know are let through as they are (the "query" of
-RFC 3454 §7): people use younger letters in passwords, and what is checked is prepared in the same way as what is kept.
+Code points that are unassigned in Unicode 3.2, the version of stringprep, are kept as they are (a "query" in RFC 3454
+§7). People use newer characters in passwords, and stored and entered passwords are prepared in the same way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROHIBITED: Final = (  # RFC 4013 §2.3
 
 
 def saslprep(text: str) -> str | None:
-    """The prepared text, which may be empty; None if it has a character that it must not have."""
+    """The prepared text, which may be empty; None if it has a prohibited character or mixes directions."""
     if text.isascii():
         return text if text.isprintable() else None
     mapped = "".join(  # RFC 4013 §2.1
@@ -41,7 +41,7 @@ def saslprep(text: str) -> str | None:
 
 
 def _is_of_one_direction(text: str) -> bool:
-    """RFC 3454 §6: with one letter written from the right, the text begins and ends with such and has no other."""
+    """RFC 3454 §6: a text with a right-to-left character begins and ends with one and has no left-to-right one."""
     if not any(map(stringprep.in_table_d1, text)):
         return True
     ends = stringprep.in_table_d1(text[0]) and stringprep.in_table_d1(text[-1])

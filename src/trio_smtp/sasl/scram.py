@@ -1,10 +1,10 @@
-"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677): the password never crosses the line.
+"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677): the password is never sent.
 
-The client proves that it knows ClientKey, the server that it knows ServerKey; what the server keeps (`ScramKeys`)
-checks the one and gives the other, and lets nobody log in who steals it and cannot guess the password.
+The client proves that it knows ClientKey, the server that it knows ServerKey. With its `ScramKeys` the server checks
+the client's proof and makes its own. A thief of these keys cannot log in without guessing the password.
 
-SMTP has no room for data in its 235, so the server's last message is a challenge that the client answers with nothing
-(RFC 4954 §4).
+The 235 reply of SMTP cannot carry data, so the server sends its final message as a challenge, which the client answers
+with an empty response (RFC 4954 §4).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trio_smtp.sasl.mechanism import Challenge, Failed, FetchKeys, Proved, Step,
 __all__ = ["Scram", "ScramPlus"]
 
 _VALUE = rb"[^,\0]+"
-_CLIENT_FIRST = re.compile(  # RFC 5802 §7: gs2-header, then client-first-message-bare; no mandatory extension (m=)
+_CLIENT_FIRST = re.compile(  # RFC 5802 §7: gs2-header, client-first-message-bare; a mandatory extension (m=) is refused
     rb"((?:(?P<flag>[ny])|p=(?P<binding>%b)),(?:a=(?P<authzid>%b))?,)"
     rb"(n=(?P<name>%b),r=(?P<nonce>[!-+\--~]{1,256})(?:,[A-Za-z]=%b)*)" % ((_VALUE,) * 4)
 )
@@ -35,9 +35,9 @@ class Scram:
     """One SCRAM-SHA-256 exchange.
 
     Args:
-        nonce: our part of it: printable ASCII without comma, never used before.
-        plus_offered: whether SCRAM-SHA-256-PLUS was offered too: a client that says it would have used it, had it been
-            offered, did not see our whole offer, for somebody has cut it (RFC 5802 §6).
+        nonce: the server's part of the nonce: printable ASCII without comma, never used before.
+        plus_offered: whether SCRAM-SHA-256-PLUS was offered too. If so, a client that supports it but says that it was
+            not offered fails: somebody has removed it from the offer on the way (RFC 5802 §6).
     """
 
     name: ClassVar[str] = "SCRAM-SHA-256"
@@ -66,7 +66,7 @@ class Scram:
         return FetchKeys(username, partial(self._challenge, match[1], match[5]))
 
     def _binds(self, flag: bytes | None, binding: bytes | None) -> bool:
-        """Whether the client's wish for channel binding is one that this mechanism can meet."""
+        """Whether the client's channel binding flag and type are acceptable for this mechanism."""
         return flag in self._flags
 
     def _challenge(self, header: bytes, client_first: bytes, keys: ScramKeys) -> Step:
@@ -99,7 +99,7 @@ class Scram:
 
 
 class ScramPlus(Scram):
-    """One SCRAM-SHA-256-PLUS exchange: bound to the TLS channel, so that nobody in the middle can pass it on.
+    """One SCRAM-SHA-256-PLUS exchange, bound to the TLS channel so that a man in the middle cannot relay it.
 
     Args:
         nonce: see `Scram`.
