@@ -1,5 +1,4 @@
-"""Greylisting (RFC 6647): an unknown sender has to try again. Mail servers do so after some minutes; most spam does
-not.
+"""Greylisting (RFC 6647): an unknown sender must try again. Mail servers do so after some minutes; most spam does not.
 
 An attempt is identified by the network of the peer (the servers of one sender are often in one network), the sender and
 the recipient. For each attempt the store keeps a note, under a key that is an HMAC with the store's secret. The note is

@@ -25,8 +25,7 @@ class _Order:
 
 
 class Refusals(Policy):
-    """Refuses what `refuse` has named, and nothing else. Its methods may be called while a server runs, from any
-    thread.
+    """Refuses what `refuse` has named, and nothing else. Any thread may call its methods while a server runs.
 
     `Stats.rules` counts refusals by step: ``refused-login``, ``refused-recipient`` and so on.
     """
