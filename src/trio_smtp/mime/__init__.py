@@ -1,8 +1,8 @@
-"""MIME: what people see of a message, found in its octets.
+"""MIME: parse a message into what people see of it.
 
-The mail is hostile and was accepted with a 250 long ago, so `parse` never raises, whatever it is given. It is bounded
-in what it looks at (`MimeLimits`), takes time in proportion to that, and says in `ParsedMessage.defects` what was wrong
-and what it left out. The standard library is all that is used; nothing here knows SMTP, trio or a store.
+Mail can be hostile, and the server has already accepted it with a 250, so `parse` never raises, whatever its input. It
+reads no more than `MimeLimits` allows, takes time in proportion to that, and reports in `ParsedMessage.defects` what
+was wrong and what it left out. It uses only the standard library and knows nothing about SMTP, trio or a store.
 """
 
 from __future__ import annotations

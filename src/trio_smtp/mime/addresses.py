@@ -1,7 +1,7 @@
-"""Address fields (RFC 5322 §3.4) as people write them: in one pass, by tokens, with the forms of §4.4 as well.
+"""Parse address fields (RFC 5322 §3.4) in one pass over their tokens. The obsolete forms of §4.4 are accepted too.
 
-What separates addresses is found before encoded words are decoded, so that no decoded comma or bracket makes
-an address of what was a name.
+The field is split into addresses before encoded words are decoded, so that no comma or bracket in a decoded name can
+turn part of the name into an address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["read_addresses"]
 
 _TOKEN = re.compile(
     r'\s+|"(?:[^"\\]|\\.)*["\\]?|\[[^\[\]]*\]?|[<>,;:(]'
-    r'|=\?[^?\s]*\?[bBqQ]\?[^?\s]*\?=|[^\s"\[<>,;:(]+',  # any text is a row of these
+    r'|=\?[^?\s]*\?[bBqQ]\?[^?\s]*\?=|[^\s"\[<>,;:(]+',  # every text is a sequence of these tokens
     re.DOTALL,
 )
 _IN_COMMENT = re.compile(r"\\.|[()]")
@@ -26,23 +26,23 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def read_addresses(value: bytes) -> Iterator[MailAddress | None]:
-    """The mailboxes of an address field in their order, None where there is an empty one or the name of a group."""
+    """The mailboxes of an address field in their order, with None for an empty one and for the name of a group."""
     entry = _Entry()
     for token in _tokens(to_text(value)):
         kind = token[0]
         if kind == "(":
             entry.comment = token
         elif kind == "<":
-            if entry.bracket is not None:  # a comma is missing
+            if entry.bracket is not None:  # a second "<": the comma between two addresses is missing
                 yield entry.read()
                 entry = _Entry()
             entry.bracket = entry.target = []
         elif kind == ">":
-            entry.target = []  # what follows is no part of it
+            entry.target = []  # ignore text after ">"
         elif kind in ",;" and not entry.in_route:
             yield entry.read()
             entry = _Entry()
-        elif kind == ":" and entry.bracket is None:  # so far it was the name of a group
+        elif kind == ":" and entry.bracket is None:  # the entry so far was the name of a group
             yield None
             entry = _Entry()
         else:
@@ -58,7 +58,7 @@ def _tokens(text: str) -> Iterator[str]:
 
 
 def _end_of_comment(text: str, start: int) -> int:
-    """Where the comment that begins at `start` is over, at the latest the end of the text."""
+    """The end of the comment that begins at `start`; the end of the text if it is not closed."""
     depth = 0
     for mark in _IN_COMMENT.finditer(text, start):
         depth += {"(": 1, ")": -1}.get(mark[0], 0)
@@ -68,11 +68,11 @@ def _end_of_comment(text: str, start: int) -> int:
 
 
 class _Entry:
-    """What stands between two commas, in tokens."""
+    """The tokens between two commas."""
 
     def __init__(self) -> None:
         self.phrase = list[str]()
-        self.bracket: list[str] | None = None  # what stands in angle brackets
+        self.bracket: list[str] | None = None  # the tokens in angle brackets
         self.target = self.phrase  # where the next token goes
         self.comment = ""
 
@@ -88,12 +88,12 @@ class _Entry:
             name = "".join(map(_meaning, self.phrase))
             address = _ROUTE.sub("", "".join(token for token in self.bracket if not token.isspace()))
         name, address = _shown(name), one_line(address)
-        if not name and (address or not self.comment.endswith(")")):  # else it is about nobody, as in an empty group
+        if not name and (address or not self.comment.endswith(")")):  # else it names nobody, as in an empty group
             name = _shown(_ESCAPED.sub(r"\1", self.comment[1:].removesuffix(")")))
         return MailAddress(name, address) if name or address else None
 
     def _bare(self) -> tuple[str, str]:
-        """Name and address without brackets: the last word with an "@" is the address, or else the only word."""
+        """Name and address of an entry without brackets: the address is the last word with an "@", or the only word."""
         words = _words(self.phrase)
         at = next((at for at, word in reversed([*enumerate(words)]) if _is_address(word)), None)
         if at is None and len(words) == 1 and not words[0][0].startswith('"'):
@@ -103,7 +103,7 @@ class _Entry:
 
 
 def _words(phrase: list[str]) -> list[list[str]]:
-    """What stands between blanks; an address is one word, though there may be blanks round its dots and its "@"."""
+    """The words between white space. An address is one word even with white space around its dots and its "@"."""
     runs: list[list[list[str]]] = []
     for is_blank, tokens in groupby(phrase, str.isspace):
         if is_blank:
@@ -125,7 +125,7 @@ def _is_address(word: list[str]) -> bool:
 
 
 def _meaning(token: str) -> str:
-    """What a token of a name stands for."""
+    """The text of a token of a name, unquoted."""
     return _ESCAPED.sub(r"\1", token[1:].removesuffix('"')) if token.startswith('"') else token
 
 

@@ -1,8 +1,8 @@
-"""Octets of mail as text: the charsets that mail uses, and no other codec.
+"""Decode the octets of mail, in the charsets that mail uses and no other codec.
 
-A charset is a name that a stranger wrote. Python would take it for a codec, of which it has some that are no charsets
-(``idna``, ``unicode_escape``, ``rot13``, ``zlib``), and remembers every unknown name for ever. So a name is looked up
-only if it is on the list here. What a charset does not have becomes U+FFFD.
+The sender chooses the name of the charset. Python would accept codecs that are not charsets (``idna``,
+``unicode_escape``, ``rot13``, ``zlib``), and it caches every unknown name for ever. So a name is looked up only if it
+is on the list here. Octets that are invalid in the charset become U+FFFD.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CHARSET = re.compile(
     r"|ks_c_5601-1987|tis-620"
 )
 
-# Senders say the name of a charset and mean the larger one that their system has. The last are names that Python lacks.
+# Senders often name a charset but use the superset of their system. The last entries are names unknown to Python.
 _LARGER: Final = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
@@ -34,7 +34,7 @@ _LARGER: Final = {
     "iso_8859-1": "cp1252",
     "latin-1": "cp1252",
     "latin1": "cp1252",
-    "iso-8859-6-e": "iso-8859-6",  # RFC 1556: which way the letters run
+    "iso-8859-6-e": "iso-8859-6",  # RFC 1556: -e and -i tell how the text direction is encoded
     "iso-8859-6-i": "iso-8859-6",
     "iso-8859-8-e": "iso-8859-8",
     "iso-8859-8-i": "iso-8859-8",
@@ -47,17 +47,17 @@ _ASCII: Final = frozenset({"ascii", "us-ascii", "ansi_x3.4-1968"})
 
 
 def decode_octets(octets: bytes, charset: str) -> str | None:
-    """Octets in a charset of mail as text, with U+FFFD for what it does not have; None if it is no such charset."""
+    """The decoded octets, with U+FFFD for invalid ones; None if `charset` is not a charset of mail."""
     codec = _codec(charset)
     return None if codec is None else _replace(octets, codec)
 
 
 def decode_text(octets: bytes, charset: str | None) -> tuple[str, str | None]:
-    """The text of a body, with line feeds as line ends and without a byte order mark, and what was wrong with it.
+    """The text of a body, with LF line ends and without a byte order mark, and what was wrong with it, None if nothing.
 
     Args:
-        charset: as the part says. Where that is missing or unknown, 8-bit octets are read as UTF-8 if they are, else as
-            windows-1252.
+        charset: as the part declares it. If it is missing, unknown or ASCII, 8-bit octets are decoded as UTF-8 if they
+            are valid UTF-8, else as windows-1252.
     """
     codec = None if charset is None else _codec(charset)
     wrong = None if codec or charset is None else f"the charset {charset[:40]!a} is unknown"
@@ -87,4 +87,4 @@ def _guess(octets: bytes) -> tuple[str, str | None]:
 
 def _replace(octets: bytes, codec: str) -> str:
     text = octets.decode(codec, "replace")
-    return text.encode(errors="replace").decode() if codec == "utf-7" else text  # it can spell half a surrogate pair
+    return text.encode(errors="replace").decode() if codec == "utf-7" else text  # UTF-7 can encode a lone surrogate

@@ -1,6 +1,6 @@
-"""Header fields: split off a header and made text for people, in linear time, whatever they hold.
+"""Header fields: split a header into fields and decode them as text for people, in linear time for any input.
 
-The `email` package of the standard library is not used: hostile fields make it raise, recurse or take seconds.
+The standard library's `email` package is not used, because hostile fields make it raise, recurse or take seconds.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from trio_smtp.mime.charsets import decode_octets
 
 __all__ = ["HEAD", "body_start", "decode", "decode_words", "fields", "header_end", "one_line", "read_fields", "to_text"]
 
-HEAD = 256 * 1024  # octets of a message that may hold its header, for a listing
+HEAD = 256 * 1024  # the first octets of a message, in which a listing looks for the header
 
-_EMPTY_LINE = re.compile(rb"\r?\n")  # mail with lone LFs may have been let in
-# Fields, the lines that continue them, and lines of an mbox file, which readers pass over.
+_EMPTY_LINE = re.compile(rb"\r?\n")  # the server may have been configured to accept bare LFs
+# Fields, their continuation lines, and the "From " lines of an mbox file, which readers skip.
 _HEADER = re.compile(rb"(?>(?:(?![ \t])(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+(?:\n|\Z))+)?)")
-_NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # begins with one octet, for which `re` looks at memchr's speed
+_NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # begins with a literal octet, which `re` finds with memchr
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
 
-# RFC 2047 §2, with the language of RFC 2231 §5. Some forget to encode a question mark, so only "?=" ends a word. None
-# holds "=?", where the next one begins, so that each is read once.
+# RFC 2047 §2, with the language of RFC 2231 §5. Some senders do not encode question marks, so only "?=" ends a word. A
+# word may not contain "=?", which begins the next one, so that no character is read twice.
 _WORD = r"=\?([a-z0-9_.-]+)(?:\*[a-z0-9-]*)?\?([bq])\?([^?=]*(?:(?:\?(?!=)|=(?!\?(?!=)))[^?=]*)*)\?="
 _ENCODED_WORD = re.compile(_WORD, re.IGNORECASE | re.ASCII)
 _ENCODED_WORDS = re.compile(rf"(?:{_WORD})+", re.IGNORECASE | re.ASCII)
-_BETWEEN_WORDS = re.compile(r"(?<=\?=)[ \t]+(?==\?)")  # not shown: RFC 2047 §6.2
+_BETWEEN_WORDS = re.compile(r"(?<=\?=)[ \t]+(?==\?)")  # white space that is not displayed: RFC 2047 §6.2
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The fields of a header in their order: name in lower case, value as it stands.
+    """The fields of a header in their order: name in lower case, raw value.
 
     `head` is the message or its beginning.
     """
@@ -46,13 +46,13 @@ def body_start(content: bytes) -> int:
 
 
 def header_end(content: bytes, start: int, end: int) -> tuple[int, int]:
-    """Where the header is over that begins at `start` and is over at `end` at the latest, and where the body begins.
+    """The end of the header that begins at `start`, at most `end`, and the start of the body.
 
-    The empty line is between the two. Where there is none the body begins with the first line that is nothing of a
-    header, as for the mail servers that put an empty line there.
+    The empty line is between the two. If it is missing, the body begins with the first line that cannot belong to a
+    header, where some mail servers insert an empty line.
     """
     header = _HEADER.match(content, start, end)
-    assert header is not None  # it matches no line, too
+    assert header is not None  # the pattern also matches an empty header
     last = header.end()
     is_line_end = last == start or content.endswith(b"\n", start, last)
     empty = _EMPTY_LINE.match(content, last) if is_line_end else None
@@ -60,18 +60,18 @@ def header_end(content: bytes, start: int, end: int) -> tuple[int, int]:
 
 
 def read_fields(header: bytes) -> list[tuple[bytes, bytes]]:
-    """The fields of a header, without what stands between them."""
+    """The fields of a header. Lines that belong to no field are left out."""
     fields = (_FIELD.fullmatch(piece.removesuffix(b"\r")) for piece in _NEXT_FIELD.split(header))
     return [(field[1].lower(), field[2]) for field in fields if field]
 
 
 def decode(value: bytes) -> str:
-    """The value of a field as text for people: unfolded, each blank one space, encoded words decoded."""
+    """The value of a field as text for people: unfolded, with single spaces and decoded encoded words."""
     return decode_words(re.sub("[ \t\r\n]+", " ", to_text(value)).strip(" "))
 
 
 def to_text(value: bytes) -> str:
-    """Octets of a header as they stand: UTF-8 (RFC 6532) if they are, else windows-1252."""
+    """Raw octets of a header as text: as UTF-8 (RFC 6532) if they are valid UTF-8, else as windows-1252."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -79,17 +79,17 @@ def to_text(value: bytes) -> str:
 
 
 def decode_words(text: str) -> str:
-    """Decode the encoded words in a text (RFC 2047); what cannot be decoded is left as it stands."""
+    """Decode the encoded words in a text (RFC 2047). A word that cannot be decoded is left as it is."""
     return _ENCODED_WORDS.sub(_decode_run, _BETWEEN_WORDS.sub("", text)) if "=?" in text else text
 
 
 def one_line(text: str) -> str:
-    """Text without control characters and line ends, which encoded words can hide, a space in the place of each run."""
+    """Text with each run of control characters and line ends, which encoded words can hide, replaced by a space."""
     return _CONTROL.sub(" ", text).strip(" ")
 
 
 def _decode_run(run: re.Match[str]) -> str:
-    """Neighbours in one charset are decoded as one: some senders cut a word in the middle of a character."""
+    """Decode adjacent words of one charset together, because some senders split a character between two words."""
     words = [(word, _octets(word)) for word in _ENCODED_WORD.finditer(run[0])]
     text = []
     for charset, group in groupby(words, key=lambda pair: None if pair[1] is None else pair[0][1].lower()):
@@ -102,7 +102,7 @@ def _decode_run(run: re.Match[str]) -> str:
 def _octets(word: re.Match[str]) -> bytes | None:
     encoding, encoded = word[2], word[3].encode()
     try:
-        # Some leave the padding of base64 out; too much of it does no harm.
+        # Some senders omit the padding of base64. Too much padding is harmless.
         return binascii.a2b_qp(encoded, header=True) if encoding in "qQ" else binascii.a2b_base64(encoded + b"===")
     except binascii.Error:
         return None

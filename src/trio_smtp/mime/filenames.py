@@ -1,7 +1,7 @@
-"""Names of files that are safe to make, from names that a stranger wrote.
+"""Safe file names, made from the names that a sender wrote.
 
-A name is one component of a path on every usual system: no folder, nothing hidden, no option of a command, no device of
-Windows, nothing that makes a terminal or a reader see another name than there is (RFC 2183 §5).
+A safe name is one path component on every common system: no folder, no hidden file, no command option, no Windows
+device, and no characters that make the name look like another one to a terminal or a reader (RFC 2183 §5).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["FileNames", "numbered"]
 
 _LONGEST: Final = 200  # octets of UTF-8; file systems take 255
 _LONGEST_SUFFIX: Final = 20
-_NOT_EVERYWHERE = re.compile(  # on Windows; what looks like a slash or a backslash
+_NOT_EVERYWHERE = re.compile(  # forbidden on Windows, or looks like a slash or a backslash
     '[<>:"|?*\u2044\u2215\u2216\u2571\u2572\u29f5\u29f8\u29f9\ufe68\uff0f\uff3c]'
 )
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?:\s*\..*)?", re.IGNORECASE)
@@ -44,7 +44,7 @@ _SUFFIXES: Final = {
 
 
 class FileNames:
-    """Gives the attachments of one message their names, each a different one even where letters have no case."""
+    """Gives the attachments of one message their names, which differ even on a case-insensitive file system."""
 
     def __init__(self) -> None:
         self._taken = set[str]()
@@ -52,10 +52,12 @@ class FileNames:
         self._given = 0
 
     def give(self, name: str, content_type: str) -> str:
-        """A safe name.
+        """A safe name that differs from all those given before.
 
         Args:
-            name: as the sender wrote it; where nothing of it can be kept, it becomes ``attachment-1.pdf``, by the type.
+            name: as the sender wrote it. If nothing of it can be kept, the result is a name such as
+                ``attachment-1.pdf``.
+            content_type: decides the suffix of such a name.
         """
         self._given += 1
         name = _safe(name) or f"attachment-{self._given}{_SUFFIXES.get(content_type, '.bin')}"
@@ -84,7 +86,7 @@ def _safe(name: str) -> str:
     words = ("".join(filter(str.isprintable, word)) for word in name.split())
     name = " ".join(filter(None, words))
     stem, suffix = _split(name.lstrip(".-~ "))
-    # Cut before it is normalized as well, for that takes quadratic time where combining characters follow each other.
+    # Also cut before normalizing, which takes quadratic time for a long run of combining characters.
     name = unicodedata.normalize("NFC", stem[: 4 * _LONGEST] + suffix)
     name = _NOT_EVERYWHERE.sub("_", name).rstrip(". ")
     if _DEVICE.fullmatch(name):
@@ -94,7 +96,7 @@ def _safe(name: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Stem and suffix; what is long or holds a blank is none."""
+    """Split a name into stem and suffix. A suffix that is too long or contains a space belongs to the stem."""
     stem, dot, suffix = name.rpartition(".")
     if not stem or len(suffix.encode()) > _LONGEST_SUFFIX or " " in suffix:
         return name, ""

@@ -1,6 +1,6 @@
-"""HTML mail as plain text: what stands between the tags, and where links lead, in linear time. No layout is attempted.
+"""HTML mail as plain text: the text between the tags and the URLs of links, in linear time, without layout.
 
-The parser of the standard library takes quadratic time for what is never closed in some of the Pythons that we support.
+In some supported versions of Python, the parser of the standard library takes quadratic time for unclosed constructs.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ _SPECIAL = re.compile(r"<!(--)|<(script|style|head|title|pre)\b[^<>]*>", re.IGNO
 _CLOSING = {"--": re.compile("-->")} | {
     name: re.compile(rf"</{name}\b[^<>]*>?", re.IGNORECASE) for name in ("script", "style", "head", "title", "pre")
 }
-# A value in quotes may hold a ">". No tag holds a "<", so each is read once, nor so many pieces, which take memory.
+# A quoted value may contain ">". A tag may not contain "<", so that no octet is read twice, nor more than 1,000 pieces,
+# because each piece takes memory while matching.
 _TAG = re.compile(
     r"""</?([a-z][a-z0-9]*)\b(?>[^<>=]+|=\s*(?:"[^"<]*"|'[^'<]*')?){0,1000}>|<[!?/][^<>]*>""", re.IGNORECASE
 )
 _HREF = re.compile(r"""(?<=[\s"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
-_BREAKS = {  # a line feed, or \v where a new line is enough
+_BREAKS = {  # "\n" for a paragraph, "\v" for a new line
     **dict.fromkeys(("br", "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"), "\n"),
     **dict.fromkeys(("div", "tr", "li", "ul", "ol", "dt", "dd", "table", "hr", "body"), "\v"),
     "td": " ",
     "th": " ",
 }
-# In a text, up to what hardly belongs to it: brackets round it, and signs that end a sentence, those of East Asia too.
+# A URL in a text ends before characters that hardly belong to it: enclosing brackets, East Asian punctuation.
 _IN_URL = r"""[^\s\x00-\x1f\x7f-\x9f<>"()\u3000-\u303f\uff00-\uffef]"""
 _URL = re.compile(rf"(?<![a-z0-9])https?://(?=\w)(?:{_IN_URL}+|\({_IN_URL}*\)){{1,100}}", re.IGNORECASE)
 _ENDS = ".,:;!?'*]}"
-_LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a reference to a character, which Unicode cannot have
+_LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a character reference with more digits than Unicode needs
 
 
 def html_to_text(markup: str) -> str:
-    """The text in a piece of HTML; paragraphs are apart, other blocks begin new lines, a link has its URL behind it."""
+    """The text of HTML. Empty lines separate paragraphs, other blocks begin new lines, the URL of a link follows it."""
     text = _TAG.sub(_Tags().text_for, "".join(_shown(markup)))
     paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
     text = re.sub(r"\n{3,}", "\n\n", "\n".join("\n".join(lines) for lines in paragraphs)).strip("\n")
@@ -44,7 +45,7 @@ def html_to_text(markup: str) -> str:
 
 
 def find_links(markup: str, text: str) -> Iterator[str]:
-    """Where the links in a piece of HTML lead, other than within itself, and the URLs of the Web in a text."""
+    """The URLs of the links in HTML, except links within the document, then the http and https URLs in a text."""
     for tag in _TAG.finditer("".join(_shown(markup))):
         if (tag[1] or "").lower() in {"a", "area"} and (url := one_line(resolve(_href(tag[0])))):
             yield url
@@ -53,23 +54,23 @@ def find_links(markup: str, text: str) -> Iterator[str]:
 
 
 def resolve(markup: str) -> str:
-    """HTML with its character references resolved; long numbers are cut, for Python reads at most 4,300 digits."""
+    """HTML with its character references resolved. Long numbers are cut, because Python reads at most 4,300 digits."""
     return html.unescape(_LONG_NUMBER.sub(lambda number: f"&#{number[1].lstrip('0')[:8]}", markup))
 
 
 def _href(tag: str) -> str:
-    """The URL in a start tag as it is written; "" for a place in the same text."""
+    """The href of a start tag as it is written; "" if there is none or it is a fragment of the same document."""
     href = None if tag.startswith("</") else _HREF.search(tag)
     url = next(filter(None, href.groups()), "").strip() if href else ""
     return "" if url.startswith("#") else url
 
 
 class _Tags:
-    """What stands in the place of a tag, one after the other."""
+    """Gives the replacements for the tags of a text, in order: line breaks, and the URL at the end of a link."""
 
     def __init__(self) -> None:
-        self._url = ""  # of the link that is open, if any
-        self._begin = 0  # of its text
+        self._url = ""  # of the open link, if any
+        self._begin = 0  # where the text of that link begins
 
     def text_for(self, tag: re.Match[str]) -> str:
         name = (tag[1] or "").lower()
@@ -85,7 +86,7 @@ class _Tags:
 
 
 def _shown(markup: str) -> Iterator[str]:
-    """What is not comment, script or style, each blank one space, the lines of ``<pre>`` as they are."""
+    """The HTML without comments, scripts, styles, head and title. White space outside ``<pre>`` is collapsed."""
     at = 0
     while special := _SPECIAL.search(markup, at):
         yield re.sub(r"\s+", " ", markup[at : special.start()])

@@ -1,13 +1,12 @@
-"""HTML mail as one page for a browser, which runs nothing of it and fetches nothing for it.
+"""HTML mail as one page for a browser, which runs no script of the mail and fetches nothing for it.
 
-The mail is not sanitised, for it should look as it was sent. It stands in a frame, escaped as the value of an
-attribute, which no markup can leave; what it may do there is for the browser to say:
+The mail is not sanitised, because it should look as it was sent. The page shows it in a frame: the HTML is the escaped
+value of the attribute ``srcdoc``, from which no markup can break out. The browser enforces what the mail may do:
 
 - The frame has the attribute ``sandbox``: no scripts, no forms, no plugins, no ``<meta http-equiv=refresh>``, and an
-  origin of its own. A link opens in a new tab, at a click.
-- A content security policy, which the frame inherits, lets pictures come from ``data:`` URLs, styles from the mail
-  itself, and all else from nowhere.
-- ``<link>``, for which browsers look up names and connect whatever the policy says, gets another name.
+  origin of its own. A click on a link opens it in a new tab.
+- A content security policy, which the frame inherits, allows only pictures from ``data:`` URLs and the mail's styles.
+- ``<link>`` tags are renamed, because browsers resolve names and connect for them whatever the policy says.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from trio_smtp.mime.values import Attachment, ParsedMessage
 __all__ = ["page"]
 
 _LIMIT: Final = 64 * 1024 * 1024
-# Pictures alone: SVG is a document, with scripts and all.
+# No SVG: it is a document that can contain scripts.
 _PICTURES: Final = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
-# RFC 2392. Python reads no number of more than 4,300 digits, as there may be in a reference to a character.
-_QUOTE: Final = "&(?:quot|#3[49]);"  # as browsers write one within an attribute
+_QUOTE: Final = "&(?:quot|#3[49]);"  # a quotation mark within an attribute
+# A cid: URL (RFC 2392). It is bounded, because `unescape` raises for a character reference of more than 4,300 digits.
 _CID = re.compile(rf"""(["'(=]|{_QUOTE})cid:((?:(?!{_QUOTE})[^\s"'()<>]){{1,1000}})""", re.IGNORECASE)
 _LINK = re.compile(r"<(?=link[\s/>])", re.IGNORECASE)
 _PAGE: Final = """\
@@ -50,15 +49,15 @@ _HEAD: Final = '<base target="_blank"><meta http-equiv="x-dns-prefetch-control" 
 
 
 def page(parsed: ParsedMessage, *, limit: int = _LIMIT) -> str | None:
-    """The HTML of a message as a page to open in a browser, None if it has none; to be encoded as UTF-8.
+    """The HTML of a message as a page to open in a browser, None if it has no HTML. Encode the page as UTF-8.
 
-    A picture that is attached and that the HTML names by its content ID (``cid:``) is in the page, if it is a GIF,
-    JPEG, PNG or WebP. Remote pictures are not shown, and nobody learns that the message was opened.
+    An attached GIF, JPEG, PNG or WebP picture that the HTML refers to by its content ID (``cid:``) is part of the page.
+    Remote pictures are not loaded, so the sender does not learn that the message was opened.
 
     Args:
-        parsed: the message, whatever is in it.
-        limit: characters that all the pictures may take up; the mail may name one picture a thousand times. Those
-            beyond it are not shown.
+        parsed: the message, which may be hostile.
+        limit: the most characters for all pictures together, because the mail may refer to one picture a thousand
+            times. Pictures beyond it are not shown.
     """
     if parsed.html is None:
         return None
@@ -68,7 +67,7 @@ def page(parsed: ParsedMessage, *, limit: int = _LIMIT) -> str | None:
 
 
 class _Pictures:
-    """The pictures that a mail refers to, as URLs, up to a limit for all of them together."""
+    """The attached pictures as ``data:`` URLs, up to a limit for all of them together."""
 
     def __init__(self, parsed: ParsedMessage, limit: int) -> None:
         self._attached: dict[str, Attachment] = {}
@@ -78,7 +77,7 @@ class _Pictures:
         self._left = limit
 
     def url(self, reference: re.Match[str]) -> str:
-        """What stands in the place of a reference."""
+        """The replacement for a ``cid:`` reference, which is left as it is if there is no picture for it."""
         picture = self._attached.get(unquote_to_bytes(unescape(reference[2])).decode(errors="replace"))
         if picture is None:
             return reference[0]

@@ -1,7 +1,7 @@
 """The values of Content-Type and Content-Disposition: a word and its parameters (RFC 2045 §5.1, RFC 2183 §2).
 
-Long and non-ASCII values come in the pieces of RFC 2231. Names of files come, as many senders do it against the rules,
-in encoded words as well, and with blanks in them unquoted; of other values, which machines have made, that is not true.
+Long and non-ASCII values are split as in RFC 2231. Against the rules, many senders write file names as encoded words,
+or unquoted with spaces, so both are accepted for file names. Other values are made by programs and are read strictly.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from trio_smtp.mime.fields import decode_words, to_text
 __all__ = ["read_parameters"]
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*["\\]?|[^;]*)')
-_ESCAPED = re.compile(r'\\(["\\])')  # other backslashes are those of Windows
+_ESCAPED = re.compile(r'\\(["\\])')  # other backslashes belong to Windows paths
 _PIECE = re.compile(r"(.+?)(?:\*([0-9]{1,5}))?(\*)?")  # RFC 2231 §3, §4
 _FILE_NAMES: Final = frozenset({"name", "filename"})
-_BEHIND_TOKEN = re.compile(r"[\s(].*")  # a comment: RFC 2045 §5.1
+_BEHIND_TOKEN = re.compile(r"[\s(].*")  # white space or a comment after a token: RFC 2045 §5.1
 _FOLD = re.compile(r"\r?\n[ \t]?")
 
 
 def read_parameters(value: bytes) -> tuple[str, dict[str, str]]:
-    """The word in lower case and the parameters by their names in lower case; the first of a name counts."""
+    """The word in lower case, and the parameters by name in lower case. The first parameter of a name counts."""
     text = _FOLD.sub(" ", to_text(value))
     word = text.partition(";")[0].partition("(")[0].strip().lower()
     plain: dict[str, str] = {}
@@ -50,7 +50,7 @@ def _unquote(text: str) -> str:
 
 
 def _join(pieces: dict[int, tuple[str, bool]]) -> str:
-    """The pieces from the first one on, as far as their numbers go without a gap."""
+    """The value made of the pieces from number 0 up to the first gap in the numbers."""
     first, has_charset = pieces[0]
     charset = "utf-8"
     if has_charset and first.count("'") >= 2:

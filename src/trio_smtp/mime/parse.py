@@ -1,4 +1,4 @@
-"""From the octets of a message to what people see of it."""
+"""Parse the octets of a message into what people see of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["parse", "texts"]
 
 _DEFAULT: Final = MimeLimits()
 _LONGEST_DATE: Final = 200  # characters
-_COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)", re.DOTALL)  # one that holds no other
+_COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)", re.DOTALL)  # an innermost comment
 _BLANKS_AROUND = re.compile(r"\s*([:,])\s*")
 _LEAP_SECOND = re.compile(r"([0-9]:[0-9]{2}:)60\b")
 _COLON_IN_ZONE = re.compile(r"([+-][0-9]{2}):([0-9]{2})")  # as ISO 8601 has it
@@ -31,14 +31,14 @@ _TEXTS: Final = frozenset({"text/plain", "text/html"})
 
 
 def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
-    """Read a message. This never raises: what is wrong with the message is in the `defects` of the result.
+    """Parse a message. This never raises: `ParsedMessage.defects` says what is wrong with the message.
 
-    It takes time in proportion to the message, some seconds for 32 MiB at worst, so let a thread do it:
+    It takes time in proportion to the message, some seconds for 32 MiB at worst, so run it in a thread:
     ``await trio.to_thread.run_sync(trio_smtp.mime.parse, content)``.
 
     Args:
-        content: the message, byte for byte as it came.
-        limits: how much of it is looked at.
+        content: the octets of the message as it was received.
+        limits: how much of it is parsed.
     """
     defects = Defects()
     if len(content) > limits.octets:
@@ -69,8 +69,8 @@ def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
 
 
 def texts(content: bytes, limits: MimeLimits = _DEFAULT) -> Iterator[str]:
-    """For a search: all parts of a message that are text, attached ones too, decoded. HTML keeps its tags, but has its
-    character references resolved. Bounded, and never raising, as `parse` is.
+    """Yield the decoded text of each text part, also of attached ones, to search in it. HTML keeps its tags, but its
+    character references are resolved. Like `parse`, this is bounded and never raises.
     """
     defects = Defects()
     _, tree = Builder(limits, defects).message(content, min(len(content), limits.octets))
@@ -93,14 +93,14 @@ class _Header:
         self._defects = defects
 
     def line(self, name: bytes) -> str:
-        """The value of a field for people, on one line."""
+        """The decoded value of a field, on one line."""
         text = decode(self._first(name))
         if "=?" in text and "?=" in text:
             self._wrong(name, "it holds an encoded word that cannot be decoded")
         return one_line(text)
 
     def addresses(self, name: bytes) -> tuple[MailAddress, ...]:
-        """The addresses of a field; those of several are taken together where they are recipients (RFC 5322 §4.5.3)."""
+        """The addresses of a field. Several fields of recipients with one name are combined (RFC 5322 §4.5.3)."""
         values = self._values.get(name, [])
         if name not in {b"to", b"cc", b"bcc"}:
             values = [self._first(name)][: len(values)]
@@ -119,25 +119,25 @@ class _Header:
         return tuple(found)
 
     def ids(self, name: bytes) -> tuple[str, ...]:
-        """The message IDs in a field, as far as the limit goes; a text without brackets is one (RFC 5322 §3.6.4)."""
+        """The message IDs in a field (RFC 5322 §3.6.4), up to the limit. Text without angle brackets is one ID."""
         text = one_line(to_text(self._first(name)))
         found = islice(_ID.finditer(text), self._limits.addresses)
         return tuple("".join(each[1].split()) for each in found) or tuple(filter(None, [text]))
 
     def date(self) -> datetime | None:
-        """Date, if it is one."""
+        """The Date field, None if it is missing or invalid."""
         text = to_text(self._first(b"date")).strip()
         if not text:
             return None
         try:
             date = parsedate_to_datetime(_without_rarities(text[:_LONGEST_DATE]))
-            if date.year < 1000:  # of three digits, it counts from 1900: RFC 5322 §4.3
+            if date.year < 1000:  # a year of three digits counts from 1900: RFC 5322 §4.3
                 date = date.replace(year=date.year + 1900)
-            if date.tzinfo is None:  # RFC 5322 §3.3: "-0000" is UTC, but not where the sender is
+            if date.tzinfo is None:  # RFC 5322 §3.3: "-0000" is UTC without the sender's zone
                 date = date.replace(tzinfo=UTC)
                 if "-0000" not in text:
                     self._wrong(b"date", f"the zone of {shown(text)} is unknown; it was read as UTC")
-            date.astimezone(UTC)  # is it one that can be compared?
+            date.astimezone(UTC)  # raises OverflowError for a date that cannot be compared with others
         except (ValueError, TypeError, IndexError, OverflowError):
             self._wrong(b"date", f"{shown(text)} is no date")
             return None
@@ -162,19 +162,19 @@ class _Header:
 
 
 def _without_rarities(date: str) -> str:
-    """A date without what the standard library does not know: comments and blanks, as they may stand in obsolete ones
-    (RFC 5322 §4.3), leap seconds (§3.3), and colons in the zone.
+    """A date without what the standard library does not parse: comments and white space of the obsolete syntax (RFC
+    5322 §4.3), leap seconds (§3.3), and colons in the zone.
     """
     comments = 1
-    while comments:  # the inner ones first
+    while comments:  # nested comments are removed from the inside out
         date, comments = _COMMENT.subn(" ", date)
     return _LEAP_SECOND.sub(r"\g<1>59", _COLON_IN_ZONE.sub(r"\1\2", _BLANKS_AROUND.sub(r"\1", date)))
 
 
 class _Selection:
-    """Which parts are the text of the message, and which are attached (as RFC 8621 §4.1.4 sees it).
+    """Tells which parts are the text of the message and which are attachments, similar to RFC 8621 §4.1.4.
 
-    `plain` are the parts to read where there is a choice for plain text, `rich` those where HTML is preferred.
+    `plain` has the parts to display if plain text is preferred, `rich` those if HTML is preferred.
     """
 
     def __init__(self, tree: Part) -> None:
@@ -194,7 +194,7 @@ class _Selection:
     def _texts(self, part: Part, *, is_first: bool, is_related: bool) -> tuple[list[Part], list[Part]]:
         if part.content_type.startswith("multipart/") and part.children:
             return self._texts_of_several(part)
-        # A text with the name of a file is one, unless the message begins with it, or it is one of several versions.
+        # A text part with a file name is an attachment, unless it is the first part or one of several alternatives.
         is_named = part.filename != "" and not is_first
         if part.content_type in _TEXTS and part.disposition in {"", "inline"} and not is_named and not is_related:
             return [part], [part]
@@ -218,13 +218,13 @@ class _Selection:
 
 
 def _root(related: Part) -> int:
-    """Which part the others are for, as ``start`` says (RFC 2387 §3.2): the first that may be text."""
+    """The index of the root of a multipart/related: its first part that may be text (not RFC 2387 §3.2's ``start``)."""
     kinds = [child.content_type for child in related.children]
     return next((at for at, kind in enumerate(kinds) if kind in _TEXTS or kind.startswith("multipart/")), 0)
 
 
 def _those_with(content_type: str, versions: list[list[Part]]) -> list[list[Part]]:
-    """The alternatives that are of this type, or else those that hold a part of it, or else all."""
+    """The alternatives that consist of this type only, or else those that contain it, or else all."""
     for enough in (all, any):
         found = [parts for parts in versions if parts and enough(part.content_type == content_type for part in parts)]
         if found:
@@ -233,7 +233,7 @@ def _those_with(content_type: str, versions: list[list[Part]]) -> list[list[Part
 
 
 def _plain(parts: list[Part], reader: _TextReader) -> str | None:
-    """The parts as plain text, None if one of them is none."""
+    """The parts as plain text, None if there are none or one of them is not plain text."""
     if not parts or any(part.content_type != "text/plain" for part in parts):
         return None
     texts = [reader.read(part) for part in parts]
@@ -241,7 +241,7 @@ def _plain(parts: list[Part], reader: _TextReader) -> str | None:
 
 
 def _rich(parts: list[Part], reader: _TextReader) -> str | None:
-    """The parts as HTML, None if none of them is."""
+    """The parts as HTML, None if none of them is HTML."""
     if all(part.content_type != "text/html" for part in parts):
         return None
     texts = [(part.content_type, reader.read(part)) for part in parts]
@@ -249,7 +249,7 @@ def _rich(parts: list[Part], reader: _TextReader) -> str | None:
 
 
 class _TextReader:
-    """Decodes texts, up to a limit for all of them together."""
+    """Decodes text parts, up to a limit for all of them together."""
 
     def __init__(self, limits: MimeLimits, defects: Defects) -> None:
         self._limit = self._left = limits.text

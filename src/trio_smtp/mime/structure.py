@@ -1,12 +1,11 @@
-"""The tree of a message: headers and bodies, told apart by empty lines and boundaries (RFC 2046 §5.1).
+"""The tree of a message: headers and bodies, separated by empty lines and boundaries (RFC 2046 §5.1).
 
-Each part is found by searching a range of the message for the boundary of what contains it, the outermost first, so a
-part cannot reach beyond its parent, and the work is that of one search for each level: the octets times the depth, at
-worst. Nothing is copied until it is decoded.
+To find its parts, each multipart's range of the message is searched for its boundary, starting with the outermost. So a
+part cannot extend beyond its parent, and each level costs one search: at worst, the octets times the depth. Nothing is
+copied before it is decoded.
 
-Why not the parser of the standard library: it reads line by line, compares each line with every boundary that is open
-(150 levels make it 500 times slower), makes an object for every part before anybody can count them, and recurses as
-deep as the mail says.
+The parser of the standard library is not used: it compares each line with every open boundary (150 levels make it 500
+times slower), makes an object for every part before they can be counted, and recurses as deep as the mail is nested.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Field = tuple[bytes, bytes]
 """Name in lower case, value."""
 
 _MOST_DEFECTS: Final = 100
-_LOOKS: Final = 100  # at what may be a boundary, for each part that a message may have
+_LOOKS: Final = 100  # occurrences of a boundary to look at, for each part that a message may have
 _REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _HALF = r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}"  # RFC 2045 §5.1, in lower case
 _TYPE = re.compile(f"{_HALF}/{_HALF}")
@@ -36,13 +35,13 @@ _MESSAGES: Final = frozenset({"message/rfc822", "message/global"})  # RFC 6532 �
 
 
 class Defects:
-    """What was wrong: each thing once, and no more than a reader can take in."""
+    """The defects of a message: each sentence once, and at most 100."""
 
     def __init__(self) -> None:
         self._found: dict[str, None] = {}
 
     def add(self, sentence: str) -> None:
-        """Note a sentence of printable ASCII."""
+        """Add a sentence of printable ASCII."""
         if len(self._found) < _MOST_DEFECTS:
             self._found[sentence] = None
 
@@ -53,7 +52,7 @@ class Defects:
 
 @dataclass(slots=True)
 class _Header:
-    """What the header of a part says about its body, and what was wrong with the header."""
+    """The properties of a part that its header declares, and what was wrong with the part."""
 
     fields: list[Field]
     content_type: str
@@ -65,7 +64,7 @@ class _Header:
     wrong: list[str] = field(default_factory=list)
 
     def read(self) -> None:
-        """Take over what the fields say; of several the first one counts."""
+        """Set the attributes from the fields. Of several fields with one name the first counts."""
         values: dict[bytes, bytes] = {}
         for name, value in self.fields:
             if name.startswith(b"content-") and values.setdefault(name, value) != value:
@@ -84,7 +83,7 @@ class _Header:
 
 
 class Builder:
-    """Makes the tree of one message."""
+    """Builds the tree of one message."""
 
     def __init__(self, limits: MimeLimits, defects: Defects) -> None:
         self._limits = limits
@@ -94,7 +93,7 @@ class Builder:
         self._looks_left = _LOOKS * limits.parts
 
     def message(self, source: bytes, end: int) -> tuple[list[Field], Part]:
-        """The header fields of a message that stands in `source` up to `end`, and the tree of its body."""
+        """The header fields of the message in ``source[:end]``, and the tree of its body."""
         return self._part(source, 0, end, 1, "1", message="")
 
     def _part(
@@ -111,9 +110,9 @@ class Builder:
         """The header fields of the part from `start` to `end`, and its tree.
 
         Args:
-            path: its number.
-            default: its type if it does not say.
-            message: if it is a whole message: what the numbers of the parts in that begin with.
+            path: its section number.
+            default: its content type if the header declares none.
+            message: if this is a whole message, the prefix of the section numbers within it.
         """
         self._parts_left -= 1
         header, start = self._header(source, start, end, default)
@@ -155,7 +154,7 @@ class Builder:
         )
 
     def _header(self, source: bytes, start: int, end: int, default: str) -> tuple[_Header, int]:
-        """The header of the part from `start` to `end`, and where its body begins."""
+        """The header of the part from `start` to `end`, and the start of its body."""
         header = _Header([], default)
         most = min(end, start + self._header_left)
         last, body = header_end(source, start, most)
@@ -172,7 +171,7 @@ class Builder:
         return header, body
 
     def _split(self, header: _Header, source: bytes, start: int, end: int, depth: int) -> list[tuple[int, int]]:
-        """Where the parts of a multipart are; without any it becomes plain text, so that nothing is lost."""
+        """The ranges of the parts of a multipart. If there are none, it becomes plain text, so that nothing is lost."""
         if header.encoding not in IDENTITY:
             header.wrong.append(f"a multipart cannot be encoded as {shown(header.encoding)}")
         if not self._may_look_into(header, depth):
@@ -183,7 +182,7 @@ class Builder:
             header.content_type = "text/plain"
             return []
         ranges: list[tuple[int, int]] = []
-        begin = None  # where the part that is being read does
+        begin = None  # where the current part begins
         for before, after, is_last in self._delimiters(source, start, end, b"--" + boundary):
             if begin is not None:
                 ranges.append((begin, max(begin, before)))
@@ -202,9 +201,9 @@ class Builder:
         return ranges
 
     def _delimiters(self, source: bytes, start: int, end: int, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
-        """The delimiter lines in a range: where the line break before one begins, where one ends, and if it is last.
+        """The delimiter lines in a range: the start of the line break before it, its end, and whether it is the last.
 
-        The line break belongs to the delimiter (RFC 2046 §5.1.1).
+        The line break before a delimiter line belongs to the delimiter (RFC 2046 §5.1.1).
         """
         at = source.find(delimiter, start, end)
         while at >= 0 and self._looks_left:
@@ -223,5 +222,5 @@ class Builder:
 
 
 def shown(value: str) -> str:
-    """What a stranger wrote, for a sentence about it: ASCII, and not much of it."""
+    """A value that the sender wrote, shortened and in ASCII, to be quoted in a defect."""
     return ascii(value[:40])

@@ -1,4 +1,4 @@
-"""Content-Transfer-Encoding (RFC 2045 §6), undone as far as it goes."""
+"""Decode a Content-Transfer-Encoding (RFC 2045 §6), as far as possible if it is damaged."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ IDENTITY: Final = frozenset({"", "7bit", "8bit", "binary"})
 _BASE64: Final = string.ascii_letters.encode() + string.digits.encode() + b"+/="
 _JUNK: Final = bytes(set(range(256)) - set(_BASE64))
 _BLANKS: Final = (b" ", b"\t", b"\r", b"\n")
-_BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")  # without the blanks at the end of lines
+_BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")  # after trailing white space was removed
 _MISREAD_ESCAPE = re.compile(rb"=(?==|\r(?!\n))")
 _BLANKS_AT_END: Final = (b" \r\n", b"\t\r\n", b" \n", b"\t\n")
 _TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 
 
 def decode_content(octets: bytes, encoding: str) -> tuple[bytes, str | None]:
-    """The content of a part, and what was wrong with its encoding.
+    """The decoded content of a part, and what was wrong with its encoding, None if nothing.
 
     Args:
-        encoding: in lower case. What is unknown is left as it stands.
+        encoding: in lower case. If it is unknown, the octets are returned as they are.
     """
     if encoding in IDENTITY:
         return octets, None
@@ -36,12 +36,12 @@ def decode_content(octets: bytes, encoding: str) -> tuple[bytes, str | None]:
 
 
 def _decode_quoted_printable(octets: bytes) -> tuple[bytes, str | None]:
-    if octets.endswith((b" ", b"\t")) or any(blank in octets for blank in _BLANKS_AT_END):  # hardly ever
-        octets = _TRAILING_BLANKS.sub(b"", octets)  # some host on the way has put them there: RFC 2045 §6.7 (3)
+    if octets.endswith((b" ", b"\t")) or any(blank in octets for blank in _BLANKS_AT_END):  # rare
+        octets = _TRAILING_BLANKS.sub(b"", octets)  # added by a host in transit: RFC 2045 §6.7 (3)
     wrong = None
     if _BAD_ESCAPE.search(octets):
         wrong = "its quoted-printable has a stray '='"
-        # The standard library takes "==" for one, and "=" before a CR for a reason to leave out all up to the next LF.
+        # The standard library decodes "==" as one "=", and drops everything from "=" and a CR up to the next LF.
         octets = _MISREAD_ESCAPE.sub(b"=3D", octets)
     return binascii.a2b_qp(octets), wrong
 
@@ -57,6 +57,6 @@ def _decode_base64(octets: bytes) -> tuple[bytes, str | None]:
         wrong = "its base64 is cut short"
     elif len(octets) - sum(map(octets.count, _BLANKS)) > len(letters):
         wrong = "it holds characters that are no base64"
-    if over == 1:  # six bits are no octet
+    if over == 1:  # six bits do not make an octet
         data = data[:-1]
     return binascii.a2b_base64(data + b"=" * (-len(data) % 4)), wrong

@@ -1,4 +1,4 @@
-"""What a parsed message is made of. All of it is frozen, and safe to keep, to compare and to hand to other threads."""
+"""The parts of a parsed message. All are frozen, so they can safely be kept, compared and passed to other threads."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _DEEPEST = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MimeLimits:
-    """How much of a message is looked at. What lies beyond is left out, and `ParsedMessage.defects` says so.
+    """How much of a message is parsed. The rest is left out, and `ParsedMessage.defects` says so.
 
     Args:
-        octets: of the message.
-        header: octets of the headers of all its parts together.
-        parts: in the whole tree.
-        depth: of parts within parts, and of messages within messages; at most 100.
-        addresses: in all address fields together; the same number of message IDs in References.
-        text: octets of the text, and as many of the HTML.
+        octets: the most octets of the message.
+        header: the most octets of the headers of all parts together.
+        parts: the most parts in the whole tree.
+        depth: the most levels of nested parts and messages, at most 100.
+        addresses: the most addresses in all address fields together, and the most message IDs in one field.
+        text: the most octets of the text, and separately of the HTML.
 
     Raises:
-        ValueError: a limit under 1, or a depth over 100.
+        ValueError: if a limit is less than 1, or `depth` is over 100.
     """
 
     octets: int = 64 * 1024 * 1024
@@ -47,11 +47,11 @@ class MimeLimits:
 
 @dataclass(frozen=True, slots=True)
 class MailAddress:
-    """A mailbox of an address field (RFC 5322 §3.4): the name for people, "" if there is none, and the address."""
+    """A mailbox of an address field (RFC 5322 §3.4): the display name, "" if there is none, and the address."""
 
     name: str
     address: str
-    """As it stands, so it need not be a valid one; "" if the field has a name alone."""
+    """As the sender wrote it, so it may be invalid; "" if there is only a name."""
 
     def __str__(self) -> str:
         return f"{self.name} <{self.address}>" if self.name else self.address
@@ -59,30 +59,33 @@ class MailAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A node of the tree: a part with content, a multipart with children, or a message with one child, its body."""
+    """A node of the tree: a part with content, a multipart with its parts as children, or a message with its body as
+    the only child.
+    """
 
     path: str
-    """The section number of IMAP (RFC 9051 §6.4.5): ``1.2`` is the second part in the first. A multipart that is the
-    body of a message has none, so it is called ``TEXT``; within the message that is part 3, ``3.TEXT``."""
+    """The section number of IMAP (RFC 9051 §6.4.5): ``1.2`` is the second part of the first part. A multipart that is
+    the body of a message has no number and is called ``TEXT``, or ``3.TEXT`` in the message that is part 3."""
     content_type: str
-    """Type and subtype in lower case, ``text/plain`` where nothing readable is declared (RFC 2045 §5.2)."""
+    """Type and subtype in lower case. The default is ``text/plain`` (RFC 2045 §5.2), in a digest ``message/rfc822``; an
+    invalid type counts as ``text/plain``."""
     charset: str | None = None
-    """As it is declared; None if it is not."""
+    """As declared; None if it is not declared."""
     disposition: str = ""
-    """``inline``, ``attachment``, whatever is declared, or "" (RFC 2183 §2)."""
+    """As declared, usually ``inline`` or ``attachment``; "" if it is not declared (RFC 2183 §2)."""
     filename: str = ""
-    """As the sender wrote it: no name to open a file by (`Attachment.filename` is one)."""
+    """As the sender wrote it, so not safe to open a file with; use `Attachment.filename` for that."""
     content_id: str = ""
     """Without the angle brackets, as in a ``cid:`` URL (RFC 2392)."""
     children: tuple[Self, ...] = ()
     source: bytes = field(repr=False)
-    """What holds the content, from `start` to `end`: the message itself, or what was decoded."""
+    """The octets that contain the content, from `start` to `end`: the message itself, or the decoded content."""
     start: int = field(repr=False)
     end: int = field(repr=False)
 
     @property
     def content(self) -> bytes:
-        """The octets with the transfer encoding undone; of a multipart its whole body, of a message the message."""
+        """The octets without transfer encoding. For a multipart this is its whole body, for a message the message."""
         return self.source[self.start : self.end]
 
     @property
@@ -91,7 +94,7 @@ class Part:
         return self.end - self.start
 
     def walk(self) -> Iterator[Self]:
-        """Itself and all within it, each before those that it holds."""
+        """The part itself and all parts within it, each before its children."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -102,15 +105,15 @@ class Attachment:
     """A part that is not the text of the message: a file, a picture, a forwarded message, a signature."""
 
     filename: str
-    """Safe to make a file by, and different from those of the other attachments: never empty, and without folders,
-    control characters and all that a file system or a shell takes for something else."""
+    """A safe file name, different from those of the other attachments. It is never empty and contains no folders, no
+    control characters and nothing that has a special meaning for a file system or a shell."""
     inline: bool
-    """Whether it is to be seen within the text, as a picture that the HTML refers to by its content ID."""
+    """Whether it is displayed within the text, as a picture that the HTML refers to by its content ID."""
     part: Part = field(repr=False)
 
     @property
     def content_type(self) -> str:
-        """As `Part.content_type`: what the sender says, which need not be true."""
+        """As `Part.content_type`: the sender's claim, which may be false."""
         return self.part.content_type
 
     @property
@@ -125,54 +128,54 @@ class Attachment:
 
     @property
     def content(self) -> bytes:
-        """The file."""
+        """The octets of the file."""
         return self.part.content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedMessage:
-    """A message as people see it. Values of one line hold no control characters; text and HTML come as they were sent.
+    """A message as people see it. Single-line values contain no control characters; text and HTML are as sent.
 
-    Fields that are missing are "", None or empty.
+    The values of missing fields are "", None or empty.
     """
 
     subject: str
     from_: tuple[MailAddress, ...]
     sender: MailAddress | None
-    """Who sent it for those in From, if the message says so."""
+    """The mailbox that sent the message on behalf of those in From, if there is a Sender field."""
     reply_to: tuple[MailAddress, ...]
     to: tuple[MailAddress, ...]
     cc: tuple[MailAddress, ...]
     bcc: tuple[MailAddress, ...]
     date: datetime | None
-    """Aware, in the zone that the sender gave."""
+    """Aware, in the sender's time zone."""
     message_id: str
-    """Without the angle brackets, as those that follow."""
+    """Without the angle brackets, like the IDs in `in_reply_to` and `references`."""
     in_reply_to: tuple[str, ...]
     references: tuple[str, ...]
     text: str | None
-    """All of the text, with line feeds as line ends; None if some of it comes as HTML only."""
+    """The whole text, with LF line ends; None if part of it exists only as HTML."""
     html: str | None
-    """All of the text as HTML, parts that are plain as ``<pre>``; None if there is no HTML. It is the sender's: not
-    safe to show without a sanitiser."""
+    """The whole text as HTML, with plain text parts in ``<pre>``; None if there is no HTML. It comes from the sender
+    and is not safe to display without a sanitiser."""
     attachments: tuple[Attachment, ...]
     tree: Part
     """All parts."""
     fields: tuple[tuple[bytes, bytes], ...] = field(repr=False)
-    """The header as it stands: names in lower case, and values."""
+    """The fields of the header: names in lower case, and raw values."""
     defects: tuple[str, ...]
-    """What was wrong with it, in words; empty for good mail."""
+    """Sentences that say what was wrong with the message; empty for correct mail."""
 
     @property
     def headers(self) -> dict[str, list[str]]:
-        """All fields of the header: the values of each name, which is in lower case, in their order, each decoded."""
+        """All header fields: for each name, in lower case, the decoded values in their order."""
         found: dict[str, list[str]] = {}
         for name, value in self.fields:
             found.setdefault(name.decode("ascii"), []).append(one_line(decode(value)))
         return found
 
     def header(self, name: str) -> str | None:
-        """The value of a field of the header, decoded, None if there is none; of several the first.
+        """The decoded value of the first header field with this name, None if there is none.
 
         Args:
             name: in any case, ``List-Unsubscribe`` for example.
@@ -182,12 +185,12 @@ class ParsedMessage:
 
     @property
     def links(self) -> tuple[str, ...]:
-        """Where the links of the HTML lead, then the URLs of the Web in the text, each once. They are the sender's."""
+        """The URLs of the links in the HTML, then the http and https URLs in the text, each once. Do not trust them."""
         return tuple(dict.fromkeys(find_links(self.html or "", self.text or "")))
 
     @property
     def inline_images(self) -> tuple[Attachment, ...]:
-        """The pictures among the attachments that belong into the text."""
+        """The attached pictures that are displayed within the text."""
         return tuple(each for each in self.attachments if each.inline and each.content_type.startswith("image/"))
 
     def part(self, path: str) -> Part | None:
