@@ -1,7 +1,7 @@
-"""Tools for tests of what is built on trio-smtp, and of programs that send mail.
+"""Tools to test applications built on trio-smtp, and programs that send mail.
 
-The client and the server here need nothing else. `plugin` has fixtures for pytest; `store_contract` needs pytest-trio,
-and `store_model` Hypothesis besides.
+The client and the server here need no other package. `plugin` has fixtures for pytest. `store_contract` needs
+pytest-trio, and `store_model` also needs Hypothesis.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import suppress
 with suppress(ImportError):
     import pytest
 
-    # So that an assertion that fails there shows its values, as in a test module.
+    # A failed assertion in these modules then shows its values, as in a test module.
     pytest.register_assert_rewrite(
         "trio_smtp.testing.client", "trio_smtp.testing.store_contract", "trio_smtp.testing.store_model"
     )

@@ -1,6 +1,6 @@
-"""A server that keeps what it gets, for tests of applications that send mail. No knowledge of trio is needed.
+"""A server that keeps the mail it gets, for tests of applications that send mail. You need not know trio.
 
-It needs no pytest; `plugin` has fixtures of it. With the standard library::
+`plugin` has pytest fixtures of it. It does not need pytest; with the standard library::
 
     class Registration(unittest.TestCase):
         def setUp(self):
@@ -38,25 +38,25 @@ _NAMED: Final = 10  # messages in the text of an error, and recipients of each
 
 
 class CatchingServer:
-    """An SMTP server in a thread of its own, for the length of a `with` block, or of several, one after the other.
+    """An SMTP server in its own thread, for the length of a `with` block. It can be used for several blocks in turn.
 
-    It takes every message for everybody and every login (`Mail.session.identity` is the user name), unless `refuse` has
-    it do otherwise. A message is in `messages` before the client hears that it was accepted.
+    It accepts every message, every recipient and every login (`Mail.session.identity` is the user name), except what
+    `refuse` has named. A message is in `messages` before the client gets the reply that it was accepted.
 
     Args:
         tls: ``"starttls"`` offers STARTTLS, ``"implicit"`` begins with the TLS handshake. The certificate is for
-            localhost and 127.0.0.1; who signed it is in `authority`. It takes the package trustme.
+            localhost and 127.0.0.1, and `authority` has signed it. TLS needs the package trustme.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: if `tls` is anything else.
     """
 
     def __init__(self, tls: Literal["starttls", "implicit"] | None = None) -> None:
         self.host: Final = "127.0.0.1"
         self.port = 0
-        """A free one, known inside the block; each block has its own."""
+        """The port, set inside the block. Each block gets a free one."""
         self.messages: list[Mail] = []
-        """In the order in which they came; `messages.clear()` forgets them."""
+        """The messages in the order in which they arrived. `messages.clear()` removes them."""
         self._arrived = threading.Condition()
         self._refusals = Refusals()
         self._options: ServerOptions = {
@@ -79,14 +79,18 @@ class CatchingServer:
 
     @property
     def authority(self) -> bytes:
-        """Whom clients have to trust, in PEM form, where there is TLS: for a file that the application is told of."""
+        """The certificate of the authority that clients must trust, in PEM form, for the application's CA file.
+
+        Raises:
+            RuntimeError: if the server is without TLS.
+        """
         if self._authority is None:
             raise RuntimeError('there is no certificate without TLS: CatchingServer(tls="starttls") has one')
         return self._authority.cert_pem.bytes()
 
     @property
     def client_context(self) -> ssl.SSLContext:
-        """A context for clients that trust `authority` alone, and check the name."""
+        """An SSL context for clients. It trusts only `authority` and checks the host name."""
         return ssl.create_default_context(cadata=self.authority.decode("ascii"))
 
     def refuse(
@@ -98,35 +102,35 @@ class CatchingServer:
         *,
         times: int | None = None,
     ) -> None:
-        """Refuse this from now on, inside the block or before it.
+        """Refuse `what` from now on. Call it inside the block or before it.
 
         Args:
-            what: ``"connection"``, ``"login"``, ``"sender"``, ``"recipient"``, ``"message"`` (once it has come in), or
-                the address of one recipient.
-            code, text, enhanced: what the client hears, as of `Refuse`: 4xx for now, 5xx for good.
-            times: after so many it is taken again, as an application that tries again should find; None for no end.
+            what: ``"connection"``, ``"login"``, ``"sender"``, ``"recipient"``, ``"message"`` (after it has been
+                received), or the address of one recipient.
+            code, text, enhanced: the reply to the client, as in `Refuse`: 4xx for now, 5xx for good.
+            times: how many times to refuse it before it is accepted again, to test retries; None for no end.
 
         Raises:
-            ValueError: for anything else, and a code that refuses nothing.
+            ValueError: if `what` is anything else, `code` does not refuse, or `text` cannot be sent in a reply.
         """
         self._refusals.refuse(what, code, text, enhanced, times=times)
 
     def refuse_nothing(self) -> None:
-        """Take everything again."""
+        """Accept everything again."""
         self._refusals.clear()
 
     def wait_for(
         self, count: int = 1, timeout: float = 10.0, *, where: Callable[[Mail], bool] | None = None
     ) -> list[Mail]:
-        """The messages, as soon as there are so many: for what is sent behind the back of a test.
+        """Wait until there are `count` messages and return them, for an application that sends mail in the background.
 
         Args:
-            count: how many, those included that have come already.
+            count: how many messages to wait for, including those that have already arrived.
             timeout: seconds to wait.
-            where: which ones count, as ``lambda mail: mail.parsed.subject == "Welcome"``; by default all.
+            where: selects messages, as ``lambda mail: mail.parsed.subject == "Welcome"``; by default all count.
 
         Raises:
-            TimeoutError: if fewer have come by then. It says which came.
+            TimeoutError: if fewer arrive in that time. Its text lists the messages that did arrive.
         """
         found: list[Mail] = []
 
@@ -147,7 +151,7 @@ class CatchingServer:
         self._portal.__exit__(exc_type, exc, traceback)
 
     def _certified(self) -> ssl.SSLContext:
-        import trustme  # noqa: PLC0415 - not everybody tests with TLS
+        import trustme  # noqa: PLC0415 - only needed for tests with TLS
 
         self._authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -161,7 +165,7 @@ class CatchingServer:
 
 
 def _listed(messages: Sequence[Mail]) -> str:
-    """What has come, for who looks for something else."""
+    """The messages that have arrived, for the text of an error."""
     lines = [
         f"    from <{mail.sender or ''}> to {', '.join(map(str, mail.recipients[:_NAMED]))}: {mail.parsed.subject!a}"
         for mail in messages[:_NAMED]

@@ -1,4 +1,4 @@
-r"""A client for tests that spells the dialogue out: it sends what it is told, however wrong, and hides no reply.
+r"""A client for tests that spell out the dialogue: it sends any octets, however wrong, and hides no reply.
 
 For example::
 
@@ -62,7 +62,7 @@ class ScriptedClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Go away without a word."""
+        """Close the connection without QUIT."""
         await self.stream.aclose()
 
     async def send(self, data: bytes) -> None:
@@ -70,7 +70,7 @@ class ScriptedClient:
         await self.stream.send_all(data)
 
     async def send_eof(self) -> None:
-        """Send no more, and go on listening. Not inside TLS."""
+        """Close the sending direction; replies can still be read. Not possible inside TLS."""
         assert isinstance(self.stream, trio.abc.HalfCloseableStream)
         await self.stream.send_eof()
 
@@ -83,8 +83,8 @@ class ScriptedClient:
         """The next reply. Its last line may be the code alone.
 
         Raises:
-            EOFError: the connection ended instead.
-            AssertionError: this is no SMTP reply (RFC 5321 §4.2).
+            EOFError: if the connection ends before a whole reply.
+            AssertionError: if the server sends something that is not an SMTP reply (RFC 5321 §4.2).
         """
         lines: list[str] = []
         codes = set[str]()
@@ -100,7 +100,7 @@ class ScriptedClient:
                 return ClientReply(int(code), tuple(lines))
 
     async def expect(self, *beginnings: str) -> list[ClientReply]:
-        """Read one reply for each text and check that it begins so, as in ``"250 2.1.5"``."""
+        """Read one reply for each of `beginnings`, such as ``"250 2.1.5"``, and check that it starts with that."""
         replies: list[ClientReply] = []
         for beginning in beginnings:
             reply = await self.read_reply()
@@ -118,17 +118,17 @@ class ScriptedClient:
             return replies
 
     async def expect_close(self, *beginnings: str) -> None:
-        """As `expect`; and then the server closes the connection."""
+        """As `expect`, and check that the server then closes the connection."""
         await self.expect(*beginnings)
         received = self._received or await self.stream.receive_some()
         assert not received, f"{bytes(received)!r} instead of the end"
 
     async def send_mail(self, sender: str, recipients: Sequence[str], content: bytes) -> ClientReply:
-        """A transaction by MAIL, RCPT and DATA, its dots doubled (RFC 5321 §4.5.2).
+        """Send a message by MAIL, RCPT and DATA, with dot-stuffing (RFC 5321 §4.5.2).
 
         Returns:
-            The first refusal, else the (in LMTP: first) answer to the message. A refusal before DATA leaves the
-            transaction open: RSET ends it.
+            The first refusal, else the reply to the message (in LMTP the first of several). After a refusal before DATA
+            the transaction is still open; send RSET to end it.
         """
         for line in (f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"):
             reply = await self.command(line)
@@ -140,7 +140,7 @@ class ScriptedClient:
         return await self.read_reply()
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
-        """The TLS handshake, at once: for what follows the 220 to STARTTLS, or opens the connection."""
+        """Do the TLS handshake: after the 220 to STARTTLS, or at the start of an implicit TLS connection."""
         tls = trio.SSLStream(self.stream, context, server_hostname=server_hostname)
         await tls.do_handshake()
         self.stream = tls
@@ -157,9 +157,10 @@ class ScriptedClient:
 
 @asynccontextmanager
 async def open_session(handler: AnyHandler, **options: Unpack[SessionOptions]) -> AsyncIterator[ScriptedClient]:
-    """One session in memory: a client, and `handler` at the other end. Leaving hangs up and waits for its end.
+    """One session in memory, with a client here and `handler` at the other end.
 
-    What is raised in the block, or by a hook with ``on_error="raise"``, comes out as it is, not in a group.
+    Leaving the block closes the connection and waits for the end of the session. An exception from the block, or from a
+    hook with ``on_error="raise"``, is raised as it is, not in an exception group.
 
     Args:
         handler: see `serve_smtp`.

@@ -1,4 +1,4 @@
-"""A pytest fixture for applications that send mail: a server that keeps what it gets. No knowledge of trio is needed.
+"""Pytest fixtures for applications that send mail: a server that keeps the mail it gets. You need not know trio.
 
 In conftest.py::
 
@@ -12,7 +12,7 @@ and in a test::
         assert str(mail.recipients[0]) == "ann@example.com"
         assert mail.parsed.subject == "Welcome"
 
-It is not loaded by itself, for trio-smtp is installed in more places than those that test with it.
+Pytest does not load the plugin automatically, because most projects that install trio-smtp do not test with it.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ __all__ = ["CatchingServer", "smtp_server", "smtp_server_starttls", "smtp_server
 
 @pytest.fixture
 def smtp_server() -> Iterator[CatchingServer]:
-    """A server that keeps what it gets, anew for each test: `.host`, `.port`, `.messages`."""
+    """A server that keeps the mail it gets, a new one for each test: `.host`, `.port`, `.messages`."""
     with CatchingServer() as server:
         yield server
 
 
 @pytest.fixture
 def smtp_server_starttls() -> Iterator[CatchingServer]:
-    """The same with STARTTLS, and a certificate that `.client_context` trusts."""
+    """As `smtp_server`, with STARTTLS and a certificate that `.client_context` trusts."""
     with CatchingServer(tls="starttls") as server:
         yield server
 
 
 @pytest.fixture
 def smtp_server_tls() -> Iterator[CatchingServer]:
-    """The same inside TLS from the start."""
+    """As `smtp_server_starttls`, with TLS from the start."""
     with CatchingServer(tls="implicit") as server:
         yield server

@@ -1,4 +1,4 @@
-"""Trio for code that is not async: a server for its tests, a state machine of Hypothesis that calls it step by step."""
+"""Run trio for code that is not async: a server in a synchronous test, or the steps of a Hypothesis state machine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Ts = TypeVarTuple("Ts")
 
 
 class Portal:
-    """One `trio.run` in a thread, for as long as the `with` block lasts.
+    """Runs `trio.run` in a thread for the length of the `with` block.
 
     Args:
-        main: runs there meanwhile; cancelled at the end of the block.
+        main: an async function that runs there; it is cancelled at the end of the block.
     """
 
     def __init__(self, main: Callable[[], Awaitable[object]] = trio.sleep_forever) -> None:
@@ -38,8 +38,8 @@ class Portal:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with suppress(trio.RunFinishedError):  # it has failed, as the thread has told
-            self._token.run_sync_soon(self._scope.cancel)  # also from a thread in which another trio runs
+        with suppress(trio.RunFinishedError):  # `main` has failed, and the thread has printed its traceback
+            self._token.run_sync_soon(self._scope.cancel)  # this thread may itself be inside another `trio.run`
         self._thread.join()
 
     async def _run(self, started: threading.Event) -> None:
@@ -49,7 +49,7 @@ class Portal:
             await self._main()
 
     def run(self, function: Callable[[*Ts], Awaitable[R]], *args: *Ts) -> R:
-        """Call an async function and return when everything that it set in motion has come to rest."""
+        """Call an async function in the thread. Return when it has returned and all tasks there are blocked."""
 
         async def step() -> R:
             try:

@@ -1,6 +1,6 @@
-"""Any sequence of operations on a `MailStore` against a model made of dicts.
+"""Compare a `MailStore` with a model made of dicts, over random sequences of operations.
 
-For a store of your own, in a test module:
+To test your own store, in a test module:
 
     class MyMachine(StoreMachine):
         persistent = True
@@ -10,9 +10,9 @@ For a store of your own, in a test module:
 
     TestMyStore = MyMachine.TestCase
 
-The model is as plain as can be and leaves to the store what the interface leaves to it: which of several reasons to
-refuse it names, and which UIDs and uid_validities it takes, as long as they grow. After every step the store must tell
-exactly what the model holds.
+The model is as simple as possible. Where the interface leaves a choice to the store, so does the model: which of
+several possible errors it raises, and which UIDs and uid_validities it assigns, as long as they grow. After every step
+the store must contain exactly what the model contains.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ R = TypeVar("R")
 
 DATE = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
 
-# Few names, so that they meet; among them a case twin, a path and INBOX in another case.
+# Few names, so that operations collide; among them names that differ only in case, a path, and INBOX in another case.
 ACCOUNTS = st.sampled_from(["ann", "bob", "ann", "bob", "Ann"])
 ADDRESSES = st.lists(st.sampled_from(["ann@x", "ANN@X", "ann+tag@x", "bob@x", "bob@y"]), max_size=2)
 MAILBOXES = st.sampled_from([INBOX, "Sent", "inbox", "Sent", "sent", "../x"])
-MESSAGES = st.integers(0, 20)  # which of those that there are: see `pick`
+MESSAGES = st.integers(0, 20)  # selects one of the existing messages: see `pick`
 CONTENTS = st.binary(max_size=20)
 NOTES = st.sampled_from(["a", "b", "A"])
-LATER = 2**40  # a time that does not come
+LATER = 2**40  # a time far in the future
 FLAGS = st.lists(st.sampled_from([SEEN, r"\Flagged", "one", "two"]), max_size=3)
 TARGETS = st.lists(st.builds(Target, ACCOUNTS, MAILBOXES, st.binary(max_size=5)), max_size=3)
 
@@ -71,7 +71,7 @@ TARGETS = st.lists(st.builds(Target, ACCOUNTS, MAILBOXES, st.binary(max_size=5))
 class _Message:
     content: bytes
     flags: frozenset[str] = frozenset()
-    date: datetime | None = None  # None: it came now
+    date: datetime | None = None  # None: the time of the delivery, which is not compared
 
 
 @dataclass
@@ -97,12 +97,16 @@ Refusals = set[type[StoreError]]
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The steps, and what they must do."""
+    """The operations on a store and their expected results. Subclass it and override `open_store`.
+
+    Attributes:
+        persistent: whether the store keeps its mail when it is closed, so that it can be reopened.
+    """
 
     persistent = False
 
     def open_store(self, folder: Path) -> AbstractAsyncContextManager[MailStore]:
-        """The store to test; what it keeps goes into this folder, which exists."""
+        """The store to test. It keeps its files in `folder`, which exists."""
         raise NotImplementedError
 
     def __init__(self) -> None:
@@ -114,7 +118,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        """A store that is not quite empty, so that every step finds something to do."""
+        """Open the store and fill it with a few accounts, mailboxes and messages for the steps to work on."""
         self.portal = self._resources.enter_context(Portal())
         self.folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory()))
         self._open()
@@ -133,7 +137,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.portal.run(self._manager.__aexit__, None, None, None)
 
     def teardown(self) -> None:
-        """Close the store, the run of trio, the folder."""
+        """Close the store, end the trio run and remove the folder."""
         with self._resources:
             if hasattr(self, "store"):
                 self._close()
@@ -141,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.persistent)
     @rule()
     def reopen(self) -> None:
-        """Nothing changes."""
+        """Close the store and open it again, which changes nothing."""
         secret = self.portal.run(self.store.get_secret)
         self._close()
         self._open()
@@ -150,7 +154,7 @@ class StoreMachine(RuleBasedStateMachine):
     # --- the model's side
 
     def box(self, account: str, mailbox: str, refusals: Refusals) -> _Mailbox | None:
-        """The mailbox, or None and the reason among the refusals."""
+        """The mailbox, or None if it does not exist; the error is then added to `refusals`."""
         if account not in self.accounts:
             refusals.add(NoSuchAccount)
             return None
@@ -161,7 +165,7 @@ class StoreMachine(RuleBasedStateMachine):
         return self.accounts[account].mailboxes[mailbox]
 
     def message(self, account: str, mailbox: str, uid: int, refusals: Refusals) -> _Message | None:
-        """The message, or None and the reason among the refusals."""
+        """The message, or None if it does not exist; the error is then added to `refusals`."""
         box = self.box(account, mailbox, refusals)
         if box is not None and uid not in box.messages:
             refusals.add(NoSuchMessage)
@@ -169,7 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
         return box.messages[uid] if box else None
 
     def pick(self, number: int) -> tuple[str, str, int]:
-        """One of all messages, or one that is missing."""
+        """Account, mailbox and UID of one of all messages, or of a message that does not exist."""
         there = [
             (account, mailbox, uid)
             for account in self.accounts
@@ -179,13 +183,13 @@ class StoreMachine(RuleBasedStateMachine):
         return [*there, ("ann", INBOX, 999)][number % (len(there) + 1)]
 
     def writable(self, account: str, mailbox: str, refusals: Refusals) -> None:
-        """A read-only mailbox is a reason to refuse."""
+        """Add `MailboxReadOnly` to `refusals` if the mailbox is read-only, or an error if it does not exist."""
         box = self.box(account, mailbox, refusals)
         if box is not None and box.read_only:
             refusals.add(MailboxReadOnly)
 
     def room(self, account: str, octets: int, refusals: Refusals, before: int = 0) -> None:
-        """Too little room for a message is a reason to refuse; the same delivery has taken `before` octets."""
+        """Add an error to `refusals` if a message exceeds the quota, of which its delivery has used `before` octets."""
         if account in self.accounts:
             quota = self.accounts[account].quota
             if quota is not None and octets > quota:
@@ -194,23 +198,23 @@ class StoreMachine(RuleBasedStateMachine):
                 refusals.add(QuotaExceeded)
 
     def attempt(self, refusals: Refusals, function: Callable[[], Awaitable[R]]) -> R | None:
-        """Let the store do it: it must refuse for one of the reasons, or if there is none do it."""
+        """Run an operation on the store. It must raise one of `refusals`, or succeed if there are none."""
         try:
             result = self.portal.run(function)
         except StoreError as refusal:
-            assert type(refusal) in refusals  # noqa: PT017 - and below that it was raised
+            assert type(refusal) in refusals  # noqa: PT017 - the assertion below checks that it was raised
             return None
         assert not refusals
         return result
 
     def new_validity(self, uid_validity: int) -> int:
-        """Those of new mailboxes grow."""
+        """Check that the uid_validity of a new mailbox is greater than all before, and return it."""
         assert uid_validity > self.last_uid_validity
         self.last_uid_validity = uid_validity
         return uid_validity
 
     def put(self, delivered: Delivered, account: str, mailbox: str, message: _Message) -> None:
-        """The store says that it put the message there."""
+        """Check where the store says that it put a message, and add the message to the model."""
         box = self.accounts[account].mailboxes[_kept(mailbox)]
         assert (delivered.account, delivered.mailbox) == (account, _kept(mailbox))
         assert delivered.uid_validity == box.uid_validity
@@ -320,7 +324,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(to=TARGETS, body=CONTENTS, partial=st.booleans(), commit=st.sampled_from([True, True, False]))
     def deliver(self, to: list[Target], body: bytes, partial: bool, commit: bool) -> None:
-        """`MailStore.deliver`; without a commit nothing happens."""
+        """`MailStore.deliver`. Without a commit the store must not change."""
         reasons: list[Refusals] = []
         copies: dict[tuple[str, str], int] = {}  # octets of each
         for target in to:
@@ -436,11 +440,11 @@ class StoreMachine(RuleBasedStateMachine):
         if expires:
             self.notes[key] = text
 
-    # --- the whole
+    # --- comparison
 
     @invariant()
     def same(self) -> None:
-        """The store tells what the model holds."""
+        """The store contains exactly what the model contains."""
         if hasattr(self, "store"):
             self.portal.run(self._compare)
 
@@ -479,5 +483,5 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def _kept(mailbox: str) -> str:
-    """The name under which a mailbox is kept."""
+    """The name under which the store keeps a mailbox: INBOX in any case is INBOX."""
     return INBOX if mailbox == "inbox" else mailbox

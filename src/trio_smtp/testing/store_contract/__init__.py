@@ -1,14 +1,14 @@
-"""What every `MailStore` promises, as tests to inherit, ours and third parties' alike.
+"""The contract of every `MailStore`, as tests to inherit, for the stores of trio-smtp and for those of other packages.
 
-For a store of your own, in a test module under pytest-trio's `trio_mode`:
+To test your own store, in a test module under pytest-trio's `trio_mode`:
 
     class TestMyStore(PersistentStoreContract):
         def open_store(self, folder: Path) -> MyStore:
             return MyStore(folder / "mail")
 
-`StoreContract` alone is for a store that forgets when it is closed. `trio_smtp.testing.store_model` holds one
-more test, against a model. Each test states one rule of `trio_smtp.mailbox.store`; the fixture `store` comes
-with two accounts, ann and bob.
+For a store that loses its mail when it is closed, inherit from `StoreContract` instead. Each test checks one rule of
+`trio_smtp.mailbox.store`. The fixture `store` has two accounts, ann and bob. `trio_smtp.testing.store_model` has one
+more test, which compares the store with a model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StoreContract(AccountContract, MailboxContract, MessageContract, DeliveryC
     """The rules for every store."""
 
     def open_store(self, folder: Path) -> AbstractAsyncContextManager[MailStore]:
-        """The store to test; what it keeps goes into this folder, which exists."""
+        """The store to test. It keeps its files in `folder`, which exists."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -48,7 +48,7 @@ class StoreContract(AccountContract, MailboxContract, MessageContract, DeliveryC
             yield store
 
     async def test_every_store_has_its_own_secret(self, store: MailStore, tmp_path: Path) -> None:
-        """Who knows that of one store knows nothing of others."""
+        """Two stores have different secrets, so the secret of one reveals nothing about another."""
         folder = tmp_path / "other"
         folder.mkdir()
         async with self.open_store(folder) as other:
@@ -64,7 +64,7 @@ class PersistentStoreContract(StoreContract):
     """The rules for every store that keeps its mail when it is closed."""
 
     async def test_everything_is_kept(self, tmp_path: Path) -> None:
-        """A store that is opened again is what it was."""
+        """A store that is closed and opened again has the same contents."""
         async with self.open_store(tmp_path) as store:
             await store.create_account("zoe", password=Credentials("of some kind"), quota=10_000_000)
             await store.create_account("ann", description="Ann ü", addresses=["Ann@example.com"])
@@ -94,7 +94,7 @@ class PersistentStoreContract(StoreContract):
             assert account.name == "ann"
 
     async def test_uids_after_reopening(self, tmp_path: Path) -> None:
-        """No UID and no uid_validity is given twice, though nothing is left that has it."""
+        """After reopening, no UID and no uid_validity is assigned again, even if its message or mailbox was deleted."""
         async with self.open_store(tmp_path) as store:
             await store.create_account("ann")
             await add(store)
@@ -108,7 +108,7 @@ class PersistentStoreContract(StoreContract):
             assert (await store.create_mailbox("ann", "Sent")).uid_validity > validity
 
     async def test_not_committed(self, tmp_path: Path) -> None:
-        """A delivery that was under way when the store was closed left nothing."""
+        """A delivery that was left without a commit has left nothing when the store is opened again."""
         async with self.open_store(tmp_path) as store:
             await store.create_account("ann")
             async with store.deliver([Target("ann")]) as delivery:
@@ -118,7 +118,7 @@ class PersistentStoreContract(StoreContract):
 
 
 async def _everything(store: MailStore) -> list[object]:
-    """All that the store tells."""
+    """Everything that the store's methods return."""
     told: list[object] = [await store.get_secret(), await store.get_note("key"), await store.get_note("gone")]
     for account in await store.list_accounts():
         told += [account, await store.get_credentials(account.name)]

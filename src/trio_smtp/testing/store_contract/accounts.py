@@ -40,7 +40,7 @@ class AccountContract:
     """Tests of accounts."""
 
     async def test_new_account(self, store: MailStore) -> None:
-        """An account is returned as it is kept, with an empty INBOX."""
+        """`create_account` returns the account as it is stored. A new account has an empty INBOX."""
         addresses = ("Carl@Example.com",)
         made = await store.create_account("carl", description="Carl ü", addresses=addresses, quota=9)
         assert (made.name, made.description, made.addresses) == ("carl", "Carl ü", addresses)
@@ -51,7 +51,7 @@ class AccountContract:
         assert await uids(store, "carl") == []
 
     async def test_one_address_is_no_list(self, store: MailStore) -> None:
-        """One address where a list belongs is an error of the caller, and not a list of letters."""
+        """A str instead of a list of addresses is an error of the caller, and is not read as a list of letters."""
         with pytest.raises(TypeError, match="ann@example"):
             await store.create_account("carl", addresses="ann@example.com")
         with pytest.raises(TypeError, match="ann@example"):
@@ -59,21 +59,21 @@ class AccountContract:
         assert [each.name for each in await store.list_accounts()] == ["ann", "bob"]
 
     async def test_accounts_in_order(self, store: MailStore) -> None:
-        """Accounts are listed in the order in which they were made."""
+        """Accounts are listed in the order in which they were created."""
         await store.create_account("aaron")
         await store.delete_account("ann")
         await store.create_account("ann")
         assert [each.name for each in await store.list_accounts()] == ["bob", "aaron", "ann"]
 
     async def test_account_name_taken(self, store: MailStore) -> None:
-        """A name is given once; the refused account leaves no trace."""
+        """An account name is unique. A refused account leaves nothing behind."""
         with pytest.raises(AccountExists):
             await store.create_account("ann", addresses=["new@example.com"])
         assert await store.find_account("new@example.com") is None
         assert (await store.get_account("ann")).addresses == ("ann@example.com",)
 
     async def test_account_names_are_exact(self, store: MailStore) -> None:
-        """Case, blanks and look-alikes make different accounts; none becomes a path."""
+        """Names that differ in case, in spaces or by look-alikes are different accounts. No name is used as a path."""
         for name in ODD_NAMES:
             await store.create_account(name)
             await add(store, name.encode(), account=name)
@@ -83,20 +83,20 @@ class AccountContract:
 
     @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
     async def test_bad_account_name(self, store: MailStore, name: str) -> None:
-        """A bad name is refused where it would be made, and elsewhere is the name of nobody."""
+        """Creating an account with an invalid name is refused. Other methods find no account with such a name."""
         with pytest.raises(InvalidName):
             await store.create_account(name)
         with pytest.raises(NoSuchAccount):
             await store.get_account(name)
 
     async def test_bad_description(self, store: MailStore) -> None:
-        """A description is text without control characters, and bounded."""
+        """A description that is too long or contains control characters is refused."""
         for description in ("a\nb", "\udcff", "x" * 1001):
             with pytest.raises(InvalidName):
                 await store.create_account("carl", description=description)
 
     async def test_no_such_account(self, store: MailStore) -> None:
-        """Every method that is given an unknown account says so."""
+        """Every method raises NoSuchAccount for an unknown account."""
         attempts: list[Awaitable[object]] = [
             store.update_account("Ann", description=""),
             store.delete_account("Ann"),
@@ -124,7 +124,7 @@ class AccountContract:
                 await attempt
 
     async def test_delete_account(self, store: MailStore) -> None:
-        """Name and address of a deleted account are free; one made again has a greater uid_validity."""
+        """The name and addresses of a deleted account can be reused. The new INBOX has a greater uid_validity."""
         await store.set_read_only("ann", INBOX, True)
         before = await mailbox_of(store)
         await store.delete_account("ann")
@@ -138,7 +138,7 @@ class AccountContract:
     # --- addresses
 
     async def test_find_account(self, store: MailStore) -> None:
-        """Addresses are found in any case; a subaddress counts only where it is nobody's own address."""
+        """Addresses are found in any case. A subaddress is ignored unless the whole address belongs to an account."""
         await store.create_account("tag", addresses=["ann+tag@example.com", "Grüße@Bücher.example"])
         for address, name in {
             "ann@example.com": "ann",
@@ -164,11 +164,11 @@ class AccountContract:
         ids=lambda address: ascii(address[:20]),
     )
     async def test_nobodys_address(self, store: MailStore, address: str) -> None:
-        """An address that nobody has, or that is none, is nobody's."""
+        """No account is found for an unknown or invalid address."""
         assert await store.find_account(address) is None
 
     async def test_address_taken(self, store: MailStore) -> None:
-        """An address belongs to one account at most; the refused account is not made."""
+        """An address belongs to at most one account. A refused account is not created."""
         with pytest.raises(AddressTaken):
             await store.create_account("carl", addresses=["carl@example.com", "BOB@Example.org"])
         assert await store.find_account("carl@example.com") is None
@@ -176,7 +176,7 @@ class AccountContract:
             await store.get_account("carl")
 
     async def test_address_twice(self, store: MailStore) -> None:
-        """An account that is given an address twice has it."""
+        """An address that is given twice for one account is kept once."""
         await store.create_account("carl", addresses=["carl@example.com", "Carl@example.com"])
         account = await store.find_account("carl@example.com")
         assert account is not None
@@ -184,7 +184,7 @@ class AccountContract:
 
     @pytest.mark.parametrize("address", BAD_ADDRESSES, ids=ascii)
     async def test_bad_address(self, store: MailStore, address: str) -> None:
-        """What is no address is refused."""
+        """An invalid address is refused."""
         with pytest.raises(InvalidName):
             await store.create_account("carl", addresses=[address])
         with pytest.raises(InvalidName):
@@ -192,7 +192,7 @@ class AccountContract:
         assert (await store.get_account("ann")).addresses == ("ann@example.com",)
 
     async def test_update_account(self, store: MailStore) -> None:
-        """Description and addresses can be changed, each without the other; all else stays."""
+        """The description and the addresses can be changed independently. Everything else stays the same."""
         await store.set_quota("ann", 1000)
         await add(store, b"content")
         before = await store.get_account("ann")
@@ -210,7 +210,7 @@ class AccountContract:
         assert (await store.get_account("ann")).description == ""
 
     async def test_update_account_to_its_own_addresses(self, store: MailStore) -> None:
-        """An account may keep an address, in another spelling too, and be given it twice."""
+        """An update may contain an address of the account itself, in another spelling, and twice."""
         changed = await store.update_account("ann", addresses=["Ann@example.com", "ANN@example.com", "a@example.com"])
         assert changed.addresses == ("ANN@example.com", "a@example.com")
         assert await store.find_account("ann@example.com") == changed
@@ -226,7 +226,7 @@ class AccountContract:
         assert await store.find_account("new@example.com") is None
 
     async def test_has_domain(self, store: MailStore) -> None:
-        """A domain is there, in any case, as long as an account has an address in it."""
+        """`has_domain` is true, in any case, as long as an account has an address in the domain."""
         await store.create_account("carl", addresses=["carl@Bücher.example", '"a@b"@quoted.example'])
         for domain in ("example.com", "EXAMPLE.org", "bu\u0308cher.Example", "quoted.example"):
             assert await store.has_domain(domain), domain
@@ -243,7 +243,7 @@ class AccountContract:
         assert not await store.has_domain("bücher.example")
 
     async def test_first_account(self, store: MailStore) -> None:
-        """The account that was made first is known, and who comes next when it is gone."""
+        """`first_account` returns the oldest account, and after its removal the next one."""
         first = await store.first_account()
         assert first == await store.get_account("ann")
         await store.create_account("aaron")
@@ -256,7 +256,7 @@ class AccountContract:
     # --- passwords
 
     async def test_password(self, store: MailStore) -> None:
-        """A password is kept as something that verifies it, and can be replaced and taken away."""
+        """Only credentials that verify a password are stored. A password can be replaced and removed."""
         assert await store.get_credentials("ann") is None
         await store.create_account("carl", password="correct horse")  # noqa: S106 - made up
         credentials = await store.get_credentials("carl")
@@ -270,7 +270,7 @@ class AccountContract:
         assert await store.get_credentials("carl") is None
 
     async def test_credentials(self, store: MailStore) -> None:
-        """Credentials that were hashed elsewhere are kept as they are."""
+        """Credentials that were hashed elsewhere are stored unchanged."""
         credentials = hash_password("secret")
         await store.create_account("carl", password=credentials)
         await store.set_password("ann", Credentials("of a kind yet unknown"))
@@ -278,7 +278,7 @@ class AccountContract:
         assert await store.get_credentials("ann") == Credentials("of a kind yet unknown")
 
     async def test_replaced_credentials(self, store: MailStore) -> None:
-        """Credentials replace those that they were made from, and none that were set in the meantime."""
+        """With `replacing`, credentials are set only if the current ones are those to be replaced."""
         old, new, newest = (Credentials(text) for text in ("old", "new", "newest"))
         await store.set_password("ann", old)
         await store.set_password("ann", new, replacing=old)
@@ -287,7 +287,7 @@ class AccountContract:
         assert await store.get_credentials("ann") == new
 
     async def test_bad_password(self, store: MailStore) -> None:
-        """An impossible password is refused, and nothing is changed."""
+        """A password that is empty, too long or has a NUL is refused, and nothing is changed."""
         for password in ("", "x" * 1025, "NUL\0"):
             with pytest.raises(ValueError, match="octets"):
                 await store.create_account("carl", password=password)
@@ -298,7 +298,7 @@ class AccountContract:
     # --- the secret
 
     async def test_secret(self, store: MailStore) -> None:
-        """There is one secret, whoever asks first and however many at once, and it is long."""
+        """A store has one long secret, also if several tasks ask for it first at the same time."""
         secrets: list[bytes] = []
 
         async def ask() -> None:
@@ -314,7 +314,7 @@ class AccountContract:
     # --- quota
 
     async def test_quota(self, store: MailStore) -> None:
-        """An account holds its quota to the last octet and no octet more; what is removed makes room."""
+        """An account can be filled exactly up to its quota. Removing messages makes room again."""
         await store.create_account("carl", quota=10)
         await store.create_mailbox("carl", "Sent")
         first = await add(store, b"123456", account="carl")
@@ -334,7 +334,7 @@ class AccountContract:
         assert await used(store, "carl") == 4
 
     async def test_set_quota(self, store: MailStore) -> None:
-        """A quota can be given, changed and taken away; what an account holds beyond it stays."""
+        """A quota can be set, changed and removed. Messages that exceed a new quota are kept."""
         uid = await add(store, b"123456")
         changed = await store.set_quota("ann", 5)
         assert (changed.name, changed.quota, changed.used) == ("ann", 5, 6)
@@ -358,7 +358,7 @@ class AccountContract:
         assert (await store.set_quota("ann", 2**63 - 1)).quota == 2**63 - 1
 
     async def test_what_will_never_fit(self, store: MailStore) -> None:
-        """A message beyond the whole quota is told from one that has no room now."""
+        """A message larger than the whole quota raises MessageTooBig, one without room at present QuotaExceeded."""
         await store.create_account("carl", quota=10)
         await add(store, b"123456", account="carl")
         for size, error in ((5, QuotaExceeded), (10, QuotaExceeded), (11, MessageTooBig), (1000, MessageTooBig)):
@@ -369,7 +369,7 @@ class AccountContract:
         assert [type(each) for each in refused] == [MessageTooBig]
 
     async def test_quota_of_many_at_once(self, store: MailStore) -> None:
-        """Deliveries that are stored together do not fill an account beyond its quota together."""
+        """Deliveries that are committed at the same time do not exceed the quota together."""
         await store.create_account("carl", quota=10)
         results: list[object] = []
 
@@ -386,7 +386,7 @@ class AccountContract:
         assert len(await uids(store, "bob")) == 20
 
     async def test_quota_of_a_delivery(self, store: MailStore) -> None:
-        """All copies of a delivery count together, with their prefixes."""
+        """All copies of one delivery count towards the quota together, including their prefixes."""
         await store.create_account("carl", quota=10)
         await store.create_mailbox("carl", "Sent")
         both = [Target("carl", INBOX, b"1"), Target("carl", "Sent", b"2")]
@@ -399,7 +399,7 @@ class AccountContract:
         assert await used(store, "carl") == 6
 
     async def test_bad_quota(self, store: MailStore) -> None:
-        """A quota may be nothing, but not less, and no more than can be kept."""
+        """A quota of 0 is valid. A negative quota, or one of more than 63 bits, is refused."""
         for quota in (-1, 2**63):
             with pytest.raises(ValueError, match="quota"):
                 await store.create_account("carl", quota=quota)

@@ -1,4 +1,4 @@
-"""Rules for deliveries: whole or not at all."""
+"""Rules for deliveries, which are all or nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REFUSALS: dict[type[StoreError], Target] = {
 
 
 async def make_refusing_targets(store: MailStore) -> None:
-    """Make what `REFUSALS` names."""
+    """Create the accounts and mailboxes that `REFUSALS` needs."""
     await store.create_mailbox("ann", "Closed")
     await store.set_read_only("ann", "Closed", True)
     await store.create_account("full", quota=10)
@@ -44,7 +44,7 @@ class DeliveryContract:
 
     @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
     async def test_pieces(self, store: MailStore, content: bytes) -> None:
-        """However the body is cut up, it is stored whole, behind the prefix of each target."""
+        """However the body is split into chunks, it is stored whole, after the prefix of each target."""
         for size in (len(content) // 3 + 1, len(content) // 100 + 1):
             async with store.deliver([ANN, Target("bob")]) as delivery:
                 for start in range(0, len(content), size):
@@ -55,7 +55,7 @@ class DeliveryContract:
         assert await contents(store, "bob") == [content] * 2
 
     async def test_results(self, store: MailStore) -> None:
-        """The results tell, in the order of the targets, where each copy is; new mail has no flags."""
+        """The results say where each copy is, in the order of the targets. New mail has no flags."""
         await store.create_mailbox("ann", "Sent")
         results = await deliver(store, [BOB, Target("ann", "Sent"), Target("ann", "inbox")])
         expected: list[Delivered] = []
@@ -67,7 +67,7 @@ class DeliveryContract:
         assert results == expected
 
     async def test_not_before_commit(self, store: MailStore) -> None:
-        """Nothing is to be seen before the commit, everything after it, still inside the block."""
+        """Nothing is visible before the commit, and everything right after it, still inside the block."""
         async with store.deliver([ANN, BOB]) as delivery:
             await delivery.write(b"x")
             assert await uids(store) == await uids(store, "bob") == []
@@ -76,7 +76,7 @@ class DeliveryContract:
             assert (await info(store, ann.uid)).size == len(ANN.prefix) + 1
 
     async def test_left_without_commit(self, store: MailStore) -> None:
-        """Leaving the block without a commit stores nothing, by an exception neither."""
+        """Leaving the block without a commit, normally or by an exception, stores nothing."""
         async with store.deliver([ANN]) as delivery:
             await delivery.write(CONTENTS["large"])
 
@@ -90,7 +90,7 @@ class DeliveryContract:
         assert await uids(store) == []
 
     async def test_cancelled(self, store: MailStore) -> None:
-        """A delivery that is cancelled before its commit stores nothing, and the store goes on."""
+        """A delivery that is cancelled before its commit stores nothing, and the store can still be used."""
         with trio.CancelScope() as scope:
             async with store.deliver([ANN]) as delivery:
                 await delivery.write(CONTENTS["large"])
@@ -103,7 +103,7 @@ class DeliveryContract:
 
     @pytest.mark.parametrize("error", REFUSALS)
     async def test_all_or_nothing(self, store: MailStore, error: type[StoreError]) -> None:
-        """One target that refuses, wherever it stands, and no copy is stored."""
+        """If one target refuses, whatever its position, no copy is stored."""
         await make_refusing_targets(store)
         for targets in (
             [REFUSALS[error], ANN, BOB],
@@ -115,7 +115,7 @@ class DeliveryContract:
         assert await uids(store) == await uids(store, "bob") == []
 
     async def test_partial(self, store: MailStore) -> None:
-        """With `partial` a refusal is the result of its target, and the others get their copies."""
+        """With `partial` a refused target has the error as its result, and the other targets get their copies."""
         await make_refusing_targets(store)
         refused = list(REFUSALS.values())
         results = await deliver(store, [ANN, *refused, BOB], b"body", partial=True)
@@ -129,18 +129,18 @@ class DeliveryContract:
 
     @pytest.mark.parametrize("partial", [False, True])
     async def test_mailbox_twice(self, store: MailStore, partial: bool) -> None:
-        """A mailbox that is named twice gets one copy with the first prefix, and both results name it."""
+        """A mailbox that is a target twice gets one copy, with the first prefix, and both results refer to it."""
         results = await deliver(store, [ANN, BOB, Target("ann", "Inbox", b"again")], b"body", partial=partial)
         assert results[0] == results[2]
         assert await contents(store) == [ANN.prefix + b"body"]
 
     async def test_no_targets(self, store: MailStore) -> None:
-        """A delivery to nobody has no results."""
+        """A delivery without targets has no results."""
         assert await deliver(store, []) == []
         assert await deliver(store, [], partial=True) == []
 
     async def test_ended(self, store: MailStore) -> None:
-        """After a commit, and outside the block, a delivery takes neither a chunk nor a commit."""
+        """After a commit, and after the block, `write` and `commit` raise RuntimeError."""
         async with store.deliver([ANN]) as delivery:
             await delivery.commit()
             with pytest.raises(RuntimeError):
@@ -157,7 +157,7 @@ class DeliveryContract:
         assert await contents(store) == [ANN.prefix]
 
     async def test_target_gone(self, store: MailStore) -> None:
-        """The commit decides: what went away while the body came refuses, what came is there."""
+        """The commit checks the targets: one deleted since the start is refused, one created since then gets a copy."""
         async with store.deliver([Target("ann", "Sent"), Target("bob", "Late")], partial=True) as delivery:
             await store.create_mailbox("ann", "Sent")
             await delivery.write(b"x")
@@ -168,7 +168,7 @@ class DeliveryContract:
         assert isinstance(came, Delivered)
 
     async def test_interleaved(self, store: MailStore) -> None:
-        """Deliveries that overlap do not mix; the order of their commits is the order of their UIDs."""
+        """Overlapping deliveries do not mix, and their UIDs are in the order of their commits."""
         async with store.deliver([ANN]) as one, store.deliver([ANN]) as two:
             await one.write(b"1")
             await two.write(b"2")
@@ -179,7 +179,7 @@ class DeliveryContract:
         assert await contents(store) == [ANN.prefix + b"22", ANN.prefix + b"11"]
 
     async def test_many_at_once(self, store: MailStore) -> None:
-        """Deliveries of many tasks are all stored, each under a UID of its own."""
+        """Deliveries of many tasks at once are all stored, each with its own UID."""
         told: dict[int, bytes] = {}
 
         async def one(number: int) -> None:

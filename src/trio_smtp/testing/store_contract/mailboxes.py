@@ -32,7 +32,7 @@ class MailboxContract:
     """Tests of mailboxes."""
 
     async def test_mailboxes_in_order(self, store: MailStore) -> None:
-        """INBOX comes first, then the others by name; odd names are just text."""
+        """INBOX is listed first, then the others by name. Odd names are treated as plain text."""
         for name in ODD_NAMES:
             mailbox = await store.create_mailbox("ann", name)
             await add(store, name.encode(), mailbox=name)
@@ -43,7 +43,7 @@ class MailboxContract:
 
     @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
     async def test_bad_mailbox_name(self, store: MailStore, name: str) -> None:
-        """A bad name is refused where it would be made, and elsewhere is the name of no mailbox."""
+        """Creating or renaming to an invalid name is refused. Other methods find no mailbox with such a name."""
         await store.create_mailbox("ann", "Sent")
         with pytest.raises(InvalidName):
             await store.create_mailbox("ann", name)
@@ -53,7 +53,7 @@ class MailboxContract:
             await store.list_messages("ann", name)
 
     async def test_inbox_in_any_case(self, store: MailStore) -> None:
-        """INBOX is INBOX in any case, and always there."""
+        """The name INBOX is case-insensitive, and INBOX always exists."""
         delivered = await store.append_message("ann", "inBOX", b"x")
         assert delivered.mailbox == INBOX
         assert await uids(store, mailbox="Inbox") == [delivered.uid]
@@ -66,7 +66,7 @@ class MailboxContract:
                 await store.rename_mailbox("ann", name, "Old")
 
     async def test_mailbox_exists(self, store: MailStore) -> None:
-        """A mailbox name is given once in an account, also by renaming."""
+        """Within an account each mailbox name is unique, also after renaming."""
         await store.create_mailbox("ann", "Sent")
         await store.create_mailbox("bob", "Sent")
         await store.create_mailbox("ann", "sent")
@@ -77,7 +77,7 @@ class MailboxContract:
                 await store.rename_mailbox("ann", "Sent", name)
 
     async def test_no_such_mailbox(self, store: MailStore) -> None:
-        """Every method that is given an unknown mailbox says so."""
+        """Every method raises NoSuchMailbox for an unknown mailbox."""
         uid = await add(store)
         attempts: list[Awaitable[object]] = [
             store.delete_mailbox("ann", "Sent"),
@@ -101,7 +101,7 @@ class MailboxContract:
         assert await uids(store) == [uid]
 
     async def test_delete_mailbox(self, store: MailStore) -> None:
-        """A mailbox that is made again has nothing of the old one, and a greater uid_validity."""
+        """A mailbox that is created again is empty and has a greater uid_validity than before."""
         before = await store.create_mailbox("ann", "Sent")
         await add(store, mailbox="Sent")
         await store.delete_mailbox("ann", "Sent")
@@ -111,7 +111,7 @@ class MailboxContract:
         assert await uids(store, mailbox="Sent") == []
 
     async def test_rename_mailbox(self, store: MailStore) -> None:
-        """Under its new name a mailbox is what it was; the old name is free for another."""
+        """Renaming a mailbox changes only its name. The old name can be used for a new mailbox."""
         await store.create_mailbox("ann", "Sent")
         uid = await add(store, b"content", mailbox="Sent")
         before = await mailbox_of(store, name="Sent")
@@ -124,7 +124,7 @@ class MailboxContract:
         assert (await store.create_mailbox("ann", "Sent")).uid_validity > before.uid_validity
 
     async def test_read_only(self, store: MailStore) -> None:
-        """A read-only mailbox refuses every change, can be read, and can be opened again."""
+        """A read-only mailbox can be read but refuses every change, until it is made writable again."""
         await store.create_mailbox("ann", "Old")
         uid = await add(store, b"kept", mailbox="Old", flags=["kept"])
         other = await add(store)

@@ -61,14 +61,14 @@ class MessageContract:
 
     @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
     async def test_content(self, store: MailStore, content: bytes) -> None:
-        """Content comes back byte for byte, and its size is its length."""
+        """Content is returned byte for byte, and the size of a message is its length."""
         uid = await add(store, content)
         message = await store.get_message("ann", INBOX, uid)
         assert message.content == content
         assert message.info.size == len(content)
 
     async def test_append(self, store: MailStore) -> None:
-        """A message gets the place that is told, its flags, and its date in UTC to the second."""
+        """A message is stored where the result says, with its flags, and with its date in UTC to the second."""
         await store.create_mailbox("ann", "Sent")
         date = datetime(2001, 2, 3, 4, 5, 6, 999_999, tzinfo=timezone(timedelta(hours=-7)))
         flags = [r"\SEEN", "Mine"]
@@ -82,7 +82,7 @@ class MessageContract:
         assert (await info(store, delivered.uid, "Sent")).internal_date.tzinfo is UTC
 
     async def test_date(self, store: MailStore) -> None:
-        """Without a date a message came now; any date of which UTC has an equivalent is kept."""
+        """Without a date a message gets the current time. Any date that can be converted to UTC is kept."""
         before = datetime.now(UTC).replace(microsecond=0)
         uid = await add(store)
         assert before <= (await info(store, uid)).internal_date <= datetime.now(UTC)
@@ -92,12 +92,12 @@ class MessageContract:
         before_all = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
         with pytest.raises(ValueError, match="year"):
             await store.append_message("ann", INBOX, b"", internal_date=before_all)
-        naive = datetime(2001, 2, 3)  # noqa: DTZ001 - that is what is wrong with it
+        naive = datetime(2001, 2, 3)  # noqa: DTZ001 - the missing time zone is tested here
         with pytest.raises(ValueError, match="time zone"):
             await store.append_message("ann", INBOX, b"", internal_date=naive)
 
     async def test_uids_grow(self, store: MailStore) -> None:
-        """UIDs grow from 1 or more and are not given again; mailboxes count each for itself."""
+        """UIDs are positive and grow, and the UID of a deleted message is not assigned again."""
         first, second = await add(store), await add(store)
         assert 0 < first < second < (await mailbox_of(store)).uid_next
         await store.delete_message("ann", INBOX, second)
@@ -106,7 +106,7 @@ class MessageContract:
         assert await uids(store) == [first, third]
 
     async def test_no_such_message(self, store: MailStore) -> None:
-        """Every method that is given a UID without a message says so."""
+        """Every method raises NoSuchMessage for a UID without a message."""
         await store.create_mailbox("ann", "Sent")
         kept, gone = await add(store), await add(store)
         await store.delete_message("ann", INBOX, gone)
@@ -125,7 +125,7 @@ class MessageContract:
         assert await uids(store, mailbox="Sent") == []
 
     async def test_counts(self, store: MailStore) -> None:
-        """A mailbox counts its messages and the unseen among them."""
+        """The counts of messages and of unseen messages in a mailbox are right after every change."""
         await store.create_mailbox("ann", "Sent")
 
         async def counts(name: str = INBOX) -> tuple[int, int]:
@@ -160,7 +160,7 @@ class MessageContract:
         ],
     )
     async def test_set_flags(self, store: MailStore, mode: FlagMode, before: str, flags: str, after: str) -> None:
-        """Flags are replaced, added or removed, in any case, and keep the spelling that they had."""
+        """Flags are replaced, added or removed without regard to case, and existing flags keep their spelling."""
         uid = await add(store, flags=before.split())
         other = await add(store, flags=["other"])
         changed = await store.set_flags("ann", INBOX, uid, flags.split(), mode)
@@ -169,7 +169,7 @@ class MessageContract:
         assert (await info(store, other)).flags == {"other"}
 
     async def test_system_flags_and_keywords(self, store: MailStore) -> None:
-        """System flags have their usual spelling, keywords the one they were given; each is there once."""
+        """System flags get their usual spelling, keywords keep the one they were given with. Each is kept once."""
         system = [r"\sEEN", r"\ANSWERED", r"\flagged", r"\deleted", r"\DRAFT"]
         uid = await add(store, flags=[*system, "$Forwarded", "a.b-c", "A.B-C", "x" * 100])
         assert (await info(store, uid)).flags == {
@@ -178,7 +178,7 @@ class MessageContract:
 
     @pytest.mark.parametrize("flag", BAD_FLAGS, ids=ascii)
     async def test_bad_flag(self, store: MailStore, flag: str) -> None:
-        """What is no flag is refused, and nothing is changed."""
+        """An invalid flag is refused, and nothing is changed."""
         uid = await add(store, flags=["a"])
         with pytest.raises(InvalidFlag):
             await store.append_message("ann", INBOX, b"", flags=[flag])
@@ -189,34 +189,34 @@ class MessageContract:
         assert await uids(store) == [uid]
 
     async def test_one_flag_is_no_list(self, store: MailStore) -> None:
-        """One flag where a list belongs is an error of the caller, and not a list of letters."""
+        """A str instead of a list of flags is an error of the caller, and is not read as a list of letters."""
         uid = await add(store)
         with pytest.raises(TypeError, match="Mine"):
             await store.append_message("ann", INBOX, b"", flags="Mine")
         with pytest.raises(TypeError, match="Mine"):
             await store.set_flags("ann", INBOX, uid, "Mine", "add")
         with pytest.raises(TypeError, match="Mine"):
-            Search(flags="Mine")  # type: ignore[arg-type]  # that is it
+            Search(flags="Mine")  # type: ignore[arg-type]  # the error that is tested
         assert (await info(store, uid)).flags == frozenset()
         assert await uids(store) == [uid]
 
     async def test_number_of_flags(self, store: MailStore) -> None:
-        """A message has at most a hundred flags, however they come."""
+        """A message has at most 100 flags, including those that `set_flags` adds."""
         uid = await add(store, flags=[f"k{number}" for number in range(100)])
         with pytest.raises(InvalidFlag):
             await store.set_flags("ann", INBOX, uid, ["one-more"], "add")
         assert len((await info(store, uid)).flags) == 100
 
     async def test_unknown_mode(self, store: MailStore) -> None:
-        """A misspelt mode is an error of the caller."""
+        """An unknown mode raises ValueError."""
         uid = await add(store)
         with pytest.raises(ValueError, match="mode"):
-            await store.set_flags("ann", INBOX, uid, ["a"], "ad")  # type: ignore[arg-type]  # that is it
+            await store.set_flags("ann", INBOX, uid, ["a"], "ad")  # type: ignore[arg-type]  # the error that is tested
 
     # --- copy, move, delete
 
     async def test_copy(self, store: MailStore) -> None:
-        """A copy has the content, flags and date, a UID of its own, and its own life."""
+        """A copy has the same content, flags and date, its own UID, and is independent of the original."""
         await store.create_mailbox("ann", "Sent")
         date = datetime(2001, 2, 3, tzinfo=UTC)
         source = await store.append_message("ann", INBOX, GREETING, flags=["a"], internal_date=date)
@@ -231,7 +231,7 @@ class MessageContract:
         assert await store.get_message("ann", "Sent", copy.uid) == Message(stored, GREETING)
 
     async def test_move(self, store: MailStore) -> None:
-        """A message that moves has a new UID, and the rest as before; it may move to where it is."""
+        """A moved message gets a new UID and is otherwise unchanged. It can be moved to its own mailbox."""
         await store.create_mailbox("ann", "Sent")
         kept = await add(store, b"kept")
         date = datetime(2001, 2, 3, tzinfo=UTC)
@@ -246,7 +246,7 @@ class MessageContract:
         assert await contents(store) == [b"last", b"kept"]
 
     async def test_delete(self, store: MailStore) -> None:
-        """A deleted message is gone, and no other."""
+        """Deleting removes the message and no other."""
         numbered = [await add(store, str(number).encode()) for number in range(5)]
         for uid in (numbered[2], numbered[0], numbered[4]):
             await store.delete_message("ann", INBOX, uid)
@@ -256,7 +256,7 @@ class MessageContract:
     # --- listings and searches
 
     async def test_list(self, store: MailStore) -> None:
-        """A listing ascends by UID, begins after `after` and ends at `limit`."""
+        """A listing is sorted by UID, begins after the UID `after` and has at most `limit` messages."""
         a, b, c, d = [await add(store) for _ in range(4)]
         await store.delete_message("ann", INBOX, b)
         for after, limit, expected in (
@@ -278,7 +278,7 @@ class MessageContract:
                 assert [each.uid for each in listing] == expected, (after, limit)
 
     async def test_summary(self, store: MailStore) -> None:
-        """A listing says what the mail says of itself, decoded; where it says nothing, nothing."""
+        """A listing has the decoded subject, sender and recipients of each message, "" for missing ones."""
         await add(store, GREETING, flags=["a"])
         await add(store, b"no header at all")
         greeting, nothing = await store.list_messages("ann", INBOX)
@@ -334,7 +334,7 @@ class MessageContract:
         ids=lambda value: "" if isinstance(value, str) else None,
     )
     async def test_search(self, store: MailStore, search: Search, expected: str) -> None:
-        """A search finds the messages that it describes, and tells of them what a listing tells."""
+        """A search finds the messages that match, and returns the same summaries as a listing."""
         await store.append_message(
             "ann", INBOX, GREETING, flags=[SEEN, "Tag"], internal_date=datetime(2000, 12, 31, tzinfo=UTC)
         )
@@ -346,7 +346,7 @@ class MessageContract:
 
     @pytest.mark.parametrize("search", [Search(body="NAÏVE"), Search(text="naïve r"), ~~Search(body="Naïve")])
     async def test_search_in_what_is_encoded(self, store: MailStore, search: Search) -> None:
-        """A body is searched as it is read, whatever its charset and transfer encoding; and each part of several."""
+        """A search looks at the decoded text, whatever its charset and transfer encoding, and at every part."""
         text = "a naïve reader"
         latin = text.encode("latin-1")
         encoded = [

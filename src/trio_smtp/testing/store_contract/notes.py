@@ -17,7 +17,7 @@ class NoteContract:
     """Tests of notes."""
 
     async def test_note(self, store: MailStore) -> None:
-        """A note is there until its time; the last one under a key counts."""
+        """A note exists until it expires. A new note replaces an older one under the same key."""
         assert await store.get_note("key") is None
         await store.put_note("key", "text ü", expires=_LATER)
         await store.put_note("Key", "", expires=2**63 - 1)
@@ -30,7 +30,7 @@ class NoteContract:
         assert await store.get_note("Key") == ""
 
     async def test_note_keys_are_exact(self, store: MailStore) -> None:
-        """Keys are compared as names of accounts are."""
+        """Keys are compared exactly, like account names."""
         for name in ODD_NAMES:
             await store.put_note(name, ascii(name)[:255], expires=_LATER)
         for name in ODD_NAMES:
@@ -38,13 +38,13 @@ class NoteContract:
 
     @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
     async def test_bad_note_key(self, store: MailStore, name: str) -> None:
-        """A bad key is refused where a note would be made, and elsewhere there is nothing under it."""
+        """`put_note` refuses an invalid key, and `get_note` finds nothing under it."""
         with pytest.raises(InvalidName):
             await store.put_note(name, "text", expires=_LATER)
         assert await store.get_note(name) is None
 
     async def test_bad_note(self, store: MailStore) -> None:
-        """A text is bounded and plain, a time is one that every store can keep."""
+        """A text that is too long or not printable is refused, and a time that is negative or over 63 bits."""
         for text in ("a\nb", "\udcff", "x" * 256, "é" * 128):
             with pytest.raises(InvalidName):
                 await store.put_note("key", text, expires=_LATER)
@@ -54,7 +54,7 @@ class NoteContract:
         assert await store.get_note("key") is None
 
     async def test_many_notes_at_once(self, store: MailStore) -> None:
-        """None gets lost."""
+        """Notes that many tasks put at the same time are all kept."""
         async with trio.open_nursery() as nursery:
             for number in range(50):
 

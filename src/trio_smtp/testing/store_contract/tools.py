@@ -1,4 +1,4 @@
-"""What the tests of the contract share: samples, and short forms of what they do often."""
+"""What the tests of the contract share: sample values, and helpers for frequent operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTENTS = {
     "large": b"0123456789abcde\n" * 50_000,
 }
 
-# Paths, reserved names, look-alikes, case twins, characters that are special somewhere: all just text.
+# Valid names: paths, reserved names, look-alikes, names that differ only in case, characters with a special meaning.
 ODD_NAMES = (
     "../x", "/etc/x", ".", "..", ".tmp-1", "CON", "nul.txt", "a/b", "a\u2044b", "a\\b", "a:b", "%2e%2e", "~",
     "-rf", " ", "x ", "x", "X", "Ångström", "A\u030angstro\u0308m", "straße", "STRASSE", "\U0001f4e7",
@@ -48,7 +48,7 @@ async def add(
 async def deliver(
     store: MailStore, targets: Sequence[Target], body: bytes = b"x", *, partial: bool = False
 ) -> list[Delivered | StoreError]:
-    """Deliver a message that comes in one piece."""
+    """Deliver a message that is written in one piece."""
     async with store.deliver(targets, partial=partial) as delivery:
         await delivery.write(body)
         return await delivery.commit()
@@ -61,21 +61,21 @@ async def mailbox_of(store: MailStore, account: str = "ann", name: str = INBOX) 
 
 
 async def uids(store: MailStore, account: str = "ann", mailbox: str = INBOX) -> list[int]:
-    """The UIDs of a mailbox as they are listed."""
+    """The UIDs of a mailbox, in the order of the listing."""
     return [each.uid for each in await store.list_messages(account, mailbox)]
 
 
 async def contents(store: MailStore, account: str = "ann", mailbox: str = INBOX) -> list[bytes]:
-    """The messages of a mailbox."""
+    """The contents of the messages of a mailbox."""
     listed = await uids(store, account, mailbox)
     return [(await store.get_message(account, mailbox, uid)).content for uid in listed]
 
 
 async def used(store: MailStore, account: str) -> int:
-    """The octets that count for the quota."""
+    """The octets of an account that count towards its quota."""
     return (await store.get_account(account)).used
 
 
 async def info(store: MailStore, uid: int, mailbox: str = INBOX) -> MessageInfo:
-    """What the store knows of a message of ann."""
+    """The `MessageInfo` of a message of ann."""
     return (await store.get_message("ann", mailbox, uid)).info

@@ -11,7 +11,7 @@ from trio_smtp.testing.store_contract.tools import add, contents, deliver, uids
 
 
 async def told(watch: Watch, number: int) -> list[Changed]:
-    """The next so many changes."""
+    """The next `number` changes."""
     return [await anext(watch) for _ in range(number)]
 
 
@@ -19,7 +19,7 @@ class WatchContract:
     """Tests of watches."""
 
     async def test_watched_messages(self, store: MailStore) -> None:
-        """Every change of a message is told once, in its order; what does not change the account is not."""
+        """A watch reports every change of a message once and in order, and nothing that does not change the account."""
         await store.create_mailbox("ann", "Sent")
         async with store.watch("ann") as watch:
             await deliver(store, [Target("bob"), Target("ann", "inbox"), Target("ann", "Sent")])
@@ -44,7 +44,7 @@ class WatchContract:
             ]
 
     async def test_watched_mailboxes(self, store: MailStore) -> None:
-        """So is every change of a mailbox or of the account; its removal is the last one."""
+        """A watch reports every change of a mailbox or of the account, and last the removal of the account."""
         watch = store.watch("ann")
         await store.create_mailbox("ann", "Sent")
         await store.rename_mailbox("ann", "Sent", "Old")
@@ -70,7 +70,7 @@ class WatchContract:
         assert [changed async for changed in watch] == [Changed("account-deleted")]
 
     async def test_watch_an_unknown_account(self, store: MailStore) -> None:
-        """There is nothing to watch."""
+        """An unknown account cannot be watched."""
         with pytest.raises(NoSuchAccount):
             await anext(store.watch("Ann"))
         with pytest.raises(NoSuchAccount):
@@ -78,7 +78,7 @@ class WatchContract:
                 pass
 
     async def test_watch_waits(self, store: MailStore) -> None:
-        """A change wakes all who wait for one, after it can be seen."""
+        """A change wakes all tasks that wait for one, and they can already see it in the store."""
         seen: list[list[bytes]] = []
 
         async def look() -> None:
@@ -96,7 +96,7 @@ class WatchContract:
         assert seen == [[b"hello"]] * 3
 
     async def test_watch_cancelled(self, store: MailStore) -> None:
-        """Who stops waiting and comes again has missed nothing."""
+        """A task that is cancelled while waiting and waits again has missed no change."""
         watch = store.watch("ann")
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -105,14 +105,14 @@ class WatchContract:
         assert await anext(watch) == Changed("message-added", INBOX, uid)
 
     async def test_watch_left(self, store: MailStore) -> None:
-        """Outside its block a watch has nothing more to tell."""
+        """After its block a watch reports no more changes."""
         async with store.watch("ann") as watch:
             await add(store)
         await add(store)
         assert [changed async for changed in watch] == []
 
     async def test_watcher_that_does_not_keep_up(self, store: MailStore) -> None:
-        """What would wait without bounds becomes one `missed`, and what comes then is told again."""
+        """A backlog that would grow without bounds is replaced by one `missed`; later changes are reported again."""
         watch = store.watch("ann")
         messages = 400
         await store.create_mailbox("ann", "Many")
@@ -128,7 +128,7 @@ class WatchContract:
         assert [each.what for each in kept].count("missed") == 1
 
     async def test_close_ends_watches(self, store: MailStore) -> None:
-        """Who waits when the store is closed waits no longer."""
+        """Closing the store ends its watches, so no task waits for ever."""
         watch = store.watch("ann")
         uid = await add(store)
         assert await anext(watch) == Changed("message-added", INBOX, uid)
