@@ -1,7 +1,7 @@
 """The command ``trio-smtp``.
 
-Exit codes: 0; 1 for what went wrong at run time; 2 for wrong usage. Either comes with one sentence on standard error.
-A traceback is a bug.
+Exit codes: 0 for success, 1 for a runtime error, 2 for wrong usage. An error prints one sentence on standard error. A
+traceback is a bug.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from trio_smtp.cli.parser import build_parser
 
 __all__ = ["main"]
 
-_INTERRUPTED = 130  # what shells make of SIGINT
+_INTERRUPTED = 130  # the exit code that shells report for SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     Args:
-        argv: the command line without the program's name; by default that of the process.
+        argv: the arguments without the program's name; by default those of the process.
 
     Raises:
-        SystemExit: after ``--help``, ``--version`` or a wrong flag.
+        SystemExit: after ``--help``, ``--version`` or for a wrong flag.
     """
     _complete_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # whatever the terminal cannot show, or should not have sent
+            stream.reconfigure(errors="backslashreplace")  # for characters that the terminal cannot encode or decode
     try:
         try:
             return _run(argv)
         finally:
-            flush()  # a fault is to show here, not when Python exits
+            flush()  # to notice a write error here, not when Python exits
     except OutputError as error:
         drop(sys.stdout)
-        if isinstance(error.__cause__, BrokenPipeError):  # `| head` has seen enough
+        if isinstance(error.__cause__, BrokenPipeError):  # a reader such as `| head` has closed the pipe
             return 0
         warn(str(error))
         return CommandError.exit_code
-    except OSError as error:  # what no command has thought of
+    except OSError as error:  # one that no command has handled
         warn(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
         return CommandError.exit_code
     except KeyboardInterrupt:
@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complete_streams() -> None:
-    """Put something in the place of streams that the shell has closed (``>&-``), before a file gets their number."""
+    """Open /dev/null for each stream that the shell has closed (``>&-``), before another file gets its descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             nothing = os.open(os.devnull, os.O_RDWR)
-            os.set_inheritable(nothing, True)  # by workers, who end without a standard error
-            setattr(sys, name, open(nothing, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - to the end
+            os.set_inheritable(nothing, True)  # for workers, which exit if they have no standard error
+            setattr(sys, name, open(nothing, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -1,4 +1,4 @@
-"""``trio-smtp account``: who gets mail, and who may log in."""
+"""``trio-smtp account``: the accounts that get mail and can log in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ async def add(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Make an account, and the store too if it is the first one. Nobody to ask, no password: it only gets mail then."""
+    """Create an account, and the store if there is none.
+
+    With neither a terminal nor ``--password-stdin`` the account has no password, so it can only receive mail.
+    """
     password = _new_password(password_stdin) if password_stdin or sys.stdin.isatty() else None
     async with opened(store, create=True) as mail_store:
         account = await mail_store.create_account(
@@ -42,7 +45,7 @@ async def add(
 
 
 async def list_all(*, store: StoreURL, as_json: bool) -> None:
-    """List the accounts in the order in which they were made."""
+    """List the accounts in the order in which they were created."""
     async with opened(store) as mail_store:
         accounts = await mail_store.list_accounts()
     say_table(map(_record, accounts), ("name", "used", "quota", "addresses", "description"), as_json=as_json)
@@ -68,7 +71,7 @@ async def show(*, name: str, store: StoreURL, as_json: bool) -> None:
 async def change(
     *, name: str, addresses: Sequence[str] | None, description: str | None, store: StoreURL, as_json: bool
 ) -> None:
-    """Give an account other addresses or another description."""
+    """Change the addresses or the description of an account."""
     if addresses is None and description is None:
         raise UsageError("nothing to change; give --address, --description or both")
     async with opened(store) as mail_store:
@@ -80,7 +83,7 @@ async def change(
 
 
 async def quota(*, name: str, octets: int | None, store: StoreURL, as_json: bool) -> None:
-    """Set how much an account may hold."""
+    """Set the quota of an account."""
     async with opened(store) as mail_store:
         account = await mail_store.set_quota(name, octets)
     if as_json:
@@ -102,7 +105,7 @@ async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: b
 
 
 async def check(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:
-    """Say whether this is the password of an account."""
+    """Check a password of an account. Fail if it is wrong."""
     async with opened(store) as mail_store:
         name = (await _find(mail_store, name)).name
         credentials = await mail_store.get_credentials(name)
@@ -132,11 +135,11 @@ async def remove(*, name: str, yes: bool, store: StoreURL, as_json: bool) -> Non
 
 
 async def _find(mail_store: MailStore, name: str) -> Account:
-    """The account of this name, or else the one with this address: what people log in with."""
+    """The account with this name, or else the one with this address, because people log in with either."""
     with suppress(NoSuchAccount):
         return await mail_store.get_account(name)
     account = await mail_store.find_account(name)
-    return account or await mail_store.get_account(name)  # which says that there is none
+    return account or await mail_store.get_account(name)  # raises NoSuchAccount
 
 
 def _record(account: Account) -> Record:

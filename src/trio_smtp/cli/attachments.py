@@ -1,4 +1,4 @@
-"""Attachments as files, in a folder where anybody may have put anything before."""
+"""Save attachments as files, in a folder that may already contain files and links of other users."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["save"]
 
 
 def save(attachments: Sequence[Attachment], folder: Path) -> Iterator[Path]:
-    """Write attachments to new files, and say where each one is.
+    """Write attachments to new files, and yield the path of each.
 
-    A file that is there already is never touched, nor is a link followed: the new one gets a number. Mail is private,
-    so only the owner may read what is made here (0600, and 0700 for the folder where it is missing).
+    An existing file is never overwritten and a link is never followed; the new file gets a number instead. Mail is
+    private, so only the owner can read the files (mode 0600) and the folder, if it is created here (0700).
 
     Raises:
-        CommandError: the folder cannot be used, or the disk is full; what was begun is removed again.
+        CommandError: if the folder cannot be used or the disk is full. A partly written file is removed.
     """
     try:
         folder.mkdir(0o700, exist_ok=True)

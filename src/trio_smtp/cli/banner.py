@@ -1,4 +1,4 @@
-"""What a server says when it is ready: where it listens, where the mail is kept, what to try next."""
+"""What a server prints when it is ready: where it listens, where it keeps mail, and which commands to try."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from trio_smtp.mailbox.store import Account
 
 __all__ = ["banner", "ready_record"]
 
-_NAMED: Final = 10  # accounts
-_REACHABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a client finds a wildcard
+_NAMED: Final = 10  # accounts that are listed
+_REACHABLE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # the address for a client of a wildcard socket
 
 
 def banner(
@@ -30,15 +30,15 @@ def banner(
     catching: bool = False,
     refusals: Sequence[tuple[str, int]] = (),
 ) -> Iterator[str]:
-    """The lines of it, safe for a terminal.
+    """The lines of the banner, safe for a terminal.
 
     Args:
-        listeners: where it listens.
+        listeners: where the server listens.
         store: where it keeps mail.
-        accounts: all that there are, or the one that gets all mail.
-        fingerprint: of a certificate that no authority vouches for.
-        catching: whether it takes all mail.
-        refusals: what it refuses all the same, and by which codes.
+        accounts: all accounts, or the one that gets all mail.
+        fingerprint: the fingerprint of a self-signed certificate.
+        catching: whether the server accepts all mail.
+        refusals: exceptions that are refused even then, and with which codes.
     """
     yield f"trio-smtp {__version__} takes mail at"
     for url in _urls(listeners):
@@ -70,7 +70,7 @@ def banner(
 def ready_record(
     listeners: Sequence[Listener], store: StoreURL, accounts: Sequence[Account], fingerprint: str | None = None
 ) -> Mapping[str, object]:
-    """The same for programs; the arguments are those of `banner`."""
+    """The banner for programs, with the arguments of `banner`."""
     return {
         "listen": list(_urls(listeners)),
         "store": f"json:{store.path.absolute()}" if store.kind == "json" else str(store),

@@ -1,7 +1,7 @@
-"""``trio-smtp catch``: all mail is taken, whoever it is for, and shown; for those who develop what sends it.
+"""``trio-smtp catch``: accept and show all mail, for developers of programs that send it.
 
-It is ``trio-smtp serve`` with this handler, which refuses nobody, unless ``--refuse`` has it. What is caught is in a
-store, so that ``trio-smtp mail`` reads it as any other mail. Nothing leaves the machine.
+This is ``trio-smtp serve`` with a handler that refuses nothing but what ``--refuse`` names. It keeps the mail in a
+store, where ``trio-smtp mail`` can read it like any other mail. It sends nothing on.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ CAUGHT: Final = "caught"
 
 
 def catcher(store: MailStore, *, as_json: bool) -> HandlerFactory:
-    """The handler: everything goes to the account `CAUGHT` and to standard output."""
+    """The handler, which stores all mail in the account `CAUGHT` and prints it to standard output."""
     turn = trio.Lock()
     return HandlerFactory(lambda: _Catcher(store, _as_json if as_json else _as_text, turn))
 
 
 def catching(config: Config, refusals: Sequence[tuple[str, int]] = ()) -> SessionOptions:
-    """What goes with it: every login is right, inside TLS and outside, and nothing is too much or too odd.
+    """The options for the handler: every login succeeds, with or without TLS, and no limits or policies apply.
 
-    A client that begins with TLS where nobody expects it has often spoken before the greeting. It is turned away for
-    what it said, so that the log tells what is the matter.
+    Early talkers are allowed, because a client that wrongly begins with TLS has often sent its ClientHello before the
+    greeting. The server then refuses it for what it sent, so that the log shows the real mistake.
 
     Args:
-        config: of the server.
-        refusals: what to refuse all the same, and by which codes.
+        config: the configuration of the server.
+        refusals: what to refuse nevertheless, and with which codes.
     """
     config = replace(config, auth_requires_tls=False, bare_newline="keep")
     ordered = Refusals()
@@ -67,12 +67,12 @@ async def _anybody(username: str, _: str, /) -> str:
 
 
 class _Catcher(MailboxHandler):
-    """Keeps and shows.
+    """Stores and shows each message.
 
     Args:
-        store: where to keep.
-        text: how to show.
-        turn: one message at a time.
+        store: where to keep messages.
+        text: formats a message for standard output.
+        turn: held while a message is shown, so that messages do not mix.
     """
 
     def __init__(self, store: MailStore, text: Callable[[Message, Envelope], str], turn: trio.Lock) -> None:
@@ -92,15 +92,15 @@ class _Catcher(MailboxHandler):
                 [delivered] = await delivery.commit()
         except StoreError as error:
             return self._reply_to(error)
-        assert isinstance(delivered, Delivered)  # or `commit` would have raised
+        assert isinstance(delivered, Delivered)  # `commit` raises otherwise
         async with self._turn:
-            with contextlib.suppress(StoreError):  # deleted already
+            with contextlib.suppress(StoreError):  # the message may already have been deleted
                 message = await self._store.get_message(CAUGHT, INBOX, delivered.uid)
                 await trio.to_thread.run_sync(self._show, message, envelope, abandon_on_cancel=True)
         return None
 
     def _show(self, message: Message, envelope: Envelope) -> None:
-        with contextlib.suppress(OutputError):  # a broken pipe, a full disk: mail comes in all the same
+        with contextlib.suppress(OutputError):  # a broken pipe or a full disk must not stop the server
             say(self._text(message, envelope))
             flush()
 
@@ -123,6 +123,6 @@ def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
 
 
 def _notes(message: Message) -> Iterator[str]:
-    """Why other servers may refuse what is taken here."""
+    """Reasons for which other servers may refuse the message."""
     if first_bare_newline(message.content) is not None:
         yield "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"

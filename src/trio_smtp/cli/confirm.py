@@ -1,4 +1,4 @@
-"""No mail is deleted unasked: a person is asked, a program says ``--yes``."""
+"""Ask for confirmation before mail is deleted: a person answers on the terminal, a program gives ``--yes``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["ask", "confirm"]
 
 
 def confirm(holder: str, messages: int, *, yes: bool) -> None:
-    """Return if `holder` may go with its messages: there are none, or `yes` was given, or the answer is yes.
+    """Return if `holder` may be deleted: it has no messages, or `yes` was given, or the user answers yes.
 
     Raises:
-        CommandError: the answer is no.
-        UsageError: there is nobody to ask.
+        CommandError: if the answer is no.
+        UsageError: if standard input is not a terminal.
     """
     if messages and not yes:
         holds = f"{escape(holder)} holds {messages} message{'s' if messages > 1 else ''}"
@@ -23,18 +23,18 @@ def confirm(holder: str, messages: int, *, yes: bool) -> None:
 
 
 def ask(fact: str, deed: str, *, refusal: str) -> None:
-    """Return if the answer is yes, to a question that `fact` and `deed` make.
+    """Ask a question made of `fact` and `deed`, and return if the answer is yes.
 
     Raises:
-        CommandError: the answer is no; `refusal` is what it says then.
-        UsageError: there is nobody to ask.
+        CommandError: with the text `refusal`, if the answer is no.
+        UsageError: if standard input is not a terminal.
     """
     if not sys.stdin.isatty():
         raise UsageError(f"{fact}; add --yes to {deed}")
     sys.stderr.write(f"{fact[:1].upper()}{fact[1:]}. {deed[:1].upper()}{deed[1:]}? [y/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()
-    if not answer.endswith("\n"):  # but Ctrl-D
+    if not answer.endswith("\n"):  # ended by Ctrl-D
         sys.stderr.write("\n")
     if answer.strip().lower() not in ("y", "yes"):
         raise CommandError(refusal)

@@ -1,8 +1,8 @@
-"""What the parent and a worker say to each other, over a pair of sockets that nobody else has.
+"""The protocol between the parent and a worker, over a private pair of sockets.
 
-Lines both ways. The parent says first what there is to do, an `Assignment`; later orders. The worker says what it has
-counted: as soon as it takes mail, and then whenever that has changed. When the parent is gone, in whatever way, its end
-closes, and that is an order to drain.
+Both send lines. The parent first sends an `Assignment`, later orders. The worker sends its counters as soon as it
+accepts mail, and then whenever they have changed. When the parent ends, for whatever reason, its socket closes, which
+the worker treats as an order to drain.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ __all__ = ["CUT_OFF", "DRAIN", "RELOAD", "Assignment", "Control", "packed_stats"
 DRAIN: Final = b"drain"
 CUT_OFF: Final = b"cut off"
 RELOAD: Final = b"reload"
-"""The orders: let connections finish; let nothing finish but what is being committed; read certificates again."""
+"""The orders. DRAIN: let connections finish. CUT_OFF: only finish commits in progress. RELOAD: reload certificates."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker has to do. Descriptors are the same in both processes."""
+    """What a worker needs to know. The worker inherits the parent's descriptors under the same numbers."""
 
     number: int
-    """From 0 on."""
+    """The number of the worker, from 0 on."""
     settings: ServeSettings
     listeners: Sequence[tuple[ListenSpec, Sequence[int]]]
-    """With the descriptors of their sockets."""
+    """The listeners with the descriptors of their sockets."""
     memory: SharedMemory
     certificate: Path | None
-    """That of ``--tls self-signed``."""
+    """The certificate of ``--tls self-signed``."""
 
     @property
     def descriptors(self) -> list[int]:
-        """All that the worker has to have."""
+        """All descriptors that the worker must inherit."""
         return [self.memory.descriptor, *(number for _, sockets in self.listeners for number in sockets)]
 
     def packed(self) -> bytes:
@@ -56,14 +56,14 @@ class Assignment:
 
     @staticmethod
     def unpacked(line: bytes) -> Assignment:
-        """Read a line from the parent, and from nobody else: whoever writes it can have anything done here."""
+        """Read a line from the parent. It must not come from anybody else, because unpickling can run any code."""
         assignment = pickle.loads(base64.b64decode(line))  # noqa: S301 - see above
         assert isinstance(assignment, Assignment)
         return assignment
 
 
 def packed_stats(stats: Stats) -> bytes:
-    """Counters as a line, for `unpacked_stats`."""
+    """The counters as a line, for `unpacked_stats`."""
     return json.dumps({each.name: getattr(stats, each.name) for each in fields(Stats)}).encode()
 
 
@@ -74,10 +74,10 @@ def unpacked_stats(line: bytes) -> Stats:
 
 
 class Control:
-    """One end: an async iterator of the lines of the other, until that is closed.
+    """One end of the connection: an async iterator over the lines that the other end sends, until it closes.
 
     Args:
-        sock: a stream socket; closed by `close`.
+        sock: a stream socket, which `close` closes.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -87,17 +87,17 @@ class Control:
         self._received = bytearray()
 
     async def send(self, line: bytes) -> None:
-        """Send a line; if the other is gone it is lost. Not to be called by two tasks at once."""
+        """Send a line, which is lost if the other end is gone. Two tasks must not call this at the same time."""
         with contextlib.suppress(trio.BrokenResourceError):
             await self._stream.send_all(line + b"\n")
 
     def tell(self, order: bytes) -> None:
-        """Send an order at once. It is lost if thousands wait that nobody reads."""
+        """Send an order without waiting. It is lost if the other end is gone or has thousands of orders unread."""
         with contextlib.suppress(OSError):
             self._socket.send(order + b"\n")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close this end."""
         self._socket.close()
 
     def __aiter__(self) -> Control:
@@ -107,7 +107,7 @@ class Control:
         while (end := self._received.find(b"\n")) < 0:
             try:
                 received = await self._stream.receive_some()
-            except trio.BrokenResourceError:  # killed with something unread
+            except trio.BrokenResourceError:  # the other end was killed with unread data
                 received = b""
             if not received:
                 raise StopAsyncIteration

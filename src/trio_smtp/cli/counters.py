@@ -1,4 +1,4 @@
-"""The counters of a server: a line in the log on SIGUSR1 and at the end, and a file for Prometheus."""
+"""Report the counters of a server: in the log on SIGUSR1 and at the end, and in a file for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from trio_smtp.server import Stats
 
 __all__ = ["asking_is_harmless", "begin_file", "reported"]
 
-INTERVAL: Final = 15.0  # seconds, as often as Prometheus looks if nothing else is asked of it
+INTERVAL: Final = 15.0  # seconds; a usual scrape interval of Prometheus
 log = logging.getLogger("trio_smtp")
 
 
 def begin_file(file: Path) -> None:
-    """Write a file in which nothing has been counted yet, so that a path that cannot be written is noticed now.
+    """Write a file with all counters at 0, so that a path that cannot be written is noticed at the start.
 
     Raises:
-        CommandError: the file cannot be written.
+        CommandError: if the file cannot be written.
     """
     try:
         _replace(file, Stats())
@@ -37,7 +37,7 @@ def begin_file(file: Path) -> None:
 
 @contextlib.contextmanager
 def asking_is_harmless() -> Generator[None]:
-    """For the length of the block SIGUSR1 ends nothing: by default it would, before and after there is an answer."""
+    """Ignore SIGUSR1 until the block ends. By default it would end the process when `reported` does not handle it."""
     default = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
@@ -47,11 +47,11 @@ def asking_is_harmless() -> Generator[None]:
 
 @contextlib.asynccontextmanager
 async def reported(stats: Callable[[], Stats], file: Path | None) -> AsyncIterator[None]:
-    """Tell of the counters while the block runs, and when it ends.
+    """Report the counters while the block runs, and when it ends.
 
     Args:
-        stats: what has been counted so far.
-        file: to be kept up to date, if any; see `begin_file`.
+        stats: returns the current counters.
+        file: a file to keep up to date, if any; see `begin_file`.
     """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_log_at_signals, stats)
@@ -86,22 +86,22 @@ async def _keep(file: Path, stats: Callable[[], Stats]) -> None:
 async def _write(file: Path, stats: Stats) -> None:
     try:
         await trio.to_thread.run_sync(_replace, file, stats)
-    except (OSError, RuntimeError, MemoryError) as error:  # the second if there is no thread to be had
+    except (OSError, RuntimeError, MemoryError) as error:  # RuntimeError: no thread can be started
         log.warning("cannot write the counters to %s: %s", file, reason(error))
 
 
 def _replace(file: Path, stats: Stats) -> None:
-    """Write the counters; whoever reads the file meanwhile finds the old ones or the new ones.
+    """Replace the file atomically, so that a reader finds either the old or the new counters.
 
-    The directory may be that of another daemon, so what is written is a new file, wherever a link may lead.
+    The directory may belong to another daemon, so the draft is always a new file, and no link is followed.
     """
-    if file.exists() and not file.is_file():  # /dev/null, which would be one from now on
+    if file.exists() and not file.is_file():  # such as /dev/null, which would become a regular file
         raise FileExistsError(errno.EEXIST, "it is no file, and is not replaced")
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         new.unlink(missing_ok=True)
         with new.open("x", encoding="utf-8") as draft:
-            os.fchmod(draft.fileno(), 0o644)  # for the user of that daemon; there is nothing secret in it
+            os.fchmod(draft.fileno(), 0o644)  # the other daemon must read it, and nothing in it is secret
             draft.write(stats.prometheus())
         new.replace(file)
     except OSError:

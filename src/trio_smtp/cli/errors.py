@@ -1,4 +1,4 @@
-"""What a command says when it cannot do its work: one sentence and what to do about it."""
+"""The errors of a command. Each has one sentence that says what is wrong and what to do about it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """The command line asks for something that makes no sense."""
+    """The arguments are invalid or contradict each other."""
 
     exit_code = 2
 
 
 class OutputError(Exception):
-    """Standard output takes no more. Its cause is the OSError."""
+    """Standard output cannot be written. The cause is the OSError."""
 
 
 def reason(error: OSError | RuntimeError | MemoryError) -> str:
-    """Why the system refused, in the middle of a sentence: ``address already in use``, ``can't start new thread``."""
+    """The reason for an error, to be put in a sentence: ``address already in use``, ``can't start new thread``."""
     if not isinstance(error, OSError):
         return str(error) or "out of memory"
     text = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
-    return text if text[:2].isupper() else text[:1].lower() + text[1:]  # AF_UNIX path too long
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]  # but not "AF_UNIX path too long"

@@ -1,7 +1,7 @@
-"""``trio-smtp mail export``: a mailbox as mbox, as Maildir, or as a folder of .eml files.
+"""``trio-smtp mail export``: write a mailbox as an mbox, as a Maildir, or as a folder of .eml files.
 
-One message is in memory at a time. What is written has another name until it is complete and on the disk: the file, or
-the folder, that was asked for is there as a whole or not at all.
+Only one message is in memory at a time. The output has a temporary name until it is complete and on disk, so the file
+or folder exists completely or not at all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trio_smtp.mailbox.store import Message, MessageUnreadable, NoSuchMessage
 __all__ = ["MAILDIR_FLAGS", "export"]
 
 MAILDIR_FLAGS: Final = {"D": r"\Draft", "F": r"\Flagged", "R": r"\Answered", "S": r"\Seen", "T": r"\Deleted"}
-"""The letters behind ``:2,`` in the name of a file of a Maildir; it has none for keywords."""
+"""The flags by their letters after ``:2,`` in the file names of a Maildir, which has no letters for keywords."""
 
 _Add = Callable[[Message], None]
 
@@ -44,10 +44,11 @@ async def export(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Write messages: these, or all. One that cannot be read is named, and keeps no other one back.
+    """Write these messages, or all of them. A message that cannot be read is reported and the others are written.
 
     Raises:
-        CommandError: at the end, if there was such a one. No file is replaced then, for it may hold what is lost here.
+        CommandError: at the end, if a message could not be read. Then no existing file is replaced, because it may
+            contain the message.
     """
     if output is None:
         for flag, given in (
@@ -61,14 +62,14 @@ async def export(
         raise UsageError("--overwrite replaces a file, not a folder: choose another --output, or remove it first")
     async with opened(store) as mail_store:
         uids = await check_uids(mail_store, account, mailbox, uids)
-        total = len(uids) or await mail_store.count_messages(account, mailbox)  # more may come meanwhile
+        total = len(uids) or await mail_store.count_messages(account, mailbox)  # more may arrive during the export
         written = unreadable = 0
         with _writing(form, output, overwrite) as add, progress("Exporting") as advance:
             async with aclosing(chosen(mail_store, account, mailbox, uids)) as wanted:
                 async for uid in wanted:
                     try:
                         message = await mail_store.get_message(account, mailbox, uid)
-                    except NoSuchMessage:  # somebody has deleted it meanwhile
+                    except NoSuchMessage:  # another process has deleted it in the meantime
                         continue
                     except MessageUnreadable as error:
                         unreadable += 1
@@ -91,19 +92,23 @@ def _count(messages: int) -> str:
     return f"{messages} message{'' if messages == 1 else 's'}"
 
 
-# --- the three forms
+# --- the three formats
 
 
 @contextmanager
 def _writing(form: str, output: Path | None, overwrite: bool) -> Generator[_Add]:
-    """What adds a message to the output. CommandError if it cannot be written."""
+    """Yield a function that adds a message to the output.
+
+    Raises:
+        CommandError: if the output cannot be written.
+    """
     if output is None:
         yield lambda message: say_octets(_mbox(message))
         return
     try:
         if output.exists() and not overwrite and not (form != "mbox" and _is_empty_folder(output)):
             raise CommandError(f"{output} is there already; {'add --overwrite, or ' * (form == 'mbox')}choose another")
-        if overwrite and output.exists() and not output.is_file():  # /dev/null, which would be one from now on
+        if overwrite and output.exists() and not output.is_file():  # such as /dev/null, which would become a file
             raise CommandError(f"{output} is no file, so it is not replaced; choose another")
         with _FORMS[form](output, overwrite) as add:
             yield add
@@ -112,7 +117,11 @@ def _writing(form: str, output: Path | None, overwrite: bool) -> Generator[_Add]
 
 
 def _check_new(output: Path, unreadable: int) -> None:
-    """CommandError if a file would be replaced that may hold what is not to be read here."""
+    """Check that no existing file is replaced by an incomplete export, because it may contain the unreadable messages.
+
+    Raises:
+        CommandError: if the output file exists.
+    """
     if output.is_file():
         raise CommandError(f"{_count(unreadable)} could not be read, so {output} is as it was; choose another")
 
@@ -137,7 +146,7 @@ def _mbox_file(path: Path, overwrite: bool) -> Generator[_Add]:
             yield add
             _sync(file)
         if not overwrite:
-            path.touch(exist_ok=False)  # fails if somebody else was faster
+            path.touch(exist_ok=False)  # fails if another process has created it in the meantime
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -148,7 +157,7 @@ def _folder(path: Path) -> Generator[Path]:
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield made
-        made.rename(path)  # fails on what is not an empty folder
+        made.rename(path)  # fails if the path is anything but an empty folder
     finally:
         shutil.rmtree(made, ignore_errors=True)
 

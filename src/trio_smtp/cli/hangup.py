@@ -1,8 +1,8 @@
-"""The signals that stop a server, and the one that may: SIGHUP.
+"""The signals that stop a server: SIGINT, SIGTERM and in some cases SIGHUP.
 
-To a daemon that says "read your files again", to everything else "your terminal is gone". It is the second if the
-terminal that the server was started from is no longer there. Who wants a server to outlive its terminal starts it by
-nohup(1), as any other program.
+For a daemon SIGHUP means "read your files again", for other programs "your terminal is gone". Here it has the second
+meaning if the server was started from a terminal that no longer exists. To let a server outlive its terminal, start it
+with nohup(1), as any other program.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Stops", "stop_signals", "unless_stopped"]
 _T = TypeVar("_T")
 
 Stops: TypeAlias = Callable[[Callable[[], None]], AsyncIterator[int]]
-"""Called with what to do at a SIGHUP that does not stop the server; the signals that do."""
+"""A function that returns the signals that stop the server. It calls its argument at a SIGHUP that does not stop it."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def stop_signals() -> Generator[Stops]:
 
 
 async def unless_stopped(stops: Stops, task: Callable[[], Awaitable[_T]]) -> _T | None:
-    """What the task returns; None if a signal that stops the server came before, which cancels it."""
+    """The result of the task; None if a signal that stops the server arrives first and cancels the task."""
     result: _T | None = None
     stopped = trio.Event()
     async with open_bare_nursery() as nursery:
@@ -46,8 +46,8 @@ async def unless_stopped(stops: Stops, task: Callable[[], Awaitable[_T]]) -> _T 
 
 
 async def _cancel_at(stops: Stops, scope: trio.CancelScope, stopped: trio.Event) -> None:
-    async for _ in stops(lambda: None):  # there are no files yet that could be read again
-        stopped.set()  # though the task may be through in the same moment
+    async for _ in stops(lambda: None):  # no files have been read yet, so a SIGHUP need not reload any
+        stopped.set()  # even if the task completes at the same moment
         scope.cancel()
 
 
@@ -59,7 +59,7 @@ async def _to_stop(signals: AsyncIterator[int], by_terminal: bool, reload: Calla
         elif not by_terminal or _has_terminal():
             reload()
         elif not told:
-            told = True  # the kernel says it, and perhaps the shell as well
+            told = True  # the kernel and the shell may both send SIGHUP; only the first one counts
             yield number
 
 

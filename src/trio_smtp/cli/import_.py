@@ -1,7 +1,7 @@
-"""``trio-smtp mail import``: messages from mbox files, Maildirs and .eml files into a mailbox.
+"""``trio-smtp mail import``: store the messages of mbox files, Maildirs and .eml files in a mailbox.
 
-Octets stay as they are. Doing it again adds nothing: for each message that the mailbox holds, one equal message is
-passed over (so two equal ones in a file stay two, and come in again as two into another mailbox).
+Messages are stored byte for byte. Importing again adds nothing: for each message that the mailbox already contains, one
+equal message is skipped. (So two equal messages in a file are both imported, the first time.)
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from trio_smtp.mailbox.store import MailStore, MessageUnreadable, NoSuchMessage
 
 __all__ = ["import_"]
 
-_PAGE = 500  # messages of the mailbox of which the size is asked
+_PAGE = 500  # messages of the mailbox that are listed at a time
 
 
 class _Found(NamedTuple):
-    """A message, where it was, and how much of all that is to be read has been read, from 0 to 1."""
+    """A message, the file it was read from, and the share of all input that has been read so far, from 0 to 1."""
 
     content: bytes
     date: datetime | None
@@ -51,7 +51,7 @@ async def import_(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Store the messages of files and folders that the mailbox does not hold yet."""
+    """Store the messages of files and folders that the mailbox does not contain yet."""
     imported = skipped = 0
     async with opened(store) as mail_store:
         known = await _Known.of(mail_store, account, mailbox)
@@ -74,11 +74,11 @@ async def import_(
 
 
 class _Known:
-    """What a mailbox held before the import; its messages are read only where one of the same size comes."""
+    """The messages of a mailbox before the import. They are read only if a message of the same size is imported."""
 
     def __init__(self, mail_store: MailStore, account: str, mailbox: str) -> None:
         self._place = mail_store, account, mailbox
-        self._uids = defaultdict[int, list[int]](list)  # by size; those that were not read yet
+        self._uids = defaultdict[int, list[int]](list)  # by size, of messages that have not been read yet
         self._digests = Counter[bytes]()
 
     @classmethod
@@ -92,12 +92,12 @@ class _Known:
         return known
 
     async def holds(self, content: bytes) -> bool:
-        """Whether there is an equal message, which then counts no more."""
+        """Whether the mailbox has an equal message. Each message of the mailbox matches only once."""
         mail_store, account, mailbox = self._place
         for uid in self._uids.pop(len(content), ()):
             try:
                 message = await mail_store.get_message(account, mailbox, uid)
-            except (NoSuchMessage, MessageUnreadable):  # deleted meanwhile, or damaged, and here it may come again
+            except (NoSuchMessage, MessageUnreadable):  # deleted or damaged, so it can be imported again
                 continue
             self._digests[sha256(message.content).digest()] += 1
         digest = sha256(content).digest()
@@ -107,11 +107,11 @@ class _Known:
         return True
 
 
-# --- what there is to import
+# --- reading the input
 
 
 def _find(paths: Sequence[Path], form: str | None) -> Iterator[_Found]:
-    """All messages, in the order of the paths; in a folder by the names of its files."""
+    """All messages, in the order of the paths, and in a folder in the order of the file names."""
     for number, path in enumerate(paths):
         try:
             for found in _find_in(path, form or _form(path)):
@@ -123,12 +123,12 @@ def _find(paths: Sequence[Path], form: str | None) -> Iterator[_Found]:
 
 
 def _form(path: Path) -> str:
-    """What a path seems to be."""
+    """The probable format of a path."""
     if path.is_dir():
         return "maildir" if (path / "cur").is_dir() else "eml"
     if path.suffix == ".eml":
         return "eml"
-    if str(path) == "-" or not path.is_file():  # standard input, or another pipe, which can be read once
+    if str(path) == "-" or not path.is_file():  # standard input or a pipe, which can be read only once
         return "mbox"
     with path.open("rb") as file:
         return "mbox" if file.read(5) in (b"", b"From ") else "eml"
@@ -159,10 +159,10 @@ def _mbox(file: BinaryIO, path: Path, size: int) -> Iterator[_Found]:
 
 
 def _files(*folders: Path, suffix: str = "", follow: bool = False) -> Iterator[_Found]:
-    """The messages in folders, by the names of their files.
+    """The messages in folders, in the order of the file names.
 
-    Whoever may write there must not have other files read, those of the one who imports: so no link is followed, but to
-    a folder that was named.
+    Another user who can write to a folder must not be able to have private files of this user imported. So no symbolic
+    link is followed, except with `follow` one that leads to the folder itself.
     """
     with ExitStack() as stack:
         found: list[tuple[str, Path, int]] = []
@@ -171,7 +171,7 @@ def _files(*folders: Path, suffix: str = "", follow: bool = False) -> Iterator[_
                 raise CommandError(f"{folder} is a link, and is not followed; name the folder that it leads to")
             inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
             stack.callback(os.close, inside)
-            names = os.listdir(inside)  # noqa: PTH208 - of what is open, wherever the name leads by now
+            names = os.listdir(inside)  # noqa: PTH208 - of the open folder, whatever the path refers to by now
             found += [(name, folder, inside) for name in names if name.endswith(suffix)]
         for number, (name, folder, inside) in enumerate(sorted(found), 1):
             descriptor = _opened(name, folder, inside)
@@ -181,14 +181,14 @@ def _files(*folders: Path, suffix: str = "", follow: bool = False) -> Iterator[_
 
 
 def _opened(name: str, folder: Path, inside: int) -> int | None:
-    """A file in a folder; None for all that is none: folders, what one waits for, and links, of which people hear."""
+    """Open a regular file in a folder; None for anything else. A link is skipped with a warning."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
     except OSError as error:
         if error.errno == errno.ELOOP:
             warn(f"{folder / name} is a link, which is passed over")
             return None
-        if error.errno in (errno.ENXIO, errno.ENOENT):  # a socket; what a mail program has moved on meanwhile
+        if error.errno in (errno.ENXIO, errno.ENOENT):  # a socket; a file that a mail program has moved or deleted
             return None
         raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -207,5 +207,5 @@ def _date(file: BinaryIO) -> datetime | None:
     seconds = int(os.fstat(file.fileno()).st_mtime)
     try:
         return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):  # some file systems know years beyond 9999, and beyond the C library
+    except (ValueError, OverflowError, OSError):  # a year after 9999, or beyond the C library's range
         return None

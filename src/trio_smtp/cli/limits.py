@@ -1,4 +1,4 @@
-"""What ``trio-smtp serve`` lets clients do: settings become limits, timeouts and policies."""
+"""Make the limits, timeouts and policies of ``trio-smtp serve`` from its settings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from trio_smtp.server import SharedCounts, Timeouts
 __all__ = ["WINDOWS", "limits", "login_limits", "policies_by_listener", "rate_limits", "timeouts"]
 
 WINDOWS: Final = [flag.removeprefix("--") for flag in RATES]
-"""The names of the rates, which workers count together."""
+"""The names of the rates. Workers share their counts."""
 
 
 def limits(settings: ServeSettings) -> Limits:
-    """Bounds on what one connection may ask for."""
+    """The limits of one connection."""
     return Limits(
         message_size=settings.max_message_size,
         recipients=settings.max_recipients,
@@ -33,7 +33,7 @@ def limits(settings: ServeSettings) -> Limits:
 
 
 def timeouts(settings: ServeSettings) -> Timeouts:
-    """How long the server waits for what."""
+    """How long the server waits for each step."""
     return Timeouts(
         handshake=settings.handshake_timeout,
         command=settings.command_timeout,
@@ -52,14 +52,14 @@ class LoginLimits(TypedDict):
 
 
 def login_limits(settings: ServeSettings) -> LoginLimits:
-    """How many passwords one process hashes at a time: its part of what is allowed, and one at least."""
+    """How many passwords one process hashes at a time: its share of the total, and at least one."""
     return {"at_once": max(1, 2 // settings.workers), "waiting": max(1, 64 // settings.workers)}
 
 
 def policies_by_listener(
     settings: ServeSettings, store: MailStore, counts: SharedCounts | None = None
 ) -> Callable[[ListenSpec], list[Policy]]:
-    """A function that gives the policies of a listener. Their limits hold for all listeners together."""
+    """A function that returns the policies of a listener. All listeners share the counts of the policies."""
     everywhere: list[Policy] = [
         rate_limits(settings, counts),
         FaultDelay(settings.fault_delay),
@@ -72,7 +72,7 @@ def policies_by_listener(
 
 
 def rate_limits(settings: ServeSettings, counts: SharedCounts | None = None) -> RateLimits:
-    """The rates. One that a flag names holds for this machine too."""
+    """The rate limits. A rate that is set by a flag also applies to clients on this machine."""
     rates: dict[str, Any] = {}
     for flag, (argument, _, _) in RATES.items():
         value: RateValue = getattr(settings, flag.removeprefix("--").replace("-", "_"))

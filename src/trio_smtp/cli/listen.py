@@ -1,4 +1,4 @@
-"""Where the server listens: URLs of the flag ``--listen``.
+"""Where the server listens: the URLs of the flag ``--listen``.
 
 | scheme               | TLS                               | login                     |
 |----------------------|-----------------------------------|---------------------------|
@@ -8,8 +8,8 @@
 | ``submissions``      | implicit                          | required                  |
 | ``lmtp, lmtp+unix``  | none                              | none                      |
 
-A listener's own option follows as a query: ``?proxy=10.0.0.0/8,2001:db8::/32`` takes connections from the proxies in
-these networks alone, with a header of the PROXY protocol.
+A listener has one option, given as a query: with ``?proxy=10.0.0.0/8,2001:db8::/32`` it accepts connections only from
+proxies in these networks, which must send a header of the PROXY protocol.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["ListenSpec", "Scheme", "parse_listen", "parse_smtp"]
 
 @dataclass(frozen=True)
 class Scheme:
-    """What a scheme means."""
+    """The properties of a URL scheme."""
 
     name: str
     tls: Literal["never", "if possible", "starttls", "implicit"]
@@ -36,7 +36,7 @@ class Scheme:
 
     @property
     def greylists(self) -> bool:
-        """Whether strangers come here."""
+        """Whether unknown senders may deliver mail here, so that greylisting makes sense."""
         return not (self.login or self.lmtp)
 
 
@@ -55,7 +55,7 @@ SCHEMES: Final = {
 
 @dataclass(frozen=True)
 class ListenSpec:
-    """One listener: on a TCP port (0 is any free one) or on a Unix socket."""
+    """One listener, on a TCP port (0 for any free one) or on a Unix socket."""
 
     scheme: Scheme
     where: Endpoint | Path
@@ -66,7 +66,7 @@ class ListenSpec:
 
     @property
     def query(self) -> str:
-        """The option of the listener as it is written in a URL; ``""`` without one."""
+        """The option of the listener as the query of its URL, ``""`` if it has none."""
         return f"?proxy={','.join(map(str, self.proxies))}" if self.proxies else ""
 
 
@@ -74,7 +74,7 @@ def parse_listen(url: str) -> ListenSpec:
     """Read a URL such as ``smtp://127.0.0.1:1025``, ``smtp://[::]:25?proxy=10.0.0.0/8``, ``lmtp+unix:///run/lmtp.sock``.
 
     Raises:
-        ArgumentTypeError: with a sentence that says what is wrong.
+        ArgumentTypeError: if the URL is invalid; the text of the error says why.
     """
     name, separator, rest = url.partition("://")
     scheme = SCHEMES.get(name)
@@ -95,10 +95,10 @@ def parse_listen(url: str) -> ListenSpec:
 
 
 def parse_smtp(where: str, scheme: str = "smtp") -> ListenSpec:
-    """Read ``HOST:PORT``, or ``PORT`` alone for one on this machine only.
+    """Read ``HOST:PORT``, or ``PORT`` alone for a listener on 127.0.0.1.
 
     Raises:
-        ArgumentTypeError: with a sentence that says what is wrong.
+        ArgumentTypeError: if `where` is invalid; the text of the error says why.
     """
     alone = where.isascii() and where.isdigit()
     return ListenSpec(SCHEMES[scheme], endpoint(f"127.0.0.1:{where}" if alone else where))

@@ -18,7 +18,7 @@ _transcript = logging.getLogger("trio_smtp.transcript")
 
 
 class TextFormatter(logging.Formatter):
-    """``12:00:00 message``; a traceback follows on lines of its own."""
+    """``12:00:00 message``; a traceback follows on separate lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
@@ -33,7 +33,7 @@ class JSONFormatter(logging.Formatter):
     """An object with time, level and message, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        # Put together by hand: each message taken has its line, and json.dumps of a dict takes three times as long.
+        # Built by hand, because each accepted message logs a line, and json.dumps of a dict takes three times as long.
         time = f"{_second(int(record.created))}.{int(record.msecs):03}+00:00"
         entry = f'"time": "{time}", "level": "{record.levelname.lower()}", "message": {json.dumps(record.getMessage())}'
         if record.exc_info:
@@ -55,7 +55,7 @@ def logging_to_stderr() -> Generator[None]:
     level, source = log.level, logging._srcfile
     log.setLevel(logging.INFO)
     log.addHandler(handler)
-    logging._srcfile = None  # the documented way not to look for the caller, which no line names: a fifth of its cost
+    logging._srcfile = None  # documented: do not look up the caller, a fifth of the cost; the formats do not use it
     try:
         yield
     finally:
@@ -66,5 +66,5 @@ def logging_to_stderr() -> Generator[None]:
 
 
 def log_transcript() -> None:
-    """Let all that clients say and hear, but for secrets and mail, be logged too, to the end of that block."""
+    """Also log all commands and replies, except secrets and mail, until the end of the `logging_to_stderr` block."""
     _transcript.setLevel(logging.DEBUG)

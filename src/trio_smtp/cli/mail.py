@@ -25,10 +25,10 @@ __all__ = ["delete", "list_all", "record_with_content", "show"]
 
 
 async def list_all(*, account: str, wait: float | None, mailbox: str, store: StoreURL, as_json: bool) -> None:
-    """List the messages of a mailbox, by UID ascending.
+    """List the messages of a mailbox, sorted by UID.
 
     Raises:
-        CommandError: if there is none after so many seconds, where `wait` was given.
+        CommandError: if there is no message after `wait` seconds.
     """
     async with opened(store) as mail_store:
         find = bind(mail_store.list_messages, account, mailbox)
@@ -49,7 +49,7 @@ async def show(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Print messages: for people, as JSON, byte for byte, one part of each, or the HTML; or save what is attached."""
+    """Print messages as text, as JSON, byte for byte, as an HTML page, or a part of each; or save their attachments."""
     if as_html and len(uids) > 1:
         raise UsageError("--html makes a page of one message; name one UID")
     async with opened(store) as mail_store:
@@ -83,12 +83,12 @@ async def delete(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Delete messages for good: these, or none if one of them does not exist; or every one in the mailbox."""
+    """Delete these messages for good, or none if one of them does not exist; with `every` all in the mailbox."""
     if every == bool(uids):
         raise UsageError("delete what? name the messages by their UIDs, or all of them by --all")
     async with opened(store) as mail_store:
         if every:
-            # From the end: in front of many others, each one takes a store the longer, the more they are.
+            # From the end: the more messages follow a message, the longer a store takes to delete it.
             uids = [uid async for uid in chosen(mail_store, account, mailbox, ())][::-1]
             confirm(f"mailbox {mailbox} of {account}", len(uids), yes=yes)
         else:
@@ -96,7 +96,7 @@ async def delete(
         for uid in uids:
             try:
                 await mail_store.delete_message(account, mailbox, uid)
-            except NoSuchMessage:  # somebody else has deleted it meanwhile
+            except NoSuchMessage:  # another process has deleted it in the meantime
                 continue
             if as_json:
                 say_json({"uid": uid})
@@ -120,7 +120,7 @@ def _page_of(message: Message) -> str:
 
 
 def record_with_content(message: Message) -> Mapping[str, object]:
-    """What ``mail show --json`` prints of a message."""
+    """The record that ``mail show --json`` prints for a message."""
     info = message.info
     subject, sender, recipients = summarise(message.content)
     summary = MessageSummary(info.uid, info.flags, info.size, info.internal_date, subject, sender, recipients)

@@ -20,7 +20,7 @@ async def list_all(*, account: str, store: StoreURL, as_json: bool) -> None:
 
 
 async def create(*, account: str, name: str, store: StoreURL, as_json: bool) -> None:
-    """Make an empty mailbox."""
+    """Create an empty mailbox."""
     async with opened(store) as mail_store:
         mailbox = await mail_store.create_mailbox(account, name)
     if as_json:
@@ -30,7 +30,7 @@ async def create(*, account: str, name: str, store: StoreURL, as_json: bool) -> 
 
 
 async def rename(*, account: str, name: str, new_name: str, store: StoreURL, as_json: bool) -> None:
-    """Give a mailbox another name."""
+    """Rename a mailbox."""
     async with opened(store) as mail_store:
         await mail_store.rename_mailbox(account, name, new_name)
     if as_json:
@@ -40,7 +40,7 @@ async def rename(*, account: str, name: str, new_name: str, store: StoreURL, as_
 
 
 async def read_only(*, account: str, name: str, state: str, store: StoreURL, as_json: bool) -> None:
-    """Close a mailbox to every change, or open it again."""
+    """Make a mailbox read-only, or writable again."""
     async with opened(store) as mail_store:
         await mail_store.set_read_only(account, name, state == "on")
     if as_json:

@@ -1,4 +1,4 @@
-"""``trio-smtp mail search|flag|copy|move``: find messages, and change what belongs to them."""
+"""``trio-smtp mail search|flag|copy|move``: find messages, change their flags, copy and move them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trio_smtp.mime.addresses import read_addresses
 
 __all__ = ["check_uids", "chosen", "copy", "flag", "move", "record", "say_messages", "search", "wait_for"]
 
-_PAGE = 500  # messages that are looked for at a time
+_PAGE = 500  # messages that are fetched at a time
 
 
 async def search(
@@ -32,10 +32,10 @@ async def search(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """List the messages for which all conditions hold, or with `any_of` one of them, by UID ascending.
+    """List the messages that meet all conditions, or with `any_of` one of them, sorted by UID.
 
     Raises:
-        CommandError: if there is none after so many seconds, where `wait` was given.
+        CommandError: if there is no such message after `wait` seconds.
     """
     if not conditions:
         raise UsageError("search for what? trio-smtp mail search --help shows what can be asked for")
@@ -51,21 +51,21 @@ async def search(
 async def wait_for(
     find: Callable[..., Awaitable[list[MessageSummary]]], mail_store: MailStore, account: str, seconds: float
 ) -> None:
-    """Return when `find`, which is called as in `say_messages`, finds a message.
+    """Wait until `find`, which is called as in `say_messages`, finds a message.
 
     Raises:
-        CommandError: if it does not in so many seconds.
+        CommandError: if it finds none within `seconds`.
     """
     async with mail_store.watch(account) as changes:
         with trio.move_on_after(seconds):
             while not await find(after=0, limit=1):
-                await anext(changes, None)  # None for an account that is gone, which `find` will notice
+                await anext(changes, None)  # None if the account was deleted; then `find` raises
             return
     raise CommandError(f"no such message came within {seconds:g} seconds")
 
 
 async def say_messages(find: Callable[..., Awaitable[list[MessageSummary]]], *, as_json: bool) -> None:
-    """Print what a method of a store finds, which is called with `after` and `limit`."""
+    """Print the messages that `find` returns, page by page. `find` is called with `after` and `limit`."""
     columns = ("uid", "size", "date", "flags", "sender", "to", "subject")
     row = record if as_json else _row
     page = await find(after=0, limit=_PAGE)
@@ -92,8 +92,8 @@ async def flag(
     store: StoreURL,
     as_json: bool,
 ) -> None:
-    """Change the flags of messages: of all of them, or of none if one of them does not exist."""
-    mode = changes[0][0]  # all are of one kind
+    """Change the flags of these messages, or of none if one of them does not exist."""
+    mode = changes[0][0]  # the parser allows only one mode per command
     flags = [name for _, name in changes if name is not None]
     async with opened(store) as mail_store:
         for uid in await check_uids(mail_store, account, mailbox, uids):
@@ -128,7 +128,7 @@ async def _place(
 
 
 async def chosen(mail_store: MailStore, account: str, mailbox: str, uids: Sequence[int]) -> AsyncGenerator[int]:
-    """These UIDs, or if there are none those of all messages, ascending: the mailbox is looked at page by page."""
+    """These UIDs, or if there are none those of all messages in ascending order. The mailbox is read page by page."""
     for uid in uids:
         yield uid
     after = 0
@@ -139,7 +139,11 @@ async def chosen(mail_store: MailStore, account: str, mailbox: str, uids: Sequen
 
 
 async def check_uids(mail_store: MailStore, account: str, mailbox: str, uids: Iterable[int]) -> list[int]:
-    """The UIDs, each once; CommandError if one of them is of no message."""
+    """The UIDs without duplicates.
+
+    Raises:
+        CommandError: if there is no message with one of them.
+    """
     uids = list(dict.fromkeys(uids))
     for uid in uids:
         found = await mail_store.list_messages(account, mailbox, after=uid - 1, limit=1)
@@ -149,12 +153,12 @@ async def check_uids(mail_store: MailStore, account: str, mailbox: str, uids: It
 
 
 def _row(summary: MessageSummary) -> Record:
-    """The record for people, with room on the line for the subject: the first recipient, and how many follow."""
+    """The record for a table. To leave room for the subject, it has the first recipient and the number of others."""
     found = read_addresses(summary.recipients.encode(errors="replace"))
     addresses = [each.address for each in found if each is not None and "@" in each.address]
     to = addresses[0] if addresses else summary.recipients
     if len(addresses) > 1:
-        to += f" +{len(addresses) - 1}" + "…" * (len(summary.recipients) >= SHOWN)  # there the text was cut
+        to += f" +{len(addresses) - 1}" + "…" * (len(summary.recipients) >= SHOWN)  # the store has cut the text
     return {
         **record(summary),
         "sender": spaced(summary.sender),
@@ -164,7 +168,7 @@ def _row(summary: MessageSummary) -> Record:
 
 
 def record(summary: MessageSummary) -> Record:
-    """What is printed of a message."""
+    """The record that is printed for a message in JSON."""
     return {
         "uid": summary.uid,
         "size": summary.size,

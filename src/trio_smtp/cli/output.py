@@ -1,7 +1,7 @@
-"""What commands print: one JSON object a line for programs, text for people.
+"""The output of commands: text for people, or one JSON object per line for programs.
 
-Text of others (mail, names, replies) passes through `escape` before it reaches a terminal. JSON is pure ASCII, so it
-is safe as it stands.
+Text from other sources (mail, names, replies) passes through `escape` before it reaches a terminal. JSON is pure ASCII,
+so it is safe as it is.
 """
 
 from __future__ import annotations
@@ -38,27 +38,31 @@ Value: TypeAlias = str | int | bool | Sequence[str] | None
 Record: TypeAlias = Mapping[str, Value]
 
 _BLANKS = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f"  # one column each
-_UNSEEN = "\xad\u034f\u200b\u200c\u200d\u2060\ufeff"  # they say where a line may break, and which letters are joined
+_UNSEEN = "\xad\u034f\u200b\u200c\u200d\u2060\ufeff"  # invisible characters for line breaks and for joining letters
 _SPACED = str.maketrans(dict.fromkeys(_BLANKS, " ") | {"\u3000": "  "})
 _LEGIBLE = _SPACED | str.maketrans(dict.fromkeys(_UNSEEN, ""))
 
-_WIDEST = 40  # columns of a terminal that a column of a table has, unless it is the last one
+_WIDEST = 40  # the most terminal columns for a column of a table, except the last one
 
 
 def say(line: str = "") -> None:
-    """Print a line that is safe already. OutputError if that fails, here as in all that prints."""
+    """Print a line that is already safe for a terminal.
+
+    Raises:
+        OutputError: if standard output cannot be written. The other functions that print raise it too.
+    """
     with _written():
         sys.stdout.write(line + "\n")
 
 
 def say_octets(octets: bytes) -> None:
-    """Print them as they are."""
+    """Print octets as they are."""
     with _written():
         sys.stdout.buffer.write(octets)
 
 
 def flush() -> None:
-    """Let what was printed be seen now."""
+    """Flush standard output."""
     with _written():
         sys.stdout.flush()
 
@@ -72,13 +76,13 @@ def _written() -> Generator[None]:
 
 
 def is_coloured() -> bool:
-    """Whether colours may be printed: on a terminal that has them, unless NO_COLOR asks for none."""
+    """Whether to print colours: on a terminal that supports them, unless NO_COLOR is set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def warn(sentence: str) -> None:
-    """Print an error, if there is a place for it, over the bar of `progress`, if there is one; the exit code tells as
-    much.
+    """Print an error on standard error, over the bar of `progress` if there is one. If that fails, only the exit code
+    tells of the error.
     """
     over = "\r\x1b[K" if sys.stderr.isatty() else ""  # erase the line
     try:
@@ -88,31 +92,31 @@ def warn(sentence: str) -> None:
 
 
 def drop(stream: TextIO) -> None:
-    """Let what is still in its buffer, and all that follows, go nowhere: Python would exit with 120 otherwise."""
+    """Redirect a broken stream, with its buffered output, to /dev/null. Otherwise Python would exit with 120."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def printable(line: str) -> str:
-    """A line in which some of the text may be escaped already: its backslashes stay, the rest is made safe."""
+    """A safe line, made of one that may contain escaped text: backslashes are kept, unprintable characters escaped."""
     return "".join(char if char.isprintable() else escape(char) for char in line)
 
 
 def spaced(text: str) -> str:
-    """Names and addresses, to be escaped still: every blank a space."""
+    """A name or address with every kind of blank replaced by spaces. The result must still be escaped."""
     return text.translate(_SPACED)
 
 
 def legible(text: str) -> str:
-    """What people write, to be escaped still: every blank a space, and without what nobody sees.
+    """A text with every kind of blank replaced by spaces and without invisible characters. It must still be escaped.
 
-    It is not for names and addresses, of which it would make two look alike.
+    Do not use this for names and addresses: it would make different ones look alike.
     """
     return text.translate(_LEGIBLE)
 
 
 def json_text(record: Mapping[str, object]) -> str:
-    """A record as one line of JSON, without its end."""
-    return json.dumps(record).replace("\x7f", r"\u007f")  # the one control character that JSON leaves as it is
+    """A record as one line of JSON, without a line end."""
+    return json.dumps(record).replace("\x7f", r"\u007f")  # DEL, the only control character that JSON does not escape
 
 
 def say_json(record: Mapping[str, object]) -> None:
@@ -121,7 +125,7 @@ def say_json(record: Mapping[str, object]) -> None:
 
 
 def say_record(record: Record, *, as_json: bool) -> None:
-    """Print one record, for people a line for each of its fields."""
+    """Print one record, as JSON or as text with a line for each field."""
     if as_json:
         say_json(record)
     else:
@@ -130,7 +134,7 @@ def say_record(record: Record, *, as_json: bool) -> None:
 
 
 def say_table(records: Iterable[Record], columns: Sequence[str], *, as_json: bool, titles: bool = True) -> None:
-    """Print records: whole as JSON, or these columns of them as a table.
+    """Print records: all fields as JSON, or the fields in `columns` as a table.
 
     Args:
         titles: whether the table begins with the names of the columns.
@@ -181,7 +185,7 @@ def _padded(cell: str, width: int, *, to_the_right: bool) -> str:
 
 
 def _width(cell: str) -> int:
-    """In columns of a terminal: letters of East Asia have two, accents that stand for themselves none (UAX #11)."""
+    """The width in terminal columns: two for wide East Asian characters, none for combining characters (UAX #11)."""
     if cell.isascii():
         return len(cell)
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in cell)

@@ -1,4 +1,4 @@
-"""What is known of a message as JSON: its envelope, its header, and what was found in it."""
+"""The envelope and the parsed contents of a message, as records for JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECIPIENT = re.compile(rb": ([^\r\n]*)")
 
 
 def envelope_record(content: bytes) -> Mapping[str, object] | None:
-    """Sender and recipients, as the server has noted them on top; None for a message that did not come in by SMTP."""
+    """Sender and recipients from the fields that the server has prepended; None if the message did not come by SMTP."""
     noted = _NOTED.match(content)
     if noted is None:
         return None
@@ -24,7 +24,7 @@ def envelope_record(content: bytes) -> Mapping[str, object] | None:
 
 
 def parsed_record(parsed: ParsedMessage) -> Mapping[str, object]:
-    """What was found in a message, without the content of its parts: ``mail show --part`` writes that."""
+    """The parsed message, without the content of its parts, which ``mail show --part`` prints."""
     return {
         "subject": parsed.subject,
         "from": _addresses(parsed.from_),

@@ -1,7 +1,7 @@
-"""The commands and flags: what is typed becomes keyword arguments of the function that does it.
+"""The commands and flags. The parser turns the command line into keyword arguments of the command's function.
 
-A command is known here by the names of its module and function. `main` imports only what it runs, so that ``--help``
-and a wrong flag are answered at once.
+The parser knows a command only by the names of its module and function. `main` imports only the module it needs, so
+that ``--help`` and errors are printed at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["build_parser"]
 
 
 def build_parser() -> ArgumentParser:
-    """The parser of the whole command line: its result holds `command`, (module, function), and the arguments."""
+    """The parser of the command line. Its result has `command`, a pair of module and function, and the arguments."""
     parser = _Parser(
         prog="trio-smtp",
         description="Take mail over SMTP and LMTP, keep it, and read it back.",
@@ -46,13 +46,13 @@ def build_parser() -> ArgumentParser:
 
 
 class _Parser(ArgumentParser):
-    """Says what is wrong in one line. A flag is itself, no abbreviation of it."""
+    """A parser that reports errors in one line and accepts no abbreviations of flags."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
     def parse_known_args(self, *args: Any, **options: Any) -> Any:
-        """Let the command that was given an argument too many complain of it, not the program as a whole."""
+        """Report unknown arguments as an error of the command they were given to, not of the whole program."""
         parsed, unknown = super().parse_known_args(*args, **options)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -62,7 +62,7 @@ class _Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Print to somebody who may have gone. Newer versions do that; from Python 3.11.2 the fault would come out."""
+        """Ignore write errors, such as a closed pipe. Newer versions of argparse do so; Python 3.11.2 would raise."""
         with suppress(OSError):
             super()._print_message(message, file)
 
@@ -85,7 +85,7 @@ class _Commands:
 
 
 def _flag(*names: str, **options: Any) -> _Parser:
-    """A flag that several commands share, as a parent of their parsers."""
+    """A flag that several commands share, as a parent parser for them."""
     parent = _Parser(add_help=False)
     parent.add_argument(*names, **options)
     return parent
@@ -124,7 +124,7 @@ _PASSWORD_STDIN: Mapping[str, Any] = {
 }
 _PASSWORD = _flag("--password-stdin", **_PASSWORD_STDIN)
 
-# flag, field of Search (or what `messages` makes of it), value, what the help says
+# flag, field of Search (or a name that `messages._condition` translates), type, metavar, help
 _CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
     ("--subject", "subject", str, "TEXT", "text in the subject, in upper or lower case, as in all of these"),
     ("--from", "sender", str, "TEXT", "text in From"),
@@ -312,7 +312,7 @@ def _add_mail(actions: _Commands) -> None:
 
 
 def _add_optional_uids(parser: ArgumentParser, **options: Any) -> None:
-    """The last arguments, if any. With "*", argparse would find none of them behind a flag that follows the account."""
+    """Add optional UIDs. With nargs="*", argparse would not accept UIDs after a flag that follows the account."""
     uids = parser.add_argument("uids", nargs="*", default=[], **options)
     parser.usage = parser.format_usage().removeprefix("usage: ")
     uids.nargs, uids.required = "+", False

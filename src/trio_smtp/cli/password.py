@@ -1,4 +1,4 @@
-"""Passwords: typed on a terminal, or piped in; never on the command line, which every user of the machine can read."""
+"""Read passwords from the terminal or a pipe; never from the command line, which every user of the machine can read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def read_password(*, from_stdin: bool) -> str:
     """Ask for a password, or read it from standard input, without one newline at its end.
 
     Raises:
-        UsageError: there is nobody to ask.
-        CommandError: there is none, or it is no text.
+        UsageError: if it should be asked for, but standard input is not a terminal.
+        CommandError: if no password was typed, or it is not text.
     """
     if not from_stdin:
         if not sys.stdin.isatty():
             raise UsageError("there is no terminal to ask for the password; add --password-stdin to read it")
         return ask_for_password("Password: ")
-    # One octet more than any password has, so that a longer one is noticed; and a newline.
+    # The longest password, its newline, and one octet more, so that a longer password is noticed.
     octets = sys.stdin.buffer.read(MAX_PASSWORD + 2)
     try:
         return octets.removesuffix(b"\n").decode()
@@ -34,7 +34,7 @@ def ask_for_password(prompt: str) -> str:
     """Ask for a password on the terminal.
 
     Raises:
-        CommandError: what was typed is none.
+        CommandError: if nothing was typed, or it is not text.
     """
     try:
         return getpass.getpass(prompt)

@@ -1,4 +1,4 @@
-"""A bar for what takes long, on a terminal only."""
+"""A progress bar, shown only on a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(what: str) -> Generator[Advance]:
-    """Show a bar on standard error while the block runs, if that is a terminal; it is gone afterwards."""
+    """Show a bar while the block runs, if standard error is a terminal. It is erased at the end."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

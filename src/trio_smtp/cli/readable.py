@@ -1,6 +1,6 @@
-"""A message for people: the fields that they read, the text, what is attached, and what was wrong with it.
+"""Format a message for people: the fields they read, the text, the list of attachments, and the defects.
 
-The mail is hostile, so every line is escaped; colours come from here alone.
+Mail can be hostile, so every line is escaped. Only this module adds escape sequences for colours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trio_smtp.mime.fields import decode, fields
 __all__ = ["note", "readable"]
 
 _SHOWN: Final = frozenset({b"from", b"to", b"cc", b"reply-to", b"date", b"subject"})
-_ENVELOPE: Final = frozenset({b"return-path", b"delivered-to"})  # who really sent it, and to whom, Bcc too
+_ENVELOPE: Final = frozenset({b"return-path", b"delivered-to"})  # the real sender and recipients, also those of Bcc
 _BOLD, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[33m", "\x1b[m"
 
 
@@ -25,8 +25,8 @@ def readable(message: Message, *, coloured: bool = False, with_envelope: bool = 
     """The lines to show for a message, each safe for a terminal.
 
     Args:
-        coloured: whether titles and notes are set off by the escape sequences of ECMA-48.
-        with_envelope: whether to show what the server has noted of it.
+        coloured: whether to highlight titles and notes with the escape sequences of ECMA-48.
+        with_envelope: whether to show the envelope fields that the server has added.
     """
     shown = _SHOWN | _ENVELOPE if with_envelope else _SHOWN
     bold, plain = (_BOLD, _PLAIN) if coloured else ("", "")
@@ -51,13 +51,13 @@ def readable(message: Message, *, coloured: bool = False, with_envelope: bool = 
 
 
 def note(text: str, *, coloured: bool) -> str:
-    """A line for what is not as it should be."""
+    """A line that points out a problem."""
     yellow, plain = (_YELLOW, _PLAIN) if coloured else ("", "")
     return f"{yellow}Note:{plain} {escape(text)}"
 
 
 def _text(parsed: ParsedMessage) -> str:
-    """The text; where there is none, or only blanks, that of the HTML."""
+    """The text of a message; the text of its HTML if there is no plain text or only white space."""
     text = parsed.text or ""
     return text if text.strip() else html_to_text(parsed.html or "")
 

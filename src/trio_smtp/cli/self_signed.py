@@ -1,7 +1,7 @@
-"""A certificate of our own making, for ``--tls self-signed``: one file with the key, kept with the mail.
+"""The certificate for ``--tls self-signed``: one file with certificate and key, kept with the mail.
 
-Clients cannot know it before, so they are told its fingerprint. It changes as seldom as can be: the certificate is used
-again at the next start, until it ends or the host has another name.
+No authority vouches for it, so the banner shows its fingerprint, by which clients can recognise it. The certificate is
+used again at the next start, until it expires or the host has another name, so that the fingerprint rarely changes.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from trio_smtp.mailbox.json_file.files import Directory
 __all__ = ["self_signed"]
 
 _FILE: Final = "self-signed.pem"
-_LIFE: Final = timedelta(days=730)  # some systems take no certificate that lives longer than 825
+_LIFE: Final = timedelta(days=730)  # some systems reject certificates that are valid for more than 825
 _RENEWED_BEFORE: Final = timedelta(days=30)
 _LONGEST_COMMON_NAME: Final = 64  # of X.509
 
 
 @contextmanager
 def self_signed(store: StoreURL, hostname: str) -> Generator[tuple[Path, str]]:
-    """The file of a certificate for this host, and its fingerprint, for the length of the block.
+    """The file of a certificate for this host, and its fingerprint. The file exists at least until the block ends.
 
     Args:
-        store: a ``json:`` store keeps it, so it must be there; for the others it is made anew and removed at the end.
-        hostname: the name in it, beside ``localhost`` and the loopback addresses.
+        store: a ``json:`` store, which must exist, keeps the file. For other stores it is temporary.
+        hostname: a name in the certificate, in addition to ``localhost`` and the loopback addresses.
 
     Raises:
-        CommandError: it cannot be written.
+        CommandError: if the file cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -57,14 +57,14 @@ def self_signed(store: StoreURL, hostname: str) -> Generator[tuple[Path, str]]:
 
 
 def _kept(path: Path, hostname: str) -> x509.Certificate | None:
-    """The certificate of an earlier start, if it is of use still."""
+    """The certificate of an earlier start, if it can still be used."""
     try:
         pem = path.read_bytes()
         certificate = x509.load_pem_x509_certificate(pem)
         key = load_pem_private_key(pem, None)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound):
-        return None  # there is none, or somebody has spoilt it
+        return None  # the file is missing or damaged
     good_until = certificate.not_valid_after_utc - _RENEWED_BEFORE
     is_good = (
         key.public_key() == certificate.public_key()

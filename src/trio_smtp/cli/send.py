@@ -1,4 +1,4 @@
-"""``trio-smtp send``: hand one message to a server, to see what it does."""
+"""``trio-smtp send``: send one message to a server and show its answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trio_smtp.cli.values import Endpoint
 __all__ = ["send"]
 
 _TIMEOUT: Final = 60.0  # seconds for each answer of the server
-_HELLO: Final = "localhost"  # smtplib would ask the DNS for a name
+_HELLO: Final = "localhost"  # by default smtplib looks up a name in the DNS
 
 
 def send(
@@ -66,11 +66,11 @@ def send(
             if tls == "starttls":
                 smtp.starttls(context=context)
             smtp.ehlo_or_helo_if_needed()
-            if user is not None:  # smtplib could log in, but nobody whose name or password is not ASCII
+            if user is not None:  # smtplib's login accepts only ASCII names and passwords
                 _accepted(smtp.docmd("AUTH PLAIN", b64encode(f"\0{user}\0{password}".encode()).decode()))
             say(f"{server} said: {_transact(smtp, sender, recipients, content)}")
     except smtplib.SMTPResponseException as error:
-        if error.smtp_code == -1:  # its answer does not begin with a number
+        if error.smtp_code == -1:  # the answer does not begin with a number
             raise CommandError(f"what answers at {server} does not speak SMTP") from error
         answer = _answer(error.smtp_code, error.smtp_error)
         raise CommandError(f"{server} did not take the message: {answer}") from error
@@ -153,4 +153,4 @@ def _read(file: str) -> bytes:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise CommandError(f"cannot read {file}: {reason(error)}") from error
-    return re.sub(rb"\r?\n", b"\r\n", content)  # as RFC 5321 §2.3.8 wants it on the wire
+    return re.sub(rb"\r?\n", b"\r\n", content)  # RFC 5321 §2.3.8 requires CRLF

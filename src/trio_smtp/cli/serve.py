@@ -1,10 +1,10 @@
-"""``trio-smtp serve`` and ``catch``: take mail for the accounts of a store, or all mail, until a signal ends it.
+"""``trio-smtp serve`` and ``catch``: accept mail for the accounts of a store, or all mail, until a signal.
 
-What can fail is tried in the order in which least is left behind: settings, certificates, ports, store, accounts. So a
-port in use makes no store, and a store that cannot be used leaves nothing but closed ports. Only a certificate that is
-to be made comes last, for it is kept in the store.
+Steps that can fail run in the order that leaves least behind: settings, certificates, ports, store, accounts. So if a
+port is in use, no store is created, and if the store cannot be used, only closed ports are left. A self-signed
+certificate is made last, because it is kept in the store.
 
-All of this is done once, by the process that was started. Then it takes the mail itself, or has workers do it.
+The process that was started does all of this once. Then it accepts mail itself or starts workers for it.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ log = logging.getLogger("trio_smtp")
 
 
 async def serve(**flags: Any) -> None:
-    """Take mail; the flags are the fields of `ServeSettings`. SIGINT and SIGTERM drain, a second one cuts off.
+    """Accept mail. The arguments are the fields of `ServeSettings`.
 
-    SIGHUP has the certificates read again, unless the terminal is gone: then it drains too.
+    SIGINT and SIGTERM drain the server, a second one cuts connections off. SIGHUP reloads the certificates, but drains
+    the server if its terminal is gone.
     """
     settings = ServeSettings(**flags)
     config = configuration(settings)
@@ -84,9 +85,9 @@ async def serve(**flags: Any) -> None:
 async def _prepare(
     settings: ServeSettings, stack: contextlib.AsyncExitStack, while_open: contextlib.AsyncExitStack
 ) -> tuple[list[Listener], MailStore, list[Account]]:
-    """Listen until `stack` is left, open the store until `while_open` is, and make the accounts.
+    """Listen until `stack` is closed, open the store until `while_open` is closed, and create the accounts.
 
-    It may have to wait: for the DNS, or while another process has the store.
+    This may have to wait for the DNS, or for another process that holds the store.
     """
     listeners = [(spec, await _bind(spec, settings.catching, stack)) for spec in settings.listen]
     store = await while_open.enter_async_context(opened(settings.store, create=True))
@@ -97,12 +98,12 @@ def _announce(text: str) -> None:
     try:
         say(text)
         flush()
-    except OutputError as error:  # mail comes in all the same
+    except OutputError as error:  # the server works without standard output
         log.warning("%s", error)
     notify("READY=1")
 
 
-# --- in this process
+# --- serving in this process
 
 
 async def _serve_here(tasks: Sequence[ServerTask], signals: AsyncIterator[int], metrics_file: Path | None) -> None:
@@ -117,7 +118,7 @@ async def _told_to_drain(signals: AsyncIterator[int]) -> None:
     log.info("stopping: open connections may finish; a second signal cuts them off")
 
 
-# --- in workers
+# --- serving in workers
 
 
 async def _serve_by_workers(
@@ -158,11 +159,11 @@ async def _stop_at(signals: AsyncIterator[int], workers: Supervisor, listeners: 
     workers.kill()
 
 
-# --- what it needs
+# --- sockets
 
 
 async def _bind(spec: ListenSpec, catching: bool, stack: contextlib.AsyncExitStack) -> Sequence[socket.socket]:
-    """Sockets that listen, until the stack is left."""
+    """Listening sockets, which are closed with the stack."""
     try:
         if isinstance(spec.where, Path):
             return [stack.enter_context(listening_at(spec.where))]

@@ -1,6 +1,6 @@
-"""The flags of ``trio-smtp serve`` and ``trio-smtp catch``, each a field of `ServeSettings`.
+"""The flags of ``trio-smtp serve`` and ``trio-smtp catch``. Each sets a field of `ServeSettings`.
 
-Those that limit what clients may do have a row each in docs/dos-mitigations.md.
+Each flag that limits what clients may do has a row in docs/dos-mitigations.md.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ RATES: Final = {
     "--account-recipient-rate": ("account_recipients", "recipients that one account names", "10000/1h"),
     "--account-login-failure-rate": ("account_login_failures", "failed logins as one user", "100/1h"),
 }
-"""Flags that take a rate: the argument of `RateLimits`, what is counted, and the default."""
+"""The flags that take a rate, with the argument of `RateLimits`, what is counted, and the default."""
 
 _Add = Callable[..., None]
 
 
 def add_serve_flags(parser: ArgumentParser) -> None:
-    """Add them to the parser of ``trio-smtp serve``."""
+    """Add the flags to the parser of ``trio-smtp serve``."""
     _add_main_flags(_adder(parser))
     _add_json(_adder(parser), "when it is ready, print one JSON object that says where it listens")
     _add_tls_flags(_adder(parser.add_argument_group("TLS")))
@@ -44,7 +44,7 @@ def add_serve_flags(parser: ArgumentParser) -> None:
 
 
 def add_catch_flags(parser: ArgumentParser) -> None:
-    """Add them to the parser of ``trio-smtp catch``."""
+    """Add the flags to the parser of ``trio-smtp catch``."""
     add = _adder(parser)
     add(
         "--smtp",
@@ -84,7 +84,7 @@ def add_catch_flags(parser: ArgumentParser) -> None:
 
 def _adder(parser: ArgumentParser | _ArgumentGroup) -> _Add:
     def add(flag: str, *, what: str, **options: Any) -> None:
-        parser.add_argument(flag, help=what, default=SUPPRESS, **options)  # the defaults are those of the settings
+        parser.add_argument(flag, help=what, default=SUPPRESS, **options)  # the settings have the defaults
 
     return add
 

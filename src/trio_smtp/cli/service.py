@@ -1,4 +1,4 @@
-"""What a service manager hears of a server: the protocol of systemd, sd_notify(3), for units with ``Type=notify``."""
+"""Notify the service manager about the state of a server: sd_notify(3), for systemd units with ``Type=notify``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["notify"]
 
 
 def notify(state: str) -> None:
-    """Tell it ``READY=1`` or ``STOPPING=1``, if there is one that wants to know."""
+    """Send ``READY=1`` or ``STOPPING=1`` to the service manager, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    if address.startswith("@"):  # no file, but a name that Linux keeps
+    if address.startswith("@"):  # a name in Linux's abstract namespace, not a file
         address = f"\0{address[1:]}"
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(state.encode(), address)

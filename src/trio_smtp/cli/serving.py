@@ -1,4 +1,4 @@
-"""What one process serves: a server for each listener, until they are told to stop and have drained."""
+"""Serve in one process: a server for each listener, until they are told to stop and have drained."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from trio_smtp.submission import SubmissionHandler
 
 __all__ = ["Listener", "ServerTask", "configuration", "prepare_accounts", "run", "server_options", "servers", "total"]
 
-_YOUNG: Final = 10_000  # new objects before those that were made last are looked at, in place of 700
+_YOUNG: Final = 10_000  # new objects before a collection of the youngest ones, instead of 700 (2,000 in Python 3.13)
 
 Listener: TypeAlias = tuple[ListenSpec, Sequence[socket.socket]]
 ServerTask: TypeAlias = Callable[..., Awaitable[None]]
-"""To be started in a nursery; what that gives is a `Server`."""
+"""A task for `Nursery.start`, which returns a `Server`."""
 
 
 async def run(
@@ -42,9 +42,9 @@ async def run(
     *,
     task_status: trio.TaskStatus[Sequence[Server]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `told_to_drain` has returned and all connections have ended, or until `told_to_cut_off` has, too."""
-    # To find garbage is to stop everything and look at objects: for some 10 ms at those that are here to stay, and
-    # again and again at those of messages on their way, which go by themselves.
+    """Serve until `told_to_drain` returns. Then drain until all connections have ended or `told_to_cut_off` returns."""
+    # A garbage collection stops the process. Freezing exempts the objects that stay until the end, which saves about
+    # 10 ms each time. Collections can be rare, because reference counting frees the objects of messages in transit.
     gc.freeze()
     thresholds = gc.get_threshold()
     gc.set_threshold(_YOUNG, *thresholds[1:])
@@ -62,7 +62,7 @@ async def run(
 
 
 async def _drain(running: Sequence[Server], scope: trio.CancelScope) -> None:
-    """Let the servers finish, then end the wait for another word."""
+    """Drain the servers, then cancel the wait for the order to cut off."""
     async with trio.open_nursery() as nursery:
         for server in running:
             nursery.start_soon(server.aclose)
@@ -70,11 +70,11 @@ async def _drain(running: Sequence[Server], scope: trio.CancelScope) -> None:
 
 
 def total(running: Sequence[Server]) -> Stats:
-    """What all of them have counted."""
+    """The sum of the servers' counters."""
     return sum((server.stats for server in running), Stats())
 
 
-# --- what servers are started with
+# --- options of the servers
 
 
 def servers(
@@ -87,11 +87,11 @@ def servers(
     """A server for each listener.
 
     Args:
-        listeners: where to take mail.
-        settings: what the program was told.
-        store: where to keep it.
-        tls: what the listeners of each scheme show.
-        counts: what this process has in common with others that serve the same listeners.
+        listeners: where to listen.
+        settings: the settings of the program.
+        store: where to keep mail.
+        tls: the certificates of the listeners by scheme.
+        counts: the counts that are shared with other processes that serve the same listeners.
     """
     if settings.transcript:
         log_transcript()
@@ -101,7 +101,7 @@ def servers(
         store, postmaster=postmaster, catch_all=catch_all, any_sender=settings.any_sender
     )
     if settings.catching:
-        for_anyone = with_login = catcher(store, as_json=settings.as_json)  # one, for all show what they take in turn
+        for_anyone = with_login = catcher(store, as_json=settings.as_json)  # one, so that all listeners print in turn
     config = configuration(settings)
     authenticator = StoreAuthenticator(store, **login_limits(settings))
     policy = policies_by_listener(settings, store, counts)
@@ -124,7 +124,7 @@ def server_options(
     authenticator: StoreAuthenticator,
     policy: Sequence[Policy],
 ) -> ServerOptions:
-    """What a listener is started with."""
+    """The options of a listener's server."""
     scheme = spec.scheme
     return {
         "config": dataclasses.replace(
@@ -149,7 +149,7 @@ def configuration(settings: ServeSettings) -> Config:
     """The host's name and the limits of the protocol.
 
     Raises:
-        UsageError: the host's name is no name for a greeting.
+        UsageError: if the host's name cannot be used in a greeting.
     """
     name = socket.gethostname() if settings.hostname is None else settings.hostname
     try:
@@ -161,12 +161,12 @@ def configuration(settings: ServeSettings) -> Config:
 
 
 async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Account]:
-    """Make the accounts of ``--account`` that are missing, or none of them if one cannot be; return all there are.
+    """Create the missing accounts of ``--account`` and return all accounts. If one cannot be created, none is.
 
-    For ``trio-smtp catch`` it is one account, for everybody.
+    For ``trio-smtp catch`` there is one account, which gets all mail.
 
     Raises:
-        CommandError: one of them cannot be made, or a flag names an account that is not there.
+        CommandError: if an account cannot be created, or a flag names an account that does not exist.
     """
     accounts = {account.name: account for account in await store.list_accounts()}
     if settings.catching:

@@ -1,4 +1,4 @@
-"""The settings that flags fill: frozen, with every default, and checked as a whole when they are made."""
+"""The settings that the flags set: frozen, with all defaults, and checked for consistency when they are created."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parse_store(url: str) -> StoreURL:
 
 
 def parse_json_store(url: str) -> StoreURL:
-    """Read the flag ``--store`` of a command that works beside a server."""
+    """Read the flag ``--store`` of a command that may share the store with a server."""
     store = parse_store(url)
     if store.kind != "json":
         raise ArgumentTypeError(f"{url} lives and dies with one server; only a store json:DIRECTORY can be shared")
@@ -49,10 +49,10 @@ def parse_json_store(url: str) -> StoreURL:
 
 
 KeyPair: TypeAlias = tuple[Path, Path | None]
-"""The files of a certificate and its key, None where they are one."""
+"""The file of a certificate and the file of its key, None if the certificate's file also contains the key."""
 
 RateValue: TypeAlias = tuple[int, float] | Literal["default"] | None
-"""How often in how many seconds; None for no limit."""
+"""A count and seconds; None for no limit."""
 
 
 _MOST_WORKERS = 256
@@ -60,17 +60,17 @@ _MOST_WORKERS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
-    """What ``trio-smtp serve`` was told; the field names are those of the flags.
+    """The settings of ``trio-smtp serve`` and ``catch``. The fields are named after the flags.
 
     Raises:
-        UsageError: the settings contradict each other, or one of them would have no effect.
+        UsageError: if the settings contradict each other, or one of them would have no effect.
     """
 
     catching: bool = False
-    """Take all mail, for ``trio-smtp catch``."""
+    """Accept all mail, for ``trio-smtp catch``."""
     as_json: bool = False
     refusals: Sequence[tuple[str, int]] = ()
-    """What to refuse while catching, and by which codes."""
+    """What ``trio-smtp catch`` refuses, and with which codes."""
     listen: Sequence[ListenSpec] = (parse_listen("smtp://127.0.0.1:1025"),)
     store: StoreURL = DEFAULT_STORE
     workers: int = 1

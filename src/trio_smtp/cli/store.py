@@ -1,4 +1,4 @@
-"""``trio-smtp store``: look after a store, beside the server that uses it."""
+"""``trio-smtp store``: maintain a store, also while a server uses it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = ["check", "compact", "info", "quarantine", "repair"]
 
 
 def info(*, store: StoreURL, as_json: bool) -> None:
-    """Say how much is in a store."""
+    """Print how much a store contains."""
     with _using(store):
         counted = get_info(store.path)
     say_record({"path": str(store.path), "format": store.kind, **counted._asdict()}, as_json=as_json)
 
 
 def check(*, store: StoreURL, as_json: bool) -> None:
-    """Read everything, print what is damaged, and fail if there is something."""
+    """Read the whole store and print what is damaged. Fail if anything is."""
     checked = _checked(store)
     faults = checked.faults
     if as_json:
@@ -52,7 +52,7 @@ def check(*, store: StoreURL, as_json: bool) -> None:
 
 
 def repair(*, yes: bool, store: StoreURL, as_json: bool) -> None:
-    """Let a store go on without what is damaged."""
+    """Move damaged files to quarantine, so that the store works without them."""
     check_owner(store)
     faults = _checked(store).faults
     if not as_json:
@@ -87,7 +87,7 @@ def quarantine(*, output: Path | None, store: StoreURL, as_json: bool) -> None:
 
 
 def compact(*, store: StoreURL, as_json: bool) -> None:
-    """Free the space of what was deleted."""
+    """Free the space of deleted messages."""
     check_owner(store)
     with _using(store), progress("Compacting") as advance:
         before, after = compact_store(store.path, advance)
@@ -100,7 +100,7 @@ def compact(*, store: StoreURL, as_json: bool) -> None:
 
 @contextmanager
 def _using(store: StoreURL) -> Generator[None]:
-    # What is found is printed; the log would say it once more.
+    # The commands print what they find, so the log need not repeat it.
     logging.getLogger("trio_smtp.mailbox").addHandler(logging.NullHandler())
     try:
         yield

@@ -1,4 +1,4 @@
-"""The stores behind ``--store``, and what their refusals mean to the person at the command line."""
+"""Open the store that ``--store`` names, and turn its errors into errors of the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from trio_smtp.mailbox.store import (
 
 __all__ = ["NullStore", "check_owner", "opened", "unusable"]
 
-# What to do about a refusal; the store's own text says what happened.
+# What to do about an error. The store's own text says what happened.
 _ADVICE: Final[dict[type[StoreError], str]] = {
     NoSuchAccount: "trio-smtp account list shows which there are",
     AccountExists: "trio-smtp account show NAME shows it",
@@ -54,10 +54,10 @@ _ADVICE: Final[dict[type[StoreError], str]] = {
 
 @asynccontextmanager
 async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailStore]:
-    """Open a store, and close it at the end of the block; its refusals until then become `CommandError`.
+    """Open a store, and close it at the end of the block. Store errors in the block become `CommandError`.
 
     Args:
-        create: make the store if there is none; otherwise that is an error, and nothing is made.
+        create: create the store if there is none. Otherwise a missing store is an error, and nothing is created.
     """
     try:
         async with AsyncExitStack() as stack:
@@ -76,10 +76,10 @@ async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailS
 
 
 def check_owner(url: StoreURL) -> None:
-    """Let root, above all, leave no file in a store that the server of another user could not read.
+    """Check that the store belongs to this user, so that root, above all, creates no files that its server cannot read.
 
     Raises:
-        CommandError: if the store belongs to somebody else, and could be written.
+        CommandError: if the store belongs to another user and is not on a read-only file system.
     """
     manifest = _manifest(url)
     if manifest is None or manifest.st_uid == os.geteuid() or os.statvfs(url.path).f_flag & os.ST_RDONLY:
@@ -97,7 +97,7 @@ def check_owner(url: StoreURL) -> None:
 
 
 def _manifest(url: StoreURL) -> os.stat_result | None:
-    """That of a store, None if there is none, or none for us."""
+    """The status of a store's manifest, None if it is missing or not accessible."""
     try:
         return (url.path / "manifest.json").stat()
     except OSError:
@@ -105,7 +105,7 @@ def _manifest(url: StoreURL) -> os.stat_result | None:
 
 
 def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
-    """What to say of a store that cannot be opened."""
+    """The error for a store that cannot be opened."""
     cannot_begin = create or _is_taken(url) or isinstance(_cause(error), PermissionError)
     begin = "" if cannot_begin else "begin one with trio-smtp account add, or "
     return CommandError(
@@ -114,7 +114,7 @@ def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False
 
 
 def _is_taken(url: StoreURL) -> bool:
-    """Whether there is something in whose place no store can be made."""
+    """Whether the path is something other than an empty folder, so that no store can be created there."""
     try:
         return any(url.path.iterdir())
     except FileNotFoundError:
@@ -137,7 +137,7 @@ def _cause(error: StoreError | OSError) -> BaseException | None:
 
 
 def _why(url: StoreURL, error: StoreError | OSError) -> str:
-    """What is wrong, with the name of the file if it is one in the store."""
+    """The reason for an error, with the name of the file if it is inside the store."""
     cause = _cause(error)
     if not isinstance(cause, OSError):
         return str(error)
@@ -146,7 +146,7 @@ def _why(url: StoreURL, error: StoreError | OSError) -> str:
 
 
 class NullStore(MemoryStore):
-    """Takes mail for its accounts and drops it: for load tests of everything but the store."""
+    """Accepts mail for its accounts and drops it, for load tests of everything but the store."""
 
     def _delivery(
         self, targets: Sequence[Target], *, partial: bool, flags: frozenset[str], date: int | None
@@ -155,7 +155,7 @@ class NullStore(MemoryStore):
 
 
 class _Dropped(Delivery):
-    """A delivery that is planned, with all the checks and UIDs of a real one, and never applied."""
+    """A delivery that makes all the checks and assigns the UIDs of a real one, but stores nothing."""
 
     def __init__(self, index: Index[tuple[bytes, bytes]], targets: Sequence[Target], partial: bool) -> None:
         self._plan: Callable[[], list[Delivered | StoreError]] = lambda: index.add_messages(

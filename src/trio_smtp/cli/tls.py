@@ -1,7 +1,7 @@
-"""TLS for ``trio-smtp serve``: the certificates of each kind of listener, read again as long as it runs.
+"""TLS for ``trio-smtp serve``: the certificates of each kind of listener, reloaded while the server runs.
 
-Clients are asked for a certificate (``--tls-client-ca``) only where they log in. Another mail server that delivers here
-may have one from an authority that is not ours, which would end its handshake.
+Only listeners with login request a client certificate (``--tls-client-ca``). On the others, a mail server that delivers
+here may have a certificate of an authority that is not in this file, and its handshake would fail.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ log = logging.getLogger("trio_smtp")
 
 
 def certificates_by_scheme(settings: ServeSettings, pairs: Sequence[KeyPair]) -> dict[Scheme, Certificates]:
-    """What the listeners of each scheme show; those that speak no TLS are left out.
+    """The certificates for each scheme that is listened on and has TLS.
 
     Raises:
-        CommandError: a file cannot be used.
+        CommandError: if a file cannot be used.
     """
     authorities = {
         spec.scheme: settings.tls_client_ca if spec.scheme.login else None
@@ -46,7 +46,7 @@ def self_signed_maker() -> Callable[[StoreURL, str], AbstractContextManager[tupl
     """The function `self_signed`.
 
     Raises:
-        CommandError: the package that it needs is not installed.
+        CommandError: if the package cryptography, which it needs, is not installed.
     """
     try:
         from trio_smtp.cli.self_signed import self_signed  # noqa: PLC0415 - cryptography is an extra
@@ -57,12 +57,12 @@ def self_signed_maker() -> Callable[[StoreURL, str], AbstractContextManager[tupl
 
 @asynccontextmanager
 async def kept_fresh(certificates: Collection[Certificates]) -> AsyncGenerator[Callable[[], None]]:
-    """Read them again when their files change, for the length of the block, and whenever what it gives is called."""
+    """Until the block ends, reload certificates when their files change and when the yielded function is called."""
     with _no_word_of_bad_names():
         async with trio.open_nursery() as nursery:
             for each in certificates:
                 nursery.start_soon(each.watch)
-            yield lambda: nursery.start_soon(_reload, certificates)  # who calls it has other signals to heed meanwhile
+            yield lambda: nursery.start_soon(_reload, certificates)  # its caller must not wait, but handle signals
             nursery.cancel_scope.cancel()
 
 
@@ -75,9 +75,9 @@ async def _reload(certificates: Collection[Certificates]) -> None:
 
 @contextmanager
 def _no_word_of_bad_names() -> Generator[None]:
-    """Keep the traceback off standard error that the ssl module writes for an SNI name which is not ASCII.
+    """Suppress the traceback that the ssl module prints for an SNI name that is not ASCII.
 
-    It fails the handshake besides, which is logged as any other.
+    The handshake also fails, and that is logged like any other failure.
     """
     usual = sys.unraisablehook
 

@@ -1,4 +1,4 @@
-"""A Unix socket to listen on: its file is made, taken over from a server that has died, and removed at the end."""
+"""Listen on a Unix socket: create its file, replace the file of a server that has died, and remove it at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def listening_at(path: Path) -> Generator[socket.socket]:
     """A listening socket at `path` for the length of the block.
 
     Raises:
-        OSError: EADDRINUSE if a server answers there; EEXIST if there is something that is no socket.
+        OSError: EADDRINUSE if a server listens there; EEXIST if the file exists and is not a socket.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         _remove_stale(path)
@@ -27,7 +27,7 @@ def listening_at(path: Path) -> Generator[socket.socket]:
             listener.listen()
             yield listener
         finally:
-            with contextlib.suppress(OSError):  # by now there may be nothing, or the socket of another server
+            with contextlib.suppress(OSError):  # the file may be gone, or may be the socket of another server by now
                 if os.path.samestat(path.lstat(), made):
                     path.unlink()
 
@@ -35,7 +35,7 @@ def listening_at(path: Path) -> Generator[socket.socket]:
 def _remove_stale(path: Path) -> None:
     if path.is_socket():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.setblocking(False)  # or it would wait where so many wait already that there is no more room
+            probe.setblocking(False)  # connecting would block if the backlog of a living server is full
             try:
                 with contextlib.suppress(BlockingIOError):
                     probe.connect(str(path))

@@ -1,6 +1,6 @@
-"""The values of flags: from text to something checked, or a sentence that says what is wrong.
+"""Convert and check the values of flags.
 
-Every function is a `type` of argparse. What it raises, argparse prints after the name of the flag.
+Every function is a `type` for argparse, which prints the text of its `ArgumentTypeError` after the name of the flag.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "size",
 ]
 
-# `int` takes more than digits: signs, blanks, underscores, digits of other scripts.
+# `int` also accepts signs, white space, underscores and digits of other scripts.
 _COUNT = re.compile(r"[0-9]{1,18}")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _SIZE = re.compile(r"([0-9]{1,15})([KMG]?)")
@@ -67,7 +67,7 @@ def size(text: str) -> int:
     """Octets; K, M and G are powers of 1024."""
     match = _SIZE.fullmatch(text)
     octets = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 0 < octets < 2**63:  # a quota has no more bits
+    if not 0 < octets < 2**63:  # a quota has at most 63 bits
         raise ArgumentTypeError(f"{text!a} is no size such as 500000, 512K or 10M")
     return octets
 
@@ -78,7 +78,7 @@ def quota(text: str) -> int | None:
 
 
 def date(text: str) -> datetime:
-    """A day, or a moment of it, in UTC unless it says otherwise."""
+    """A date, or a date and time, in UTC unless it has a zone."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
@@ -87,7 +87,7 @@ def date(text: str) -> datetime:
 
 
 def flag(text: str) -> str:
-    """A flag. A system flag may lack its backslash, which shells eat."""
+    """A flag. The backslash of a system flag may be missing, because shells remove it."""
     from trio_smtp.mailbox import names, store  # noqa: PLC0415  # as below
 
     try:
@@ -103,7 +103,7 @@ def flag_or_none(text: str) -> str | None:
 
 
 def header(text: str) -> tuple[str, str]:
-    """``NAME=TEXT``: a header field, and what to find in it; ``NAME`` alone asks whether there is one."""
+    """``NAME=TEXT``: a header field and a text to find in it. ``NAME`` alone finds any value."""
     field, _, wanted = text.partition("=")
     if not field:
         raise ArgumentTypeError(f"{text!a} is not of the form NAME=TEXT, such as List-Id=announce")
@@ -125,7 +125,7 @@ def delay(text: str) -> float:
 
 
 def rate(text: str) -> tuple[int, float] | None:
-    """How often in how many seconds: ``100/60s``, ``1000/10m``, ``20/1h``, ``500/1d``; None for ``off``."""
+    """A count and seconds, from ``100/60s``, ``1000/10m``, ``20/1h`` or ``500/1d``; None for ``off``."""
     if text == "off":
         return None
     match = _RATE.fullmatch(text)
@@ -136,7 +136,7 @@ def rate(text: str) -> tuple[int, float] | None:
 
 
 def refusal(text: str) -> tuple[str, int]:
-    """``WHAT=CODE``: what `trio_smtp.policy.Refusals` shall refuse."""
+    """``WHAT=CODE``: a refusal for `trio_smtp.policy.Refusals`."""
     from trio_smtp.policy import Refusals  # noqa: PLC0415  # --help need not load it
 
     what, _, code = text.rpartition("=")
@@ -148,7 +148,7 @@ def refusal(text: str) -> tuple[str, int]:
 
 
 def extension(text: str) -> str:
-    """The keyword of an extension that a server can do without."""
+    """The keyword of an extension that a server need not offer."""
     from trio_smtp.protocol.config import OPTIONAL_EXTENSIONS  # noqa: PLC0415  # as above
 
     if text.upper() not in OPTIONAL_EXTENSIONS:
@@ -165,7 +165,7 @@ def endpoint(text: str) -> Endpoint:
 
 
 def file(text: str) -> Path:
-    """The path of a file, which has a name."""
+    """The path of a file, which has a name: not ``.``, ``/`` or empty."""
     path = Path(text)
     if not path.name:
         raise ArgumentTypeError(f"{text!a} names no file")
@@ -180,7 +180,7 @@ def line(text: str) -> str:
 
 
 def address(text: str) -> str:
-    """A mail address, in its simplest spelling."""
+    """A mail address, converted to its simplest spelling."""
     from trio_smtp.protocol import Address  # noqa: PLC0415  # --help need not load the protocol
 
     try:
@@ -193,7 +193,7 @@ def address(text: str) -> str:
 
 
 def name(text: str) -> str:
-    """The name of an account or mailbox that may have to be made."""
+    """A valid name for a new account or mailbox."""
     from trio_smtp.mailbox import names, store  # noqa: PLC0415  # as above
 
     try:
@@ -213,7 +213,7 @@ def description(text: str) -> str:
 
 
 def account(text: str) -> tuple[str, str]:
-    """``NAME=ADDRESS``: the name of an account and an address that it shall have."""
+    """``NAME=ADDRESS``: the name of an account and an address for it."""
     account_name, separator, account_address = text.partition("=")
     if not separator:
         raise ArgumentTypeError(f"{text!a} is not of the form NAME=ADDRESS, such as demo=demo@example.com")

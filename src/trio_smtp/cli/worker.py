@@ -1,7 +1,7 @@
-"""``python -m trio_smtp.cli.worker``: a worker of ``trio-smtp serve --workers``, which starts it and talks to it.
+"""``python -m trio_smtp.cli.worker``: a worker process of ``trio-smtp serve --workers``, its parent.
 
-Its standard input is the `Control` socket. SIGTERM and SIGINT drain it, however many come: a service manager may send
-them to every process, and the parent gives the same order besides. What cuts it off is an order of the parent alone.
+Its standard input is the `Control` socket. SIGTERM and SIGINT make it drain, however often they arrive: a service
+manager may send them to every process while the parent orders the drain too. Only the parent can cut the worker off.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ __all__ = ["main", "work"]
 
 log = logging.getLogger("trio_smtp")
 
-_REPORTS: Final = 1.0  # seconds between two
+_REPORTS: Final = 1.0  # seconds between two reports
 
 
 def main() -> int:
-    """Work until the parent wants no more; the exit code."""
+    """Work until the parent ends the worker, and return the exit code."""
     try:
         control = Control(socket.socket(fileno=sys.stdin.fileno()))
     except OSError:
         sys.stderr.write("trio-smtp: workers are started by trio-smtp serve --workers N\n")
         return 2
-    for number in (signal.SIGUSR1, signal.SIGHUP):  # they are for the parent
+    for number in (signal.SIGUSR1, signal.SIGHUP):  # only the parent handles these
         signal.signal(number, signal.SIG_IGN)
     with logging_to_stderr(), contextlib.closing(control):
         try:
             trio.run(work, control)
         except CommandError as error:
-            log.error("%s", error)  # noqa: TRY400 - a sentence that says all
+            log.error("%s", error)  # noqa: TRY400 - the sentence says everything
             return 1
     return 0
 
 
 async def work(control: Control) -> None:
-    """Do what the parent says, from its `Assignment` on.
+    """Read the `Assignment` and serve until the parent orders the end.
 
     Raises:
-        CommandError: if that cannot be done.
+        CommandError: if the assignment cannot be carried out.
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         line = await anext(control, None)
-        if line is None:  # the parent is gone already
+        if line is None:  # the parent has already ended
             return
         assignment = Assignment.unpacked(line)
         settings = assignment.settings
@@ -69,7 +69,7 @@ async def work(control: Control) -> None:
                 for spec, numbers in assignment.listeners
             ]
             store = await stack.enter_async_context(opened(settings.store))
-            if settings.store.kind == "null":  # each has one of its own
+            if settings.store.kind == "null":  # which workers do not share
                 await prepare_accounts(store, settings)
             reload = await stack.enter_async_context(kept_fresh(set(tls.values())))
             counts = SharedCounts(assignment.memory, assignment.number)
@@ -108,7 +108,7 @@ async def _obey(control: Control, drain: trio.Event, cut_off: trio.Event, reload
 
 
 async def _report(control: Control, running: Sequence[Server]) -> None:
-    """Say what was counted: now, and whenever it has changed."""
+    """Send the counters to the parent: now, and whenever they have changed."""
     said = b""
     while True:
         line = packed_stats(total(running))

@@ -1,8 +1,8 @@
 """``trio-smtp serve --workers N``: the parent of the workers.
 
-It has bound the sockets, and each worker accepts from the same ones. (With SO_REUSEPORT each would have its own, and a
-worker that dies would take the connections in its queue with it.) The parent takes no mail. It starts another worker
-for each that ends, sooner or later: who dies young waits, each time twice as long as the last time.
+The parent binds the sockets, and all workers accept connections from them. (With SO_REUSEPORT each worker would have
+its own sockets, and if it died, the connections in their queues would be lost.) The parent accepts no mail. It replaces
+each worker that ends. If workers end soon after their start, the pause before the next start doubles each time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger("trio_smtp")
 
 _FIRST_PAUSE: Final = 0.1  # seconds before a worker is started again
 _LONGEST_PAUSE: Final = 30
-_LONG_LIFE: Final = 60  # seconds after which the pauses begin anew
+_LONG_LIFE: Final = 60  # a worker that lived for so many seconds resets the pause
 
 
 class Worker(Protocol):
@@ -35,33 +35,33 @@ class Worker(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The process ID of the worker."""
         ...
 
     def reports(self) -> AsyncIterator[Stats]:
-        """What it has counted, from when it takes mail until it ends."""
+        """The counters of the worker, from when it accepts mail until it ends."""
         ...
 
     async def wait(self) -> int:
-        """Its exit code, when it has ended; negative for a signal."""
+        """Wait until the worker ends and return its exit code, or the negative number of the signal that ended it."""
         ...
 
     def tell(self, order: bytes) -> None:
-        """Give it an order."""
+        """Send an order to the worker."""
         ...
 
     def kill(self) -> None:
-        """End it."""
+        """Kill the worker."""
         ...
 
 
 class Supervisor:
-    """Keeps so many workers at work.
+    """Keeps `count` workers running.
 
     Args:
-        count: how many.
-        start: starts the one with this number, from 0 on; what fails for want of resources is tried again.
-        forget: is told the number of one that has ended.
+        count: the number of workers.
+        start: starts the worker with this number, from 0 on. If it fails for lack of resources, it is tried again.
+        forget: called with the number of a worker that has ended.
     """
 
     def __init__(
@@ -73,41 +73,41 @@ class Supervisor:
         self._starting = trio.Lock()
         self._draining = trio.Event()
         self._workers: dict[int, Worker] = {}
-        self._stats: dict[int, Stats] = {}  # of those at work
-        self._ended = Stats()  # of those before them
+        self._stats: dict[int, Stats] = {}  # of the running workers
+        self._ended = Stats()  # of the workers that have ended
         self._unsettled = set(self._numbers)
         self.settled: Final = trio.Event()
-        """Set when each has taken mail, or has failed for the first time."""
+        """Set when each worker accepts mail, or has failed for the first time."""
 
     @property
     def stats(self) -> Stats:
-        """What all workers have counted, as far as they have told."""
+        """The sum of the counters that all workers have reported so far."""
         return sum(self._stats.values(), self._ended)
 
     async def run(self) -> None:
-        """Returns when `drain` was called and all have ended."""
+        """Run the workers until `drain` was called and all of them have ended."""
         async with trio.open_nursery() as nursery:
             for number in self._numbers:
                 nursery.start_soon(self._keep, number)
 
     def tell(self, order: bytes) -> None:
-        """Give an order to all."""
+        """Send an order to all workers."""
         for worker in self._workers.values():
             worker.tell(order)
 
     async def drain(self) -> None:
-        """Let all finish, and start no more. Returns when their sockets are needed here no longer."""
+        """Drain all workers and start no more. Return when the parent no longer needs the sockets."""
         self._draining.set()
         self.tell(DRAIN)
         async with self._starting:
             pass
 
     def cut_off(self) -> None:
-        """After `drain`: let them finish no more than what is being committed."""
+        """After `drain`: cut all workers off. They only finish commits in progress."""
         self.tell(CUT_OFF)
 
     def kill(self) -> None:
-        """After `drain`: let them finish nothing."""
+        """After `drain`: kill all workers."""
         for worker in self._workers.values():
             worker.kill()
 
@@ -127,16 +127,16 @@ class Supervisor:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _run_one(self, number: int) -> str:
-        """Start a worker and be with it to its end; how it came to that."""
+        """Start a worker, wait for its end, and return how it ended."""
         async with self._starting:
             if self._draining.is_set():
                 return "is not needed"
             try:
                 worker = await self._start(number)
-            except (OSError, RuntimeError, MemoryError) as error:  # the second if there is no thread to be had
+            except (OSError, RuntimeError, MemoryError) as error:  # RuntimeError: no thread can be started
                 return f"cannot be started: {reason(error)}"
             self._workers[number] = worker
-        if self._draining.is_set():  # since it was asked for
+        if self._draining.is_set():  # `drain` was called during the start, when `tell` could not reach this worker
             worker.tell(DRAIN)
         try:
             async for stats in worker.reports():
@@ -163,12 +163,12 @@ def _ending(code: int) -> str:
 
 
 async def started_worker(assignment: Assignment) -> Worker:
-    """Start a worker in a process of its own, in a process group of its own, so that Ctrl-C is for the parent.
+    """Start a worker process in its own process group, so that Ctrl-C reaches only the parent.
 
-    It finds its modules where this process does.
+    It has the same module search path as this process.
 
     Raises:
-        OSError: if the system does not let us.
+        OSError: if the process cannot be started.
     """
     ours, theirs = socket.socketpair()
     control = Control(ours)
