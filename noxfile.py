@@ -1,13 +1,14 @@
-"""Every check of the project; plain ``nox`` runs those that a change must pass.
+"""All checks of the project. Plain ``nox`` runs those that a change must pass.
 
-The tests run once on each version of Python: from ``src/`` and with coverage on the one that runs nox, against the
-built wheel on the newest one, from ``src/`` on the others. A wheel of nothing but Python files is the same on all.
-What tests the tests, the mutants of the store, runs on the one that runs nox alone; the tests that pull the plug or
-need the programs of others, on that and on the newest one, for what they find lies between those programs and us.
+The tests run once on each version of Python: from ``src/`` and with coverage on the version that runs nox, against the
+built wheel on the newest one, and from ``src/`` on the others. (The wheel has only Python files, so it is the same for
+all versions.) The tests with mutants of the store, which test the tests, run only on the version that runs nox. The
+tests that simulate power failures or need other programs run on that version and on the newest one, because what they
+find hardly depends on the version.
 
-The versions and the dependencies are read from pyproject.toml: versions from the classifiers, dependencies
-from its groups. An interpreter that is not installed is passed over. Arguments after ``--`` go to the tool
-that the session runs, e.g. ``nox -s tests -- tests/protocol -k bdat``.
+The versions and the dependencies come from pyproject.toml: versions from the classifiers, dependencies from the groups.
+An interpreter that is not installed is skipped. Arguments after ``--`` are passed to the tool that the session runs,
+e.g. ``nox -s tests -- tests/protocol -k bdat``.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "typing", "typing_compat", "tests"]
 
-# pyenv's shims fail for a version that is not selected, and hide that it is there. At the end of PATH its
-# interpreters serve only those who look for a version by name.
+# pyenv's shims fail for a version that is not selected, although it is installed. With its interpreters at the end of
+# PATH, a search for a version by name finds them, and nothing else changes.
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 for version in VERSIONS:
     for directory in sorted(PYENV.glob(f"versions/{version}.*/bin")):
@@ -41,11 +42,11 @@ for version in VERSIONS:
 
 NEWEST = [version for version in VERSIONS if version == RUNNING or shutil.which(f"python{version}")][-1]
 
-PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=worksteal")  # all processors, and none idle at the end
+PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=worksteal")  # all processors, kept busy to the end
 STARTS_PROGRAMS = ["tests/bench", "tests/cli", "tests/crash", "tests/interop"]
 WITHOUT_MUTANTS = ["--ignore=tests/crash/test_mutants.py"]
 IN_BETWEEN = ["--ignore=tests/crash", "--ignore=tests/interop"]
-os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # the tests start the program many a time: it is compiled once
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""  # the tests start the program many times; let Python cache its bytecode
 
 
 def install(session: nox.Session, *groups: str, project: str = "-e.") -> None:
@@ -57,8 +58,8 @@ def install(session: nox.Session, *groups: str, project: str = "-e.") -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; a whole run on the version that runs nox also measures coverage.
 
-    What those that search or start programs happen to come by is not counted as covered, and they take twice as long
-    when it is.
+    The property tests and the tests that start programs run without coverage, because what they cover depends on
+    chance, and coverage doubles their time.
     """
     if session.python == NEWEST != RUNNING and os.environ.get("BUILD_FOLLOWS"):
         session.skip("build runs all of them on this version")
@@ -96,7 +97,7 @@ def lint(session: nox.Session) -> None:
     # 109: see pyproject.toml; 124: a hook is async because the interface is, whether it awaits or not
     rules = ["--select=ASYNC1,ASYNC2", "--enable=ASYNC1,ASYNC2", "--disable=ASYNC109,ASYNC124"]
     rules += ["--startable-in-context-manager=serve_smtp,serve_sockets,serve_one,run"]
-    # It is slow, a minute for half of the files; the other half has nothing that its rules are about.
+    # flake8 is slow, a minute for half of the files. The other half has no async code to check.
     files = [path for folder in ("src", "tests", "bench", "fuzz") for path in Path(folder).rglob("*.py")]
     session.run("flake8", *rules, *[str(path) for path in files if re.search(r"\b(async|trio)\b", path.read_text())])
 
@@ -114,7 +115,7 @@ def typing_compat(session: nox.Session) -> None:
     """Check and run an application that is typed with trio-typing."""
     install(session, "typing-compat", project=".")
     consumer = Path("tests", "typing_compat", "consumer.py").resolve()
-    with session.chdir(session.env_dir):  # out of reach of src/, as for an installed application
+    with session.chdir(session.env_dir):  # so that src/ is not importable, as for an installed application
         session.run("mypy", "--strict", str(consumer))
         session.run("python", "-W", "error", str(consumer))
 
@@ -128,7 +129,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run a benchmark by its name in bench/; if none is named, the short version of ``run``: beside other servers."""
+    """Run a benchmark by its name in bench/; by default the short version of ``run``, which compares other servers."""
     install(session, "bench", project=".[auth,tls]")
     program, *options = session.posargs or ["run", "--quick"]
     session.run("python", "-m", f"bench.{program}", *options)
@@ -136,14 +137,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=VERSIONS)
 def instructions(session: nox.Session) -> None:
-    """Count the instructions that the core takes for a message, with valgrind; ``--record`` writes them down."""
+    """Count the instructions of the core per message with valgrind; ``--record`` records them."""
     install(session)
     session.run("python", "-m", "bench.instructions", *session.posargs)
 
 
 @nox.session(python=NEWEST)
 def build(session: nox.Session) -> None:
-    """Build the wheel from the source archive, and run the tests against it with src/ out of reach."""
+    """Build the wheel from the source archive, and run the tests against it, without src/."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "build"))
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)

@@ -1,11 +1,11 @@
-"""Measures what bad clients can do to a server: ``python -m bench.attack [NAME...]``, or ``nox -s bench -- attack``.
+"""Measure what bad clients can do to a server: ``python -m bench.attack [NAME...]``, or ``nox -s bench -- attack``.
 
-The scenarios are in the table below; each says what it does, and has its limits with it. The server is a process of its
-own: the program ``trio-smtp serve``, or, where that cannot show the thing, `bench.servers.trio_smtp_target`. Clients
-are on this machine, so what is measured is the server on a machine that is busy with its clients besides.
+The scenarios are in the table below. Each describes what it does and has its own limits. The server runs in a separate
+process: the program ``trio-smtp serve``, or `bench.servers.trio_smtp_target` if a scenario needs more than the program
+offers. The clients run on the same machine, so the server is measured on a machine that is also busy with its clients.
 
-A value is the median of three runs, or that of one run where it comes from very many clients already. With ``--check``
-the exit code is 1 if a limit is not kept. The whole table takes about five minutes.
+A value is the median of three runs, or comes from a single run if that has very many clients. With ``--check`` the exit
+code is 1 if a limit is exceeded. All scenarios together take about five minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.attacks.measure import Measure
 
 
 class Scenario(NamedTuple):
-    """What to run, and how often."""
+    """A function to run, and how many times."""
 
     run: Callable[[], Iterator[Measure]]
     times: int = 3
@@ -44,7 +44,7 @@ SCENARIOS = {
 
 
 def measure(scenario: Scenario) -> list[Measure]:
-    """The medians."""
+    """Run a scenario and return the medians of its measures."""
     runs = [list(scenario.run()) for _ in range(scenario.times)]
     return [
         measures[0]._replace(value=statistics.median(each.value for each in measures))

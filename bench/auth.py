@@ -1,16 +1,16 @@
-"""Measures what logins tell and what they cost: ``python -m bench.auth``, or ``nox -s bench -- auth``.
+"""Measure what logins reveal and what they cost: ``python -m bench.auth``, or ``nox -s bench -- auth``.
 
 For scrypt and for Argon2id (the extra ``auth``):
 
-1. *Who exists cannot be told from the time.* The median time to refuse an unknown user and that to refuse a wrong
-   password, over 400 tries of each, which alternate: of the hash alone, in processor time, and of AUTH PLAIN over
-   loopback, by the clock, where the replies must be the same too. The limit is a difference of 2 %.
-2. *Logins do not stop the server.* 1,000 clients say AUTH PLAIN in the same moment: how late a task of the server runs
-   that sleeps for a millisecond (p99 and the most; the limit is a p99 of 20 ms), how many passwords it hashes at one
-   time (2 at most), how many clients hear 454 at once because the queue is full, and that all others get their answer.
+1. *The time does not reveal which users exist.* Compared are the median times to refuse an unknown user and to refuse a
+   wrong password, over 400 alternating tries of each: for the hash alone in processor time, and for AUTH PLAIN over
+   loopback in elapsed time, where the replies must be the same too. The limit is a difference of 2 %.
+2. *Logins do not block the server.* 1,000 clients send AUTH PLAIN at the same moment. Measured are how late a server
+   task wakes up that sleeps for a millisecond (p99 and maximum; the limit is a p99 of 20 ms), how many passwords are
+   hashed at a time (at most 2), how many clients get 454 because the queue is full, and that all others get an answer.
 
-With ``--check`` the exit code is 1 if a limit is not kept. On a machine that is busy with other things the numbers
-mean little; ``--tries`` and ``--clients`` make them fewer or more. On one that is not it takes ten minutes.
+With ``--check`` the exit code is 1 if a limit is exceeded. The numbers mean little on a machine that is busy with other
+things. On an idle one it takes ten minutes; ``--tries`` and ``--clients`` change that.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ METHODS = ("scrypt", "argon2id")
 ACCOUNT, PASSWORD = "known", "correct horse battery staple"
 WRONG, UNKNOWN = (ACCOUNT, "incorrect horse battery staple"), ("nobody", "incorrect horse battery staple")
 SERVER = "bench.servers.trio_smtp_logins"
-AT_ONCE, WAITING = 2, 64  # of StoreAuthenticator, by default
+AT_ONCE, WAITING = 2, 64  # the defaults of StoreAuthenticator
 HAS_ARGON2 = passwords.HAS_ARGON2
 LIMIT_DIFFERENCE = 0.02
 LIMIT_STALL = 0.020  # seconds
 
 
 def use_method(name: str) -> None:
-    """Hash passwords as with the extra ``auth``, or as without it."""
+    """Hash passwords with Argon2id, as with the extra ``auth``, or with scrypt, as without it."""
     if name == "argon2id" and not HAS_ARGON2:
         sys.exit("Argon2id needs argon2-cffi: python -m pip install '.[auth]'")
-    passwords.HAS_ARGON2 = name == "argon2id"  # type: ignore[misc]  # it is final for everybody else
+    passwords.HAS_ARGON2 = name == "argon2id"  # type: ignore[misc]  # Final, but not for this benchmark
 
 
 def alternate(
     tries: int, clock: Callable[[], float], wrong: Callable[[], object], unknown: Callable[[], object]
 ) -> tuple[float, float]:
-    """The median seconds of each. Which comes first alternates too, so that neither gains by it."""
+    """The median seconds of `wrong` and of `unknown`. They take turns in being first, so that neither benefits."""
     times: dict[Callable[[], object], list[float]] = {wrong: [], unknown: []}
     for number in range(tries):
         for attempt in (wrong, unknown) if number % 2 else (unknown, wrong):
@@ -62,7 +62,7 @@ def alternate(
 
 
 def compare(what: str, medians: tuple[float, float]) -> Iterator[str]:
-    """Print the two medians; a sentence if they differ too much."""
+    """Print the two medians, and yield a sentence if they differ too much."""
     wrong, unknown = medians
     difference = abs(wrong - unknown) / wrong
     print(f"  {what:<22}wrong password {wrong * 1e3:.2f} ms, unknown user {unknown * 1e3:.2f} ms: {difference:.2%}")
@@ -100,7 +100,7 @@ def time_replies(server: Server, tries: int) -> tuple[float, float]:
 
 
 async def rush(port: int, clients: int) -> Counter[bytes]:
-    """How many got which code, when all of them log in in the same moment."""
+    """Let all clients log in at the same moment, and count the reply codes."""
     codes: Counter[bytes] = Counter()
     ready, go = trio.Event(), trio.Event()
     connected = 0

@@ -1,4 +1,4 @@
-"""Programs that the benchmark needs: those of the machine are looked for, those of our own are compiled when needed."""
+"""Find the programs that the benchmark needs on this machine, and compile those of the project when needed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ CACHE = ROOT / ".cache" / "bench"
 
 
 class MissingError(Exception):
-    """A program is not there; how to get it."""
+    """A program is missing. The message says how to get it."""
 
 
 def program(name: str, how: str) -> str:
-    """Where the program is.
+    """The path of a program.
 
     Raises:
-        MissingError: nowhere; the message is `how` to get it.
+        MissingError: with the message `how`, if the program is not found.
     """
     path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if path is None:
@@ -31,15 +31,15 @@ def program(name: str, how: str) -> str:
 def compiled(
     source: Path, name: str, compiler: tuple[str, ...], *rest: str, environment: dict[str, str] | None = None
 ) -> Path:
-    """What the compiler makes of the source; again only when that has changed.
+    """The program compiled from `source`. It is compiled again only if the source has changed.
 
     Raises:
-        subprocess.CalledProcessError: it makes nothing of it.
+        subprocess.CalledProcessError: if the compiler fails.
     """
     target = CACHE / name
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         CACHE.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_suffix(f".{os.getpid()}")  # another process may be at it too
+        unfinished = target.with_suffix(f".{os.getpid()}")  # another process may compile it at the same time
         command = [*compiler, "-o", str(unfinished), str(source), *rest]
         subprocess.run(command, check=True, env={**os.environ, **(environment or {})})
         unfinished.replace(target)
@@ -48,10 +48,10 @@ def compiled(
 
 @cache
 def load_generator() -> tuple[Path, bool]:
-    """load.c, and whether it has TLS.
+    """The path of the compiled load.c, and whether it supports TLS.
 
     Raises:
-        MissingError: there is no compiler.
+        MissingError: if there is no compiler.
     """
     source, command = ROOT / "bench" / "load.c", (program("cc", "apt-get install gcc"), "-O2", "-std=c11")
     has_header = [*command, "-E", "-include", "openssl/ssl.h", "-xc", os.devnull]

@@ -1,7 +1,7 @@
-"""The protocol core alone, driven in memory: what `bench.instructions` counts. ``python -m bench.core WHAT MESSAGES``.
+"""Drive the protocol core alone, in memory, for `bench.instructions`: ``python -m bench.core WHAT MESSAGES``.
 
-Nothing is imported beyond the core, and no garbage is collected: when that happens, and what it costs, depends on
-everything else in memory. The core leaves none that reference counts do not find.
+It imports nothing but the core and disables garbage collection, because the time and the cost of a collection depend on
+everything else in memory. The core creates no reference cycles, so reference counting frees all its objects.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trio_smtp.protocol import NEED_DATA, Config, MailFrom, MessageChunk, RcptTo
 
 MAIL, DATA, END = b"MAIL FROM:<sender@example.com>\r\n", b"DATA\r\n", b".\r\n"
 RCPT = [b"RCPT TO:<demo@example.com>\r\n", *(b"RCPT TO:<demo+%d@example.com>\r\n" % i for i in range(1, 100))]
-READ = 1 << 16  # octets that the server asks the socket for while a body flows
+READ = 1 << 16  # octets that the server reads from the socket at a time during a body
 
 
 def content(size: int) -> bytes:
@@ -28,7 +28,7 @@ def pieces(data: bytes) -> list[bytes]:
 
 
 def pipelined(size: int, recipients: int = 1) -> list[bytes]:
-    """A message as it arrives when the one before it ends with the envelope of this one, and so on."""
+    """The input for one message in a pipelined stream: its content and end, followed by the next message's envelope."""
     return pieces(content(size) + END + MAIL + b"".join(RCPT[:recipients]) + DATA)
 
 
@@ -38,11 +38,11 @@ READS: Mapping[str, Sequence[bytes]] = {
     "100 KB": pipelined(100 << 10),
     "100 recipients": pipelined(1 << 10, 100),
 }
-"""What is read, one item at a time, for each message."""
+"""The octets that are read for each message, one item per read."""
 
 
 def drive(connection: SMTPConnection, data: bytes) -> bytes:
-    """Accept everything that was read, and return the replies."""
+    """Pass octets to the connection, accept all events and return the replies."""
     connection.receive_data(data)
     while (event := connection.next_event()) is not NEED_DATA:
         if type(event) is not MessageChunk:
@@ -51,9 +51,9 @@ def drive(connection: SMTPConnection, data: bytes) -> bytes:
 
 
 def opened() -> SMTPConnection:
-    """A connection with the envelope of the first message through."""
+    """A connection that has received the envelope of the first message."""
     connection = SMTPConnection(Config())
-    connection.auto_accept = frozenset({MailFrom, RcptTo})  # as the server has it where nobody asks for them
+    connection.auto_accept = frozenset({MailFrom, RcptTo})  # as in a server without hooks for them
     connection.greet()
     drive(connection, b"EHLO client.example\r\n" + MAIL + RCPT[0] + DATA)
     return connection

@@ -1,16 +1,15 @@
-"""Counts the instructions that the protocol core takes for a message: ``python -m bench.instructions``, or ``nox -s
+"""Count the instructions that the protocol core executes per message: ``python -m bench.instructions``, or ``nox -s
 instructions``.
 
-Time is different in every run, the number of instructions is not: valgrind counts them, in `bench.core`, once for a few
-messages and once for more, so that what happens once cancels out. Each figure must be within 5 % of the one that
-instructions.json has for this version of Python; otherwise the exit code is 1. A core that has become that much slower
-is mended, or its figures are recorded again and the commit says why; those of a faster one are recorded, so that it
-stays fast::
+Unlike time, the number of instructions is the same in every run. valgrind counts them in `bench.core`, once for a few
+messages and once for more, so that the start and the end cancel out. Each figure must be within 5 % of the one in
+instructions.json for this version of Python; otherwise the exit code is 1. If the core has become slower, fix it, or
+record the new figures and explain why in the commit. If it has become faster, record them, so that it stays fast::
 
     nox -s instructions -- --record
 
-Another build of the same version differs by up to 12 % (optimised by profiles or not, -O2 or -O3), so what one build
-recorded is only shown to another.
+Builds of the same version differ by up to 12 % (by profile-guided optimisation, or -O2 against -O3), so the figures of
+another build are only printed, not compared.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ TOLERANCE = 5  # percent
 
 
 class Recorded(TypedDict):
-    """The figures of one version of Python, and which build of it."""
+    """The figures of one version of Python, and the build that they come from."""
 
     build: str
     instructions: dict[str, int]
@@ -52,16 +51,16 @@ def core(what: str, messages: int) -> list[str]:
     return [sys.executable, "-S", "-m", "bench.core", what, str(messages)]
 
 
-# The same hashes in every run, the same length of what lies on the stack on every machine, and the project without the
-# site-packages that -S leaves out.
+# The same hashes in every run; no variables of this machine, because the environment is on the stack and its size
+# affects the counts; and the project itself, because -S leaves out site-packages.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONPATH": f"{Path(trio_smtp.__file__).parent.parent}:{ROOT}"}
 
 
 def valgrind(log: Path) -> list[str]:
-    """A command line, before that of the program, whose instructions are counted into the file.
+    """The words to put before a program's command line so that valgrind writes its number of instructions to `log`.
 
     Raises:
-        MissingError: there is none.
+        MissingError: if valgrind is not installed.
     """
     path = program("valgrind", "apt-get install valgrind")
     return [path, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", f"--log-file={log}"]
@@ -81,20 +80,20 @@ def count(what: str, messages: int) -> int:
 
 
 def measure() -> dict[str, int]:
-    """Instructions for a message, of each kind.
+    """The instructions per message, for each kind of message.
 
     Raises:
-        MissingError: there is no valgrind.
+        MissingError: if valgrind is not installed.
     """
     for what in READS:
-        subprocess.run(core(what, 1), env=ENVIRONMENT, check=True)  # compiles what is imported
+        subprocess.run(core(what, 1), env=ENVIRONMENT, check=True)  # so that the imported modules are compiled
     with ThreadPoolExecutor() as pool:
         counts = {(what, messages): pool.submit(count, what, messages) for what in READS for messages in (FEW, MORE)}
         return {what: (counts[what, MORE].result() - counts[what, FEW].result()) // (MORE - FEW) for what in READS}
 
 
 def compare(measured: Mapping[str, int], recorded: Mapping[str, int]) -> Iterator[str]:
-    """Yield a sentence for each figure that is not where it was."""
+    """Yield a sentence for each figure that has changed too much or is not recorded."""
     for what, figure in measured.items():
         if what not in recorded:
             yield f"{what}: {figure:,} instructions, and no figure to compare it with"

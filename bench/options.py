@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, the machine they run on, how they end."""
+"""What the benchmarks share: options, the description of the machine, and the exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 
 class Named(Protocol):
-    """What is chosen by its name."""
+    """Anything that an option chooses by its name."""
 
     @property
     def name(self) -> str: ...
@@ -27,7 +27,7 @@ N = TypeVar("N", bound=Named)
 
 
 def chosen(names: str, there_are: Sequence[N], what: str) -> list[N]:
-    """Those with the names in a comma-separated list; an unknown one ends the program."""
+    """The items with the names in a comma-separated list. An unknown name ends the program."""
     known = {each.name: each for each in there_are}
     for name in names.split(","):
         if name not in known:
@@ -42,7 +42,7 @@ def machine() -> str:
 
 
 def conclude(broken: Collection[str], *, check: bool) -> None:
-    """Print a sentence for each limit that was not kept; with ``--check`` the exit code is 1 then."""
+    """Print a sentence for each limit that was exceeded. With ``--check``, exit with 1 if there is any."""
     if broken:
         print("", *broken, sep="\n")
     if check and broken:

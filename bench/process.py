@@ -1,4 +1,4 @@
-"""A server in a process of its own, and what the kernel knows about it."""
+"""A server in a separate process, and what the kernel reports about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Server:
-    """A server that has said where it listens."""
+    """A running server that has printed its port."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.port = port
@@ -25,32 +25,32 @@ class Server:
         self._proc = Path("/proc", str(process.pid))
 
     def tree(self) -> list[int]:
-        """Its process ids: its own, then those of its children and theirs."""
+        """The process IDs of the server and of all its descendants."""
         pids = [self._process.pid]
-        for pid in pids:  # which grows on the way
+        for pid in pids:  # the list grows during the loop
             for children in Path("/proc", str(pid), "task").glob("*/children"):
                 pids += map(int, children.read_text().split())
         return pids
 
     def resident(self) -> float:
-        """The memory that is resident now, in MiB; of the whole tree, as that of `peak`."""
+        """The resident memory of the whole process tree, in MiB."""
         return self._status("VmRSS")
 
     def peak(self) -> float:
-        """The most memory that was resident at any time, or since `forget_peak`, in MiB."""
+        """The peak resident memory of the whole process tree, since the start or since `forget_peak`, in MiB."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> None:
-        """Let `peak` begin anew, at what is resident now."""
+        """Reset `peak` to the resident memory."""
         for pid in self.tree():
             Path("/proc", str(pid), "clear_refs").write_text("5")
 
     def descriptors(self) -> int:
-        """How many are open."""
+        """The number of open file descriptors."""
         return len(list(self._proc.joinpath("fd").iterdir()))
 
     def ask(self) -> dict[str, Any]:
-        """What a server says that answers every line of its standard input with one of JSON."""
+        """Send an empty line to the server's standard input and return its answer, for servers that answer in JSON."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
@@ -59,15 +59,15 @@ class Server:
         return answer
 
     def terminate(self) -> None:
-        """Send it SIGTERM."""
+        """Send SIGTERM to the server."""
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Its exit code, when it has ended."""
+        """Wait until the server ends and return its exit code."""
         return self._process.wait(60)
 
     def finish(self) -> str:
-        """End its standard input, and return what it says then, for servers that measure something themselves."""
+        """Close the server's standard input and return its output, for servers that print measurements at the end."""
         return self._process.communicate()[0]
 
     def _status(self, field: str) -> float:
@@ -87,14 +87,14 @@ def running(
     environment: Mapping[str, str] | None = None,
     quiet: bool = False,
 ) -> Iterator[Server]:
-    """Start a server module; it is killed at the end of the block.
+    """Start a server module, and kill the server at the end of the block.
 
     Args:
-        module: it prints its port on a line, alone or after a colon.
-        *arguments: of its command line.
-        descriptors: how many it may have open, if not as many as this process.
-        environment: variables that it has besides those of this process.
-        quiet: what it logs is dropped.
+        module: a module that prints its port at the end of a line, alone or after a colon.
+        *arguments: its command line.
+        descriptors: the limit on its open files; by default that of this process.
+        environment: variables to add to those of this process.
+        quiet: whether to drop its log.
     """
     limit = (
         None if descriptors is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -103,18 +103,18 @@ def running(
         [sys.executable, "-m", module, *arguments],
         stderr=subprocess.DEVNULL if quiet else None,
         env={**os.environ, **(environment or {})},
-        preexec_fn=limit,  # this process has no other thread while it starts one with a limit
+        preexec_fn=limit,  # safe, because this process has no other thread at that time
     ) as server:
         yield server
 
 
 @contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[Server]:
-    """The same of any program.
+    """Start any server program, and kill it at the end of the block.
 
     Args:
-        command: it prints its port on a line, alone or after a colon.
-        **options: of `subprocess.Popen`.
+        command: a program that prints its port at the end of a line, alone or after a colon.
+        **options: options for `subprocess.Popen`.
     """
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
     assert process.stdout is not None

@@ -1,20 +1,19 @@
-"""Measures trio-smtp beside other servers: ``python -m bench.run``, or ``nox -s bench`` for the short version.
+"""Compare trio-smtp with other servers: ``python -m bench.run``, or ``nox -s bench`` for the short version.
 
-Each server runs alone, fresh for every measurement, on a free loopback port; the load comes from load.c, which is
-compiled at need. The rounds of a workload go through all its servers in turn. In the tables,
+Each server runs alone on a free loopback port and is started anew for every measurement. load.c, which is compiled when
+needed, makes the load. Each round of a workload measures all its servers in turn. In the tables,
 
-- the processor time is the *least* of the rounds: user and system time of the server's processes for each message,
-  connections and warm-up not counted. What else the machine does can only add to it, by what it drives out of the
-  caches;
-- a ratio is the *median* of the ratios within one round (see `bench.targets`);
-- messages a second, latencies and memory are medians.
+- the processor time is the *minimum* over the rounds of the user and system time of the server's processes per message,
+  without connections and warm-up. Other activity of the machine can only increase it, by evicting data from the caches;
+- a ratio is the *median* of the ratios within each round (see `bench.targets`);
+- messages per second, latencies and memory are medians.
 
-``--servers`` and ``--workloads`` choose, e.g. one server on one workload, which takes ten seconds::
+``--servers`` and ``--workloads`` select what is measured. One server with one workload takes ten seconds::
 
     python -m bench.run --servers drop --workloads 1k-pipelined --rounds 5
 
-A server whose program is missing is left out, with a line that says how to install it. With ``--check`` the exit code
-is 1 if a target is missed. The tables are Markdown; ``--write docs/performance.md`` puts them there.
+A server whose program is missing is left out, and a line says how to install it. With ``--check`` the exit code is 1 if
+a target is missed. The tables are in Markdown; ``--write docs/performance.md`` writes them to that page.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
 @dataclass(frozen=True)
 class Bench:
-    """How everything is measured.
+    """The settings of all measurements.
 
     Args:
         load: the load generator.
-        directory: where the servers keep what they keep.
-        certificate: theirs.
-        seconds: how long each is measured.
+        directory: where the servers store mail.
+        certificate: the certificate of the servers.
+        seconds: the duration of each measurement.
     """
 
     load: Path
@@ -61,10 +60,10 @@ class Bench:
     seconds: float
 
     def measure(self, subject: Subject, workload: Workload) -> Round:
-        """One round of it.
+        """Measure a server with a workload once.
 
         Raises:
-            subprocess.CalledProcessError: the server did not do what it should.
+            subprocess.CalledProcessError: if the load generator fails, because the server did something unexpected.
         """
         with (
             tempfile.TemporaryDirectory(dir=self.directory) as folder,
@@ -73,7 +72,7 @@ class Bench:
             command = [str(self.load), f"--port={server.port}", f"--seconds={self.seconds}", *workload.arguments]
             if workload.hold:
                 with holding([*command, "--sessions=50"]):
-                    pass  # what happens once has happened
+                    pass  # so that one-time allocations are not counted
                 before = server.resident()
                 with holding(command):
                     each = (server.resident() - before) * KIB / workload.sessions
@@ -93,10 +92,10 @@ class Bench:
         )
 
     def rounds(self, workload: Workload, subjects: Sequence[Subject], count: int) -> dict[str, list[Round]]:
-        """All of a workload; a server that fails is left out."""
+        """All rounds of a workload. A server that fails is left out."""
         results: dict[str, list[Round]] = {subject.name: [] for subject in subjects}
         for number in range(count):
-            for subject in subjects[:: -1 if number % 2 else 1]:  # nobody always follows the same one
+            for subject in subjects[:: -1 if number % 2 else 1]:  # no server always follows the same one
                 if subject.name in results:
                     try:
                         results[subject.name].append(self.measure(subject, workload))
@@ -108,7 +107,7 @@ class Bench:
 
 @contextmanager
 def holding(command: Sequence[str]) -> Iterator[None]:
-    """The load generator has opened all its sessions, and keeps them open for the length of the block."""
+    """Let the load generator open all its sessions and keep them open until the block ends."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         if process.stdout.readline() != b"ready\n":
@@ -117,7 +116,7 @@ def holding(command: Sequence[str]) -> Iterator[None]:
 
 
 def time_sync(directory: Path) -> float:
-    """Seconds that it takes to make a kilobyte last."""
+    """The seconds that it takes to sync a kilobyte to disk."""
     times = []
     with tempfile.TemporaryFile(dir=directory) as file:
         for _ in range(200):
@@ -130,7 +129,7 @@ def time_sync(directory: Path) -> float:
 
 
 def available(subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
-    """Those that can be started, and a line for each of the others."""
+    """The servers that can be started, and a line for each of the others."""
     found, lines = [], []
     for subject in subjects:
         try:
@@ -143,7 +142,7 @@ def available(subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
 
 
 def write(page: Path, report: str) -> None:
-    """Put the report where the page has its own."""
+    """Replace the report in the page."""
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:

@@ -1,19 +1,18 @@
-"""Measures whether a large store costs more than a small one: ``python -m bench.store``, or ``nox -s bench -- store``.
+"""Measure whether a large store is slower than a small one: ``python -m bench.store``, or ``nox -s bench -- store``.
 
-A store with 1,000 accounts is filled with 100,000 messages of 4 KB, half of them in one INBOX, and another with 100.
+One store with 1,000 accounts has 100,000 messages of 4 KB, half of them in one INBOX. Another one has 100 messages.
 
-1. *Opening*, in a process of its own: the seconds until the accounts are listed (limit: 3) and the most memory that was
-   resident (limit: 150 MiB); with the snapshot that closing leaves, which is what a server meets, and for comparison
-   without one.
-2. *What an operation costs*: to deliver a message, to list the last 50, to fetch one and to delete one, in either store
-   in turns, the median over so many tries. The limit is a ratio of 1.5, which leaves room for the noise of a disk.
-3. *Compaction in the background*: a tenth of the messages is deleted, and while the store is compacted a task sleeps a
-   millisecond again and again: how late it wakes up (the most; limit: 20 ms); and another one delivers: how long that
-   takes, at most and in the median. Beside it the same without a compaction, for other processes and the disk make
-   tasks late, too; and beside a thread that does nothing but count, which is what CPython makes of any work in the
-   background (it takes the interpreter from a thread after 5 ms).
+1. *Opening*, in a separate process: the seconds until the accounts are listed (limit: 3) and the peak resident memory
+   (limit: 150 MiB). It is measured with the snapshot that closing the store writes, as for a server, and without one.
+2. *The cost of an operation*: deliver a message, list the last 50, fetch one, delete one, in both stores in turn.
+   Compared are the medians over all tries. The limit is a ratio of 1.5, which leaves room for the noise of a disk.
+3. *Compaction in the background*: a tenth of the messages is deleted. During the compaction one task repeatedly sleeps
+   for a millisecond, to measure how late it wakes up (limit for the maximum: 20 ms), and another one delivers messages,
+   to measure the median and the maximum time. For comparison the same is measured without a compaction, because other
+   processes and the disk also delay tasks, and beside a thread that only counts, because CPython switches threads every
+   5 ms, whatever the background work is.
 
-With ``--check`` the exit code is 1 if a limit is not kept. ``--messages`` and ``--tries`` make it smaller or larger.
+With ``--check`` the exit code is 1 if a limit is exceeded. ``--messages`` and ``--tries`` change the size.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ trio.run(main)
 
 
 def owner(number: int) -> str:
-    """Who gets the message with this number: the first account every second one, the others take turns."""
+    """The account for the message with this number: the first one if it is even, else the odd accounts in turn."""
     return f"user{number % ACCOUNTS if number % 2 else 0}"
 
 
@@ -100,7 +99,7 @@ def check_opening(path: Path) -> Iterator[str]:
 
 
 class Measured:
-    """A store, and the operations on its largest mailbox that are measured."""
+    """The measured operations, on the largest mailbox of a store."""
 
     def __init__(self, store: JSONFileStore) -> None:
         self._store = store
@@ -137,7 +136,7 @@ async def check_operations(small_path: Path, large_path: Path, tries: int) -> li
             for what, (of_small, of_large) in times.items():
                 for store, spent in [(small, of_small), (large, of_large)][:: 1 if number % 2 else -1]:
                     seconds = await timed(getattr(store, what))
-                    if number >= 10:  # warm by now
+                    if number >= 10:  # the first tries are for warming up
                         spent.append(seconds)
     for what, (of_small, of_large) in times.items():
         few, many = statistics.median(of_small), statistics.median(of_large)
@@ -149,7 +148,7 @@ async def check_operations(small_path: Path, large_path: Path, tries: int) -> li
 
 
 class Pauses:
-    """How late a task wakes up that sleeps for a millisecond, and how long a delivery takes."""
+    """Measures how late a task wakes up that sleeps for a millisecond, and how long a delivery takes."""
 
     def __init__(self, store: JSONFileStore) -> None:
         self._store = store
@@ -166,7 +165,7 @@ class Pauses:
             await trio.sleep(0.005)
 
     def take(self, when: str) -> float:
-        """Print what was since the last time, and return how late the task was at most."""
+        """Print what was measured since the last call, and return the longest delay in seconds."""
         late, self._late = sorted(each * 1e3 for each in self._late), []
         delivered, self._delivered = sorted(each * 1e3 for each in self._delivered), []
         print(f"  {when:<22}the loop is late by {late[len(late) * 99 // 100]:.1f} ms (p99), {late[-1]:.1f} (most)")
@@ -178,7 +177,7 @@ class Pauses:
 
 @contextmanager
 def counting() -> Iterator[None]:
-    """A thread computes for the length of the block."""
+    """Run a thread that computes until the block ends."""
     ended = False
 
     def count() -> None:

@@ -1,4 +1,4 @@
-"""The servers that are measured: how each is started, and what it needs."""
+"""The servers that are measured: how to start each, and what it needs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Subject:
     """A server with one of its handlers.
 
     Args:
-        name: as in ``--servers``.
-        what: for people.
-        command: makes the command line, to which the certificate and how to use it may be added, and builds what it
-            needs; raises MissingError.
-        stores: it keeps mail, in its working directory if on disk.
-        tls: it has TLS.
-        chunking: it has BDAT.
+        name: the name for ``--servers``.
+        what: a description for people.
+        command: returns the command line, to which a certificate and how to use it can be appended. It builds what the
+            server needs, and raises MissingError if something is missing.
+        stores: whether the server keeps mail, in its working directory if on disk.
+        tls: whether it supports TLS.
+        chunking: whether it supports BDAT.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Subject:
 
     @contextmanager
     def running(self, directory: Path, certificate: Path, tls: TLS) -> Iterator[Server]:
-        """It runs for the length of the block, in that directory."""
+        """Run the server in this directory until the block ends."""
         arguments = [] if tls == "none" else [str(certificate), tls]
         with started([*self.command(), *arguments], cwd=directory, env=ENVIRONMENT) as server:
             yield server

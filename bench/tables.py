@@ -1,4 +1,4 @@
-"""What `bench.run` prints: tables in Markdown that can be read as they are."""
+"""The output of `bench.run`: Markdown tables that are also readable as plain text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Rounds = Mapping[str, Sequence[Round]]
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, the others to the right."""
+    """A table with the first column aligned left and the others right."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -24,17 +24,17 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(figure: float) -> str:
-    """With three digits at least."""
+    """A figure with up to three significant digits; from 1,000 on a whole number."""
     return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"
 
 
 def cost(workload: Workload, rounds: Sequence[Round]) -> str:
-    """Microseconds of a message, or KiB of a connection."""
+    """The microseconds per message, or the KiB per connection."""
     return number(median(rounds, "each") if workload.hold else min(each.cpu for each in rounds))
 
 
 def describe(workload: Workload, measured: Rounds, subjects: Sequence[Subject]) -> str:
-    """The table of a workload, and a line for each server that the load generator may not have kept busy."""
+    """The table of a workload, with a line for each server for which the load generator may have been too slow."""
     rows = []
     for subject in subjects:
         if rounds := measured.get(subject.name):
@@ -61,7 +61,7 @@ def busy(measured: Rounds) -> Iterator[str]:
 
 
 def summary(results: Results, workloads: Sequence[Workload], subjects: Sequence[Subject]) -> str:
-    """What each workload costs each server."""
+    """The table of the cost of each workload for each server."""
     columns = [subject for subject in subjects if any(subject.name in measured for measured in results.values())]
     rows = []
     for workload in workloads:
@@ -73,6 +73,6 @@ def summary(results: Results, workloads: Sequence[Workload], subjects: Sequence[
 
 
 def judgement(verdicts: Sequence[Verdict]) -> str:
-    """The targets."""
+    """The table of the targets."""
     rows = [[f"`{v.workload}`", v.what, v.measured, v.wanted, "yes" if v.kept else "**no**"] for v in verdicts]
     return "**Targets**\n\n" + table(["workload", "server, measure", "measured", "wanted", "kept"], rows)

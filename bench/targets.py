@@ -1,7 +1,7 @@
-"""What trio-smtp has to reach, as data: each row is a ratio to another server, or a bound.
+"""The performance targets of trio-smtp, as data: each row is a ratio to another server, or an absolute limit.
 
-Ratios are medians over the rounds of the ratio within one round: what slows a machine down slows all that are measured
-in the same seconds.
+A ratio is the median over all rounds of the ratio within one round, because whatever slows the machine down then slows
+all servers that are measured in the same seconds.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ UNITS: Mapping[Measure, str] = {"cpu": "us", "rate": "messages/s", "growth": "Mi
 
 @dataclass(frozen=True)
 class Round:
-    """What one measurement gave.
+    """The results of one measurement.
 
     Args:
-        cpu: microseconds of the server's processor time for each message, user and system.
-        rate: messages a second.
-        p50: milliseconds until a message was accepted, half of them in less.
-        p99: the same of 99 of 100.
-        peak: MiB that were resident at most.
-        growth: MiB that this was more than before.
-        each: KiB for each idle connection.
+        cpu: microseconds of the server's processor time per message, user and system.
+        rate: messages per second.
+        p50: the median time until a message was accepted, in milliseconds.
+        p99: the 99th percentile of that time, in milliseconds.
+        peak: the peak resident memory, in MiB.
+        growth: how much the peak has grown during the measurement, in MiB.
+        each: the memory per idle connection, in KiB.
         busy: the share of the time in which the load generator was not waiting.
     """
 
@@ -43,20 +43,20 @@ class Round:
 
 
 Results = Mapping[str, Mapping[str, Sequence[Round]]]
-"""The rounds of each workload and server."""
+"""The rounds by workload and server."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A row.
+    """A target for one measure.
 
     Args:
-        workload: by its name.
-        measure: what of it.
-        at_most: times that of each of these servers.
-        at_least: the same.
-        limit: a bound, in the unit of the measure.
-        subject: which of our servers.
+        workload: the name of the workload.
+        measure: which field of `Round` is judged.
+        at_most: the greatest ratio to each of these servers.
+        at_least: the smallest ratio to each of these servers.
+        limit: the greatest value, in the unit of the measure.
+        subject: the name of the server that is judged.
     """
 
     workload: str
@@ -93,7 +93,7 @@ TARGETS = [
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target beside what was measured."""
+    """A target and the measured value."""
 
     workload: str
     what: str
@@ -111,13 +111,13 @@ def median(rounds: Sequence[Round], measure: str) -> float:
 
 
 def ratio(rounds: Sequence[Round], others: Sequence[Round], measure: str) -> float:
-    """How many times the measure of the others; the median of the rounds that both have."""
+    """The ratio of a measure to that of another server: the median over the rounds that both have."""
     pairs = zip(rounds, others, strict=False)
     return statistics.median(value(one, measure) / (value(other, measure) or 1e-9) for one, other in pairs)
 
 
 def judge(results: Results, targets: Sequence[Target] = TARGETS) -> Iterator[Verdict]:
-    """Yield a verdict for each target of which everything was measured."""
+    """Yield a verdict for each ratio of which both servers were measured, and for each limit."""
     for target in targets:
         measured = results.get(target.workload, {})
         rounds = measured.get(target.subject)

@@ -1,9 +1,9 @@
-"""Counts the instructions that a whole server takes for a message, outside the kernel: ``python -m bench.whole``.
+"""Count the instructions of a whole server per message, outside the kernel: ``python -m bench.whole``.
 
-For servers in Python, on a machine that is busy with other things: processor time then varies by half, these figures by
-a percent or two (by how many sessions are ready in one turn of the loop). Like `bench.instructions` it is done by
-valgrind, in a short and a longer run, whose difference counts. What the kernel does for a server is not seen: a server
-that saves instructions by more system calls looks better than it is.
+This is for servers in Python on a machine that is busy with other things, where processor time varies by half. These
+figures vary only by one or two percent, with the number of sessions that are ready in one turn of the loop. As in
+`bench.instructions`, valgrind counts the instructions of a short and a longer run, and the difference is taken. It does
+not count the work of the kernel, so a server that saves instructions by more system calls looks better than it is.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SHORT, LONG = 1, 6  # seconds
 
 
 def count(subject: Subject, workload: Workload, seconds: float) -> tuple[int, int]:
-    """How many messages there were, and how many instructions.
+    """The numbers of messages and of instructions in one run.
 
     Raises:
-        MissingError: something cannot be had.
+        MissingError: if a program is missing.
     """
     load, _ = load_generator()
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
@@ -45,7 +45,7 @@ def count(subject: Subject, workload: Workload, seconds: float) -> tuple[int, in
 
 
 def instructions(subject: Subject, workload: Workload) -> float:
-    """For a message."""
+    """The instructions per message."""
     few, before = count(subject, workload, SHORT)
     more, after = count(subject, workload, LONG)
     return (after - before) / (more - few)

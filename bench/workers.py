@@ -1,8 +1,8 @@
-"""What workers are worth: ``trio-smtp serve`` with one process, and with several on as many processors.
+"""Measure the gain from workers: ``trio-smtp serve`` with one process, and with several on as many processors.
 
-The load generator needs a part of a processor too. Where there are no more processors than workers, the workers cannot
-have that part, so it is shown beside the gain. What a message costs the servers is shown as well: it tells work that is
-done twice from time that is waited.
+The load generator uses part of a processor too. If there are no more processors than workers, the workers cannot use
+that part, so its processor time per message is printed beside the gain. That of the servers is printed too: it shows
+whether a missing gain is due to duplicated work or to waiting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.tables import number, table
 from bench.targets import Round
 
 STORES = {"null:": 1.7, "json:mail": 1.4}
-"""What of them is measured, and how many times the messages a second two workers have to make."""
+"""The stores to measure, and the least gain in messages per second that two workers must reach."""
 LOADS = {
     "pipelined, 10 sessions": ("--mode=pipelined", "--sessions=10"),
     "pipelined, 200 sessions": ("--mode=pipelined", "--sessions=200"),
@@ -32,7 +32,7 @@ CHECKED = "pipelined, 200 sessions"
 
 
 def measure(load: Path, directory: Path, store: str, workers: int, seconds: float, options: tuple[str, ...]) -> Round:
-    """One round with messages of 1 KB."""
+    """Measure one round with messages of 1 KB."""
     flags = [f"--store={store}", f"--workers={workers}", "--account=demo=demo@example.com"]
     command = [sys.executable, "-m", "trio_smtp", "serve", "--listen=smtp://127.0.0.1:0", *flags]
     with (
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def describe(rounds: list[Round]) -> list[str]:
-    """Messages a second; microseconds of the servers and of the load generator for each."""
+    """The messages per second, and the microseconds per message of the servers and of the load generator."""
     return [number(statistics.median(getattr(each, what) for each in rounds)) for what in ("rate", "cpu", "busy")]
 
 

@@ -1,4 +1,4 @@
-"""What the servers are measured with: one line of arguments for load.c each."""
+"""The workloads of the servers. Each is one command line for load.c."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ KIB, MIB = 1 << 10, 1 << 20
 
 @dataclass(frozen=True)
 class Workload:
-    """A load.
+    """A workload.
 
     Args:
-        name: as in ``--workloads``.
-        title: for people.
-        mode: of load.c.
-        sessions: at one time.
-        size: octets of a message.
-        recipients: of a message.
+        name: the name for ``--workloads``.
+        title: a description for people.
+        mode: the mode of load.c.
+        sessions: the number of concurrent sessions.
+        size: the octets of a message.
+        recipients: the number of recipients of a message.
         tls: how the sessions begin.
-        options: further ones for load.c.
-        hold: what is measured is the memory of each session.
-        stores: the servers that keep mail are measured too, not only those that drop it.
-        quick: it belongs to the short version.
+        options: further options for load.c.
+        hold: whether to measure the memory per session instead of messages.
+        stores: whether to measure also the servers that keep mail, not only those that drop it.
+        quick: whether it belongs to the short version.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Workload:
 
     @property
     def arguments(self) -> list[str]:
-        """For load.c."""
+        """The arguments for load.c."""
         numbers = {"sessions": self.sessions, "size": self.size, "recipients": self.recipients}
         words = [f"--{name}={value}" for name, value in numbers.items()]
         return [*words, f"--mode={self.mode}", f"--tls={self.tls}", *self.options, *["--hold"] * self.hold]

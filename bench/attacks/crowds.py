@@ -1,4 +1,4 @@
-"""Many clients at once: those that do nothing, those that do too much, and more than there are file descriptors."""
+"""Many clients at once: idle ones, abusive ones, and more than there are file descriptors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bench.process import running
 SMTP, SMTPS = "smtp://127.0.0.1:0", "smtps://127.0.0.1:0"
 NOOPS = 1000
 NOOPS_IN_THE_RABBLE = 300
-JUNK = 40  # commands between two messages: so many are answered without delay
+JUNK = 40  # commands between two messages, few enough to be answered without delay
 
 
 def idle_connections() -> Iterator[Measure]:
-    """10,000 clients that have said EHLO and then nothing."""
+    """10,000 clients that have sent EHLO and then nothing."""
     yield from _idle(may_open(10_000), 16, SMTP)
 
 
@@ -37,7 +37,7 @@ def idle_tls_connections() -> Iterator[Measure]:
 def _idle(count: int, limit: int, *arguments: str, tls: ssl.SSLContext | None = None) -> Iterator[Measure]:
     options = ["--store", "null:", "--max-connections", str(count + 1), "--listen", *arguments]
     with serving(*options) as server, ExitStack() as stack:
-        with Client(server.port, tls=tls) as first:  # what is made once is made now
+        with Client(server.port, tls=tls) as first:  # so that one-time allocations are not counted
             first.greeted()
         before = server.resident()
         clients = [stack.enter_context(Client(server.port, tls=tls)).greeted() for _ in range(count)]
@@ -48,7 +48,7 @@ def _idle(count: int, limit: int, *arguments: str, tls: ssl.SSLContext | None = 
 
 
 def rabble() -> Iterator[Measure]:
-    """Ten flooders, ten bulk senders and ten that fail to log in, beside a good client that says NOOP now and then."""
+    """Ten flooders, ten bulk senders and ten failing logins, beside a good client that sends NOOP now and then."""
     with running("bench.servers.trio_smtp_target", "logins", quiet=True) as server, Client(server.port) as good:
         good.greeted()
         with _rabble(server.port):
@@ -67,7 +67,7 @@ def rabble() -> Iterator[Measure]:
 
 @contextmanager
 def _rabble(port: int) -> Iterator[None]:
-    """In a process of their own, so that the good client does not wait for them in this one."""
+    """Run the bad clients in a separate process, so that they do not delay the good client in this one."""
     command = [sys.executable, "-m", "bench.attacks.rabble", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -80,8 +80,8 @@ def _rabble(port: int) -> Iterator[None]:
 
 
 def few_descriptors() -> Iterator[Measure]:
-    """Ten sessions deliver while 500 more clients want to be let in and the server has 64 descriptors in all."""
-    content = (b"x" * 70 + b"\r\n") * 5000  # so long that the store keeps it in a file of its own
+    """Ten sessions deliver mail while 500 more clients connect to a server that has only 64 file descriptors."""
+    content = (b"x" * 70 + b"\r\n") * 5000  # large enough for the store to keep it in a separate file
     sessions, each = 10, 3
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         options = ("--store", f"json:{Path(folder, 'mail')}", "--listen", SMTP)

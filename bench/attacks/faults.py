@@ -1,4 +1,4 @@
-"""Faults of the application, and the end of the server: what they do to others, and to mail that was taken."""
+"""How errors in the application and the end of the server affect other clients and accepted mail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOOKS = ("connect", "hello", "mail", "rcpt", "message", "reset", "close")
 
 
 def raising_hooks() -> Iterator[Measure]:
-    """1,000 sessions in which a hook raises, each hook in its turn, while ten witnesses deliver."""
+    """1,000 sessions in which a hook raises, each hook in turn, while ten other clients deliver mail."""
     sessions, witnesses = 1000, 10
     over = threading.Event()
     results: list[bool] = []
@@ -57,11 +57,11 @@ def _provoke(server: Server, hook: str) -> None:
 # --- SIGTERM
 
 ROUNDS, CLIENTS = 50, 50
-SILENT = 7  # of so many clients one says no more after the signal
+SILENT = 7  # one of so many clients sends nothing after the signal
 
 
 def signals() -> Iterator[Measure]:
-    """Fifty times SIGTERM while fifty clients are in a transaction, at every step of it; some of them fall silent."""
+    """Fifty times SIGTERM while fifty clients are at different steps of a transaction; some then send nothing."""
     acknowledged: set[str] = set()
     idle_rounds = faulty_exits = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def signals() -> Iterator[Measure]:
 
 
 def _interrupted(server: Server, number: int) -> Iterator[str]:
-    """The names of the messages of one round that the server said it had taken."""
+    """The names of the messages of one round that the server has accepted."""
     with ExitStack() as stack:
         transactions = []
         for index in range(CLIENTS):
@@ -101,16 +101,16 @@ def _interrupted(server: Server, number: int) -> Iterator[str]:
 
 
 class _Transaction:
-    """One message, step by step. The reply to a step is read before the next one, as late as can be."""
+    """One message, sent step by step. The reply to a step is read as late as possible, just before the next step."""
 
     def __init__(self, client: Client, name: str) -> None:
         self.name = name
         self.steps = [MAIL, RCPT, b"DATA\r\n", f"Subject: {name}\r\n\r\n".encode(), b"x\r\n.\r\n"]
         self._client = client
-        self._awaits: int | None = None  # the code that means that it may go on
+        self._awaits: int | None = None  # the reply code after which the transaction goes on
 
     def go_on(self) -> None:
-        """Take the next step; none is left when the server has refused the one before."""
+        """Take the next step. If the server has refused the one before, drop the remaining steps."""
         if self._awaits is not None and self._client.reply() != self._awaits:
             self.steps = []
             self._awaits = None
@@ -118,10 +118,10 @@ class _Transaction:
         step = self.steps.pop(0)
         try:
             self._client.socket.sendall(step)
-        except ConnectionError:  # the server has stopped
+        except ConnectionError:  # the server has closed the connection
             self.steps = []
         self._awaits = {1: None, 2: 354}.get(len(self.steps), 250)
 
     def last_code(self) -> int:
-        """The reply to the end of the message, 0 if it did not come to that."""
+        """The reply code to the end of the message, 0 if the transaction did not get there."""
         return 0 if self._awaits is None else self._client.reply()

@@ -1,4 +1,4 @@
-"""What a scenario finds out, and the client that most of them use: a blocking socket."""
+"""The result of a scenario, and the client that most scenarios use, on a blocking socket."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MAIL = b"MAIL FROM:<ann@client.example>\r\n"
 RCPT = b"RCPT TO:<" + RECIPIENT + b">\r\n"
 KIB, MIB = 1024, 1 << 20
 HELD = 3
-"""Seconds for which the server of the scenario ``large`` has a message that has come in."""
+"""Seconds for which the server of the scenario ``large`` keeps a received message in memory."""
 RAISES_AT_ONCE = "127.0.0.66"
-"""The client with this address meets a hook that raises before the greeting, in the scenario ``raising``."""
+"""The client address for which the hook before the greeting raises, in the scenario ``raising``."""
 
 
 class Measure(NamedTuple):
-    """A value, and the most that it may be."""
+    """A value and its upper limit."""
 
     what: str
     value: float
@@ -37,12 +37,12 @@ class Measure(NamedTuple):
 
 
 class Client(AbstractContextManager["Client"]):
-    """One that waits for each reply.
+    """A client that waits for each reply.
 
     Args:
-        port: of the server, on this machine.
-        tls: begin with a TLS handshake.
-        source: the loopback address that it has; a crowd needs more ports than one address has.
+        port: the port of the server on this machine.
+        tls: the context for a TLS handshake at the start, if any.
+        source: the loopback address of the client. A crowd needs several, because it uses more ports than one has.
     """
 
     def __init__(self, port: int, *, tls: ssl.SSLContext | None = None, source: str = "127.0.0.1") -> None:
@@ -58,13 +58,13 @@ class Client(AbstractContextManager["Client"]):
         self.socket.close()
 
     def greeted(self) -> Self:
-        """Hear the greeting and answer it."""
+        """Read the greeting and send EHLO."""
         self.reply()
         self.say(b"EHLO client.example\r\n")
         return self
 
     def reply(self) -> int:
-        """The code of the next reply, 0 when there is no more."""
+        """The code of the next reply, 0 if the connection is closed."""
         while True:
             while b"\n" in self._received:
                 line, _, self._received = self._received.partition(b"\n")
@@ -79,7 +79,7 @@ class Client(AbstractContextManager["Client"]):
             self._received += data
 
     def say(self, *pieces: bytes) -> list[int]:
-        """Send each when the one before it was answered; the codes."""
+        """Send each piece after the reply to the one before, and return the codes of the replies."""
         codes = []
         for piece in pieces:
             try:
@@ -91,11 +91,11 @@ class Client(AbstractContextManager["Client"]):
         return codes
 
     def deliver(self, content: bytes) -> bool:
-        """Whether the server took it."""
+        """Send a message and return whether the server accepted it."""
         return self.say(MAIL, RCPT, b"DATA\r\n", content + b"\r\n.\r\n") == [250, 250, 354, 250]
 
     def time_noop(self) -> float:
-        """How many milliseconds it takes."""
+        """The milliseconds until the reply to NOOP."""
         start = time.perf_counter()
         if self.say(b"NOOP\r\n") != [250]:
             raise SystemExit("a good client was not answered")
@@ -103,18 +103,18 @@ class Client(AbstractContextManager["Client"]):
 
 
 def p99(values: Sequence[float]) -> float:
-    """What 99 of 100 are not above."""
+    """The 99th percentile."""
     return sorted(values)[len(values) * 99 // 100]
 
 
 def serving(*arguments: str, descriptors: int | None = None) -> AbstractContextManager[Server]:
-    """The program ``trio-smtp serve`` with an account for `RECIPIENT`; its log is dropped."""
+    """Run ``trio-smtp serve`` with an account for `RECIPIENT`, and drop its log."""
     account = ("--account", f"bob={RECIPIENT.decode()}")
     return running("trio_smtp", "serve", *account, *arguments, descriptors=descriptors, quiet=True)
 
 
 def may_open(wanted: int) -> int:
-    """How many connections of `wanted` can be had here, in this process and in the server."""
+    """How many of the `wanted` connections the limit on open files allows in this process and in the server."""
     spare = 100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted + spare:

@@ -1,4 +1,4 @@
-"""What stays in memory: of lines without an end, of large messages, and of sessions that are over."""
+"""How much memory endless lines, large messages and past sessions use."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def endless_line() -> Iterator[Measure]:
 
 
 def large_messages() -> Iterator[Measure]:
-    """A hundred clients send 10 MB each but for the end, then the end, and the application takes its time."""
+    """A hundred clients send 10 MB each without the end, then all send the end, and the application is slow."""
     clients, budget = 100, 256  # MiB: the default of the option `message_memory`
     content = (b"x" * 98 + b"\r\n") * 100_000
-    at_once = budget // 2 * MIB // len(content)  # one half is for messages that have come in
+    at_once = budget // 2 * MIB // len(content)  # one half of the budget is for complete messages
     with running("bench.servers.trio_smtp_target", "holding", quiet=True) as server, ExitStack() as stack:
         crowd = [stack.enter_context(Client(server.port)).greeted() for _ in range(clients)]
         server.forget_peak()
@@ -57,7 +57,7 @@ def large_messages() -> Iterator[Measure]:
         yield Measure("other answers than 250 and 452", len([code for code in codes if code not in (250, 452)]), 0, "")
 
 
-# --- sessions that are over
+# --- past sessions
 
 
 def _normal(client: Client) -> None:
@@ -85,7 +85,7 @@ def _bad_tls(client: Client) -> None:
     client.say(b"STARTTLS\r\n")
     client.socket.sendall(b"this is no TLS\r\n")
     with contextlib.suppress(ConnectionError):
-        while client.socket.recv(4096):  # an alert, or nothing
+        while client.socket.recv(4096):  # possibly a TLS alert
             pass
 
 
@@ -96,7 +96,7 @@ def _failed_login(client: Client) -> None:
 SESSIONS: tuple[Callable[[Client], None], ...] = (_normal, _reset, _half_closed, _cut_off, _bad_tls, _failed_login)
 AT_ONCE = 8
 COUNT = 50_000
-WARM_UP = 10_000  # sessions, in which the allocator and the tables of who was here get what they will need
+WARM_UP = 10_000  # sessions after which the allocator and the per-peer tables no longer grow
 
 
 def many_sessions() -> Iterator[Measure]:
@@ -123,14 +123,14 @@ def _sessions(server: Server, count: int) -> None:
 
 def _some_sessions(server: Server, numbers: range) -> None:
     for number in numbers:
-        # A port stays taken for a minute after its connection: sixteen addresses have enough of them.
+        # A port stays in TIME-WAIT for a minute after its connection. Sixteen addresses have enough ports.
         with Client(server.port, source=f"127.0.0.{2 + number % 16}") as client:
             client.greeted()
             SESSIONS[number // AT_ONCE % len(SESSIONS)](client)
 
 
 def _settled(server: Server) -> dict[str, int]:
-    """What there is when the last session has ended."""
+    """Wait until the last session has ended, and return the server's report."""
     while (report := server.ask())["open"]:
         pass
     return report

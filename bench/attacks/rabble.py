@@ -1,7 +1,7 @@
-"""Clients that nobody wants, until they are killed: ``python -m bench.attacks.rabble PORT``.
+"""Bad clients, which run until they are killed: ``python -m bench.attacks.rabble PORT``.
 
-Ten send commands, and very small messages, without waiting, ten send one large message after the other, ten try
-passwords. A line is printed when all of them have begun.
+Ten send commands and very small messages without waiting for replies, ten send one large message after the other, and
+ten guess passwords. The program prints a line when all of them have started.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from base64 import b64encode
 from bench.attacks.measure import MAIL, MIB, RCPT, Client
 
 OF_EACH = 10
-BURST = (MAIL + RCPT + b"BDAT 1 LAST\r\nx" + b"NOOP\r\n" * 40) * 20  # as much as costs it no delay
+BURST = (MAIL + RCPT + b"BDAT 1 LAST\r\nx" + b"NOOP\r\n" * 40) * 20  # few enough commands not to be delayed
 PIECE = (b"x" * 70 + b"\r\n") * 1000
-PASSWORDS = 3  # then the server has had enough of a connection
+PASSWORDS = 3  # after so many the server closes the connection
 
 
 def flood(port: int, begun: threading.Barrier) -> None:

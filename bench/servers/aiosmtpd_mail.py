@@ -2,7 +2,7 @@
 
     aiosmtpd_mail sink|maildir|maildir-unsynced [CERTIFICATE starttls|implicit]
 
-The Maildir lies in the working directory. Python's `mailbox.Maildir`, which the handler uses, syncs each file.
+The Maildir is in the working directory. Python's `mailbox.Maildir`, which the handler uses, syncs each file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def flush_only(file: IO[bytes]) -> None:
 
 async def main(kind: str, *tls: str) -> None:
     if kind == "maildir-unsynced":
-        mailbox._sync_flush = flush_only  # type: ignore[attr-defined]  # there is no switch for it
+        mailbox._sync_flush = flush_only  # type: ignore[attr-defined]  # private; there is no option for it
     handler = Sink() if kind == "sink" else Mailbox(Path("mail"))
     context, implicit = None, False
     if tls:
@@ -33,7 +33,7 @@ async def main(kind: str, *tls: str) -> None:
         context.load_cert_chain(certificate)
 
     def session() -> SMTP:
-        # With a host name it does not look its own one up, for every connection again.
+        # Without a host name, aiosmtpd would look up its own for every connection.
         return SMTP(handler, hostname="localhost", tls_context=None if implicit else context)
 
     server = await asyncio.get_running_loop().create_server(

@@ -1,7 +1,6 @@
-"""Becomes Postfix's smtp-sink, which answers without looking, when a port has been found for it: ``smtp_sink PROGRAM``.
+"""Find a free port, then execute Postfix's smtp-sink, which answers without parsing: ``smtp_sink PROGRAM``.
 
-What prints the port, once it is open, is a process of its own that nobody waits for, so that the one that is measured
-is smtp-sink alone.
+A separate process prints the port once it is open. It is orphaned, so that only smtp-sink itself is measured.
 """
 
 from __future__ import annotations

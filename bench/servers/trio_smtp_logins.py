@@ -1,7 +1,7 @@
-"""trio-smtp with the accounts of a JSON store, one of which has a password: ``trio_smtp_logins METHOD``.
+"""trio-smtp with a JSON store that has one account with a password: ``trio_smtp_logins METHOD``.
 
-The method is the one of `bench.auth`. When its input ends it prints, as JSON, by how many seconds a task that sleeps a
-millisecond overslept, and how many passwords were hashed at most at one time.
+METHOD is a hash method of `bench.auth`. At the end of its standard input, the server prints as JSON by how many seconds
+a task overslept each time it slept for a millisecond, and the most passwords that were hashed at the same time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MANY = 1_000_000
 
 
 class Hashes:
-    """Stands in for the one function that hashes, and counts the calls that are under way."""
+    """Wraps the function that hashes, and counts concurrent calls."""
 
     def __init__(self) -> None:
         self._hash = passwords._hash

@@ -1,9 +1,9 @@
-"""trio-smtp, with all but the number of connections at its default.
+"""trio-smtp with default options, except for the number of connections.
 
     trio_smtp_mail drop|memory|json|json-one-by-one [CERTIFICATE starttls|implicit]
 
-``drop`` reads every message and forgets it; the others deliver into a store, the JSON store in the working directory.
-``json-one-by-one`` is the same with a sync for each message, to show what group commit gains.
+``drop`` reads and drops every message. The others deliver to a store; the JSON store is in the working directory.
+``json-one-by-one`` syncs each message separately, to show the gain from group commit.
 """
 
 from __future__ import annotations

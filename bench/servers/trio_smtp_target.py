@@ -1,9 +1,8 @@
 """trio-smtp for the scenarios of `bench.attack` that the program cannot show: ``trio_smtp_target MODE``.
 
-``logins`` drops mail and checks passwords as the program does, but without TLS; ``mixed`` offers STARTTLS, takes no
-password, and keeps every message in a file until it has come in; ``holding`` has every message in memory for a while;
-``raising`` raises in the hook that the client names. Every line of its input is answered with one of JSON: how much of
-everything there is.
+``logins`` drops mail and checks passwords as the program does, but without TLS. ``mixed`` offers STARTTLS, accepts no
+password, and buffers every message in a file. ``holding`` keeps every message in memory for a while. ``raising`` raises
+in the hook that the client names. The server answers every line of its standard input with its counters as JSON.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def faults() -> Iterator[Exception]:
 
 
 class Raising(trio_smtp.Handler):
-    """Raises in the hook that is the first label of the client's name, if it is one; each time something else."""
+    """Raises in the hook that the first label of the client's EHLO name names, a different exception each time."""
 
     faults = faults()
 
