@@ -1,8 +1,8 @@
-"""Run the targets with atheris: ``python -m fuzz [--seconds N] [TARGET ...]``.
+"""Run the fuzz targets with atheris: ``python -m fuzz [--seconds N] [TARGET ...]``.
 
-Each runs in a process of its own, as many at a time as there are processors, and starts from its corpus and its old
-crashers. An input that crashes it is kept in ``fuzz/crashers/TARGET``, from where the tests replay it; the exit code is
-then 1.
+Each target runs in a separate process, as many at a time as there are processors, and starts from its corpus and its
+earlier crashers. An input that crashes it is stored in ``fuzz/crashers/TARGET``, where the tests find and replay it;
+the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from fuzz.targets import TARGETS
 
 HERE = Path(__file__).parent
-SECONDS_PER_INPUT = 10  # more is a hang
-MAX_OCTETS = 1024  # enough to go over every limit
+SECONDS_PER_INPUT = 10  # longer counts as a hang
+MAX_OCTETS = 1024  # enough to exceed every limit
 
 
 def main() -> int:
@@ -38,10 +38,10 @@ def main() -> int:
 
 
 def fuzz(name: str, seconds: int) -> int:
-    """Run one target and say in a line what came of it."""
+    """Run one target and print the result in one line."""
     crashers = HERE / "crashers" / name
     crashers.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as found:  # libFuzzer puts what it finds into the first corpus
+    with tempfile.TemporaryDirectory() as found:  # libFuzzer writes new inputs to the first corpus
         process = subprocess.run(
             [
                 *(sys.executable, "-m", "fuzz.one", name),

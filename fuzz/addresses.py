@@ -1,4 +1,4 @@
-"""Target: paths. What is read agrees with a second reader of the grammar, and reads the same when it is written."""
+"""Target: paths. The parser must agree with a second parser of the grammar, and its results survive a round trip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LET_DIG = frozenset(string.ascii_letters + string.digits)
 
 
 def addresses(data: bytes) -> None:
-    """The octets between the brackets of a path."""
+    """Check a path. The input is the octets between its angle brackets."""
     expected = second_reading(data)
     result: tuple[Address | None, int] | Fault
     try:
@@ -22,7 +22,7 @@ def addresses(data: bytes) -> None:
         result = error.kind
     if isinstance(result, tuple):
         address, end = result
-        if end < len(data) + 7:  # at an earlier bracket
+        if end < len(data) + 7:  # the path has ended at an earlier bracket
             return addresses(data[: end - 7])
         assert address == expected, f"{address} is not {expected}"
         if address is not None:
@@ -38,7 +38,7 @@ def addresses(data: bytes) -> None:
 
 
 def second_reading(data: bytes) -> Address | None:
-    """RFC 5321 §4.1.2 with RFC 6531 §3.3, over characters and without regular expressions."""
+    """Parse a path (RFC 5321 §4.1.2, RFC 6531 §3.3) by characters, without regular expressions."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -64,7 +64,7 @@ def second_reading(data: bytes) -> Address | None:
 
 
 def unquote(text: str) -> tuple[str, str]:
-    """The meaning of the quoted string that was opened before `text`, and what follows it."""
+    """The content of a quoted string, whose opening quote is before `text`, and the text after it."""
     meaning = ""
     characters = iter(text)
     for character in characters:
@@ -88,7 +88,7 @@ def is_domain(text: str) -> bool:
 
 
 def is_literal(text: str) -> bool:
-    """RFC 5321 §4.1.3."""
+    """Whether this is an address literal (RFC 5321 §4.1.3)."""
     content = text[1:-1]
     if text[-1] != "]" or not content.isascii() or any(character in "[\\] " for character in content):
         return False
@@ -100,8 +100,8 @@ def is_literal(text: str) -> bool:
     start, last_colon, end = rest.rpartition(":")
     groups = [group for group in rest.split(":") if group]
     if is_ipv4(end):
-        rest = f"{start}{last_colon}0.0.0.0"  # the standard library takes no leading zeros
-        groups.append("")  # it has the length of two groups
+        rest = f"{start}{last_colon}0.0.0.0"  # the standard library refuses leading zeros
+        groups.append("")  # an IPv4 part counts as two groups
     try:
         ipaddress.IPv6Address(rest)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The session as a client sees it, who knows what was sent and what came back, and nothing else.
+"""A session from the client's point of view, which knows only what was sent and what came back.
 
-Each line has one reply, except that a message has one of its own, in LMTP one for each recipient (RFC 5321 §4.1.1.4,
-RFC 2033 §4.2, RFC 3030 §2). Whoever counts differently than the server has lost the dialogue.
+Each line gets one reply. In addition a message gets one, in LMTP one for each recipient (RFC 5321 §4.1.1.4, RFC 2033
+§4.2, RFC 3030 §2). If the client and the server count differently, they are out of step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Response(NamedTuple):
     lines: list[bytes]
 
     def check_codes(self, expected: bool) -> None:
-        """RFC 2034 §4: on every line, except in the answer to the greeting and the client's hello."""
+        """Check that each line has an enhanced code, or none in the greeting and the reply to EHLO (RFC 2034 §4)."""
         for line in self.lines:
             match = _ENHANCED.match(line)
             if not expected:
@@ -36,7 +36,7 @@ class Response(NamedTuple):
 
 
 def parse_replies(out: bytes) -> deque[Response]:
-    """Replies as RFC 5321 §4.2 has them."""
+    """Split the server's output into replies (RFC 5321 §4.2)."""
     found = deque[Response]()
     lines: list[bytes] = []
     position = 0
@@ -55,22 +55,23 @@ def parse_replies(out: bytes) -> deque[Response]:
 
 @dataclass
 class Transaction:
-    """What the server has accepted so far."""
+    """What the server has accepted so far in a transaction."""
 
     sender: bool = False
     recipients: int = 0
     chunks: bytes = b""
     failed: bool = False
-    """A chunk was refused."""
+    """Whether a chunk was refused."""
 
 
 class Client:
-    """Reads the session again from both sides.
+    """Replays a session from its input and output.
 
     Args:
-        flights: what was sent.
-        out: what came back.
-        hung_up: the server ended the connection; what it had not answered then it need not.
+        flights: what the client sent, split where it waited for a TLS handshake.
+        out: what the server sent.
+        lmtp: whether this is LMTP.
+        hung_up: whether the server closed the connection. Then the last commands may be without a reply.
     """
 
     def __init__(self, flights: Iterable[bytes], out: bytes, *, lmtp: bool, hung_up: bool) -> None:
@@ -87,20 +88,20 @@ class Client:
         self.transaction = Transaction()
 
     def read(self) -> None:
-        """The greeting, then line by line."""
+        """Read the greeting, then the session line by line."""
         self.replies.popleft().check_codes(expected=False)
         in_auth = False
         while self.replies:
             end = self.sent.find(b"\r\n", self.position)
             if end < 0:
-                if b"\n" in self.sent[self.position :]:  # an LF alone has its reply before the line has its end
+                if b"\n" in self.sent[self.position :]:  # the server refuses a bare LF before the end of the line
                     assert self.replies.popleft().code in (500, 501, 421)
                 break
             line = self.sent[self.position : end]
             verb = b"" if in_auth else line.partition(b" ")[0].upper()
             code = self.replies[0].code
             self.position = end + 2
-            # A line that was not understood as a command is none, however it begins.
+            # A line that got 500 was not understood as a command, even if it begins with BDAT.
             if verb == b"BDAT" and code != 500:
                 if not self.read_chunk(line):
                     break
@@ -118,12 +119,12 @@ class Client:
                 self.note(verb, code)
         else:
             line, newline, rest = self.sent[self.position :].partition(b"\r\n")
-            chunk = _BDAT.fullmatch(line)  # gets its reply when it has come
+            chunk = _BDAT.fullmatch(line)  # gets its reply when it is complete
             assert self.hung_up or not newline or (chunk and int(chunk[1]) > len(rest)), f"no reply to {line!r}"
         assert len(self.replies) <= self.hung_up, f"nobody asked for {self.replies}"
 
     def note(self, verb: bytes, code: int) -> None:
-        """What a reply means for the transaction (RFC 5321 §4.1.4)."""
+        """Update the transaction after a reply (RFC 5321 §4.1.4)."""
         if verb == b"STARTTLS" and code == 220:
             self.transaction = Transaction()
             self.position = next(end for end in self.flight_ends if end >= self.position)
@@ -138,7 +139,7 @@ class Client:
             self.transaction.recipients += 1
 
     def read_data(self) -> bool:
-        """The message of DATA, if its end has come, and what was said of it."""
+        """Read the message after DATA and its replies. Return False if its end was not sent."""
         assert self.transaction.recipients, "DATA without recipients"
         assert not self.transaction.failed, "DATA after a refused chunk"
         end = self.sent.find(b"\r\n.\r\n", self.position - 2)
@@ -151,10 +152,10 @@ class Client:
         return True
 
     def read_chunk(self, line: bytes) -> bool:
-        """A chunk, if all of it has come, and what was said of it."""
+        """Read the chunk after BDAT and its replies. Return False if it was not sent completely."""
         match = _BDAT.fullmatch(line)
         if not match:
-            return False  # the end: nobody knows what follows
+            return False  # the size is invalid, so what follows cannot be interpreted
         size, last = int(match[1]), match[2]
         if size > len(self.sent) - self.position:
             return False

@@ -1,7 +1,7 @@
 """Targets: a whole connection, fed with octets or with the words of the protocol.
 
-Whatever the client sends and the application says: the events and the replies do not depend on how the input was cut,
-each line has its reply, the messages are those that were sent, and little is held in memory.
+Whatever the client sends and the application answers, the events and the replies must not depend on how the input is
+cut, each line must get its reply, the messages must be those that were sent, and the buffer must stay small.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ WORDS = (
     *(b" AUTH=<>", b" NOTIFY=NEVER", b" ORCPT=rfc822;a@b", b" X=y", b"mail from:<a@b>\r\n", b"rSeT\r\n"),
     *(b"EHLO", b"MAIL", b"BDAT ", b"AUTH ", b" LAST", b"1", b"0", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01"),
 )
-"""The protocol's alphabet."""
+"""The words from which the target `connection_words` makes its input."""
 
 
 def connection(data: bytes) -> None:
-    """The header of a scenario, then what the client sends."""
+    """Play a scenario. The input is its header, then what the client sends."""
     data = data.ljust(HEADER, b"\0")
     check(Scenario.decode(data[:HEADER], data[HEADER:]))
 
 
 def connection_words(data: bytes) -> None:
-    """The header of a scenario, then one octet for each word that the client sends."""
+    """Play a scenario. The input is its header, then one octet for each word that the client sends."""
     data = data.ljust(HEADER, b"\0")
     check(Scenario.decode(data[:HEADER], b"".join(WORDS[octet % len(WORDS)] for octet in data[HEADER:])))
 

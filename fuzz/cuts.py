@@ -1,4 +1,4 @@
-"""Ways to cut up the same input."""
+"""Ways to cut the same input into pieces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def octet_by_octet(data: bytes) -> list[bytes]:
 
 
 def at_random(data: bytes) -> list[bytes]:
-    """Into pieces of 1 to 12 octets, the same ones for the same data."""
+    """Cut into random pieces of 1 to 12 octets, which are the same for the same data."""
     dice = random.Random(zlib.crc32(data))
     pieces: list[bytes] = []
     start = 0

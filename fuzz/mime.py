@@ -1,4 +1,4 @@
-"""Target: MIME. Whatever the message is, it is read, within the limits, and what comes out is what callers rely on."""
+"""Target: MIME. Any message must be parsed within the limits, and the result must keep the promises of its docs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TYPE = re.compile(r"[^\s/]+/[^\s/]+")
 
 
 def mime(data: bytes) -> None:
-    """One octet that says whether the limits are small ones, then the message."""
+    """Parse a message. The first octet of the input selects small or default limits; the rest is the message."""
     limits = SMALL if data[:1] < b"\x80" else MimeLimits()
     content = data[1:]
     parsed = parse(content, limits)
@@ -24,7 +24,7 @@ def mime(data: bytes) -> None:
 
 
 def check(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:
-    """What holds for every message."""
+    """Check what must hold for every message."""
     check_tree(parsed, content, limits)
     check_names(parsed)
     check_page(parsed)
@@ -37,7 +37,7 @@ def check(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:
     lines += [text for each in addresses for text in (each.name, each.address)]
     assert not [line for line in lines if CONTROL.search(line)]
     texts = [parsed.text or "", parsed.html or ""]
-    assert len(texts[0]) <= limits.text + limits.parts  # a line feed between two
+    assert len(texts[0]) <= limits.text + limits.parts  # one LF between two parts
     for text in [*lines, *texts]:
         text.encode()
     assert parsed.date is None or parsed.date.tzinfo is not None
@@ -46,11 +46,11 @@ def check(parsed: ParsedMessage, content: bytes, limits: MimeLimits) -> None:
 
 
 def check_page(parsed: ParsedMessage) -> None:
-    """The mail is the value of one attribute, and nothing of it is outside."""
+    """Check that the mail stays within the attribute of the frame, and that the page does not grow too much."""
     shown = page(parsed, limit=100)
     assert (shown is None) == (parsed.html is None)
     if shown is not None:
-        assert len(re.findall("<[a-z]", shown)) == 10  # those of the frame
+        assert len(re.findall("<[a-z]", shown)) == 10  # the tags of the page itself
         assert len(shown.encode()) <= 2000 + 8 * len((parsed.subject + (parsed.html or "")).encode()) + 100
 
 

@@ -1,4 +1,4 @@
-"""Run one target under atheris: ``python -m fuzz.one TARGET [libFuzzer options]``, such as a crasher or a corpus."""
+"""Run one target with atheris: ``python -m fuzz.one TARGET [libFuzzer arguments]``, for example with a crasher."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    atheris = importlib.import_module("atheris")  # not there where types are checked
+    atheris = importlib.import_module("atheris")  # not installed where types are checked
     with atheris.instrument_imports(include=["trio_smtp"]):
         targets = importlib.import_module("fuzz.targets").TARGETS
     name, *options = sys.argv[1:]

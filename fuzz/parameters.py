@@ -1,4 +1,4 @@
-"""Target: ESMTP parameters. What is read is harmless, and reads the same when it is written."""
+"""Target: ESMTP parameters. The result must have no control characters and must survive a round trip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RCPT = (b"NOTIFY", b"ORCPT")
 
 
 def parameters(data: bytes) -> None:
-    """One octet that says which command it is and which parameters are allowed, then the parameters."""
+    """Parse parameters. The first octet selects the command and the allowed parameters; the rest is the parameters."""
     choice, text = data[0] if data else 0, data[1:]
     keywords, parse = (RCPT, parse_rcpt_parameters) if choice & 1 else (MAIL, parse_mail_parameters)
     unlocked = frozenset(keyword for bit, keyword in enumerate(keywords, 1) if not choice >> bit & 1)
@@ -34,7 +34,7 @@ def parameters(data: bytes) -> None:
 
 
 def xtext(text: str) -> bytes:
-    """RFC 3461 §4, with UTF-8 as it is (RFC 6533): no form is shorter, so nothing that was read gets too long."""
+    """Encode as xtext (RFC 3461 §4) with raw UTF-8 (RFC 6533), the shortest form, so that the result fits."""
     return b"".join(b"+%02X" % octet if octet <= 32 or octet in b"+=\x7f" else b"%c" % octet for octet in text.encode())
 
 

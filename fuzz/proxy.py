@@ -1,4 +1,4 @@
-"""Target: headers of the PROXY protocol. A second reader, which sees the whole input, agrees with the first."""
+"""Target: headers of the PROXY protocol. The reader must agree with a second reader, which sees the whole input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SIZES: Final = {0x00: 0, 0x11: 12, 0x21: 36, 0x31: 216}
 MAPPED: Final = bytes(10) + b"\xff\xff"
 
 Outcome: TypeAlias = tuple[int, tuple[bytes, int] | None] | None
-"""How long the header is and, if it announces one, the address and port; None for what is none, or not yet."""
+"""The length of the header and the address and port, if it has one; None for an invalid or incomplete header."""
 
 
 def proxy(data: bytes) -> None:
-    """One octet, how it begins; then what comes in."""
+    """Read a header. The first octet selects how the input begins; the rest follows it."""
     stream = BEGINNINGS[data[0] % len(BEGINNINGS)] + data[1:] if data else b""
     expected = expected_outcome(stream)
     for cut in CUTS.values():
@@ -50,7 +50,7 @@ def packed(peer: Peer) -> tuple[bytes, int]:
 
 
 def expected_outcome(stream: bytes) -> Outcome:
-    """PROXY §2, read off the whole."""
+    """The outcome by section 2 of the PROXY protocol, for the whole input."""
     if stream[:12] == SIGNATURE:
         return expected_of_binary(stream)
     if stream[:6] == b"PROXY ":

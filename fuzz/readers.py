@@ -1,4 +1,4 @@
-"""Target: the readers. However the input is cut up, they find what a plain search of the whole finds."""
+"""Target: the readers. However the input is cut, they must find what a simple search of the whole input finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trio_smtp.protocol.readers import ChunkReader, DotReader, LineReader
 
 
 def readers(data: bytes) -> None:
-    """One octet, a limit and the size of a chunk; then what comes in."""
+    """Read a stream. The first octet is the length limit and the chunk size; the rest is the stream."""
     limit, stream = data[0] if data else 0, data[1:]
     for cut in CUTS.values():
         pieces = cut(stream)
@@ -46,7 +46,7 @@ def expected_lines(stream: bytes, limit: int) -> list[bytes]:
 
 
 def read_body(pieces: list[bytes], before: bytes) -> tuple[bytes, int, int | None]:
-    """With `before` the whole input stays in the buffer, otherwise each piece is given away when it has been read."""
+    """Read a body. With `before` the whole input stays in the buffer, otherwise each piece is dropped after reading."""
     reader = DotReader(check_newlines=True)
     if not before:
         return feed_all(reader, pieces)
@@ -62,7 +62,7 @@ def read_body(pieces: list[bytes], before: bytes) -> tuple[bytes, int, int | Non
 
 
 def feed_all(reader: DotReader | ChunkReader, pieces: list[bytes]) -> tuple[bytes, int, int | None]:
-    """The content, how much was read, and where the first bare CR or LF is in the content."""
+    """The content, the number of octets read, and the position of the first bare CR or LF in the content."""
     content, read, fault = b"", 0, None
     for piece in pieces:
         if not reader.done:
@@ -75,7 +75,7 @@ def feed_all(reader: DotReader | ChunkReader, pieces: list[bytes]) -> tuple[byte
 
 
 def expected_body(stream: bytes) -> tuple[bytes, int, int | None]:
-    """RFC 5321 §4.5.2, read off the whole."""
+    """The result by RFC 5321 §4.5.2, for the whole input."""
     lines = stream.split(b"\r\n")
     done = b"." in lines[:-1]
     if done:
@@ -84,7 +84,7 @@ def expected_body(stream: bytes) -> tuple[bytes, int, int | None]:
     else:
         read = len(stream)
         last = lines[-1]
-        if last in (b".", b".\r"):  # what may yet become the end
+        if last in (b".", b".\r"):  # this may be the beginning of the end
             lines[-1] = b""
         elif last.endswith(b"\r"):
             lines[-1] = last[:-1]

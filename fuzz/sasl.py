@@ -1,7 +1,8 @@
 """Targets: one SASL exchange, fed with octets or with the words of the mechanisms.
 
-Whatever the client sends: nothing raises, the exchange ends within a few challenges, what is asked of the application
-is what a second reader finds in the responses, SCRAM is proved by the right proof alone, and nothing shows a secret.
+Whatever the client sends, nothing must raise, the exchange must end after a few challenges, the claims for the
+application must be what a second parser finds in the responses, SCRAM must accept only the right proof, and no `repr`
+must show a secret.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from trio_smtp.sasl import (
 )
 
 NEXT = b"\xff"
-"""Separates the responses."""
+"""Separates the responses in the input."""
 HONEST = b"\xfe"
-"""Stands for what a client that knows the password of ann would say to the last challenge of SCRAM."""
+"""Is replaced by the response to the last SCRAM challenge that a client with the password of ann would give."""
 
-MECHANISMS: Final[Sequence[tuple[Callable[[], Mechanism], int]]] = (  # and the most challenges
+MECHANISMS: Final[Sequence[tuple[Callable[[], Mechanism], int]]] = (  # each with its maximum number of challenges
     (Plain, 1),
     (Login, 2),
     (lambda: Scram("server"), 3),
@@ -58,7 +59,7 @@ WORDS = (
     *(b"\xc3\xa9", b"e\xcc\x81", b"\xc2\xad", b"\xc2\xa0", b"\xd7\x90", b"\xe2\x80\xae", b"\xed\xa0\x80", b"\x80"),
     *(b"\xef\xbc\x9d", b"\xef\xbc\x8c", b"\xe2\x85\xa8", b"\xf0\x9f\x93\xa7", b"x" * 255, b"x" * 1024),
 )
-"""The alphabet: among it composed letters, one from the right, and those that SASLprep drops, maps and forbids."""
+"""The words of the input. Some have composed or right-to-left letters, or ones that SASLprep drops, maps or refuses."""
 
 SALT, ITERATIONS, PASSWORD = b"salt", 1, b"secret"
 KEYS = derive_keys(PASSWORD, SALT, ITERATIONS)
@@ -66,13 +67,13 @@ CLIENT_KEY = hmac.digest(hashlib.pbkdf2_hmac("sha256", PASSWORD, SALT, ITERATION
 
 
 def sasl(data: bytes) -> None:
-    """One octet (the mechanism; with the highest bit there is no initial response), then the responses."""
+    """Run an exchange. The first octet selects the mechanism, its highest bit no initial response; responses follow."""
     choice, text = data[0] if data else 0, data[1:]
     exchange(choice, text.split(NEXT))
 
 
 def sasl_words(data: bytes) -> None:
-    """The same octet, then one for each word of the responses."""
+    """Run an exchange. The first octet is as in `sasl`; then each octet selects one word of the responses."""
     choice, text = data[0] if data else 0, b"".join(WORDS[octet % len(WORDS)] for octet in data[1:])
     exchange(choice, text.split(NEXT))
 
@@ -103,11 +104,11 @@ def exchange(choice: int, responses: Sequence[bytes]) -> None:
         assert step.data.isascii()
         challenges.append(step.data)
         assert len(challenges) <= most_challenges
-        assert len(step.data) < 400  # octets: a nonce of the client's, 256 at most, is the longest in it
+        assert len(step.data) < 400  # octets; its longest part is the client's nonce, at most 256
 
 
 def check(mechanism: Mechanism, step: Step, said: Sequence[bytes], challenges: Sequence[bytes]) -> None:
-    """What the step claims is what was said, and what its representation shows is no secret."""
+    """Check that the step is what the client has sent, and that its `repr` shows no secret."""
     if isinstance(mechanism, Plain):
         assert (step if isinstance(step, Verify) else None) == read_plain(said[0])
     elif isinstance(mechanism, Login) and len(said) == 2:
@@ -131,7 +132,7 @@ def check(mechanism: Mechanism, step: Step, said: Sequence[bytes], challenges: S
 
 
 def read_plain(response: bytes) -> Verify | None:
-    """RFC 4616 §2, by its NULs."""
+    """Parse a PLAIN response (RFC 4616 §2) by its NULs."""
     authzid, nul, rest = response.partition(b"\0")
     authcid, second_nul, password = rest.partition(b"\0")
     return read_claim(authcid, password) if nul and second_nul and authzid in (b"", authcid) else None
@@ -157,17 +158,17 @@ def read_text(octets: bytes) -> str | None:
 
 
 def is_name(text: str) -> bool:
-    """Whether nothing in it can break a line or a record of the log."""
+    """Whether a name is not empty and has no control characters, which could break a line of the log."""
     return text != "" and not any(character < " " or "\x7f" <= character <= "\x9f" for character in text)
 
 
 def bare(client_first: bytes) -> bytes:
-    """Without the gs2-header (RFC 5802 §7)."""
+    """The client-first-message without the gs2-header (RFC 5802 §7)."""
     return client_first.split(b",", 2)[2]
 
 
 def honest(mechanism: Mechanism, said: Sequence[bytes], challenges: Sequence[bytes]) -> bytes:
-    """RFC 5802 §3, from the client's side."""
+    """The next response of a client that knows the password (RFC 5802 §3)."""
     header = b"p=tls-server-end-point,," if isinstance(mechanism, ScramPlus) else b"n,,"
     if not said:
         return header + b"n=ann,r=client"

@@ -1,8 +1,8 @@
-"""What a connection target plays: a server, a client and an application, all drawn from one input.
+"""The scenario of a connection target: a server, a client and an application, all derived from one input.
 
-The first eleven octets choose the server's settings, how far the dialogue has come, what the application does at that
-moment, and the verdicts that it gives from then on, over and over; what follows is what the client sends. All zeros are
-a plain server whose application accepts everything.
+The first eleven octets select the server's settings, the state of the dialogue at the start, what the application does
+at that moment, and a list of verdicts that it repeats from then on. The rest is what the client sends. All zeros mean a
+default server whose application accepts everything.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from trio_smtp.protocol.events import Auth, AuthResponse
 
 HEADER: Final = 11
 FLIGHT: Final = b"\xfe\xff"
-"""Ends what the client sends at one time: before a TLS handshake, the rest of it is lost."""
+"""Ends a flight, the data that the client sends at a time. At a TLS handshake the rest of the flight is discarded."""
 
 _HELLO: Final = b"EHLO x\r\n"
 _RCPT: Final = _HELLO + b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\n"
@@ -51,23 +51,23 @@ PREFIXES: Final = (
     _RCPT + b"DATA\r\n" + b"big" * 99,
     _RCPT + b"BDAT 5\r\nhello",
     _RCPT + b"BDAT 9 LAST\r\nhello",
-    _RCPT + b"BDAT 99\r\n" + b"x" * 99,  # over the small limit
+    _RCPT + b"BDAT 99\r\n" + b"x" * 99,  # exceeds the small limit
     b"BDAT 7\r\nout of",
     _HELLO + b"AUTH LOGIN\r\n",
     _HELLO + b"AUTH PLAIN AGEAYg==\r\n",
     _HELLO + b"STARTTLS\r\n",
     b"x" * 600,
 )
-"""Input that leads to each state, and into the middle of what a reader reads."""
+"""Inputs that lead to each state, and into the middle of a command, a message or a chunk."""
 
 REFUSALS: Final = {1: Reply(550, "No"), 2: Reply(451, "Later"), 3: replies.CLOSING}
 SILENT: Final = (MessageChunk, AuthAborted, TransactionAborted)
-"""Events that want no verdict."""
+"""Events that need no verdict."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One input, decoded."""
+    """A decoded input."""
 
     config: Config
     tls_active: bool
@@ -78,11 +78,11 @@ class Scenario:
 
     @classmethod
     def decode(cls, header: bytes, sent: bytes) -> Scenario:
-        """Read the header; `sent` is what the client sends."""
+        """Decode the header. `sent` is what the client sends."""
         switches, state, intervention, *_ = header
         lmtp, keep, dsn, verify, auth_required, auth_in_clear, tls_active, small = (switches >> i & 1 for i in range(8))
-        # Octets behind STARTTLS count as an error if they come with it and are lost if they come later. The cut must
-        # not decide when the errors are too many.
+        # Octets after STARTTLS count as an error if they arrive with it and are discarded if they arrive later. So that
+        # the cut does not decide whether there are too many errors, the limit is high if STARTTLS is possible.
         errors = (5 if small else 20) if tls_active else 100_000
         config = Config(
             limits=Limits(512, 32, 64, 2, errors, 6, 2) if small else Limits(errors=errors),
@@ -101,18 +101,18 @@ class Scenario:
 
 @dataclass
 class Transcript:
-    """All that came of a scenario."""
+    """The results of a scenario."""
 
     log: list[tuple[Event, int] | bytearray] = field(default_factory=list[tuple[Event, int] | bytearray])
-    """The events, each with the number of octets that had gone out before it; the chunks of a body joined."""
+    """The events, each with the number of octets sent before it. Adjacent chunks of a body are joined."""
     out: bytes = b""
     messages: list[bytes] = field(default_factory=list[bytes])
-    """The messages that came to their end."""
+    """The complete messages."""
     closed: CloseReason | None = None
 
 
 def play(scenario: Scenario, cut: Cut) -> Transcript:
-    """Play the scenario with its input cut up."""
+    """Play the scenario with its input cut into pieces."""
     player = Player(scenario)
     player.receive(scenario.prefix, cut, b"\0")
     player.intervene()
@@ -127,13 +127,13 @@ def play(scenario: Scenario, cut: Cut) -> Transcript:
 
 
 class Player:
-    """The application of a scenario, which also looks whether the contract holds."""
+    """The application of a scenario, which also checks the contract of `SMTPConnection`."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.transcript = Transcript()
-        self.content = b""  # of the message that is coming
-        self.asked = 0  # how many verdicts were given
+        self.content = b""  # of the current message
+        self.asked = 0  # the number of verdicts given
         self.conn = SMTPConnection(
             scenario.config,
             tls_active=scenario.tls_active,
@@ -148,14 +148,14 @@ class Player:
             self.react(verdicts)
 
     def react(self, verdicts: bytes) -> None:
-        """Take the events that there are."""
+        """Handle all available events."""
         conn, transcript = self.conn, self.transcript
         while transcript.closed is None:
             event = conn.next_event()
             transcript.out += conn.data_to_send()
             if event is NEED_DATA:
                 limits = self.scenario.config.limits
-                held = len(conn._buffer)  # what counts is the memory
+                held = len(conn._buffer)  # private, but this limits the memory
                 in_auth = conn.state is State.AUTH or conn._buffer[:5].upper() == b"AUTH "
                 assert held < (max(limits.auth_line, limits.command_line) if in_auth else limits.command_line)
                 assert not conn.receiving_message or held == 0
@@ -206,7 +206,7 @@ class Player:
                 conn.reject(REFUSALS[choice - 3 if choice < 7 else 1])
 
     def answer_end(self, verdict: int) -> None:
-        """One verdict, or in LMTP one for each recipient, all at once or one after the other."""
+        """Give one verdict, or in LMTP one for each recipient, all at once or one after the other."""
         conn = self.conn
         assert conn.envelope is not None
         recipients = len(conn.envelope.recipients) if self.scenario.config.lmtp else 1
@@ -222,10 +222,10 @@ class Player:
                 conn.reject(reply)
 
     def intervene(self) -> None:
-        """What the application does when the prefix has been read."""
+        """Let the application do something after the prefix has been read."""
         if self.transcript.closed is None and self.scenario.intervention == 3:
             self.conn.close()
         elif self.transcript.closed is None and self.scenario.intervention:
-            with contextlib.suppress(LocalProtocolError):  # there may be nothing to refuse
+            with contextlib.suppress(LocalProtocolError):  # there may be no event to refuse
                 self.conn.reject(REFUSALS[self.scenario.intervention])
         self.react(b"\0")

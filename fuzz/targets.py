@@ -1,4 +1,4 @@
-"""The fuzz targets by name: pure functions from octets to None that raise only on a bug."""
+"""The fuzz targets by name: pure functions that take octets and raise only if there is a bug."""
 
 from __future__ import annotations
 
