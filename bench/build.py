@@ -20,7 +20,7 @@ def program(name: str, how: str) -> str:
     """The path of a program.
 
     Raises:
-        MissingError: with the message `how`, if the program is not found.
+        MissingError: if the program is not found. Its message is `how`.
     """
     path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if path is None:

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments without the program's name; by default those of the process.
 
     Raises:
-        SystemExit: after ``--help``, ``--version`` or for a wrong flag.
+        SystemExit: if ``--help``, ``--version`` or a wrong flag is given.
     """
     _complete_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):

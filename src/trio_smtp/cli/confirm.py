@@ -26,7 +26,7 @@ def ask(fact: str, deed: str, *, refusal: str) -> None:
     """Ask a question made of `fact` and `deed`, and return if the answer is yes.
 
     Raises:
-        CommandError: with the text `refusal`, if the answer is no.
+        CommandError: if the answer is no. Its text is `refusal`.
         UsageError: if standard input is not a terminal.
     """
     if not sys.stdin.isatty():

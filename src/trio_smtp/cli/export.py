@@ -47,8 +47,8 @@ async def export(
     """Write these messages, or all of them. A message that cannot be read is reported and the others are written.
 
     Raises:
-        CommandError: at the end, if a message could not be read. Then no existing file is replaced, because it may
-            contain the message.
+        CommandError: if a message could not be read. It is raised at the end, and no existing file is replaced, because
+            that may contain the message.
     """
     if output is None:
         for flag, given in (

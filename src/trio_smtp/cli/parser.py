@@ -68,7 +68,7 @@ class _Parser(ArgumentParser):
 
 
 class _Commands:
-    """The commands of the program, or the actions of one of them."""
+    """The commands of the program, or the actions of one command."""
 
     def __init__(self, parser: ArgumentParser, metavar: str) -> None:
         self._subparsers = parser.add_subparsers(metavar=metavar, required=True)

@@ -76,7 +76,7 @@ async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailS
 
 
 def check_owner(url: StoreURL) -> None:
-    """Check that the store belongs to this user, so that root, above all, creates no files that its server cannot read.
+    """Check that the store belongs to this user, so that root, above all, creates no files that the server cannot read.
 
     Raises:
         CommandError: if the store belongs to another user and is not on a read-only file system.

@@ -17,7 +17,7 @@ def listening_at(path: Path) -> Generator[socket.socket]:
     """A listening socket at `path` for the length of the block.
 
     Raises:
-        OSError: EADDRINUSE if a server listens there; EEXIST if the file exists and is not a socket.
+        OSError: if a server listens there (EADDRINUSE), or the file exists and is not a socket (EEXIST).
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         _remove_stale(path)

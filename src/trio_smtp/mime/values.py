@@ -105,8 +105,8 @@ class Attachment:
     """A part that is not the text of the message: a file, a picture, a forwarded message, a signature."""
 
     filename: str
-    """A safe file name, different from those of the other attachments. It is never empty and contains no folders, no
-    control characters and nothing that has a special meaning for a file system or a shell."""
+    """A safe file name, different from those of the other attachments. It is never empty and has no folders, no control
+    characters and nothing special to a file system. It does not look like an option, but quote it in a shell."""
     inline: bool
     """Whether it is displayed within the text, as a picture that the HTML refers to by its content ID."""
     part: Part = field(repr=False)

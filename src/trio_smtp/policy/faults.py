@@ -1,4 +1,4 @@
-"""Answers a client that keeps making mistakes more and more slowly, until the session's error budget is used up."""
+"""Growing delays for a client that keeps making mistakes, until the error budget of its session is used up."""
 
 from __future__ import annotations
 

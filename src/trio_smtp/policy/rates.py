@@ -47,7 +47,7 @@ class RateLimits(Policy):
 
     A peer is an IPv4 address or an IPv6 /64 network. Connections over the rate get 421, messages and recipients 451,
     logins 454, all with 4.7.x, so that an honest client tries again. The failed logins of a user name are counted over
-    all peers, whether the user exists or not. From its second failed login on, a peer gets the answers ever later.
+    all peers, whether the user exists or not. The reply to each further failure of a peer is delayed longer.
 
     Args:
         connections: of one peer.
