@@ -218,9 +218,14 @@ class _Selection:
 
 
 def _root(related: Part) -> int:
-    """The index of the root of a multipart/related: its first part that may be text (not RFC 2387 §3.2's ``start``)."""
-    kinds = [child.content_type for child in related.children]
-    return next((at for at, kind in enumerate(kinds) if kind in _TEXTS or kind.startswith("multipart/")), 0)
+    """The index of the root of a multipart/related: of the parts that may be text, the declared one or the first."""
+    texts = [
+        (at, child.content_id)
+        for at, child in enumerate(related.children)
+        if child.content_type in _TEXTS or child.content_type.startswith("multipart/")
+    ]
+    declared = [at for at, content_id in texts if content_id and content_id == related.root_id]
+    return next(chain(declared, (at for at, _ in texts)), 0)
 
 
 def _those_with(content_type: str, versions: list[list[Part]]) -> list[list[Part]]:

@@ -79,7 +79,7 @@ class _Header:
         self.disposition = one_line(disposition)
         self.filename = one_line(disposed.get("filename") or self.parameters.get("name", ""))
         self.encoding = read_parameters(values.get(b"content-transfer-encoding", b""))[0]
-        self.content_id = one_line(to_text(values.get(b"content-id", b""))).removeprefix("<").removesuffix(">")
+        self.content_id = _bare_id(to_text(values.get(b"content-id", b"")))
 
 
 class Builder:
@@ -147,6 +147,7 @@ class Builder:
             disposition=header.disposition,
             filename=header.filename,
             content_id=header.content_id,
+            root_id=_bare_id(header.parameters.get("start", "")),
             children=tuple(children),
             source=source,
             start=start,
@@ -219,6 +220,11 @@ class Builder:
             return True
         header.wrong.append("what is in it was not looked at: the message has too many parts or levels")
         return False
+
+
+def _bare_id(content_id: str) -> str:
+    """A Content-ID without its angle brackets (RFC 2392 §2)."""
+    return one_line(content_id).removeprefix("<").removesuffix(">")
 
 
 def shown(value: str) -> str:

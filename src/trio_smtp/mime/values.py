@@ -77,6 +77,8 @@ class Part:
     """As the sender wrote it, so not safe to open a file with; use `Attachment.filename` for that."""
     content_id: str = ""
     """Without the angle brackets, as in a ``cid:`` URL (RFC 2392)."""
+    root_id: str = ""
+    """The ``content_id`` of the root of a multipart/related; "" if it is not declared (``start``, RFC 2387 §3.2)."""
     children: tuple[Self, ...] = ()
     source: bytes = field(repr=False)
     """The octets that contain the content, from `start` to `end`: the message itself, or the decoded content."""
