@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple
@@ -22,6 +23,9 @@ class Portal:
 
     Args:
         main: an async function that runs there; it is cancelled at the end of the block.
+
+    Raises:
+        OSError: on entering the block, if trio cannot start.
     """
 
     def __init__(self, main: Callable[[], Awaitable[object]] = trio.sleep_forever) -> None:
@@ -29,10 +33,10 @@ class Portal:
 
     def __enter__(self) -> Self:
         self._scope = trio.CancelScope()
-        started = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._run, started))
+        started: Future[trio.lowlevel.TrioToken] = Future()
+        self._thread = threading.Thread(target=self._work, args=(started,))
         self._thread.start()
-        started.wait()
+        self._token = started.result()
         return self
 
     def __exit__(
@@ -42,9 +46,16 @@ class Portal:
             self._token.run_sync_soon(self._scope.cancel)  # this thread may itself be inside another `trio.run`
         self._thread.join()
 
-    async def _run(self, started: threading.Event) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        started.set()
+    def _work(self, started: Future[trio.lowlevel.TrioToken]) -> None:
+        try:
+            trio.run(self._run, started)
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)  # trio could not start: the machine has no descriptors left, for example
+
+    async def _run(self, started: Future[trio.lowlevel.TrioToken]) -> None:
+        started.set_result(trio.lowlevel.current_trio_token())
         with self._scope:
             await self._main()
 
