@@ -80,3 +80,7 @@ async def test_a_watch_that_nobody_has_is_forgotten() -> None:
     gc.collect()
     assert forgotten() is None
     await store.append_message("ann", INBOX, b"")
+    for _ in range(10):
+        store.watch("ann")
+        gc.collect()
+    assert len(store.watchers._watches) <= 1

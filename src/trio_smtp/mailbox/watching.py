@@ -87,6 +87,7 @@ class Watchers:
         """
         watch = _Watch(account, look, seconds, self._lock)
         with self._lock:
+            self._forget_dead()
             self._watches.append(ref(watch))
         return watch
 
@@ -113,9 +114,11 @@ class Watchers:
                 watch.end()
 
     def _living(self) -> list[_Watch]:
-        living = [watch for each in self._watches if (watch := each()) is not None]
-        self._watches = [ref(watch) for watch in living]
-        return living
+        self._forget_dead()
+        return [watch for each in self._watches if (watch := each()) is not None]
+
+    def _forget_dead(self) -> None:
+        self._watches = [each for each in self._watches if each() is not None]
 
 
 class _Watch(Watch):
