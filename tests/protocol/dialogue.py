@@ -1,8 +1,8 @@
-"""Dialogues with the core as entries of tables, and the driver that plays them.
+"""Table-driven dialogues with the protocol core, and the driver that plays them.
 
-A `Dialogue` says what the client sends, which replies it must get and which events the application must see. `check`
-plays it whole, octet by octet and at random cuts, and wants the same each time: contract points 2 to 5 of
-`SMTPConnection`. The tables of the test modules begin at an `Opening`, the part that brings a connection into a state.
+A `Dialogue` holds what the client sends, the replies that it must get and the events that the application must see.
+`check` plays it in one piece, octet by octet and cut at random places, and expects the same result each time: points 2
+to 5 of the contract of `SMTPConnection`. A dialogue begins with an `Opening`, which brings the connection into a state.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from trio_smtp.protocol import (
 )
 
 Verdict: TypeAlias = Reply | bytes | Sequence[Reply] | None
-"""A positive reply accepts, None does so in the standard way, a negative reply rejects, bytes are a challenge and a
-sequence of replies is for `accept_each`. A negative reply to a `MessageChunk` refuses the message in the middle."""
+"""A positive reply accepts, None accepts with the default reply, a negative reply rejects, bytes are a challenge, and a
+sequence of replies goes to `accept_each`. A negative reply to a `MessageChunk` refuses the message before its end."""
 
 Verdicts: TypeAlias = Mapping[type[Event], Sequence[Verdict]]
-"""For a type of event the verdicts on the first, the second ...; the others are accepted."""
+"""For each type of event, the verdicts on the first event, the second and so on. Further events are accepted."""
 
 PASSWORD = b"AGFubgBwYXNz"
 CONFIG = Config(hostname="mx.example")
@@ -67,7 +67,7 @@ BDAT = MessageStart(chunking=True, declared_size=None)
 
 @dataclass(frozen=True, repr=False)
 class Opening:
-    """What brings a new connection into `state`: the octets, the replies to them and the events."""
+    """The octets that bring a new connection into `state`, and the replies and events that they cause."""
 
     state: State
     wire: bytes = b""
@@ -87,13 +87,13 @@ AT_MAIL = AT_READY.then(State.MAIL, b"MAIL FROM:<ann@a.example>\r\n", "250/2.1.0
 AT_RCPT = AT_MAIL.then(State.RCPT, b"RCPT TO:<bob@b.example>\r\n", "250/2.1.5", RCPT)
 AT_DATA = AT_RCPT.then(State.DATA, b"DATA\r\n", "354", DATA)
 AT_BDAT = AT_RCPT.then(State.BDAT, b"BDAT 3\r\nabc", "250/2.0.0", BDAT, MessageChunk(b"abc"))
-# These need `OPEN`: AUTH in clear, and a message of 20 octets at most.
+# `AT_FAILED` and `AT_AUTH` need the configuration `OPEN`: messages of at most 20 octets, and AUTH without TLS.
 AT_FAILED = AT_BDAT.then(State.FAILED, b"BDAT 18\r\n" + b"x" * 18, "552", TransactionAborted(AbortReason.SIZE))
 AT_AUTH = AT_READY.then(State.AUTH, b"AUTH PLAIN\r\n", "334", Auth("PLAIN", None))
 AT_TLS = AT_READY.then(State.TLS, b"STARTTLS\r\n", "220", StartTLS())
 
 OPENINGS = [AT_GREETED, AT_READY, AT_MAIL, AT_RCPT, AT_DATA, AT_BDAT, AT_FAILED, AT_AUTH, AT_TLS]
-"""One for each state between the greeting and the end."""
+"""One opening for each state between the greeting and the end of the connection."""
 
 LMTP_READY = AT_GREETED.then(State.READY, b"LHLO c.example\r\n", "250", Hello("LHLO", "c.example"))
 LMTP_MAIL = LMTP_READY.then(State.MAIL, b"MAIL FROM:<ann@a.example>\r\n", "250", MAIL)
@@ -108,15 +108,15 @@ class Dialogue:
     """One entry of a table.
 
     Args:
-        name: says what it shows.
-        opening: what comes first.
-        wire: what the client sends then; several flights if it waits for the replies in between. If STARTTLS was
-            accepted, TLS is established before the next flight.
+        name: what the dialogue shows.
+        opening: the part before `wire`.
+        wire: what the client sends after the opening; several flights if it waits for the replies in between. If
+            STARTTLS was accepted, TLS is established before the next flight.
         replies: the reply codes, each with its enhanced code where that matters: ``"250 503/5.5.1"``.
-        events: what the application sees; the chunks of a body are joined.
-        verdicts: of the application.
-        state: where the dialogue ends, if that is to be looked at.
-        config, tls_active, tls_available, mechanisms: of the connection.
+        events: what the application sees; adjacent chunks of a body are joined.
+        verdicts: the verdicts of the application.
+        state: the state in which the dialogue ends, None if that is not checked.
+        config, tls_active, tls_available, mechanisms: arguments for the connection.
     """
 
     name: str
@@ -150,7 +150,7 @@ class Dialogue:
 
 
 class Player:
-    """The driver of one connection: gives each event its verdict and remembers all that came out."""
+    """A driver of one connection: gives a verdict on each event, and records the events and the octets sent."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class Player:
         tls_available: bool = True,
         mechanisms: Sequence[str] = ("PLAIN", "LOGIN"),
     ) -> Player:
-        """A new connection that has been greeted."""
+        """Return the player of a new connection that has sent its greeting."""
         connection = SMTPConnection(
             config, tls_active=tls_active, tls_available=tls_available, auth_mechanisms=mechanisms
         )
@@ -185,7 +185,7 @@ class Player:
 
     @classmethod
     def at(cls, opening: Opening, config: Config = CONFIG, verdicts: Verdicts | None = None) -> Player:
-        """A connection that is where the opening leads; the verdicts are for what comes then."""
+        """Return the player of a connection in the opening's state; the verdicts are for the events after it."""
         player = cls.start(config, {Auth: [b""]})
         if opening.wire:
             player.feed(opening.wire)
@@ -193,12 +193,12 @@ class Player:
         return cls(player.connection, verdicts, config.limits)
 
     def feed(self, data: bytes) -> None:
-        """Give the connection these octets and answer all that comes of them."""
+        """Pass these octets to the connection and give a verdict on each event that they cause."""
         self.connection.receive_data(data)
         self.run()
         in_auth = self.connection.state is State.AUTH or self.connection._buffer[:5].upper() == b"AUTH "
         line = self._limits.auth_line if in_auth else self._limits.command_line
-        assert held(self.connection) <= line + 4  # and what the readers remember
+        assert held(self.connection) <= line + 4  # 4 octets for what the readers remember
 
     def run(self) -> None:
         connection = self.connection
@@ -236,7 +236,7 @@ class Player:
                 connection.accept()
 
     def play(self, flights: Iterable[Sequence[bytes]]) -> None:
-        """Send the flights, each in the pieces into which it is cut."""
+        """Send the flights, each given as the pieces into which it is cut."""
         for flight in flights:
             if self.connection.state is State.TLS:
                 self.connection.tls_established()
@@ -245,7 +245,7 @@ class Player:
 
 
 def held(value: object) -> int:
-    """How many octets a connection keeps, itself and in its readers."""
+    """Return how many octets a connection holds, in itself and in its readers."""
     if isinstance(value, bytes):
         return len(value)
     if isinstance(value, list):
@@ -253,11 +253,11 @@ def held(value: object) -> int:
     return sum(held(getattr(value, name)) for name in slots(type(value)))
 
 
-SLOTS: dict[type, list[str]] = {}  # those are asked for with each octet of a dialogue
+SLOTS: dict[type, list[str]] = {}  # a cache: `held` is called for each octet of a dialogue
 
 
 def slots(kind: type) -> list[str]:
-    """Where a connection or a reader keeps what it has."""
+    """Return the names of the slots of a connection or a reader; none for any other type."""
     names = SLOTS.get(kind)
     if names is None:
         keeps = issubclass(kind, SMTPConnection) or kind.__module__.endswith(".readers")
@@ -267,7 +267,7 @@ def slots(kind: type) -> list[str]:
 
 
 def codes(sent: bytes) -> list[str]:
-    """The replies in these octets, as `Dialogue.replies` has them; an error if there is more (RFC 5321 §4.2)."""
+    """Return the codes of the replies in these octets as ``code/enhanced``; fail if there is more (RFC 5321 §4.2)."""
     found: list[str] = []
     begun = ""
     assert sent.endswith(b"\r\n") or not sent
@@ -287,7 +287,7 @@ def codes(sent: bytes) -> list[str]:
 
 
 def cuts(data: bytes, name: str) -> Iterator[list[bytes]]:
-    """The ways in which a flight is cut up: whole, octet by octet, at random places."""
+    """Yield the ways in which a flight is cut: whole, octet by octet, and at random places."""
     yield [data] if data else []
     yield list(octet_by_octet(data))
     rng = random.Random(name)
@@ -298,7 +298,7 @@ def cuts(data: bytes, name: str) -> Iterator[list[bytes]]:
 
 
 def octet_by_octet(data: bytes) -> Iterator[bytes]:
-    """All octets alone, but for those in the middle of a very long run of one: they would take minutes."""
+    """Yield each octet alone, but the middle of a very long run of one octet as a whole, which would take minutes."""
     for run in re.finditer(rb"(?s)(.)\1*+", data):
         start, end = run.span()
         behind = max(end - 100, start)
@@ -310,7 +310,7 @@ def octet_by_octet(data: bytes) -> Iterator[bytes]:
 
 
 def check(dialogue: Dialogue) -> None:
-    """Play the dialogue, however cut, and compare; then the client goes away, which must be an end as well."""
+    """Play the dialogue with all cuts and compare the results. Then the client leaves, and the connection must end."""
     expected_replies = [*dialogue.opening.replies.split(), *dialogue.replies.split()]
     expected = list(dialogue.opening.events)
     for event in dialogue.events:
@@ -341,7 +341,7 @@ def check(dialogue: Dialogue) -> None:
 def check_auto_accept(
     dialogue: Dialogue, flights: Sequence[Sequence[bytes]], expected: Sequence[Event], sent: bytes | None
 ) -> None:
-    """The same with a driver that need not hear of senders and recipients, unless it has a verdict on them."""
+    """Play the dialogue with `auto_accept` for the senders and recipients on which it has no verdicts."""
     auto_accept = frozenset[type[MailFrom | RcptTo]]({MailFrom, RcptTo} - dialogue.verdicts.keys())
     player = dialogue.start()
     player.connection.auto_accept = auto_accept
@@ -356,7 +356,7 @@ def check_auto_accept(
 def check_transcribed(
     dialogue: Dialogue, flights: Sequence[Sequence[bytes]], expected: Sequence[Event], sent: bytes | None
 ) -> None:
-    """The same with a connection that writes down what it hears: it tells all that it says, and no password."""
+    """Play the dialogue with a transcript, which must hold all that the server sends, and no password."""
     lines: list[tuple[str, bytes]] = []
     connection = TranscribedConnection(
         dialogue.config,
@@ -377,7 +377,7 @@ def check_transcribed(
 
 
 def check_end(player: Player) -> None:
-    """The client goes away: the open transaction is gone, the connection over, and nothing more is said."""
+    """Let the client leave: the open transaction is aborted, the connection is closed, and nothing more is sent."""
     connection, events, sent = player.connection, list(player.events), player.sent
     if connection.state is State.CLOSED:
         assert type(events[-1]) is ConnectionClosed
@@ -392,5 +392,5 @@ def check_end(player: Player) -> None:
 
 
 def end_of(*events: Event) -> MessageEnd:
-    """The end of the message whose chunks these are."""
+    """Return the end of the message that consists of these chunks."""
     return MessageEnd(sum(len(event.data) for event in events if type(event) is MessageChunk))

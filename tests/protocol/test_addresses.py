@@ -1,4 +1,4 @@
-"""Paths and mailboxes: RFC 5321 §4.1.2, §4.1.3, §4.5.3.1, RFC 6531 §3.3."""
+"""Parsing and printing of paths and mailboxes: RFC 5321 §4.1.2, §4.1.3, §4.5.3.1, RFC 6531 §3.3."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ VALID = [  # path, local part, domain, what str() gives if not the path without 
     (b"<u@[IPv6x:1]>", "u", "[IPv6x:1]", None),
     (b"<u@[IPv6-x:1]>", "u", "[IPv6-x:1]", None),
     (b"<u@[X-25:1234;a,b]>", "u", "[X-25:1234;a,b]", None),
-    (b"<u@[2001:db8::1]>", "u", "[2001:db8::1]", None),  # the grammar takes it for one with the tag "2001"
+    (b"<u@[2001:db8::1]>", "u", "[2001:db8::1]", None),  # by the grammar a general address literal with the tag "2001"
     # UTF-8
     ("<почта@пример.рф>".encode(), "почта", "пример.рф", None),
     ('<"д д"@例え.jp>'.encode(), "д д", "例え.jp", None),
@@ -126,7 +126,7 @@ INVALID = [
     b"<u@[tag:a b]>",
     b"<u@[tag:a]b]>",
     "<u@[tag:é]>".encode(),
-    # UTF-8: not even that; overlong; a surrogate; beyond Unicode; cut off; C1 controls
+    # UTF-8: invalid; overlong; a surrogate; beyond Unicode; truncated; C1 controls
     b"<\xff@d>",
     b"<\xc0\xafx@d>",
     b"<\xed\xa0\x80@d>",
@@ -260,7 +260,7 @@ def test_null_path_where_it_is_allowed() -> None:
 
 @pytest.mark.parametrize("path", [b"<postmaster>", b"<PostMaster>"])
 def test_the_postmaster_without_a_domain_sends_nothing(path: bytes) -> None:
-    """RFC 5321 §2.3.5: in RCPT alone."""
+    """RFC 5321 §2.3.5: this form is for RCPT only."""
     with pytest.raises(GrammarError) as caught:
         parse_path(path, 0, reverse=True)
     assert caught.value.kind == "path_syntax"
@@ -336,7 +336,7 @@ def test_no_control_character_comes_through(text: str) -> None:
 
 @given(st.from_regex(rb"<[a-z0-9.+-]{1,64}@[a-z0-9.-]{1,64}>", fullmatch=True))
 def test_usual_form_against_its_definition(path: bytes) -> None:
-    """What is left of the grammar without quotes, literals and UTF-8, written a second time."""
+    """The expected result comes from a second implementation, of the grammar without quotes, literals and UTF-8."""
     local_part, domain = path[1:-1].decode().split("@")
     if all(local_part.split(".")) and all(label and label.strip("-") == label for label in domain.split(".")):
         assert parse_path(path, 0, reverse=False) == (Address(local_part, domain), len(path))
@@ -367,7 +367,7 @@ def test_usual_form_against_its_definition(path: bytes) -> None:
     ],
 )
 def test_time_grows_with_the_length_only(unit: bytes) -> None:
-    """An expression that goes back over its input would take years."""
+    """A regular expression that backtracks would take years."""
     body = unit * 50_000
     for path in (body, body + b"@", b"u@" + body, b'"' + body, b"@" + body, b"@a:" + body, b"u@[" + body):
         for loose in (False, True):

@@ -1,4 +1,4 @@
-"""The arguments of commands; addresses and parameters have test modules of their own."""
+"""Parsing of the arguments of commands. Addresses and parameters have their own test modules."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_verify(argument: str) -> None:
 
 @pytest.mark.parametrize("argument", ["bób SMTPUTF8", "bób  smtputf8"])
 def test_verify_with_its_parameter(argument: str) -> None:
-    """RFC 6531 §3.7.4.2: it belongs to no name."""
+    """RFC 6531 §3.7.4.2: the parameter is not part of the name."""
     assert parse_verify(argument.encode()) == Verify("bób")
 
 

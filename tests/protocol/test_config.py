@@ -1,4 +1,4 @@
-"""What an operator may set, and what is refused when it is set."""
+"""`Config` and `Limits`: their defaults, and the values that they refuse."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_limits_have_a_minimum(name: str) -> None:
 @pytest.mark.parametrize("value", ["32M", 1e6, None])
 def test_limits_are_whole_numbers(value: object) -> None:
     with pytest.raises(TypeError, match=r"Limits\.message_size is a whole number, not "):
-        dataclasses.replace(Limits(), message_size=value)  # type: ignore[arg-type]  # as somebody may write it
+        dataclasses.replace(Limits(), message_size=value)  # type: ignore[arg-type]  # a wrong type on purpose
 
 
 @pytest.mark.parametrize(("name", "value"), [("hostname", b"mx.example"), ("hostname", None), ("limits", 5)])
 def test_what_is_of_another_type(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=rf"Config\.{name} is of the type (str|Limits), and "):
-        dataclasses.replace(Config(), **{name: value})  # type: ignore[arg-type]  # the same
+        dataclasses.replace(Config(), **{name: value})  # type: ignore[arg-type]  # a wrong type on purpose
 
 
 @pytest.mark.parametrize("hostname", ["a", "mx.example", "[127.0.0.1]", "[IPv6:::1]", "x" * 255])
@@ -62,7 +62,7 @@ def test_hostname_that_cannot_go_out(hostname: str) -> None:
 def test_bare_newline_is_one_of_two() -> None:
     assert Config(bare_newline="keep").bare_newline == "keep"
     with pytest.raises(ValueError, match="'normalise'"):
-        Config(bare_newline="normalise")  # type: ignore[arg-type]  # what somebody without a type checker may write
+        Config(bare_newline="normalise")  # type: ignore[arg-type]  # a wrong value on purpose
 
 
 def test_what_cannot_be_left_out() -> None:
@@ -74,6 +74,6 @@ def test_what_cannot_be_left_out() -> None:
 
 def test_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Config().lmtp = True  # type: ignore[misc]  # that is the point
+        Config().lmtp = True  # type: ignore[misc]  # the assignment must fail
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Limits().errors = 5  # type: ignore[misc]  # see above
+        Limits().errors = 5  # type: ignore[misc]  # this one too

@@ -1,4 +1,4 @@
-"""The driver's side of `SMTPConnection`: the greeting, verdicts in and out of turn, closing, the end of input."""
+"""What the driver of `SMTPConnection` calls: the greeting, verdicts in and out of turn, closing, the end of input."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_gone_before_the_greeting() -> None:
 
 
 def at_event(opening: Opening, line: bytes, config: Config = OPEN) -> SMTPConnection:
-    """A connection where the event that the line brings waits for its verdict."""
+    """Return a connection that waits for the verdict on the event that the line causes."""
     connection = Player.at(opening, config).connection
     connection.receive_data(line)
     assert connection.next_event() == connection.waiting is not None
@@ -206,7 +206,7 @@ def test_a_text_that_does_not_fit_into_the_reply_to_ehlo() -> None:
 
 
 def test_a_swallowed_chunk_is_no_message_that_could_be_refused() -> None:
-    """BDAT out of sequence is read while a transaction is open that has nothing to do with it."""
+    """The chunk of a BDAT out of sequence is discarded; it does not belong to the transaction that is open."""
     player = Player.at(AT_MAIL)
     player.feed(b"BDAT 5\r\nhe")
     with pytest.raises(LocalProtocolError):
@@ -287,7 +287,7 @@ def test_what_may_be_looked_at() -> None:
     assert (connection.receiving_message, connection.error_count, connection.has_unread_data) == (False, 1, True)
 
 
-# What the driver accepts in any case --------------------------------------------------------------------------------
+# auto_accept: what the driver accepts in any case -------------------------------------------------------------------
 
 
 def test_the_driver_is_spared_what_it_accepts_in_any_case() -> None:
@@ -296,7 +296,7 @@ def test_the_driver_is_spared_what_it_accepts_in_any_case() -> None:
     recipients = b"".join(b"RCPT TO:<r%d@b.example>\r\n" % number for number in range(40))
     player.feed(b"MAIL FROM:<ann@a.example>\r\n" + recipients + b"DATA\r\n")
     heard = [event.recipient.local_part for event in player.events if type(event) is RcptTo]
-    assert heard == ["r7", "r15", "r23", "r31", "r39"]  # so that others go on now and then
+    assert heard == ["r7", "r15", "r23", "r31", "r39"]  # every eighth, so that other tasks get to run
     assert player.events[-1] == MessageStart(chunking=False, declared_size=None)
     assert codes(player.sent) == ["250/2.1.0", *["250/2.1.5"] * 40, "354/"]
     envelope = player.connection.envelope
@@ -357,7 +357,7 @@ def test_closing_while_a_verdict_is_due(waiting: str, opening: Opening, line: by
 
 @pytest.mark.parametrize(("waiting", "opening", "line", "config"), WAITING, ids=[row[0] for row in WAITING])
 def test_gone_while_a_verdict_is_due(waiting: str, opening: Opening, line: bytes, config: Config) -> None:
-    """What was complete is judged and answered first."""
+    """A command that was complete before the end of input still gets its verdict and its reply."""
     connection = at_event(opening, line, config)
     connection.receive_data(b"")
     assert connection.next_event() is PAUSED

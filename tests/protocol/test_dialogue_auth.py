@@ -1,4 +1,4 @@
-"""AUTH: the exchange, what spoils it, where it is refused. RFC 4954."""
+"""AUTH: the exchange, what aborts it, when the command is refused. RFC 4954."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ BETWEEN = [
     Dialogue("gone in a chunk", AT_BDAT, b"BDAT 9 LAST\r\nabc", "", [MessageChunk(b"abc")], state=State.BDAT),
 ]
 
-# What a refusal in some place leads to. The octets of the chunk go first, whatever they look like.
+# Refusals at each place. The octets of the refused chunk are discarded first, even if they look like commands.
 REFUSALS = [
     Dialogue(
         "the first of several",
@@ -367,7 +367,7 @@ def test_refusal(dialogue: Dialogue) -> None:
         (b"BDAT 0 LAST\r\n", ["552/5.2.2"], State.READY),
         (b"NOOP\r\nVRFY x\r\nBDAT 0 LAST\r\n", ["250/2.0.0", "252/2.5.2", "552/5.2.2"], State.READY),
         (b"DATA\r\nBDAT 0 LAST\r\n", ["503/5.5.1", "552/5.2.2"], State.READY),
-        (b"BDAT 50000000\r\n", [], State.BDAT),  # over the limit: the first reason counts
+        (b"BDAT 50000000\r\n", [], State.BDAT),  # over the limit, but refused before that
         (b"RSET\r\nMAIL FROM:<ann@a.example>\r\n", ["250/2.0.0", "250/2.1.0"], State.MAIL),
         (b"HELO c.example\r\nMAIL FROM:<ann@a.example>\r\n", ["250/", "250/2.1.0"], State.MAIL),
     ],
@@ -379,7 +379,7 @@ def test_refused_between_chunks(wire: bytes, expected: list[str], state: State) 
         assert player.connection.envelope is None
         player.play([pieces])
         assert (codes(player.sent), player.connection.state) == (expected, state)
-        # That the transaction is gone is what the application has said itself.
+        # No `TransactionAborted`: the application has ended the transaction itself by its refusal.
         assert all(type(event) in (Hello, MailFrom) for event in player.events)
 
 
@@ -404,7 +404,7 @@ def test_refused_in_a_chunk(command: bytes, state: State) -> None:
 def test_what_is_held_does_not_grow_with_the_chunks() -> None:
     player = Player.at(AT_BDAT)
     for _ in range(200):
-        player.feed(b"BDAT 1\r\nx" * 100)  # looks at what is held
+        player.feed(b"BDAT 1\r\nx" * 100)  # asserts how many octets are held
     player.feed(b"BDAT 1 LAST\r\nx")
     assert player.events[-2:] == [MessageChunk(b"x" * 20_001), MessageEnd(20_004)]
     assert codes(player.sent).count("250/2.0.0") == 20_000

@@ -1,4 +1,4 @@
-"""Command lines: HELO, EHLO and what leads nowhere, lines and their limits, what is not SMTP."""
+"""HELO and EHLO, commands outside of transactions (RSET, NOOP, VRFY, ...), limits of lines, input that is not SMTP."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ LINES = [
     Dialogue("nor is the rest of one", AT_READY, b"x" * 2046 + b"QUIT\r\nNOOP\r\n", "500 250"),
 ]
 
-# RFC 5321 §2.4: no control characters in an argument, but for those that would end the line.
+# RFC 5321 §2.4: no control characters in an argument. CR and LF are left out here, for they end the line.
 CONTROLS = [
     Dialogue(f"{octet:#04x} in {command!r}", opening, command % bytes([octet]) + b"\r\n", code, state=opening.state)
     for octet in (*range(0x20), 0x7F)
@@ -296,7 +296,7 @@ def test_what_the_connection_remembers() -> None:
 def test_a_line_without_end_is_not_kept(piece: bytes) -> None:
     player = Player.at(AT_READY)
     for _ in range(64 * 1024 * 1024 // len(piece)):
-        player.feed(piece)  # looks at what is held
+        player.feed(piece)  # asserts how many octets are held
     at_once = replies.BARE_NEWLINE_IN_COMMAND.wire if b"\n" in piece else b""
     assert player.sent == at_once
     player.feed(b"\r\nNOOP\r\n")

@@ -54,11 +54,11 @@ TOO_BIG = TransactionAborted(AbortReason.SIZE)
 
 
 def message(content: bytes) -> list[Event]:
-    """What the application sees of a message that comes in well."""
+    """Return the events of a message that is received without a fault."""
     return [*([MessageChunk(content)] if content else []), MessageEnd(len(content))]
 
 
-# What is not the end of data, with a transaction behind it that must never be seen as one.
+# Sequences that do not end the data. A transaction follows each of them, and none of its commands may be executed.
 SMUGGLING = [
     ("LF . LF", b"\n.\n"),
     ("LF . CRLF", b"\n.\r\n"),
@@ -76,13 +76,13 @@ SMUGGLING = [
 
 
 def unstuffed(content: bytes) -> bytes:
-    """RFC 5321 §4.5.2, line by line."""
+    """Undo dot-stuffing (RFC 5321 §4.5.2), line by line."""
     lines = content.split(b"\r\n")
     return b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)
 
 
 def first_bare(content: bytes) -> int:
-    """Where the first CR or LF is that belongs to no CRLF; the length if there is none."""
+    """Return the position of the first CR or LF that is not part of a CRLF; the length if there is none."""
     rest = content.replace(b"\r\n", b"..")
     return min(len(rest.partition(b"\r")[0]), len(rest.partition(b"\n")[0]))
 
@@ -111,7 +111,7 @@ KEPT = [
     for name, wire in SMUGGLED
 ]
 
-# Each is sent as it stands, the final dot behind it.
+# For each name, the octets that are sent before the final dot and the content that they stand for.
 STUFFED = {
     "empty": (b"", b""),
     "one line": (b"hello\r\n", b"hello\r\n"),
@@ -229,7 +229,7 @@ DATA_COMMAND = [
     ),
 ]
 
-# Limit 20, dots removed (RFC 1870 §6.3 has it that the final dot and stuffing do not count).
+# The limit is 20 octets. The final dot and stuffed dots do not count (RFC 1870 §6.3).
 SIZES = [
     Dialogue("at the limit", AT_DATA, b"x" * 18 + b"\r\n.\r\n", "250", message(b"x" * 18 + b"\r\n"), config=SMALL),
     Dialogue(
@@ -363,7 +363,7 @@ def test_a_million_dots() -> None:
     [
         (b"hello\r\n.\r\n", CONFIG),
         (b"h\r\n..\r\n.\r\n", CONFIG),
-        (b"he\nllo\r\n.\r\n", CONFIG),  # what comes later is no reason any more
+        (b"he\nllo\r\n.\r\n", CONFIG),  # a fault after the refusal does not change the reply
         (b"hello" * 10 + b"\r\n.\r\n", SMALL),
     ],
 )

@@ -1,4 +1,4 @@
-"""What ends a session that gets nowhere: too many errors, too many commands without a message."""
+"""The end of a session with 421: too many errors, too many commands without a message, too many transactions."""
 
 from __future__ import annotations
 

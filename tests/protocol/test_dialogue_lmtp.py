@@ -192,7 +192,7 @@ def test_dialogue(dialogue: Dialogue) -> None:
 
 
 def at_end() -> Player:
-    """A connection where the end of a message for two recipients waits."""
+    """Return the player of a connection that waits for the verdicts on a message for two recipients."""
     player = Player.at(LMTP_DATA, LMTP)
     player.connection.receive_data(b".\r\n")
     assert player.connection.next_event() == MessageEnd(0)

@@ -1,4 +1,4 @@
-"""STARTTLS: when it is taken, what is discarded, what is forgotten. RFC 3207."""
+"""STARTTLS: when it is accepted, which input is discarded, which state is forgotten. RFC 3207."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-r"""Where DATA ends: every string over CR, LF, dot, NUL and x of up to six octets, in every place and cut.
+r"""The end of DATA, for every string of CR, LF, dot, NUL and x of up to six octets, at and after the start of a line.
 
-The oracle reads as RFC 5321 §4.1.1.4 and §4.5.2 do, line by line: the text is cut at each CRLF; a line that is a dot
-alone is the end; the first dot of any other is dropped.
+The oracle works line by line, as in RFC 5321 §4.1.1.4 and §4.5.2: the text is split at each CRLF; a line that is a
+single dot is the end; any other line loses its first dot.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from trio_smtp.protocol import (
 )
 from trio_smtp.protocol.readers import DotReader
 
-pytestmark = pytest.mark.hypothesis  # not by its means, but a search all the same, and no measure of coverage
+pytestmark = pytest.mark.hypothesis  # not Hypothesis, but a long search too, which the coverage run leaves out
 
 STRINGS = [bytes(octets) for length in range(1, 7) for octets in itertools.product(b"\r\n.\0x", repeat=length)]
 AFTER = b"x\r\n.\r\nNOOP"
 
 
 def read(wire: bytes) -> tuple[bytes, bytes]:
-    """The message in the octets that follow DATA, and what comes behind its end."""
+    """Return the message in the octets that follow DATA, and the octets after its end."""
     content = b""
     while True:
         line, end_of_line, wire = wire.partition(b"\r\n")
@@ -43,7 +43,7 @@ def read(wire: bytes) -> tuple[bytes, bytes]:
 
 
 def first_bare_newline(content: bytes) -> int | None:
-    """Where the first CR or LF stands that belongs to no CRLF."""
+    """Return the position of the first CR or LF that is not part of a CRLF."""
     for i in range(len(content)):
         if content[i : i + 1] == b"\r" and content[i + 1 : i + 2] != b"\n":
             return i
@@ -64,7 +64,7 @@ def cut_randomly(wire: bytes, rng: random.Random) -> Iterator[bytes]:
 
 
 def run(reader: DotReader, pieces: Iterator[bytes]) -> tuple[bytes, bytes, int | None]:
-    """The content, what was left behind the end, and the first fault."""
+    """Return the content, the octets after the end, and the position of the first fault."""
     content = b""
     fault: int | None = None
     for piece in pieces:
@@ -93,7 +93,7 @@ def test_reader(before: bytes, check_newlines: bool) -> None:
 
 
 def test_reader_in_the_middle_of_a_buffer() -> None:
-    """As it is called where the DATA line and the text came together."""
+    """The connection calls the reader like this if the DATA line and the text arrived together."""
     for string in STRINGS:
         wire = string + AFTER
         reader = DotReader(check_newlines=False)
@@ -103,7 +103,7 @@ def test_reader_in_the_middle_of_a_buffer() -> None:
 
 @pytest.mark.parametrize("bare_newline", ["keep", "reject"])
 def test_connection(bare_newline: Literal["keep", "reject"]) -> None:
-    """Nothing in a message is taken for a command, and a fault is answered behind the true end."""
+    """Nothing in a message is taken for a command, and a fault is answered after the true end of the message."""
     config = Config(hostname="mx.example", bare_newline=bare_newline, limits=Limits(errors=len(STRINGS)))
     begin = AT_DATA.wire.removeprefix(AT_READY.wire)
     player = Player.at(AT_DATA, config)

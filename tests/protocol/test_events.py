@@ -1,4 +1,4 @@
-"""Events as values: what they hide, what they cost."""
+"""Events: their representations hide secrets, they compare by value, and they have no other attributes."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ def test_events_are_values() -> None:
 
 def test_events_are_slotted() -> None:
     with pytest.raises(AttributeError):
-        MessageEnd(5).other = 1  # type: ignore[attr-defined]  # that is the point
+        MessageEnd(5).other = 1  # type: ignore[attr-defined]  # the assignment must fail

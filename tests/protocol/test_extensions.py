@@ -1,4 +1,4 @@
-"""What EHLO offers, and that nothing else is accepted. RFC 5321 §4.1.1.1, §4.1.1.11."""
+"""The extensions that EHLO offers, and that the parameters of others are refused. RFC 5321 §4.1.1.1, §4.1.1.11."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_helo_offers_nothing() -> None:
     assert offered.mail == offered.rcpt == frozenset()
 
 
-# A parameter, the command that takes it, and the keyword in the EHLO reply that allows it.
+# A command with a parameter, and the keyword in the EHLO reply that allows it.
 PARAMETERS = [
     (b"MAIL FROM:<a@b> SIZE=5", "SIZE"),
     (b"MAIL FROM:<a@b> BODY=8BITMIME", "8BITMIME"),

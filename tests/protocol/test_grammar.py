@@ -1,4 +1,4 @@
-"""The parts of the grammar that addresses and parameters do not cover."""
+"""The parts of the grammar that the tests of addresses and parameters do not cover."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UPPER_HEX = b"0123456789ABCDEF"
 HEX = UPPER_HEX + b"abcdef"
 LET_DIG = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 VISIBLE = bytes(range(33, 127))
-UTF8 = bytes(range(0x80, 0x100))  # that it is UTF-8 is seen later
+UTF8 = bytes(range(0x80, 0x100))  # `decode` checks later that it is valid UTF-8
 ATEXT = LET_DIG + b"!#$%&'*+/=?^_`{|}~-" + UTF8
 
 
@@ -73,7 +73,7 @@ def without(octets: bytes, others: bytes) -> bytes:
             (UTF8_ADDRESS, b"\\x{" + b"A" * before, b"A" * (size - before - 1) + b"}", octets)
             for size, first in ((2, b""), (3, b"0"), (4, b"0D"), (5, b"0"))
             for before in range(size)
-            # Behind two digits it may be over, too.
+            # After two digits the closing brace may follow, too.
             for octets in (without(UPPER_HEX, first) if before == 0 else UPPER_HEX + b"}" * (before >= 2),)
         ),
         (EMBEDDED_CHAR, b"\\x{", b"}", UPPER_HEX),
@@ -123,7 +123,7 @@ def test_code_points_of_an_address(first: str, last: str, valid: bool) -> None:
 
 
 def test_no_group_is_repeated_possessively() -> None:
-    """Python before 3.11.5 takes half of a repetition for a whole one: ``(?:ab)*+`` matches all of ``aba``."""
+    """Python before 3.11.5 counts a partial last repetition as a whole one: ``(?:ab)*+`` matches all of ``aba``."""
     source = "".join(path.read_text("utf-8") for path in Path(trio_smtp.__file__).parent.rglob("*.py"))
     assert "(?>" in source
     assert re.findall(r"\)(?:[*+?]|\{[0-9,]+\})\+.*", source) == []
@@ -136,7 +136,7 @@ def test_no_group_is_repeated_possessively() -> None:
         (b"[127.0.0.1]", True),
         (b"[IPv6:::1]", True),
         (b"localhost", True),
-        (b"my_computer", True),  # no name, but mail must not be refused for that
+        (b"my_computer", True),  # not a host name, but mail must not be refused for that
         (b"<!>", True),
         ("пример.рф".encode(), True),
         (b"d" * 255, True),

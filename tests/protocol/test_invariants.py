@@ -1,4 +1,4 @@
-"""What holds for any dialogue: the contract of `SMTPConnection`, points 2 to 5, and the end of input at any octet."""
+"""Properties of all dialogues: points 2 to 5 of the contract of `SMTPConnection`, and the end of input at any octet."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SESSION = (
 
 
 def test_gone_after_every_octet() -> None:
-    """What was complete is answered and no more, and the open transaction is known to be gone."""
+    """Only complete commands are answered, and the application is told that the open transaction is aborted."""
     whole = Player.start(OPEN, {Auth: [b"", b""]})
     whole.feed(SESSION)
     assert whole.events[-1] == ConnectionClosed(CloseReason.QUIT)
@@ -72,7 +72,7 @@ def test_gone_after_every_octet() -> None:
         assert seen == without_chunks(whole.events)[: len(seen)]
 
 
-# Lines that take a reply each, in any state but those where they are no commands.
+# Lines that get one reply each, in every state in which commands are read.
 PLAIN_LINES = [
     b"EHLO c.example\r\n",
     b"HELO c\r\n",
@@ -165,9 +165,9 @@ def test_3_4_5_the_cuts_do_not_show_and_nothing_raises(
     seen: list[tuple[bytes, list[Event], State]] = []
     for pieces in cuts(wire, str(seed)):
         player = Player.start(config, verdicts, tls_active=True)
-        player.play([pieces])  # looks at what is held, too
+        player.play([pieces])  # also asserts how many octets are held
         codes(player.sent)
-        # What is refused is the first chunk that comes, and how much that is depends on the cuts.
+        # The verdict is on the first chunk, whose length depends on the cuts.
         events = without_chunks(player.events) if MessageChunk in verdicts else player.events
         seen.append((player.sent, list(events), player.connection.state))
         check_end(player)

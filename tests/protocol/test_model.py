@@ -1,7 +1,7 @@
-"""The core against a second server: `Model` is what the RFCs say of the commands, as facts and not as tables.
+"""Comparison of the core with `Model`, a second implementation of the RFCs, with plain attributes instead of tables.
 
-Whatever commands come with whatever verdicts, both must answer the same, lose the same transactions and deliver the
-same messages.
+Hypothesis chooses the commands and verdicts. Both servers must send the same replies, lose the same transactions and
+deliver the same messages.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LIMITS = Limits(message_size=30, recipients=3, errors=6, junk_commands=9, auth_f
 LIMIT: Final = LIMITS.message_size
 CONFIG = Config(hostname="mx.example", auth_requires_tls=False, limits=LIMITS)
 
-# Arguments and texts, each with the code that it deserves.
+# Arguments and bodies, each with the reply code for its fault, 0 for none.
 MAIL_ARGUMENTS = [
     (b"FROM:<ann@a.example>", 0),
     (b"from:<>", 0),
@@ -57,9 +57,9 @@ BODIES += [(b"x\ny\r\n", 550), (b"x" * 27 + b"\r\r\n", 550), (b"x" + b"\n" * 300
 
 
 class Model:
-    """A receiver of mail (RFC 5321, 1870, 3030, 3207, 4954). A command is a method; it returns the reply codes.
+    """A receiver of mail (RFC 5321, 1870, 3030, 3207, 4954). Each command is a method that returns the reply codes.
 
-    `fault` is the code that the argument deserves, `verdict` that with which the application refuses, 0 for none.
+    `fault` is the reply code for a fault in the argument, `verdict` that of a refusal by the application; 0 for none.
     """
 
     def __init__(self) -> None:
@@ -69,13 +69,13 @@ class Model:
         self.closed = False
         self.sender = False  # a transaction is open
         self.recipients = 0
-        self.octets: int | None = None  # of the chunks of BDAT so far
-        self.refused = 0  # the application refuses the message, but could not say so yet
+        self.octets: int | None = None  # in the BDAT chunks so far
+        self.refused = 0  # the code with which the application has refused the message, before it is sent
         self.broken = False  # a chunk was refused
         self.errors = 0
         self.junk = 0
         self.auth_failures = 0
-        self.lost = 0  # transactions that ended though the application did not say so
+        self.lost = 0  # transactions whose loss the application must be told
         self.delivered: list[int] = []  # the lengths of the messages that the application took
 
     # What several commands share
@@ -136,7 +136,7 @@ class Model:
         return self.recipients > 0 and not self.broken
 
     def data(self, size: int, fault: int, start: int, within: int, end: int) -> list[int]:
-        """The whole of it; if DATA is refused, the text is not sent."""
+        """DATA with the message. If DATA is refused, the client does not send the message."""
         if not self.takes_message() or self.octets is not None:
             return self.refuse(503)
         if start:
@@ -187,7 +187,7 @@ class Model:
         return [250]
 
     def idle(self, code: int, *, when_broken: bool = False) -> list[int]:
-        """NOOP, VRFY, HELP, EXPN: only NOOP is taken where a chunk was refused."""
+        """NOOP, VRFY, HELP and EXPN. After a refused chunk only NOOP is accepted."""
         if self.broken and not when_broken:
             return self.refuse(503)
         if self.is_junk():
@@ -195,7 +195,7 @@ class Model:
         return self.refuse(code)
 
     def auth(self, verdicts: Sequence[int]) -> list[int]:
-        """One code for each step: 334, 235 or the refusal; 501 where the client cancels."""
+        """`verdicts` has one code for each step: 334, 235 or a refusal; 501 if the client cancels."""
         if not self.greeted or self.sender or self.known:
             return self.refuse(503)
         *steps, verdict = verdicts
@@ -226,7 +226,7 @@ seeds = st.integers(0, 2**32)
 
 
 def say(code: int) -> Reply | None:
-    """The application's verdict with this code."""
+    """Return the application's verdict with this code, None for 0."""
     return Reply(code, "so be it") if code else None
 
 
@@ -240,7 +240,7 @@ def between_chunks(self: Comparison) -> bool:
 
 
 class Comparison(RuleBasedStateMachine):
-    """Says the same to both."""
+    """Sends the same commands to the connection and to the model."""
 
     @initialize(seed=seeds)
     def connect(self, seed: int) -> None:
@@ -253,7 +253,7 @@ class Comparison(RuleBasedStateMachine):
         self.delivered: list[int] = []
 
     def send(self, wire: bytes, expected: list[int], verdicts: Verdicts) -> None:
-        """Send it in one piece or in many, and compare the replies."""
+        """Send the octets to the connection, in one piece or in many, and compare its replies."""
         player = Player(self.connection, verdicts, LIMITS)
         step = self.random.choice([1, 2, 5, 1000])
         for i in range(0, len(wire), step):
@@ -308,7 +308,7 @@ class Comparison(RuleBasedStateMachine):
     @precondition(while_open)
     @rule(mail=st.sampled_from(MAIL_ARGUMENTS[:2]), count=st.integers(1, 4))
     def envelope(self, mail: tuple[bytes, int], count: int) -> None:
-        """So that it often gets as far as a message."""
+        """Open a transaction with recipients, so that many runs get as far as a message."""
         if not self.model.greeted:
             self.hello(b"EHLO", 0, 0)
         if not self.model.closed:
@@ -363,7 +363,7 @@ class Comparison(RuleBasedStateMachine):
     @precondition(while_open)
     @rule(challenges=st.integers(0, 2), verdict=st.sampled_from([235, 535, 454, 421, 501]))
     def auth(self, challenges: int, verdict: int) -> None:
-        """501 stands for a client that cancels, which it can do only if it was asked."""
+        """501 stands for a client that cancels, which it can do only after a challenge."""
         if verdict == 501:
             challenges += 1
         expected = self.model.auth([*[334] * challenges, verdict])

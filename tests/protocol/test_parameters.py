@@ -91,7 +91,7 @@ def test_rcpt_parameters(text: str, expected: RcptParameters) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        # SIZE: digits of ASCII, 20 at most, and nothing else that int() takes
+        # SIZE: at most 20 ASCII digits; nothing else that int() accepts
         " SIZE",
         " SIZE=",
         " SIZE=-1",
@@ -114,7 +114,7 @@ def test_rcpt_parameters(text: str, expected: RcptParameters) -> None:
         " RET=NONE",
         " SMTPUTF8=1",
         " SMTPUTF8=",
-        # xtext: strict, and no way for control characters
+        # xtext: strict, and no encoded control characters
         " ENVID",
         " ENVID=",
         " ENVID=" + "x" * 101,
@@ -309,7 +309,7 @@ def test_nothing_but_grammar_errors(pieces: list[str]) -> None:
     "unit", [" ", "A", "A-", "=", " A", " SIZE=1", "+", "+2B", ",", "DELAY,", "\\", "\\x{", "\\x{41}"]
 )
 def test_time_grows_with_the_length_only(unit: str) -> None:
-    """An expression that goes back over its input would take years."""
+    """A regular expression that backtracks would take years."""
     body = unit * 20_000
     for text in (body, f" {body}", f" SIZE={body}", f" ENVID={body}", f" AUTH={body}", f" BODY={body}"):
         with pytest.raises(GrammarError):

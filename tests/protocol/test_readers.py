@@ -24,11 +24,11 @@ from trio_smtp.protocol.readers import ChunkReader, DotReader, LineReader
         (b"NOOP", 0, None, 0),
         (b"NOOP\r", 0, None, 0),
         (b"NOOP\n", 0, LineReader.BARE_LF, 5),
-        (b"NOOP\nRSET\r", 0, LineReader.BARE_LF, 9),  # the CR may be half of the end
+        (b"NOOP\nRSET\r", 0, LineReader.BARE_LF, 9),  # the CR may be half of a CRLF
         (b"RSET\r\nNOOP\n", 6, LineReader.BARE_LF, 11),
         (b"RSET\r\nNOOP", 6, None, 6),
         (b"12345678\r\n", 0, b"12345678", 10),
-        (b"123456789\r", 0, None, 9),  # the CR may be half of the end
+        (b"123456789\r", 0, None, 9),  # the CR may be half of a CRLF
         (b"123456789012", 0, None, 12),
     ],
 )
@@ -79,12 +79,12 @@ def test_no_line_can_be_taken_for_another(mark: bytes) -> None:
         ([b"\nb\r\n.\r\n"], b"\nb\r\n", [0]),
         ([b".\rb\r\n.\r\n"], b"\rb\r\n", [0]),  # offsets are those in the content, without the dot
         ([b"..\n\r\n.\r\n"], b".\n\r\n", [1]),
-        ([b"\rx\n\r\n.\r\n"], b"\rx\n\r\n", [0]),  # CR and LF in turn, but not together
+        ([b"\rx\n\r\n.\r\n"], b"\rx\n\r\n", [0]),  # a bare CR, then a bare LF
         ([b"a\r", b"b\r\n.\r\n"], b"a\rb\r\n", [None, 0]),
         ([b"a\r", b"\nb\r\n.\r\n"], b"a\r\nb\r\n", [None, None]),
         ([b"a\r\n", b"\nb\r\n.\r\n"], b"a\r\n\nb\r\n", [None, 0]),
         ([b"a\r\n.", b"\rb\r\n.\r\n"], b"a\r\n\rb\r\n", [None, 0]),
-        ([b"a\nb", b"\nc\r\n.\r\n"], b"a\nb\nc\r\n", [1, 1]),  # no more is looked for
+        ([b"a\nb", b"\nc\r\n.\r\n"], b"a\nb\nc\r\n", [1, 1]),  # only the first fault is reported
         ([b"a\r\n.\r", b"\r\n.\r\n"], b"a\r\n\r\r\n", [None, 0]),
     ],
 )

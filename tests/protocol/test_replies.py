@@ -1,4 +1,4 @@
-"""Replies as values: what cannot be built, and what goes out. RFC 5321 §4.2, RFC 2034."""
+"""`Reply`: what cannot be built, and what is sent. RFC 5321 §4.2, RFC 2034."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_equality() -> None:
 
 @pytest.mark.parametrize("name", NAMED)
 def test_named_replies_have_enhanced_codes(name: str) -> None:
-    """RFC 2034 §4: all do but 3xx replies, and what answers EHLO and HELO."""
+    """RFC 2034 §4: all replies except 3xx and those to EHLO and HELO."""
     assert bool(NAMED[name].enhanced) is (NAMED[name].code // 100 != 3 and name != "SYNTAX_HELLO")
 
 

@@ -1,7 +1,7 @@
-"""Every state with every command: what is answered and where it leads. RFC 5321 §4.1.4.
+"""Every command in every state: the reply and the next state. RFC 5321 §4.1.4.
 
-`EXPECTED` was written from the RFCs, not from the code: a row says of one command line which reply it gets in each
-state, and after ``>`` the new state if that is another one.
+`EXPECTED` was written from the RFCs, not from the code. A row has, for one command line, the reply code in each state,
+followed by ``>`` and the next state if it is another one.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def test_commands(line: str, state: State, lmtp: bool) -> None:
     code, _, target = ROWS[line][state].partition(">")
     wire = line.encode() + b"\r\n"
     opening, config = OPENING[state], OPEN
-    if lmtp:  # LHLO takes the place of EHLO, and HELO has none (RFC 2033 §4.1)
+    if lmtp:  # LHLO replaces EHLO, and there is no HELO (RFC 2033 §4.1)
         config = dataclasses.replace(OPEN, lmtp=True)
         opening = dataclasses.replace(opening, wire=opening.wire.replace(b"EHLO", b"LHLO"))
         if line.startswith("HELO"):
@@ -218,7 +218,7 @@ def test_every_transition_occurs(state: State, wire: bytes, target: State) -> No
 
 def test_every_transition_is_among_them() -> None:
     walked = {(state, target) for state, _, target in WALK}
-    walked |= {(State.CONNECTED, State.GREETED), (State.TLS, State.GREETED)}  # by the driver
+    walked |= {(State.CONNECTED, State.GREETED), (State.TLS, State.GREETED)}  # made by the driver
     walked |= {(State.AUTH, State.AUTH)}  # a second challenge
     listed = {(state, target) for state, row in TRANSITIONS.items() for target in row.values()}
     assert walked == listed

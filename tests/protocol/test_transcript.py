@@ -1,4 +1,4 @@
-"""What a transcript shows, and what it leaves out."""
+"""`TranscribedConnection`: what the transcript shows, and which secrets it leaves out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trio_smtp.protocol import Auth, Config, Limits, TranscribedConnection, repl
 
 
 def play(*flights: bytes, config: Config = OPEN, challenge: bool = False, whole: bool = True) -> list[str]:
-    """The transcript of these flights, from the greeting on."""
+    """Return the transcript of these flights, from the greeting on."""
     lines: list[str] = []
     connection = TranscribedConnection(
         config,
@@ -27,7 +27,7 @@ def play(*flights: bytes, config: Config = OPEN, challenge: bool = False, whole:
 
 
 def said(*flights: bytes, challenge: bool = False) -> list[str]:
-    """What the client has said, by the transcript, which is the same however it was cut up."""
+    """Return the client's lines in the transcript, which must not depend on how the flights are cut."""
     lines, in_octets = (
         [line[3:] for line in play(*flights, challenge=challenge, whole=whole) if line.startswith("C: ")]
         for whole in (True, False)
