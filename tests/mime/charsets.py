@@ -1,4 +1,4 @@
-"""Names of charsets that mail uses."""
+"""Names of charsets that occur in mail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages for Hypothesis: trees of parts, and how a good sender writes them."""
+"""Hypothesis strategies for messages: trees of parts as a correct sender writes them, and damaged ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Node:
         return self.content_type.startswith("multipart/")
 
     def write(self, number: str = "") -> bytes:
-        """Header and body; `number` makes the boundary of each multipart its own."""
+        """Return the header and body. `number` makes the boundary of each multipart unique."""
         header = f"Content-Type: {self.content_type}"
         if self.is_multipart:
             boundary = f"=_boundary{number}_="
@@ -47,7 +47,7 @@ class Node:
         return self.content
 
     def parts(self, prefix: str = "", *, is_message: bool = True, number: int = 1) -> Iterator[tuple[str, Node]]:
-        """Every part with its number (RFC 9051 §6.4.5)."""
+        """Yield every part with its section number (RFC 9051 §6.4.5)."""
         path = f"{prefix}TEXT" if is_message and self.is_multipart else f"{prefix}{number}"
         yield path, self
         if self.is_multipart:
@@ -95,7 +95,7 @@ PIECES = st.one_of(st.lists(WORDS, max_size=12).map(b"".join), st.binary(max_siz
 
 @st.composite
 def broken(draw: st.DrawFn) -> bytes:
-    """A good message with pieces cut out, put in elsewhere, or replaced; or nothing but pieces."""
+    """Draw a correct message in which pieces are removed, inserted or replaced; or random pieces only."""
     content = draw(st.one_of(TREES.map(Node.write), st.just(b"")))
     for _ in range(draw(st.integers(1, 8))):
         start = draw(st.integers(0, len(content)))

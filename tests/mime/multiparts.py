@@ -1,10 +1,10 @@
-"""Multiparts by hand."""
+"""Builders of multipart messages for the tests."""
 
 from __future__ import annotations
 
 
 def body(content_type: str, *parts: bytes) -> bytes:
-    """A multipart with the boundary x."""
+    """Return a message that is a multipart with the boundary x."""
     return f"Content-Type: {content_type}; boundary=x\r\n\r\n".encode() + delimited(*parts)
 
 

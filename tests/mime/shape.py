@@ -1,4 +1,4 @@
-"""A parsed message as JSON that a person can read and check: only what is there, the tree as lines."""
+"""A parsed message as JSON that a person can check: no empty fields, and one line for each part of the tree."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Address fields: names, comments, groups, encoded words, obsolete and broken forms (RFC 5322 §3.4, §4.4)."""
+
 from __future__ import annotations
 
 import pytest
@@ -35,7 +37,7 @@ from trio_smtp.mime.addresses import read_addresses
         ("team: a@b; (the end)", [("", "a@b")]),
         ("undisclosed-recipients:;", []),
         ("team: a@b, Ann <c@d>; e@f", [("", "a@b"), ("Ann", "c@d"), ("", "e@f")]),
-        # encoded words are decoded after the addresses were told apart
+        # encoded words are decoded after the field is split into addresses
         ("=?utf-8?q?B=2C_Ann?= <a@b>", [("B, Ann", "a@b")]),
         ("=?utf-8?q?x=40y=3E=2C?= <a@b>", [("x@y>,", "a@b")]),
         ('"=?utf-8?b?w6Q=?=" <a@b>', [("ä", "a@b")]),

@@ -1,3 +1,5 @@
+"""The charsets that are decoded: their names, and 8-bit text without a charset or with a wrong one."""
+
 from __future__ import annotations
 
 from encodings.aliases import aliases
@@ -31,7 +33,7 @@ def test_other_codecs_are_not_used(charset: str) -> None:
         ("grün".encode(), "US-ASCII", "grün", UTF_8),
         (b"gr\xfcn \x80", None, "grün €", WINDOWS),
         (b"gr\xfcn", "utf-8", "gr\ufffdn", "it holds octets that utf-8 does not have"),
-        (b"gr\xfcn \x93q\x94", "iso-8859-1", "grün “q”", None),  # what Outlook means by it
+        (b"gr\xfcn \x93q\x94", "iso-8859-1", "grün “q”", None),  # Outlook declares iso-8859-1 for windows-1252
         (b"gr\xfcn \xa4", "iso-8859-15", "grün €", None),
         ("日本".encode("iso-2022-jp"), "ISO-2022-JP", "日本", None),
         ("①".encode("cp932"), "shift_jis", "①", None),

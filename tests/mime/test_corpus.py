@@ -1,4 +1,4 @@
-"""Messages of the shapes that real senders make, written for this folder, each with what is to be found in it."""
+"""A corpus of messages in the forms of real senders, written for these tests, each with its expected result as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_what_is_found(path: Path) -> None:
 def test_line_ends_make_no_difference(path: Path) -> None:
     content = path.read_bytes()
     one, other = (shape(parse(each)) for each in (content, content.replace(b"\r\n", b"\n")))
-    for found in (one, other):  # sizes are those of the octets that are there
+    for found in (one, other):  # sizes depend on the line ends
         found["tree"] = [re.sub(r" \([0-9]+\)", "", line) for line in found["tree"]]
     assert one == other
 

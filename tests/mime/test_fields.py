@@ -1,3 +1,5 @@
+"""Header fields: where the header ends, names and values, folding, encoded words, 8-bit values."""
+
 from __future__ import annotations
 
 import pytest
@@ -41,7 +43,7 @@ def test_fields(head: bytes, expected: list[tuple[bytes, bytes]]) -> None:
 
 @pytest.mark.parametrize("octet", range(256))
 def test_what_a_name_is_made_of(octet: int) -> None:
-    """RFC 5322 §3.6.8: visible characters of ASCII; the colon ends it."""
+    """RFC 5322 §3.6.8: visible ASCII characters; the colon ends it."""
     names = [name for name, _ in fields(b"A%cB: c" % octet)]
     if octet == ord(":"):
         assert names == [b"a"]
@@ -51,7 +53,7 @@ def test_what_a_name_is_made_of(octet: int) -> None:
 
 @pytest.mark.parametrize(("end", "over"), [(9, (9, 9)), (10, (10, 10)), (12, (12, 14)), (14, (12, 14))])
 def test_a_header_that_is_cut_off(end: int, over: tuple[int, int]) -> None:
-    """The end of a line that was cut off is no empty line."""
+    """If the limit cuts a line before its CRLF, that CRLF is not taken for an empty line."""
     assert header_end(b"A: b\r\nC: d\r\n\r\nbody", 0, end) == over
 
 
@@ -65,7 +67,7 @@ def test_fields_of_the_head_only() -> None:
         (b"", ""),
         (b" plain ", "plain"),
         (b"a\r\n b\n\tc  d", "a b c d"),
-        (b"a\xa0b\xc2\xa0", "a\xa0bÂ\xa0"),  # not UTF-8, so it is windows-1252, as in a body
+        (b"a\xa0b\xc2\xa0", "a\xa0bÂ\xa0"),  # not UTF-8, so decoded as windows-1252, as in a body
         (b"L\x92\xe9t\xe9, 5 \x80 \x81", "L’été, 5 € \ufffd"),
         ("grüße \u2028".encode(), "grüße \u2028"),
         (b"=?utf-8?q?gr=C3=BC=C3=9Fe_an?= alle", "grüße an alle"),
@@ -79,12 +81,12 @@ def test_fields_of_the_head_only() -> None:
         (b"=?utf-8?q?=FF?=", "\ufffd"),
         (b"=?utf-8?q??=", ""),
         (b"=?iso-2022-jp?b?GyRCRnxLXBsoQg==?=", "日本"),
-        # a question mark that was not encoded, as of PHP's quoted_printable_encode
+        # a question mark that is not encoded, as PHP's quoted_printable_encode leaves it
         (b"=?utf-8?q?Gr=C3=BC=C3=9Fe? Ja??=", "Grüße? Ja?"),
         (b"=?utf-8?q???=", "?"),
         (b"=?utf-8?q?a? =?utf-8?q?b?=", "=?utf-8?q?a? b"),
         (b"=?utf-8?q?a?b?= c?=", "a?b c?="),
-        # what cannot be decoded is shown as it stands
+        # what cannot be decoded stays as it is
         (b"=?utf-8?b?A?=", "=?utf-8?b?A?="),
         (b"=?utf-8?x?a?=", "=?utf-8?x?a?="),
         (b"=?unheard-of?q?a?=", "=?unheard-of?q?a?="),

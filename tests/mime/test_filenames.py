@@ -1,3 +1,5 @@
+"""File names of attachments: safe in any file system, and different from each other."""
+
 from __future__ import annotations
 
 import pytest
@@ -49,7 +51,7 @@ def given_name(name: str, content_type: str = "application/pdf") -> str:
         ("a." + "b" * 500, "a." + "b" * 198),
         ("a" * 195 + ". ." + "b" * 5, "a" * 194 + ".bbbbb"),
         ("." * 2_000 + "a.pdf", "a.pdf"),
-        ("a" + "\u0300\u0327" * 200_000 + ".pdf", "\xe0" + "\u0327" * 97 + ".pdf"),  # and soon
+        ("a" + "\u0300\u0327" * 200_000 + ".pdf", "\xe0" + "\u0327" * 97 + ".pdf"),  # and in a short time
         ("", "attachment-1.pdf"),
         ("...", "attachment-1.pdf"),
         ("/", "attachment-1.pdf"),
@@ -106,4 +108,4 @@ def test_any_names(wanted: list[str]) -> None:
     made = [names.give(name, "a/b") for name in wanted]
     assert len({name.casefold() for name in made}) == len(made)
     for name in made:
-        assert given_name(name) == name  # it is safe already
+        assert given_name(name) == name  # a safe name is not changed again

@@ -1,3 +1,5 @@
+"""HTML as plain text, and the links in HTML and in plain text."""
+
 from __future__ import annotations
 
 import pytest

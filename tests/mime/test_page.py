@@ -1,4 +1,4 @@
-"""A mail as a page: it looks as it was sent, and does nothing."""
+"""A message as an HTML page: it looks as it was sent, and runs no scripts and loads nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def message(html: str, content_type: str = "image/png", content_id: str = "<logo
 
 
 def framed(html: str, *attached: str, limit: int = 1000) -> str:
-    """What the frame shows behind its own head."""
+    """Return the document in the frame, without the head that `page` puts before it."""
     shown = page(parse(message(html, *attached)), limit=limit)
     assert shown is not None
     [frame] = [attributes for tag, attributes in Document(shown).tags if tag == "iframe"]
@@ -66,7 +66,7 @@ def framed(html: str, *attached: str, limit: int = 1000) -> str:
         ('<LINK rel="preconnect" href="//a.example"><link>', '<x-LINK rel="preconnect" href="//a.example"><x-link>'),
         ("<linked>", "<linked>"),
         ("<link/rel=preconnect>", "<x-link/rel=preconnect>"),
-        # as browsers write a style that they have read
+        # quotes are escaped like this if a browser has serialized the style
         (
             '<p style="background: url(&quot;cid:logo@example.com&quot;)">',
             f'<p style="background: url(&quot;{URL}&quot;)">',

@@ -1,3 +1,5 @@
+"""Parameters of header fields: quoted strings, comments, encoded words, RFC 2231 continuations and charsets."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The result of `parse`: header fields, tree of parts, texts and attachments, defects, limits, hostile messages."""
+
 from __future__ import annotations
 
 import base64
@@ -33,16 +35,16 @@ def paths(parsed: ParsedMessage) -> list[str]:
         ("Date: Mon, 23 Nov 2026 12:00:00 +0130", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),
         ("Date: 23 Nov 2026 12:00 GMT (noon)", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
         ("Date: Mon, 23 Nov 2026\r\n 12:00:00 -0000", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
-        ("Date: Mon, 23 Nov 2026 12:00:00 +01:30", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),  # .NET writes it so
+        ("Date: Mon, 23 Nov 2026 12:00:00 +01:30", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),  # as .NET writes it
         ("Date: Sat, 31 Dec 2016 23:59:60 +0000", datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC), 0),  # RFC 5322 §3.3
-        # obsolete, but to be read: RFC 5322 §4.3
+        # obsolete forms that must be accepted: RFC 5322 §4.3
         (
             "Date: Mon , 23 (a (b\\)) c) Nov 2026 12(d)  :  00  :  00 (e) +0130",
             datetime(2026, 11, 23, 12, tzinfo=EAST),
             0,
         ),
         ("Date: Mon, 23 Nov 126 12:00:00 GMT", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
-        # RFC 5322 §4.3: a zone that is unknown is as good as none
+        # RFC 5322 §4.3: an unknown zone is treated like a missing one
         ("Date: Mon, 23 Nov 26 12:00:00", datetime(2026, 11, 23, 12, tzinfo=UTC), 1),
         ("Date: Mon, 23 Nov 2026 12:00:00 CEST", datetime(2026, 11, 23, 12, tzinfo=UTC), 1),
         ("Date: Mon, 23 Nov 2026 12:00:00 PM +0100", datetime(2026, 11, 23, 12, tzinfo=UTC), 1),
@@ -332,7 +334,7 @@ def test_results_are_values() -> None:
     assert "plain" not in repr(parsed.tree).replace("text/plain", "")
 
 
-# --- what is wrong
+# --- defects
 
 
 @pytest.mark.parametrize(
@@ -433,7 +435,7 @@ def test_the_limit_of_the_header_is_not_for_what_is_between() -> None:
 
 @pytest.mark.parametrize(("looks", "parts"), [(298, 2), (299, 1), (1_000_000, 1)])
 def test_limit_of_what_looks_like_a_boundary(looks: int, parts: int) -> None:
-    """A hundred for each part that may be: it takes a microsecond each, and a message has room for millions."""
+    """The limit is a hundred per allowed part. Each costs a microsecond, and a message has room for millions."""
     content = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\na" + b"--x" * looks + b"\r\n--x\r\n\r\nb"
     parsed = parse(content, MimeLimits(parts=3))
     assert len(parsed.tree.children) == parts
@@ -455,10 +457,10 @@ def test_limit_of_parts() -> None:
 
 
 def test_what_the_name_of_a_charset_is_made_of() -> None:
-    """Of all but white space, control characters, parentheses and quotes."""
+    """Any characters except white space, control characters, parentheses and quotes."""
     for code in range(0x180):
         character = chr(code)
-        if character not in '\n"\\':  # which mean something to the header, and in a quoted string
+        if character not in '\n"\\':  # special in a header or in a quoted string
             ends = character.isspace() or unicodedata.category(character) == "Cc" or character in "()'"
             part = parse(typed(f'text/plain; charset="a{character}b"')).tree
             assert part.charset == ("a" if ends else f"a{character}b"), code
@@ -517,7 +519,7 @@ def test_limit_of_text() -> None:
     )
 
 
-# --- what takes other parsers minutes, or makes them raise
+# --- messages that take other parsers minutes, or make them raise
 
 
 HOSTILE = {

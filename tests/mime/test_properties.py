@@ -1,4 +1,4 @@
-"""Good messages are found as they were written; broken ones are read all the same."""
+"""Properties of `parse`: correct messages give the parts that were written, and broken ones do not make it raise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_what_is_written_is_found(message: Node) -> None:
         assert len(found[path].children) == len(node.children)
         if not node.children:
             assert found[path].content == node.content
-    texts = (": it holds", ": the text")  # random octets are hardly ever text
+    texts = (": it holds", ": the text")  # defects of text parts, whose octets are random
     assert not [defect for defect in parsed.defects if not any(text in defect for text in texts)]
 
 
@@ -39,7 +39,7 @@ def test_every_part_is_text_or_attached(message: Node) -> None:
 
 
 def outer(node: Node) -> list[Node]:
-    """The parts outside attached messages."""
+    """Return the parts that are not inside attached messages."""
     inner = [part for child in node.children for part in outer(child)] if node.is_multipart else []
     return [node, *inner]
 

@@ -1,4 +1,4 @@
-"""All texts of a message, for a search."""
+"""`texts`, the texts of a message that a search looks at: which parts, decoding, limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trio_smtp.mime import MimeLimits, texts
 
 
 def test_texts() -> None:
-    """Every part that is text, in its order: alternatives, attached ones, those of messages within; nothing else."""
+    """All text parts are found in their order, also attached ones and those of messages within; no other parts."""
     inner = b"Content-Type: message/rfc822\r\n\r\nContent-Type: text/html\r\n\r\n<b>5 &lt; &euro;6</b>"
     content = body(
         "multipart/mixed",
@@ -28,7 +28,7 @@ def test_texts() -> None:
     ("reference", "text"),
     [
         (b"&#65;&#x41;&#0000000000065;", "AAA"),
-        (b"&#%b;" % (b"9" * 5_000), "\ufffd"),  # more than Python makes a number of
+        (b"&#%b;" % (b"9" * 5_000), "\ufffd"),  # more digits than int() accepts
         (b"&#%b65;" % (b"0" * 5_000), "A"),
         (b"&#x%b;" % (b"f" * 5_000), "\ufffd"),
         (b"&#12345678", "\ufffd"),

@@ -1,3 +1,5 @@
+"""Decoding of base64 and quoted-printable, and what is reported as wrong."""
+
 from __future__ import annotations
 
 import base64
