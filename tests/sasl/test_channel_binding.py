@@ -39,7 +39,7 @@ def der(tag: int, content: bytes) -> bytes:
 
 
 def identifier(name: str) -> bytes:
-    """An object identifier: the first two numbers are one octet, the others have seven bits to an octet."""
+    """Encode an object identifier: the first two numbers as one octet, the others with seven bits per octet."""
     first, second, *others = map(int, name.split("."))
     octets = bytearray([40 * first + second])
     for number in others:
@@ -53,7 +53,7 @@ def identifier(name: str) -> bytes:
 @pytest.mark.parametrize(
     ("signature", "name"),
     [
-        ("1.2.840.113549.1.1.4", "sha256"),  # MD5 and SHA-1 give way to SHA-256
+        ("1.2.840.113549.1.1.4", "sha256"),  # SHA-256 replaces MD5 and SHA-1
         ("1.2.840.113549.1.1.5", "sha256"),
         ("1.2.840.10045.4.1", "sha256"),
         ("1.2.840.113549.1.1.11", "sha256"),

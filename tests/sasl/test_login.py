@@ -38,7 +38,7 @@ def test_the_name_may_come_first() -> None:
     ],
 )
 def test_failures(username: bytes, password: bytes) -> None:
-    """Only at the end: what was wrong is nobody's business."""
+    """The exchange fails only at its end, so that a client does not learn whether the name or the password is bad."""
     mechanism = Login()
     assert mechanism.step(username) == PASSWORD
     assert mechanism.step(password) == Failed()

@@ -92,7 +92,7 @@ def test_which_octets_may_stand_there(
 
 @pytest.mark.parametrize(("kind", "response"), [(OAuthBearer, BEARER[1][1]), (XOAuth2, XOAUTH2[0][1])])
 def test_refused_token(kind: type[OAuthBearer | XOAuth2], response: bytes) -> None:
-    """Whatever comes after the refusal (RFC 7628 §3.2.3 says an octet of value 1), the exchange fails."""
+    """The exchange fails whatever the client sends after the refusal (an octet 0x01 by RFC 7628 §3.2.3)."""
     for answer in (b"\x01", b"", response):
         mechanism = kind()
         step = mechanism.step(response)

@@ -17,7 +17,7 @@ from trio_smtp.sasl import Challenge, Failed, Plain, Verify
         ("\0ünï\0pässwörd".encode(), "ünï", "pässwörd"),
         (b"\0ann@a.example\0a b", "ann@a.example", "a b"),
         (b"\0ann\0 ", "ann", " "),
-        (b"\0I\xc2\xadX\0I\xc2\xadX", "IX", "I\u00adX"),  # the name is prepared (RFC 4013), the password as it came
+        (b"\0I\xc2\xadX\0I\xc2\xadX", "IX", "I\u00adX"),  # SASLprep (RFC 4013) for the name, not for the password
         (b"\0" + b"x" * 1024 + b"\0" + b"y" * 1024, "x" * 1024, "y" * 1024),
     ],
 )
@@ -39,10 +39,10 @@ def test_claims(response: bytes, username: str, password: str) -> None:
         b"\0ann\0",
         b"\0\xff\0pass",
         b"\0a\x07\0pass",
-        b"\0\xc2\xad\0pass",  # a name of which SASLprep leaves nothing
+        b"\0\xc2\xad\0pass",  # a name that is empty after SASLprep
         b"\0ann\0\xff",
         b"\xff\0ann\0pass",
-        b"Ursel\0Kurt\0xipj3plmq",  # RFC 4616 §4: acting for somebody else
+        b"Ursel\0Kurt\0xipj3plmq",  # RFC 4616 §4: an authorization identity of another user
         b"Kurt \0Kurt\0xipj3plmq",
         b"\0" + b"x" * 1025 + b"\0pass",
         b"\0ann\0" + b"x" * 1025,

@@ -22,7 +22,7 @@ TABLE = [
     ("a\u00a0b", "a b"),
     ("a\u1680b", "a b"),
     ("se\u0301cret", "s\u00e9cret"),
-    ("\u0627a\u0628", None),  # a letter from the left between two from the right
+    ("\u0627a\u0628", None),  # a left-to-right letter between two right-to-left ones
     ("\u0627\u0628", "\u0627\u0628"),
     ("\x7f\u00e9", None),
     ("\u0085", None),
@@ -33,7 +33,7 @@ TABLE = [
     ("\u2ff0", None),
     ("\u200e", None),
     ("\U000e0001", None),
-    ("\U0001f600", "\U0001f600"),  # younger than stringprep
+    ("\U0001f600", "\U0001f600"),  # unassigned in the Unicode version of stringprep
     ("\u00e9\0", None),
 ]
 

@@ -1,4 +1,4 @@
-"""SCRAM by the RFC's own example, against scramp as the client, and against clients that cheat."""
+"""SCRAM-SHA-256 with the example of RFC 7677, with scramp as the client, and with clients that cheat."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ BINDING = ("tls-server-end-point", END_POINT)
 
 
 def ask(mechanism: Scram, response: bytes, keys: ScramKeys = KEYS) -> Step:
-    """A step in which the keys are looked up."""
+    """Make a step of the mechanism, with these keys as the result of the lookup if it asks for them."""
     step = mechanism.step(response)
     return step.resume(keys) if isinstance(step, FetchKeys) else step
 
 
 def converse(mechanism: Scram, client: ScramClient, keys: ScramKeys = KEYS) -> Step:
-    """The whole exchange with scramp; its client checks our part and raises ScramException."""
+    """Run the exchange with scramp and return the last step.
+
+    Raises:
+        ScramException: if the client does not accept what the server sends.
+    """
     first = ask(mechanism, client.get_client_first().encode(), keys)
     if not isinstance(first, Challenge):
         return first
@@ -92,14 +96,14 @@ def test_another_channel() -> None:
 
 
 def test_a_server_without_the_keys_is_found_out() -> None:
-    """The client's half of mutual authentication: a server that lets anybody in cannot say who it is."""
+    """Mutual authentication: the client detects a server that does not know the server key."""
     keys = ScramKeys(KEYS.salt, KEYS.iterations, KEYS.stored_key, b"made up" + bytes(25))
     with pytest.raises(ScramException):
         converse(Scram("server"), ScramClient(["SCRAM-SHA-256"], "ann", "pencil"), keys)
 
 
 def test_a_client_that_would_have_bound_the_channel() -> None:
-    """RFC 5802 §6: it must have seen our offer without PLUS."""
+    """RFC 5802 §6: the flag y says that the client was offered no PLUS mechanism. It is refused if one was offered."""
     client = ScramClient(["SCRAM-SHA-256"], "ann", "pencil", channel_binding=BINDING)
     first = client.get_client_first().encode()
     assert first.startswith(b"y,,")
@@ -211,7 +215,7 @@ def test_there_is_one_attempt() -> None:
     ],
 )
 def test_a_proof_of_something_else(channel: bytes, nonce: bytes, is_good: bool) -> None:
-    """It is that of the password, over a nonce or a header that is not the one of this exchange (RFC 5802 §5.1)."""
+    """The proof is made with the password, but over a nonce or a header of another exchange (RFC 5802 §5.1)."""
     scram = Scram("server")
     challenge = ask(scram, b"n,,n=ann,r=x")
     assert isinstance(challenge, Challenge)
