@@ -1,4 +1,4 @@
-"""How long clients that make mistakes are kept waiting."""
+"""`FaultDelay`: how long a client that makes mistakes has to wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Greylisting: who has to come again, when, and what of it the store sees."""
+"""Greylisting: which mail is refused at first, when it passes, and what the store keeps about it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def passes(
     sender: str = "ann@example.com",
     recipient: str = "bob@example.org",
 ) -> bool:
-    """Whether a recipient passes; if not, it is refused as it should be."""
+    """Return whether a recipient is accepted. If it is not, check the refusal."""
     who = who or session(STRANGER)
     begin_transaction(who, sender)
     to = Address("Postmaster", "") if recipient == "postmaster" else Address.parse(recipient)
@@ -77,14 +77,14 @@ async def passes(
     [
         ([0, 0, 1, 298], [False] * 4),
         ([0, 300, 0, 1], [False, True, True, True]),
-        ([0, 299, 1], [False, False, True]),  # who comes too early does not begin anew
+        ([0, 299, 1], [False, False, True]),  # a try that comes too early does not restart the delay
         ([0, 300 + DAY - 1], [False, True]),
         ([0, 300 + DAY, 299, 1], [False, False, False, True]),  # forgotten
         ([0, 300, 36 * DAY - 1], [False, True, True]),
         ([0, 300, 36 * DAY, 300], [False, True, False, True]),
-        ([0, 300, *[30 * DAY] * 4], [False, *[True] * 5]),  # each message keeps it known
+        ([0, 300, *[30 * DAY] * 4], [False, *[True] * 5]),  # each message renews the lifetime
         ([0, 300, DAY - 1, 35 * DAY], [False, True, True, True]),
-        ([0, -DAY, 299, 1], [False, False, False, True]),  # a clock that was wrong
+        ([0, -DAY, 299, 1], [False, False, False, True]),  # the clock was wrong and is set back
         ([0, 300, -DAY, 300], [False, True, False, True]),
     ],
 )
@@ -188,7 +188,7 @@ async def test_the_sender_is_that_of_the_transaction(policy: Greylist, clock: Cl
 
 
 class Noting(MemoryStore):
-    """Shows what is kept."""
+    """Records the notes that it is asked to keep."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ class Noting(MemoryStore):
 
 
 async def test_what_is_kept(clock: Clock) -> None:
-    """One short note for each try; of addresses nothing that can be read or guessed without the store's secret."""
+    """One short note for each sender; no address can be read or guessed from it without the store's secret."""
     store, other = Noting(), Noting()
     long = "x" * 60 + "@" + "example." * 20 + "com"
     for each in (store, other):
@@ -233,7 +233,7 @@ async def test_not_every_message_is_written_down(clock: Clock) -> None:
 async def test_a_store_that_is_full_lets_mail_in(
     store: MemoryStore, policy: Greylist, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever fills it cannot make anybody wait for ever, nor forgotten."""
+    """A client that fills the notes can neither make others wait for ever nor make them forgotten."""
     monkeypatch.setattr("trio_smtp.mailbox.notes.MAX_NOTES", 2)
     assert not await passes(policy)
     assert not await passes(policy, sender="guess1@example.com")

@@ -1,4 +1,4 @@
-"""Header sections that are out of bounds."""
+"""`HeaderLimits`: mail loops, and header sections with too many fields or octets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom limits count as one peer."""
+"""Which addresses the limits count as one peer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rates: what each limit counts, whom, and what those hear who are over it."""
+"""`RateLimits`: what each limit counts and for whom, and the refusals when it is exceeded."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_what_is_refused_is_not_counted(autojump_clock: trio.testing.MockC
     for _ in range(50):
         await refusal(policy, deed, who)
         await trio.sleep(0.1)
-    await trio.sleep(85)  # of the two that were taken, less than one is left in the window
+    await trio.sleep(85)  # less than one of the two accepted messages is left in the window
     assert await refusal(policy, deed, who) is None
 
 

@@ -1,4 +1,4 @@
-"""Refusals to order."""
+"""`Refusals`: refusals that are ordered in advance, for a step or an address."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_million_keys_take_no_more_memory_than_the_bound_allows() -> None:
         for number in range(20_000):
             window.add(number << 64, number / 1000)
         before = tracemalloc.get_traced_memory()[0]
-        for number in range(20_000, 60_000):  # as many again, and again: what matters is that nothing is added
+        for number in range(20_000, 60_000):  # twice as many again, for which no memory must be added
             window.add(number << 64, number / 1000)
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:

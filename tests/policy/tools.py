@@ -1,4 +1,4 @@
-"""What the tests of policies share."""
+"""Helpers for the tests of policies."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ENVELOPE = Envelope(ANN, MailParameters())
 
 
 def session(host: str = "192.0.2.1", identity: str | None = None, *, lmtp: bool = False) -> Session:
-    """A connection from there."""
+    """Return the session of a client at this address."""
     return Session("0123456789abcdef", Peer(host, 4321), "mx.example.com", lmtp, identity=identity)
 
 
 def begin_transaction(who: Session, sender: str) -> None:
-    """Let this connection be behind MAIL."""
+    """Bring this session into the state after MAIL from this sender."""
     connection = SMTPConnection(Config(hostname="mx.example.com"))
     connection.greet()
     connection.receive_data(f"EHLO client.example\r\nMAIL FROM:<{sender}> SMTPUTF8\r\n".encode())
