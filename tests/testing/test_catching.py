@@ -1,4 +1,4 @@
-"""The server for tests of applications that send mail; nothing here is async, as there."""
+"""`CatchingServer`, the server for tests of applications that send mail, mostly used from synchronous code as there."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_several_clients_and_messages() -> None:
 
 
 def test_no_policy_refuses_a_message() -> None:
-    content = b"Received: from a by b; Thu, 26 Nov 2026 12:00:00 +0000\r\n" * 100 + b"\r\n"  # round and round
+    content = b"Received: from a by b; Thu, 26 Nov 2026 12:00:00 +0000\r\n" * 100 + b"\r\n"  # a mail loop
     with CatchingServer() as server:
         with smtplib.SMTP(server.host, server.port) as client:
             client.sendmail("app@example.com", ["ann@example.com"], content)

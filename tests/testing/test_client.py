@@ -1,4 +1,4 @@
-"""The scripted client against scripted servers: it must fail where a test has to fail."""
+"""`ScriptedClient` with scripted servers: it must fail where a test has to fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_smtp.testing import ClientReply, ScriptedClient, open_session
 
 
 async def scripted(octets: bytes) -> ScriptedClient:
-    """A client whose server has said this and gone."""
+    """Return a client whose server has sent these octets and closed the connection."""
     ours, theirs = memory_stream_pair()
     await theirs.send_all(octets)
     await theirs.send_eof()

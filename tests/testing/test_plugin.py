@@ -1,4 +1,4 @@
-"""The fixture for applications that send mail; nothing here is async, as there."""
+"""The pytest fixtures for applications that send mail, used from synchronous code as there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from trio_smtp.testing.plugin import CatchingServer, smtp_server_starttls, smtp_server_tls
 
-__all__ = ["smtp_server_starttls", "smtp_server_tls"]  # fixtures here
+__all__ = ["smtp_server_starttls", "smtp_server_tls"]  # they are used as fixtures here
 
 pytest_plugins = ["pytester"]
 

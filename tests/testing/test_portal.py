@@ -1,4 +1,4 @@
-"""Trio for code that is not async: what comes back, and what happens if it cannot start or does not last."""
+"""`Portal`, which runs trio for synchronous code: results, exceptions, and a run that cannot start or has ended."""
 
 from __future__ import annotations
 
