@@ -1,4 +1,4 @@
-"""Counted instructions are compared with the recorded ones, and the core that is counted does what it should."""
+"""The comparison of instruction counts with the recorded ones, and the dialogues of the core that are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was measured is held against the targets."""
+"""The verdicts of measurements against targets, and the tables of the report."""
 
 from __future__ import annotations
 
