@@ -1,6 +1,6 @@
-"""The clients, each of which sends one message to a server of ours.
+"""The clients of other projects, each of which sends one message to a server of ours.
 
-A client that is not installed skips its tests, and fails them where CI is set: there, nothing may be missing.
+The tests of a client that is not installed are skipped. If the environment variable CI is set, they fail instead.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class DeliveryFailed(Exception):
 
 
 class Need(NamedTuple):
-    """A program that a client is or uses, and the package that brings it.
+    """A program that a client is or uses, and the package that provides it.
 
-    Where the package brings a part of the program only, the program fails with these arguments without it.
+    If the package provides only a part of the program, `probe` has arguments with which the program fails without it.
     """
 
     program: str
@@ -115,7 +115,7 @@ async def run(command: Sequence[str | Path], stdin: bytes = b"") -> None:
 
 
 def authenticate_smtplib(client: smtplib.SMTP, login: Login) -> None:
-    """It knows PLAIN and LOGIN; SCRAM is scramp's."""
+    """Log in with smtplib's own PLAIN or LOGIN, or with SCRAM by scramp."""
     client.user, client.password = login.user, login.password
     if not login.mechanism.startswith("SCRAM-"):
         client.auth(login.mechanism, {"PLAIN": client.auth_plain, "LOGIN": client.auth_login}[login.mechanism])
@@ -180,7 +180,7 @@ async def send_aiosmtplib(target: Target, message: Path) -> None:
             await client.sendmail(SENDER, [RECIPIENT], message.read_bytes())
             await client.quit()
         finally:
-            transport.abort()  # inside TLS, closing it waits for the server, and asyncio.run does not wait for that
+            transport.abort()  # close() inside TLS waits for the server, and asyncio.run does not wait for close()
 
     try:
         await trio.to_thread.run_sync(asyncio.run, send())
@@ -240,7 +240,7 @@ async def send_msmtp(target: Target, message: Path) -> None:
     if target.login is not None:
         command += [f"--auth={target.login.mechanism.lower()}", f"--user={target.login.user}"]
         command += [f"--passwordeval=echo {target.login.password}"]
-    # msmtp stands in for sendmail: it reads a text file of the system, and makes the line ends itself.
+    # Like sendmail, msmtp reads text with the line ends of the system and converts them itself.
     await run([*command, RECIPIENT], stdin=message.read_bytes().replace(b"\r\n", b"\n"))
 
 
@@ -264,7 +264,7 @@ async def send_nodemailer(target: Target, message: Path) -> None:
 
 async def send_smtp_source(target: Target, message: Path) -> None:
     text = message.with_suffix(".txt")
-    text.write_bytes(message.read_bytes().replace(b"\r\n", b"\n"))  # it makes the line ends itself
+    text.write_bytes(message.read_bytes().replace(b"\r\n", b"\n"))  # smtp-source converts them itself
     command = ["smtp-source", "-f", SENDER, "-t", RECIPIENT, "-F", str(text)]
     await run([*command, f"{target.host}:{target.port}"])
 
@@ -278,20 +278,20 @@ def with_final_crlf(message: bytes) -> bytes:
 
 
 def with_empty_line(message: bytes) -> bytes:
-    """What smtp-source sends: always one CRLF more, and something for nothing."""
+    """Return what smtp-source sends: one CRLF more, and a text of its own instead of an empty message."""
     return message + b"\r\n" if message else b"".join(b"La de da de da %d.\r\n" % n for n in (1, 2, 3, 4))
 
 
 @dataclass(frozen=True)
 class Client:
-    """A client: how it sends a file, what must be installed for that, and what it makes of the message."""
+    """A client: how it sends a file, what must be installed for that, and how it changes the message."""
 
     name: str
     send: Callable[[Target, Path], Awaitable[None]]
     needs: tuple[Need, ...] = ()
     transmitted: Callable[[bytes], bytes] = verbatim
     speaks_tls: bool = True
-    mechanisms: tuple[str, ...] = ()  # besides PLAIN and LOGIN, which all know that speak TLS
+    mechanisms: tuple[str, ...] = ()  # besides PLAIN and LOGIN, which all clients with TLS have
     checks_name: bool = True
     """Whether it compares the name in the certificate with that of the server."""
 
@@ -318,7 +318,7 @@ CLIENTS = [
         mechanisms=("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"),
     ),
     Client("aiosmtplib", send_aiosmtplib, transmitted=with_final_crlf),
-    Client("swaks", send_swaks, (SWAKS, SWAKS_TLS), checks_name=False),  # before version 20240103
+    Client("swaks", send_swaks, (SWAKS, SWAKS_TLS), checks_name=False),  # not before version 20240103
     Client("curl", send_curl, (CURL,), mechanisms=("OAUTHBEARER", "XOAUTH2")),
     Client("msmtp", send_msmtp, (MSMTP,), mechanisms=("SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2")),
     Client("nodemailer", send_nodemailer, (NODEMAILER,), with_final_crlf, mechanisms=("XOAUTH2",)),

@@ -1,6 +1,6 @@
-"""What the tests with clients share: the client, and the proof that it is installed; a certificate; who takes the mail.
+"""Fixtures for the tests with real clients: the client, which must be installed, certificates, a message, an inbox.
 
-The client is no async fixture, so that pytest sees why a test is skipped.
+The fixture of the client is synchronous, so that pytest shows why a test is skipped.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class Certificates:
     """Certificates of a server, and the file of the authority that issued them."""
 
     server: trio_smtp.Certificates
-    """One for another name, and one for ours, which is for those who ask for it."""
+    """One for another name, and one for localhost, which is for clients that ask for this name (SNI)."""
     wrong_name: trio_smtp.Certificates
     file: Path
-    """Ours."""
+    """The certificate for localhost with its key."""
     ca_file: Path
     wrong_ca_file: Path
 
 
 class Inbox:
-    """Keeps what arrives, and who sent it."""
+    """Keeps the mails that arrive."""
 
     def __init__(self) -> None:
         self.mails: list[trio_smtp.Mail] = []

@@ -1,6 +1,6 @@
-"""A Postfix of its own: configuration, queue and state in one folder, two ports on loopback, no DNS, no relaying.
+"""A Postfix for one test: configuration, queue and state in one folder, one port on loopback, no DNS, no relaying.
 
-It takes mail for one domain by SMTP and hands all of it to one LMTP server. Its log is its standard output.
+It accepts mail for one domain by SMTP and delivers all of it to one LMTP server. It logs to its standard output.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Postfix:
         self._process = process
 
     def wait_for(self, *words: str) -> str:
-        """The next line of the log that has all of these words."""
+        """Return the next line of the log that has all of these words."""
         assert self._process.stdout is not None
         log: list[str] = []
         for line in self._process.stdout:
@@ -87,17 +87,17 @@ class Postfix:
         raise AssertionError(f"Postfix ended: {''.join(log)}")
 
     def send(self, sender: str, recipients: list[str], content: bytes) -> None:
-        """Give it a message, which it takes for all recipients."""
+        """Send a message, which Postfix must accept for all recipients."""
         with smtplib.SMTP("127.0.0.1", self.port, local_hostname="client.example") as client:
             assert client.sendmail(sender, recipients, content, mail_options=["BODY=8BITMIME"]) == {}
 
 
 @contextmanager
 def running(where: str) -> Generator[Postfix]:
-    """Postfix for the length of a block, delivering to `where`: ``inet:127.0.0.1:24`` or ``unix:/path``."""
+    """Run Postfix during a block. It delivers to `where`: ``inet:127.0.0.1:24`` or ``unix:/path``."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="postfix-") as name:  # pytest's are closed to other users, as Postfix is
+    with tempfile.TemporaryDirectory(prefix="postfix-") as name:  # not pytest's, which Postfix cannot enter
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "queue").mkdir()
@@ -121,7 +121,7 @@ def running(where: str) -> Generator[Postfix]:
                 postfix.wait_for("daemon started")
                 yield postfix
             finally:
-                process.terminate()  # it ends all the others
+                process.terminate()  # it ends all other processes
                 process.communicate()
 
 

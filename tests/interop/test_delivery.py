@@ -1,7 +1,7 @@
 """What real clients send is stored byte for byte.
 
-Two comparisons, for two kinds of fault: what is stored is what went over the wire, whatever the client made of
-the message; and what went over the wire is the message, as far as the client sends it as it is.
+Two comparisons find two kinds of fault: the stored message is what the client has sent over the wire; and what the
+client has sent is the message, with the changes that this client is known to make.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STORES: dict[str, Callable[[Path], MailStore]] = {
     "memory": lambda _: MemoryStore(),
     "json": lambda folder: JSONFileStore(folder / "mail"),
 }
-# What is large is kept in a file of its own by one store, and as everything else by the other.
+# The JSON store keeps a large message in a separate file; for the memory store it is a message like any other.
 CASES = {
     f"{store}-{message}": (STORES[store], MESSAGES[message])
     for store, message in itertools.product(STORES, MESSAGES)

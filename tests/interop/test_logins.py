@@ -1,4 +1,4 @@
-"""Real clients that log in by more than PLAIN and LOGIN, which test_tls.py has; and the program itself, end to end."""
+"""Logins of real clients with SCRAM and tokens (test_tls.py has PLAIN and LOGIN), and logins at the whole program."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.interop.messages import PLAIN
 from trio_smtp.sasl import ScramKeys, derive_keys, keys_of_nobody
 
 SECRET = "pass.word+1"  # a password, or a token
-KEYS = derive_keys(SECRET.encode(), b"sixteen octets..", 4096)  # the fewest that clients accept, for they compute them
+KEYS = derive_keys(SECRET.encode(), b"sixteen octets..", 4096)  # the fewest iterations that clients accept
 
 
 class Logins(trio_smtp.Authenticator):
@@ -66,12 +66,12 @@ async def test_login(client: Client, mechanism: str, certificates: Certificates,
 
 @pytest.mark.parametrize("initial_response", [True, False])
 async def test_gsasl(initial_response: bool, certificates: Certificates) -> None:
-    """It logs in and says goodbye; and it insists on our proof that we know the keys."""
+    """gsasl logs in and sends QUIT. It also requires the server's proof that it knows the keys."""
     require(GSASL)
     async with trio_smtp.open_server(
         Inbox(), port=0, ssl_context=certificates.server, authenticator=Logins()
     ) as server:
-        # --no-cb: the channel bindings that it knows are not those that we have.
+        # --no-cb: gsasl has no type of channel binding in common with the server.
         command = ["gsasl", "--smtp", f"--connect=localhost:{server.port}", f"--x509-ca-file={certificates.ca_file}"]
         command += ["--no-cb", "--mechanism=SCRAM-SHA-256", "--authentication-id=demo"]
         command += [] if initial_response else ["--no-client-first"]
@@ -82,7 +82,7 @@ async def test_gsasl(initial_response: bool, certificates: Certificates) -> None
 
 
 async def test_program(certificates: Certificates, message: Path, tmp_path: Path) -> None:
-    """An account of `trio-smtp account`, at `trio-smtp serve`: by SCRAM and by PLAIN."""
+    """An account made by `trio-smtp account` logs in at `trio-smtp serve`, with SCRAM and with PLAIN."""
     require(MSMTP)
     add = [sys.executable, "-m", "trio_smtp", "account", "add", "demo"]
     await trio.run_process(

@@ -1,4 +1,4 @@
-"""What nmap finds out: that nothing is relayed, and that nobody's name is given away but by RCPT."""
+"""Scans by nmap: it finds no open relay, and learns which users exist only by RCPT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.server.tools import take
 from trio_smtp import Config, MailboxHandler, MemoryStore, SubmissionHandler
 from trio_smtp.server import AnyHandler
 
-NAMES = ["root", "admin", "guest"]  # some of those that it tries
+NAMES = ["root", "admin", "guest"]  # some of the names that nmap tries
 OPEN = "smtp-open-relay: Server is an open relay"
 CLOSED = "smtp-open-relay: Server doesn't seem to be an open relay, all tests failed"
 LOGIN_NEEDED = "smtp-open-relay: Server isn't an open relay, authentication needed"
@@ -28,9 +28,9 @@ async def store() -> MemoryStore:
 
 
 async def scan(nmap: str, script: str, arguments: str, handler: AnyHandler, config: Config | None = None) -> list[str]:
-    """The lines that a script reports about a server."""
+    """Return the lines that a script reports about a server."""
     async with trio_smtp.open_server(handler, host="127.0.0.1", config=config) as server:
-        # "+" runs the script on any port, -n and -Pn ask nobody but the server, -d names the commands that told a name.
+        # "+" runs the script on any port, -n and -Pn suppress other queries, -d shows which command revealed a name.
         command = [nmap, "-d", "-n", "-Pn", "-sT", "-p", str(server.port), "--script", f"+{script}"]
         command += ["--script-args", arguments, "127.0.0.1"]
         done = await trio.run_process(command, stdin=b"", capture_stdout=True, stderr=subprocess.STDOUT)

@@ -1,4 +1,4 @@
-"""Postfix delivers by LMTP into a JSON store, and hears of each recipient by itself (RFC 2033 §4.2)."""
+"""Postfix delivers by LMTP into a JSON store and gets a reply for each recipient (RFC 2033 §4.2)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def make_accounts(folder: Path) -> None:
 
 
 async def messages(folder: Path) -> dict[str, list[bytes]]:
-    """All that is stored, by account."""
+    """Return all stored messages by account."""
     async with JSONFileStore(folder / "mail") as store:
         found: dict[str, list[bytes]] = {}
         for name in QUOTAS:
@@ -40,19 +40,19 @@ async def messages(folder: Path) -> dict[str, list[bytes]]:
 
 @contextmanager
 def served(kind: str, folder: Path) -> Generator[str]:
-    """The server on a port or on a Unix socket, and where that is in the words of Postfix."""
+    """Run the server on a port or on a Unix socket. Yield its address in the syntax of Postfix."""
     if kind == "TCP":
         with Serving("--listen", "lmtp://127.0.0.1:0", folder=folder) as server:
             yield "inet:127.0.0.1:{1}".format(*server.endpoints[0])
         return
-    with TemporaryDirectory(prefix="lmtp-") as name:  # pytest's are closed to other users, as Postfix is
+    with TemporaryDirectory(prefix="lmtp-") as name:  # not pytest's, which Postfix cannot enter
         Path(name).chmod(0o755)
         with Serving("--listen", f"lmtp+unix://{name}/s", folder=folder, umask=0):
             yield f"unix:{name}/s"
 
 
 def statuses(postfix: Postfix, count: int) -> dict[str, str]:
-    """What became of so many recipients: the status and what the server said."""
+    """Return the status and the server's reply for the next `count` recipients in the log."""
     found: dict[str, str] = {}
     while len(found) < count:
         line = postfix.wait_for(" to=<", "status=")
@@ -83,7 +83,7 @@ def test_delivery(kind: str, tmp_path: Path) -> None:
     stored = trio.run(messages, tmp_path)
     assert {name: len(contents) for name, contents in stored.items()} == {"ann": 1, "bob": 4, "full": 0}
     for content, sent in zip(stored["bob"], (DOTTED, EIGHT_BIT, HTML, BIG), strict=True):
-        is_exact = content.endswith(b"\r\n" + sent)  # how 1 MB differs takes pytest minutes to say
+        is_exact = content.endswith(b"\r\n" + sent)  # pytest takes minutes to show a difference in 1 MB
         assert is_exact
     assert re.match(
         rb"Return-Path: <ann@example\.com>\r\nDelivered-To: bob@example\.com\r\n"

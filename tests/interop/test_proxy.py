@@ -28,7 +28,7 @@ LISTENERS = (
     "smtp://127.0.0.1:0?proxy=10.0.0.0/8",
 )
 
-# Which listener HAProxy connects to, with which options.
+# For each port of HAProxy, the listener to which it connects and the options of the connection.
 DOORS = {
     "v1": (0, "send-proxy"),
     "v2": (0, "send-proxy-v2"),
@@ -57,7 +57,7 @@ defaults
 
 @dataclass(frozen=True)
 class Site:
-    """Our server, HAProxy in front of it, and the ports of HAProxy by the names of the doors."""
+    """Our server, HAProxy in front of it, and the ports of HAProxy by their names in `DOORS`."""
 
     server: Serving
     haproxy: subprocess.Popen[str]
@@ -65,7 +65,7 @@ class Site:
     tls: ssl.SSLContext
 
     def connect(self, door: str, client: str = "127.0.0.5") -> smtplib.SMTP:
-        """From an address of one's own: all of 127.0.0.0/8 is this machine's."""
+        """Connect to HAProxy from the address `client`; all of 127.0.0.0/8 belongs to this machine."""
         kind = partial(smtplib.SMTP_SSL, context=self.tls) if door.endswith("smtps") else smtplib.SMTP
         return kind("localhost", self.ports[door], local_hostname="client.example", source_address=(client, 0))
 
@@ -112,7 +112,7 @@ def running(configuration: Path, sockets: list[int]) -> Iterator[subprocess.Pope
 
 @pytest.mark.parametrize("door", [name for name, (listener, options) in DOORS.items() if listener < 2 and options])
 def test_the_client_is_named(door: str, site: Site) -> None:
-    """In the log and in the Received line."""
+    """The log and the Received field show the address of the client, not of HAProxy."""
     with site.connect(door) as client:
         assert client.sock is not None
         _, port = client.sock.getsockname()
@@ -130,7 +130,7 @@ async def last_message(folder: Path) -> bytes:
 
 
 def test_the_client_is_counted(site: Site) -> None:
-    """Of one client there are three connections at most, of HAProxy as many as it makes."""
+    """The limit of three connections is for each client, not for HAProxy."""
     with ExitStack() as stack:
         for _ in range(3):
             stack.enter_context(site.connect("v2", "127.0.0.6"))
@@ -140,7 +140,7 @@ def test_the_client_is_counted(site: Site) -> None:
 
 
 def test_health_checks_pass(site: Site) -> None:
-    """HAProxy says so when one has."""
+    """HAProxy logs that each of them succeeded."""
     assert site.haproxy.stdout is not None
     waiting = {f"{name}/mx" for name in DOORS if name.endswith("checked")}
     for line in site.haproxy.stdout:
@@ -159,7 +159,7 @@ def test_a_proxy_that_is_not_listed(site: Site) -> None:
 
 
 def test_a_proxy_that_does_not_know_the_protocol(site: Site) -> None:
-    """Nobody takes its address for that of the client."""
+    """The server closes the connection and does not take the proxy's address for that of the client."""
     with socket.create_connection(("127.0.0.1", site.ports["headerless"])) as client:
         client.sendall(b"EHLO client.example\r\n")
         assert client.recv(100) == b""

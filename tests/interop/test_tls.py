@@ -124,7 +124,7 @@ async def test_openssl(openssl: str, security: Security, certificates: Certifica
             (b"QUIT\r\n", b"221 "),
         ]
         if security is Security.STARTTLS:
-            command += ["-starttls", "smtp"]  # which takes the greeting for itself
+            command += ["-starttls", "smtp"]  # s_client reads the greeting itself
         else:
             dialogue.insert(0, (b"", b"220 "))
         start = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False)
@@ -169,7 +169,7 @@ async def test_renegotiation_is_refused(openssl: str, security: Security, certif
         )
         dialogue = [(b"R\n", b"RENEGOTIATING"), (b"", b"no renegotiation")]
         if security is Security.IMPLICIT:
-            dialogue.insert(0, (b"", b"220 "))  # in the middle of a handshake it would surprise s_client
+            dialogue.insert(0, (b"", b"220 "))  # which s_client does not expect during a handshake
         async with trio.open_nursery() as nursery:
             await converse(await nursery.start(start), dialogue)
         await no_connections(server)
@@ -180,7 +180,7 @@ async def test_what_nmap_thinks_of_our_ciphers(nmap: str, certificates: Certific
         trio_smtp.open_server(Inbox(), port=0, ssl_context=certificates.server) as smtp,
         trio_smtp.open_server(Inbox(), port=0, ssl_context=certificates.server, implicit_tls=True) as smtps,
     ):
-        services = tmp_path / "services"  # so that nmap need not find out what is spoken, which takes it very long
+        services = tmp_path / "services"  # so that nmap does not probe for the protocol, which takes very long
         services.write_text(f"smtp {smtp.port}/tcp 0.9\nsmtps {smtps.port}/tcp 0.9\n")
         command = [nmap, "--unprivileged", "-Pn", "-n", "--servicedb", str(services), "-oX", "-"]
         command += ["--script", "+ssl-enum-ciphers", "127.0.0.1"]

@@ -1,4 +1,4 @@
-"""A proxy that notes what a client sends, and the message in it."""
+"""A proxy that records what a client sends, and the message in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Wire:
         self._sent = bytearray()
 
     def message(self) -> bytes:
-        """The message between DATA and the mark of its end, with the dots removed (RFC 5321 §4.5.2)."""
+        """Return the message between DATA and the final dot, without dot-stuffing (RFC 5321 §4.5.2)."""
         sent = bytes(self._sent)
         command = re.search(rb"\r\nDATA(?=\r\n)", sent, re.IGNORECASE)
         assert command is not None
@@ -41,14 +41,14 @@ class Wire:
 
 @asynccontextmanager
 async def tapped(port: int) -> AsyncIterator[Wire]:
-    """Listen in front of the server on `port`, on the port of the Wire."""
+    """Listen on the port of the yielded `Wire` and forward connections to the server on `port`."""
     wire = Wire()
 
     async def serve(client: trio.SocketStream) -> None:
         try:
             await wire._serve(client, port)
         except* trio.BrokenResourceError:
-            pass  # a client that has its answer need not wait for ours to QUIT
+            pass  # a client need not wait for the reply to QUIT
 
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
