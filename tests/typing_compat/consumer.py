@@ -1,7 +1,7 @@
-"""An application that is typed with trio-typing: it type-checks, and it receives a message.
+"""An application that uses the types of trio-typing: it must type-check, and it receives a message.
 
-Not a test of pytest's: ``nox -s typing_compat`` checks and runs it in an environment of its own, for the stubs
-that trio-typing brings hide the types of trio itself.
+pytest does not collect it. ``nox -s typing_compat`` checks and runs it in a separate environment, because the stubs of
+trio-typing hide the types of trio itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Inbox:
     async def take(self, mail: trio_smtp.Mail) -> None:
         self.contents.append(mail.content)
 
-    # serve_smtp is the one that reports the start.
+    # serve_smtp reports the start, not this method.
     async def serve(self, *, task_status: TaskStatus[trio_smtp.Server]) -> None:  # noqa: ASYNC128
         await trio_smtp.serve_smtp(self.take, 0, task_status=task_status)
 
