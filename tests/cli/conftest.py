@@ -1,4 +1,4 @@
-"""The command line in this process, in an empty directory."""
+"""Fixtures that run the command line in this process, in an empty directory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     def run(*argv: str, stdin: bytes = b"", terminal: bool = False) -> Result:
         stream = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
-        stream.isatty = lambda: terminal  # type: ignore[method-assign]  # what tells a person from a program
+        stream.isatty = lambda: terminal  # type: ignore[method-assign]  # by which the program recognizes a person
         monkeypatch.setattr(sys, "stdin", stream)
         code: object
         try:
@@ -41,7 +41,7 @@ def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def prepare(folder: Path) -> Callable[[Callable[[MailStore], Awaitable[object]]], None]:
-    """Let a function do something to the store that the commands use by default."""
+    """Run a function on the store that the commands use by default."""
 
     async def with_store(function: Callable[[MailStore], Awaitable[object]]) -> None:
         async with JSONFileStore(folder / "mail") as store:

@@ -1,3 +1,5 @@
+"""``trio-smtp account``: adding, showing, changing and removing accounts, quotas, passwords."""
+
 from __future__ import annotations
 
 import getpass
@@ -165,7 +167,7 @@ def test_impossible_password(run: Run, folder: Path, stdin: bytes) -> None:
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let a person type these when a password is asked for."""
+    """Return a function that sets what a person types at the password prompts."""
 
     def type_at_the_prompt(*passwords: str) -> None:
         answers: Iterator[str] = iter(passwords)
@@ -266,7 +268,7 @@ def test_what_is_no_password(
 def test_a_password_that_cannot_be_checked(
     run: Run, prepare: Prepare, monkeypatch: pytest.MonkeyPatch, kept: str, fragment: str
 ) -> None:
-    """It was set where the extra `auth` was installed, or by a program that makes credentials in its own way."""
+    """It was set where the extra `auth` was installed, or by a program with another form of credentials."""
     monkeypatch.setattr(passwords, "HAS_ARGON2", False)
     prepare(lambda store: store.set_password("demo", Credentials(kept)))
     result = run("account", "check", "demo", "--password-stdin", stdin=b"secret")

@@ -1,3 +1,5 @@
+"""The banner that a server prints when it is ready, for people and as JSON."""
+
 from __future__ import annotations
 
 import socket

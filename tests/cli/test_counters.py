@@ -21,7 +21,7 @@ from trio_smtp.server import Stats
 
 @pytest.fixture(autouse=True)
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mock clock would jump while one is at work."""
+    """Run the functions in this thread, since the mock clock would jump while another thread is at work."""
 
     async def run_sync(function: Callable[..., object], *arguments: Any) -> object:
         await trio.lowlevel.checkpoint()
@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
 
 
 def test_a_link_in_the_place_of_what_is_being_written_is_not_followed(tmp_path: Path) -> None:
-    """The directory may belong to the user of another daemon, who must not have our mail written over."""
+    """The directory may belong to the user of another daemon, who must not be able to make us overwrite our mail."""
     ours, file = tmp_path / "manifest.json", tmp_path / "smtp.prom"
     ours.write_text("ours")
     ours.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Export and import: what comes out goes in again, to the octet, and once."""
+"""Export and import: an import of an export gives the same messages, octet for octet, and each only once."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def mailboxes(prepare: Prepare) -> None:
 
 
 def held(run: Run, account: str) -> list[tuple[bytes, str, list[str]]]:
-    """The messages of an account, in any order."""
+    """Return the messages of an account, sorted."""
     uids = [str(each["uid"]) for each in run("mail", "list", account, "--json").records]
     records: list[dict[str, Any]] = run("mail", "show", account, *uids, "--json").records if uids else []
     return sorted((base64.b64decode(each["raw"]), each["date"], each["flags"]) for each in records)
 
 
 def kept(form: str, held: list[tuple[bytes, str, list[str]]]) -> list[tuple[bytes, str, list[str]]]:
-    """What a form keeps of them: .eml files have no flags."""
+    """Return the messages as they are in an export of this form: .eml files have no flags."""
     return sorted((content, date, [] if form == "eml" else flags) for content, date, flags in held)
 
 
@@ -219,7 +219,7 @@ def spoil(file: Path) -> None:
 
 @pytest.mark.parametrize(("form", "uids"), [("mbox", ()), ("maildir", ()), ("eml", ("1", "13", "2"))])
 def test_one_that_cannot_be_read(run: Run, large: Path, form: str, uids: Sequence[str]) -> None:
-    """It is named, and the others are there."""
+    """The error names the message, and the others are exported."""
     spoil(large)
     result = run("mail", "export", "demo", *uids, "--format", form, "--output", "out")
     good = 2 if uids else 12
@@ -239,7 +239,7 @@ def test_one_that_cannot_be_read_on_the_way_to_a_pipe(run: Run, large: Path) -> 
 
 
 def test_what_is_incomplete_replaces_nothing(run: Run, folder: Path, large: Path) -> None:
-    """The older file may hold what is lost by now."""
+    """The older file may contain the message that is lost now."""
     assert run("mail", "export", "demo", "--output", "out", "--overwrite").code == 0
     before = (folder / "out").read_bytes()
     spoil(large)
@@ -252,7 +252,7 @@ def test_what_is_incomplete_replaces_nothing(run: Run, folder: Path, large: Path
 
 
 def test_what_is_damaged_comes_back(run: Run, large: Path) -> None:
-    """From a backup: it is not taken to be there already."""
+    """It is imported from a backup, since a damaged message does not count as being there already."""
     run("mail", "export", "demo", "--output", "out")
     spoil(large)
     assert run("mail", "import", "demo", "out").lines == ["1 message imported, 12 there already."]
@@ -351,7 +351,7 @@ def test_a_file_in_a_folder_that_cannot_be_read(run: Run, folder: Path, monkeypa
     for name in ("1.eml", "2.eml"):
         (folder / "in" / name).write_bytes(b"a")
     monkeypatch.setattr(import_, "os", SimpleNamespace(**{**vars(os), "open": fail}))
-    assert run("mail", "import", "other", "in").lines == ["1 message imported, 0 there already."]  # it has gone
+    assert run("mail", "import", "other", "in").lines == ["1 message imported, 0 there already."]  # deleted meanwhile
     run("mail", "import", "other", "in").fails(1, "cannot read in: permission denied")
 
 
@@ -391,7 +391,7 @@ def test_no_room(run: Run) -> None:
     assert held(run, "other") == held(run, "demo")
 
 
-# --- the bar
+# --- the progress bar
 
 
 def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from trio_smtp.server import Certificates
 
 LISTEN = "--listen=smtp://127.0.0.1:0"
 
-# What a terminal does for its shell, and nohup for a program.
+# Make standard input the controlling terminal, as for a shell, and ignore SIGHUP on demand, as nohup does.
 IN_TERMINAL = """
 import fcntl, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -42,7 +42,7 @@ sys.exit(main(sys.argv[1:]))
 
 @contextmanager
 def in_terminal(*argv: str) -> Generator[tuple[subprocess.Popen[str], int]]:
-    """A server in a terminal of its own, and the other end of that, which is to be closed."""
+    """Run a server in a new terminal. Yield it and the other end of the terminal, which the caller must close."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", IN_TERMINAL, *argv],
@@ -93,7 +93,7 @@ async def test_a_signal_ends_it_while_it_waits_for_the_store(
         nursery.start_soon(partial(serve, listen=[parse_listen(f"lmtp+unix://{path}")]))
         await waiting.wait()
         assert path.exists()
-        os.kill(os.getpid(), signal.SIGUSR1)  # there is nothing yet that could be counted
+        os.kill(os.getpid(), signal.SIGUSR1)  # there are no counters yet
         os.kill(os.getpid(), number)
     assert not path.exists()
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
@@ -116,7 +116,7 @@ async def test_a_signal_ends_it_while_it_waits_for_the_dns(monkeypatch: pytest.M
 async def test_a_signal_ends_it_while_certificates_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As on a disk that is behind a network that is gone."""
+    """As on a network file system that does not respond."""
     file, ready, reading = tmp_path / "mx.pem", trio.Event(), trio.Event()
     trustme.CA().issue_cert("mx.example.com").private_key_and_cert_chain_pem.write_to_path(file)
 

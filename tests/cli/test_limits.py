@@ -1,4 +1,4 @@
-"""What the flags of a server become: limits, timeouts and policies."""
+"""The limits, timeouts and policies that result from the flags of a server."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_all_listeners_share_their_limits() -> None:
 
 
 def test_a_server_with_limits(tmp_path: Path) -> None:
-    """Of this machine too, where a flag names them."""
+    """A limit that a flag sets holds for clients on this machine, too."""
     flags = ["--account=demo=demo@example.com", "--message-rate=1/1h", "--max-received=1", "--fault-delay=0"]
     with Serving("--listen=smtp://127.0.0.1:0", *flags, folder=tmp_path) as server:
         with smtplib.SMTP(*server.endpoints[0]) as client:

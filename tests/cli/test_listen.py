@@ -1,3 +1,5 @@
+"""The URLs of the flag ``--listen``: schemes, Unix sockets, proxies."""
+
 from __future__ import annotations
 
 from ipaddress import ip_network
@@ -8,7 +10,7 @@ import pytest
 from trio_smtp.cli.listen import parse_listen
 from trio_smtp.cli.values import Endpoint
 
-# What the design says of each scheme: TLS, login, LMTP.
+# TLS, login and LMTP of each scheme, as in the design.
 SCHEMES = [
     ("smtp", "if possible", False, False),
     ("smtps", "implicit", False, False),

@@ -1,3 +1,5 @@
+"""``trio-smtp mail list``, ``show`` and ``delete``: output for people and as JSON, parts, attachments."""
+
 from __future__ import annotations
 
 import base64
@@ -172,7 +174,7 @@ def test_the_envelope_is_what_the_server_has_noted(
     run: Run,
     prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None],
 ) -> None:
-    """And nothing that the sender may have written below it."""
+    """Fields below it, which the sender may have written, do not count."""
     content = noted.encode() if isinstance(noted, str) else noted
     content += b"Received: from x\r\n\tby y\r\nDelivered-To: forged@example.com\r\n\r\n"
     prepare(lambda store: store.append_message("demo", "INBOX", content))

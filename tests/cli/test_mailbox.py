@@ -1,3 +1,5 @@
+"""``trio-smtp mailbox``: listing, creating, renaming and deleting mailboxes, and making them read-only."""
+
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable

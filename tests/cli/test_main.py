@@ -1,4 +1,4 @@
-"""The program as a shell starts it."""
+"""The program as a shell starts it: exit codes, closed and full standard streams, encodings."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_closed_streams() -> None:
 
 
 def test_closed_streams_of_workers() -> None:
-    """They inherit what stands in for ours."""
+    """Workers inherit the files that replace the closed streams."""
     program = (
         "import os, trio_smtp.cli;"
         "trio_smtp.cli.main(['store', 'info', '--store=json:none']);"

@@ -1,3 +1,5 @@
+"""``trio-smtp mail search``, ``flag``, ``copy`` and ``move``, and waiting for messages."""
+
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable

@@ -1,3 +1,5 @@
+"""The output of commands: JSON, records, tables and warnings, all with hostile text."""
+
 from __future__ import annotations
 
 import json
@@ -8,7 +10,7 @@ import pytest
 from tests.cli.tools import Terminal
 from trio_smtp.cli.output import Record, printable, say_json, say_record, say_table, warn
 
-# Clears the screen, turns text round, ends a line in some programs, is half a character.
+# It clears the screen, reverses the text, ends a line in some programs, and has half of a surrogate pair.
 HOSTILE = "\x1b[2J\u202e\u2028\x7f\x9b\r\n\ud800"
 ESCAPED = r"\x1b[2J\u202e\u2028\x7f\x9b\r\n\ud800"
 

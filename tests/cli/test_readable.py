@@ -1,3 +1,5 @@
+"""A message as text for people: header fields, text, attachments, notes, safe for a terminal."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

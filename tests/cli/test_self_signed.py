@@ -28,7 +28,7 @@ def store(folder: Path) -> StoreURL:
 
 
 def made(store: StoreURL, hostname: str = HOST) -> str:
-    """The fingerprint of what is made, or kept; it can be served."""
+    """Return the fingerprint of the certificate that is made or used again. It must be fit for a server."""
     with self_signed(store, hostname) as (path, fingerprint):
         Certificates([(path, None)])
     return fingerprint
@@ -85,7 +85,7 @@ def test_a_client_that_is_given_it_trusts_it(store: StoreURL) -> None:
 
 
 def expire(store: StoreURL, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make one that ends in 29 days."""
+    """Make a certificate that expires in 29 days."""
     monkeypatch.setattr(module, "_LIFE", timedelta(days=29))
     made(store)
 

@@ -1,3 +1,5 @@
+"""``trio-smtp send``: test messages and files, TLS and logins, refusals and faulty servers."""
+
 from __future__ import annotations
 
 import email
@@ -31,7 +33,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 def raw(run: Run, serving: Serving, account: str) -> bytes:
-    """The newest message of an account, without what the server put in front."""
+    """Return the newest message of an account, without the fields that the server has added."""
     store = ("--store", f"json:{serving.folder}/mail")
     newest = run("mail", "list", account, "--json", *store).records[-1]
     content = run("mail", "show", account, str(newest["uid"]), "--raw", *store).out
@@ -101,7 +103,7 @@ def test_nobody_listens(run: Run) -> None:
 
 @contextmanager
 def scripted(answers: Sequence[bytes]) -> Iterator[str]:
-    """A server that answers so, line by line, and hangs up; its address."""
+    """Run a server that sends these answers, one before each line, and hangs up. Yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -123,7 +125,7 @@ def scripted(answers: Sequence[bytes]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """Listens for anybody, for logins after STARTTLS, and for logins in TLS, in this order."""
+    """A server with three listeners: without logins, with logins after STARTTLS, with logins in implicit TLS."""
     folder = tmp_path_factory.mktemp("secure")
 
     async def make_account() -> None:

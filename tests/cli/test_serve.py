@@ -1,4 +1,4 @@
-"""The server as a process of its own, from the first line of its banner to its exit code."""
+"""``trio-smtp serve`` in a separate process, from the first line of its banner to its exit code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def send(
 
 
 def stored(run: Run, account: str = "demo") -> list[bytes]:
-    """The messages of an account, without what the server put in front."""
+    """Return the messages of an account, without the fields that the server has added."""
     uids = [str(record["uid"]) for record in run("mail", "list", account, "--json").records]
     contents = [run("mail", "show", account, uid, "--raw").out for uid in uids]
     return [content[content.index(b"Subject:") :] for content in contents]
@@ -186,7 +186,7 @@ def test_unix_socket(run: Run, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with cert.pem and key.pem, both in one as both.pem, the authority ca.pem, and another.pem, a key."""
+    """A folder with cert.pem and key.pem, both.pem with both of them, the authority ca.pem, and another.pem, a key."""
     folder = tmp_path_factory.mktemp("certificates")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")

@@ -1,3 +1,5 @@
+"""Notifications of the service manager: sd_notify(3)."""
+
 from __future__ import annotations
 
 import socket

@@ -1,4 +1,4 @@
-"""What a process that serves does besides."""
+"""The settings of the garbage collector in a process that serves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_smtp.server import serve_smtp
 
 
 async def test_the_garbage_collector_is_left_as_it_was() -> None:
-    before, frozen = gc.get_threshold(), gc.get_freeze_count()  # Python 3.12 begins with some
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()  # Python 3.12 starts with some frozen objects
     meanwhile = list[tuple[int, bool]]()
 
     async def look() -> None:

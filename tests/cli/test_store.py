@@ -1,3 +1,5 @@
+"""``trio-smtp store``: info, check, repair, quarantine and compact, with and without damage."""
+
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
@@ -27,7 +29,7 @@ def account(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None])
 
 @pytest.fixture
 def damage(folder: Path) -> Path:
-    """The file of a body, which was changed."""
+    """Damage the file of a body and return its path."""
     [blob] = (folder / "mail/blobs").iterdir()
     blob.write_bytes(b"3" * 300_000)
     return blob

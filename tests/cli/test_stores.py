@@ -1,3 +1,5 @@
+"""The store that ``--store`` names: when it is created, which errors are reported, and the null store."""
+
 from __future__ import annotations
 
 import os
@@ -106,7 +108,7 @@ def test_a_store_of_another_user(
     for reading in ("info", "check", "quarantine"):
         assert run("store", reading).code == 0  # of a backup, perhaps
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
-    assert run("mail", "list", "demo").code == 0  # which leaves nothing there
+    assert run("mail", "list", "demo").code == 0  # reading creates nothing there
     assert files == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 

@@ -42,7 +42,7 @@ def names_shown(server: Serving, context: ssl.SSLContext) -> set[str]:
         assert isinstance(client.sock, ssl.SSLSocket)
         certificate = client.sock.getpeercert()
     assert certificate is not None
-    names: tuple[tuple[str, str], ...] = certificate["subjectAltName"]  # type: ignore[assignment]  # so it is
+    names: tuple[tuple[str, str], ...] = certificate["subjectAltName"]  # type: ignore[assignment]  # it has this type
     return {shown for _, shown in names}
 
 
@@ -74,7 +74,7 @@ def test_what_is_caught_may_come_by_tls(folder: Path, authority: trustme.CA, cli
 
 
 def test_what_is_caught_is_mail_alone(folder: Path) -> None:
-    """Who speaks something else often does so before the greeting, and is not told off for that."""
+    """Clients of HTTP or TLS often speak before the greeting. They are not refused for that, but for their protocol."""
     with Serving("--smtp", "0", "--store", "memory:", command="catch", folder=folder) as server:
         for octets in (b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n"):
             with socket.create_connection(server.endpoints[0]) as client, client.makefile("rb") as replies:
@@ -105,7 +105,7 @@ def test_several_certificates(folder: Path, authority: trustme.CA, client_tls: s
 def test_a_name_that_is_not_ascii_is_one_line_in_the_log(
     folder: Path, authority: trustme.CA, client_tls: ssl.SSLContext
 ) -> None:
-    """The ssl module would write a traceback."""
+    """The ssl module by itself would print a traceback."""
     flags = [f"--tls-cert={issue(authority, folder / name, name)}" for name in ("127.0.0.1", "b.example")]
     to_server = ssl.MemoryBIO()
     with pytest.raises(ssl.SSLWantReadError):
@@ -125,7 +125,7 @@ def test_a_name_that_is_not_ascii_is_one_line_in_the_log(
 
 
 def test_tls_required(run: Run, folder: Path, authority: trustme.CA, client_tls: ssl.SSLContext) -> None:
-    """But over LMTP, which has none."""
+    """It is not required over LMTP, which has none."""
     assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
     flags = ["--listen=smtp://127.0.0.1:0", "--listen=lmtp://127.0.0.1:0", "--require-tls"]
     certificate = issue(authority, folder / "cert.pem", "127.0.0.1")
@@ -180,7 +180,7 @@ def test_login_with_a_client_certificate(
         with smtplib.SMTP_SSL(*implicit, context=client_tls) as client:
             assert external(client) == 535
 
-        # A mail server's own certificate, of whatever authority, is no reason to fail.
+        # A mail server may present a certificate of any authority: a listener without logins does not refuse it.
         trustme.CA().issue_cert("mx.elsewhere.example").configure_cert(client_tls)
         with smtplib.SMTP(*public) as client:
             client.starttls(context=client_tls)

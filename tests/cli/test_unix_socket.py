@@ -1,3 +1,5 @@
+"""Listening on a Unix socket: it replaces the socket of a dead server, and nothing else."""
+
 from __future__ import annotations
 
 import errno
@@ -41,7 +43,7 @@ def test_leaves_a_living_server_alone(folder: Path) -> None:
 
 
 def test_leaves_a_server_alone_that_hangs(folder: Path) -> None:
-    """There is no room left in its queue: whoever wants to connect waits for ever."""
+    """The queue of its socket is full, so that a client that wants to connect waits for ever."""
     path = folder / "s"
     with ExitStack() as stack:
         hanging = stack.enter_context(socket.socket(socket.AF_UNIX))

@@ -1,4 +1,4 @@
-"""Wrong usage: exit code 2, one sentence, nothing done."""
+"""Wrong usage (exit code 2, one sentence, nothing done), and the help texts."""
 
 from __future__ import annotations
 

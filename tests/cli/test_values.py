@@ -1,3 +1,5 @@
+"""Conversion of the values of flags: sizes, times, endpoints, addresses, files."""
+
 from __future__ import annotations
 
 from argparse import ArgumentTypeError

@@ -1,4 +1,4 @@
-"""Workers: how they are kept at work, what each does, and all of it as processes."""
+"""Workers: the supervisor that restarts them, a worker in this process, and the server with real processes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Fake:
 
 
 class Fakes:
-    """What starts them."""
+    """Starts fake workers and records which, and when."""
 
     def __init__(self, make: Callable[[int], Fake] = Fake) -> None:
         self.started: list[Fake] = []
@@ -174,7 +174,7 @@ async def test_it_ends_when_all_have_drained(nursery: trio.Nursery, autojump_clo
 
     nursery.start_soon(run)
     await supervisor.settled.wait()
-    fakes.started[0].end(1)  # it is in its pause when the others drain
+    fakes.started[0].end(1)  # it waits to be started again when the others drain
     await wait_all_tasks_blocked()
     began = trio.current_time()
     await supervisor.drain()
@@ -191,7 +191,7 @@ async def test_it_ends_when_all_have_drained(nursery: trio.Nursery, autojump_clo
 
 
 async def test_one_that_is_being_started_drains_too(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """And is waited for, since it needs the sockets."""
+    """`drain` waits until it has started, since it needs the listening sockets for that."""
     fakes = Fakes()
 
     async def start(number: int) -> Worker:
@@ -268,7 +268,7 @@ def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def working(*flags: str) -> AsyncIterator[tuple[Control, int, trio.Event]]:
-    """The parent's end, the port, and what is set when the worker has ended."""
+    """Run a worker. Yield the parent's end of its control socket, its port, and an event that is set at its end."""
     listener = socket.create_server(("127.0.0.1", 0))
     ours, theirs = socket.socketpair()
     control, ended = Control(ours), trio.Event()
@@ -359,7 +359,7 @@ async def test_a_worker_whose_parent_is_gone_before_it_begins() -> None:
 
 
 async def test_a_worker_without_its_store(folder: Path) -> None:
-    """It makes none, for that would be an empty one."""
+    """A worker does not create the store, since that would be an empty one."""
     with pytest.RaisesGroup(pytest.RaisesExc(CommandError, match="cannot use the store json:mail: ")):
         async with working("--workers=2"):
             pass
@@ -378,27 +378,27 @@ def test_a_worker_is_not_started_by_hand(monkeypatch: pytest.MonkeyPatch, capsys
 
 @contextlib.contextmanager
 def workers(*flags: str, folder: Path) -> Generator[tuple[Serving, dict[str, int]]]:
-    """A server with two workers that are at work, and their process numbers."""
+    """Run a server with two workers. When both take mail, yield the server and the process IDs of the workers."""
     with Serving("--workers", "2", *flags, folder=folder) as server:
         yield server, dict(worker_in(server.log("takes mail")) for _ in range(2))
 
 
 def worker_in(line: str) -> tuple[str, int]:
-    """Name and process of a worker that begins."""
+    """Return the name and the process ID in the log message of a worker that takes mail."""
     found = re.fullmatch(r"(worker \d) takes mail \(process (\d+)\)", line)
     assert found is not None
     return found[1], int(found[2])
 
 
 def test_nothing_is_lost_when_a_worker_is_killed(run: Run, folder: Path) -> None:
-    """Nothing that was accepted. And when the parent is killed, its workers leave."""
+    """No accepted message is lost. If the parent is killed, its workers end."""
     with workers(*FREE, *DEMO, folder=folder) as (server, processes):
         contents = [CONTENT + b"%d\r\n" % number for number in range(12)]
         accepted = list[bytes]()
         for number, content in enumerate(contents):
             with contextlib.suppress(smtplib.SMTPServerDisconnected, ConnectionError), server.connect() as client:
                 client.ehlo()
-                if number == 5:  # whosever client this is
+                if number == 5:  # whichever worker serves this client
                     os.kill(processes["worker 1"], signal.SIGKILL)
                 client.sendmail("sender@example.com", ["demo@example.com"], content)
                 accepted.append(content)
@@ -411,7 +411,7 @@ def test_nothing_is_lost_when_a_worker_is_killed(run: Run, folder: Path) -> None
         server.send(signal.SIGKILL)
         for _ in processes:
             server.log("a worker drains, for the process that started it is gone")
-        assert not [*server.messages()]  # nobody has it open any more
+        assert not [*server.messages()]  # no process has the log open any more
         with pytest.raises(ConnectionRefusedError):
             server.connect()
 

@@ -1,4 +1,4 @@
-"""What a command did, and a server in a process of its own."""
+"""The result of a command, and a server in a separate process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Result(NamedTuple):
 
 
 class Terminal(io.StringIO):
-    """What is printed to a terminal."""
+    """A text stream that passes for a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -81,7 +81,7 @@ class Serving:
 
     @property
     def endpoints(self) -> list[tuple[str, int]]:
-        """Where it listens on IPv4, in the order of the flags."""
+        """The IPv4 addresses at which the server listens, in the order of the flags."""
         urls = (line.partition("://")[2].partition("?")[0] for line in self.banner)
         return [("127.0.0.1", int(url.removeprefix("127.0.0.1:"))) for url in urls if url.startswith("127.0.0.1:")]
 
@@ -94,19 +94,19 @@ class Serving:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The next JSON object that it prints; the first one is its banner."""
+        """The next JSON object that the server prints; the first one is its banner."""
         record: dict[str, Any] = json.loads(self.banner.pop() if self.banner else next(self._out))
         return record
 
     def log(self, word: str) -> str:
-        """The next message in the log with this word in it."""
+        """Return the next message in the log that contains this word."""
         for message in self.messages():
             if word in message:
                 return message
         raise AssertionError("the log ended")
 
     def messages(self) -> Iterator[str]:
-        """What comes in the log."""
+        """Yield the messages of the log as they come."""
         for line in self._err:
             yield json.loads(line)["message"]
 
@@ -115,18 +115,18 @@ class Serving:
         os.kill(self._process.pid, number)
 
     def wait(self) -> int | None:
-        """The exit code, when it has come to its end."""
+        """Wait for the end of the process and return its exit code."""
         self._process.join()
         return self._process.exitcode
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int | None:
-        """Send the signal, and return the exit code."""
+        """Send the signal, wait for the end of the process, and return its exit code."""
         self.send(number)
         return self.wait()
 
 
 def _serve(argv: Sequence[str], folder: Path, umask: int | None, out: Connection, err: Connection) -> None:
-    """Become the program."""
+    """Run the program in this process."""
     os.chdir(folder)
     if umask is not None:
         os.umask(umask)
