@@ -1,7 +1,7 @@
-"""Hypothesis profiles, and passwords that cost little.
+"""Hypothesis profiles, and passwords that are cheap to hash.
 
-``default`` is quick, for a person at work; ``ci`` gives the same examples in every run, so that a change is
-judged by what it changed; ``property`` is the long search of ``nox -s property``.
+``default`` is quick, for a person at work; ``ci`` draws the same examples in every run, so that only the change under
+test can make a run fail; ``property`` is the long search of ``nox -s property``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-from tests import passwords  # noqa: F401 - first of all
+from tests import passwords  # noqa: F401 - imported for its effect, before all tests
 
 # A shared machine is slow at times: no test is judged by the time it takes.
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,7 +1,7 @@
-"""Processes of their own that are forked from one which has imported the program.
+"""Separate processes for tests, forked from a fork server that has already imported the program.
 
-To start Python and to import trio takes longer than what most of them do. tests/cli/test_main.py starts the program as
-a shell does.
+Starting Python and importing trio takes longer than what most of these processes do. tests/cli/test_main.py starts the
+program as a shell does.
 """
 
 from __future__ import annotations
@@ -11,5 +11,5 @@ import multiprocessing
 __all__ = ["FORKED"]
 
 FORKED = multiprocessing.get_context("forkserver")
-# A name that is found wherever the first test that needs it has gone, for what cannot be imported is passed over.
+# An installed module, which is found in every working directory: the fork server ignores a module that is not found.
 FORKED.set_forkserver_preload(["trio_smtp.cli.serve"])

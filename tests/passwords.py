@@ -16,7 +16,7 @@ _CHEAP: Final[dict[str, Any]] = {
     "SCRAM_ITERATIONS": 5000,
 }
 COSTS: Final[dict[str, Any]] = {name: getattr(passwords, name) for name in _CHEAP}
-"""What they are in the program."""
+"""The costs in the program."""
 
 for name, cost in _CHEAP.items():
     setattr(passwords, name, cost)

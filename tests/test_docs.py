@@ -42,7 +42,7 @@ DIALOGUE = [
 
 
 def blocks(page: Path, *kinds: str) -> Iterator[tuple[str, str]]:
-    """Yield kind and content of each block; as many empty lines in front of it as make the line numbers right."""
+    """Yield kind and content of each block, after empty lines that make its line numbers those of the page."""
     text = page.read_text()
     for block in BLOCK.finditer(text):
         kind, content = block.groups()
@@ -76,7 +76,7 @@ async def send_mail(port: int) -> None:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let serve_smtp serve one message; the ports that the code under test asked for."""
+    """Let serve_smtp serve one message only. The list gets the ports that the code under test asks for."""
     ports: list[int] = []
     serve_smtp = trio_smtp.serve_smtp
 

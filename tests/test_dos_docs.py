@@ -1,4 +1,4 @@
-"""The table of attacks names the rules, flags and arguments that there are, all of them, and their defaults."""
+"""The table in docs/dos-mitigations.md: its rules, flags and arguments exist, it has all rules, its defaults hold."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ ROWS = [
     if re.match(r"\| (?!attack )", line)
 ]
 CALL = re.compile(r"(\w+)\(([\w=, ]+)\)")
-COUNTERS = {"strike", "_turn_away", "_count_refusal", "_Limit"}  # what is called with the name of a rule
+COUNTERS = {"strike", "_turn_away", "_count_refusal", "_Limit"}  # functions that are called with the name of a rule
 OPTIONS = {
     "max_connections=": DEFAULT_MAX_CONNECTIONS,
     "max_connections_per_peer=": DEFAULT_MAX_CONNECTIONS_PER_PEER,
-    "message_memory=": DEFAULT_MESSAGE_MEMORY // 2,  # half for those on their way in, half for the others
+    "message_memory=": DEFAULT_MESSAGE_MEMORY // 2,  # half for messages on their way in, half for those read back
 }
 IN_WORDS = {2: "two", 3: "third", 86_400: "a day", 128 << 10: "128 KiB", 32 << 20: "32 MiB", 128 << 20: "128 MiB"}
 SPANS = {60: "in a minute", 600: "in ten minutes", 3600: "in an hour"}
@@ -41,14 +41,14 @@ def code(cell: str) -> list[str]:
 
 
 def texts(node: ast.AST) -> Iterator[str]:
-    """The strings in an expression, those alone that it may come to."""
+    """Yield the strings to which an expression may evaluate."""
     for part in [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]:
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             yield part.value
 
 
 def rules() -> Iterator[str]:
-    """What the server counts."""
+    """Yield the names of the rules that the server counts."""
     yield from log.BUDGETS.values()
     yield from log.FAULTS.values()
     package = Path(trio_smtp.__file__).parent
@@ -64,7 +64,7 @@ def rules() -> Iterator[str]:
 
 
 def told(default: object) -> list[str]:
-    """What the table says of a default; nothing of what is no number."""
+    """Return the words for a default in the table; none if it is not a number."""
     if isinstance(default, trio_smtp.Rate):
         return [f"{default.count:,}", SPANS[int(default.seconds)]]
     return [IN_WORDS.get(int(default), f"{default:,}")] if isinstance(default, int | float) else []
@@ -75,7 +75,7 @@ def test_every_rule_has_a_row_and_every_row_a_rule() -> None:
 
 
 def test_every_flag_exists() -> None:
-    """And every rate that has a flag has a row."""
+    """Every rate that has a flag has a row as well."""
     flags = {flag.split()[0] for row in ROWS for flag in code(row[3])}
     for flag in flags - {"--listen"}:
         build_parser().parse_args(["serve", f"{flag}={VALUES.get(flag, '5')}"])

@@ -1,4 +1,4 @@
-"""Text of strangers on its way to a log or a terminal."""
+"""`escape`, which makes the text of strangers safe for a log or a terminal."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ VOCABULARY = [
     for word in re.findall(r'^"(.*)"$', (HERE / "smtp.dict").read_text("ascii"), re.MULTILINE)
 ]
 
-# Most of what a connection does needs a server that is set up and a client that knows the words.
+# To reach most of the code, an input needs a header that sets up the server, and words of the protocol.
 inputs = st.one_of(
     st.binary(max_size=100),
     st.builds(

@@ -1,4 +1,4 @@
-"""Where a header section ends."""
+"""`HeaderSection`: where the header section of a message ends, however the message is cut up."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_header(content: bytes, header: bytes) -> None:
 
 @pytest.mark.parametrize("octet", range(256))
 def test_what_a_name_is_made_of(octet: int) -> None:
-    """RFC 5322 §3.6.8: visible characters of ASCII; the colon ends it."""
+    """RFC 5322 §3.6.8: visible ASCII characters; the colon ends it."""
     content = b"A%cB: c\r\n" % octet
     header = content if 33 <= octet <= 126 else b""
     assert fed([content]) == header

@@ -1,4 +1,4 @@
-"""Who may import whom: the arrows of the design, read from the source of whatever package is installed."""
+"""Which part of the package may import which, by the design; the imports are read from the installed package."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS = [
 ]
 ROW = {part: number for number, parts in enumerate(ROWS) for part in parts}
 
-# What does I/O or depends on the moment does not belong in code that must give the same answers every time.
+# Modules for I/O, time and randomness. They must not be used by code that must give the same results every time.
 IMPURE = {"asyncio", "logging", "os", "random", "secrets", "select", "socket", "ssl", "threading", "time"}
 
 
@@ -57,7 +57,7 @@ def run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports(module: str) -> set[str]:
-    """The modules that a module imports, at its top or later; the version number makes nobody depend on the rest."""
+    """Return the modules that a module imports, at its top or later. An import of `__version__` does not count."""
     path = MODULES[module]
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     found = set[str]()

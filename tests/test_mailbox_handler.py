@@ -1,4 +1,4 @@
-"""Delivery into a store: who gets what, byte for byte, and what a client hears when the store refuses."""
+"""`MailboxHandler`: which account gets a message, what is stored, byte for byte, and the replies if a store refuses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def store() -> MemoryStore:
 
 
 async def inbox(store: MemoryStore, account: str) -> list[bytes]:
-    """The messages, without the lines in front."""
+    """Return the messages, with the trace fields in front of them."""
     uids = [summary.uid for summary in await store.list_messages(account, INBOX)]
     return [(await store.get_message(account, INBOX, uid)).content for uid in uids]
 
@@ -119,7 +119,7 @@ async def test_recipients_of_an_earlier_transaction_are_forgotten(store: MemoryS
 
 @pytest.mark.parametrize("name", ["bob", "gone"])
 async def test_the_postmaster_is_who_was_named(store: MemoryStore, name: str) -> None:
-    """And if that account is gone, still somebody (RFC 5321 §4.5.1)."""
+    """If that account is gone, another one gets the mail (RFC 5321 §4.5.1)."""
     async with open_session(MailboxHandler.factory(store, postmaster=name)) as client:
         await begin(client)
         assert (await send(client, "postmaster")).code == 250
@@ -163,7 +163,7 @@ async def test_the_postmaster_s_own_address_goes_first(store: MemoryStore) -> No
 
 @pytest.mark.parametrize("handler", [MailboxHandler, SubmissionHandler])
 async def test_no_recipient_costs_a_look_at_all_accounts(handler: type[MailboxHandler], store: MemoryStore) -> None:
-    """Or anybody could keep a server with many accounts from its work."""
+    """Otherwise any client could keep a server with many accounts busy."""
     listed = False
 
     class Watched(MemoryStore):
@@ -410,7 +410,7 @@ async def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
 
 
 async def test_lmtp_partial_failure(any_store: MailStore) -> None:
-    """What each mailbox says comes in the order of the recipients, twice for who was named twice (RFC 2033 §4.2)."""
+    """The replies come in the order of the recipients, two for a recipient that was named twice (RFC 2033 §4.2)."""
     store = any_store
     for name in ("ann", "full", "closed", "gone", "bob"):
         await store.create_account(name, addresses=[f"{name}@example.com"], quota=100 if name == "full" else None)
@@ -498,7 +498,7 @@ class Broken(Delivery):
 async def test_a_store_that_is_down(
     store: MemoryStore, step: str, lmtp: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """451 without a word of why, which is for the log: one line, escaped, and no traceback."""
+    """The reply 451 does not say why. The log does, in one escaped line without a traceback."""
     error = StoreUnavailable("cannot write /var/secret:\nno space")
     broken = Broken(step, error)
     if step == "find":

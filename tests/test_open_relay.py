@@ -16,7 +16,7 @@ from trio_smtp.testing.client import ScriptedClient, open_session
 
 LOGIN = "AUTH PLAIN " + base64.b64encode(b"\0ann\0secret").decode()
 
-# The path, and whose it is.
+# A path, and the account that owns it.
 PATHS = [
     ("<ann@example.com>", "ann"),
     ("<ANN@EXAMPLE.COM>", "ann"),
@@ -25,7 +25,7 @@ PATHS = [
     ("<dörte@bücher.example>", "dörte"),
     ("<DÖRTE@BÜCHER.example>", "dörte"),
     ("<odd@[192.0.2.1]>", "odd"),
-    # a source route is dropped (RFC 5321 §3.6.1): nobody on it gets anything
+    # a source route is dropped (RFC 5321 §3.6.1): the hosts in it get nothing
     ("<@relay.example:ann@example.com>", "ann"),
     ("<@a.example,@b.example:ann@example.com>", "ann"),
     ("<@example.com:user@elsewhere.example>", None),
@@ -102,7 +102,7 @@ async def login(username: str, password: str) -> str | None:
 
 
 async def offer(client: ScriptedClient, door: str, path: str) -> int:
-    """Send a message to this path; the code of the first refusal or of the answer."""
+    """Send a message to this path. Return the code of the first refusal, or of the last reply."""
     await client.expect("220")
     assert (await client.command("LHLO c" if door == "lmtp" else "EHLO c")).code == 250
     if door == "submission":
@@ -134,7 +134,7 @@ async def test_only_the_owner_gets_it(store: MemoryStore, path: str, owner: str 
 
 @pytest.mark.parametrize(("path", "owner"), PATHS)
 async def test_a_relay_gets_the_domains_of_others_only(store: MemoryStore, path: str, owner: str | None) -> None:
-    """And by no form of an address anything that goes through a domain of ours."""
+    """No form of an address makes it get mail for a domain of ours."""
     relayed: list[str] = []
 
     async def relay(mail: Mail) -> None:

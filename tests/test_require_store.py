@@ -1,4 +1,4 @@
-"""What is taken for a store by those who deliver into one, and what is a mistake."""
+"""Which objects are accepted as a store, and which are refused at once, by all that take one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """No password, token or proof, and nothing that one can be guessed from, gets into a log, a reply or a representation.
 
-Whatever the client does with its secret, and whatever goes wrong with it: every record of every logger is
-searched, as it is written, with its arguments, its traceback and all that led to it.
+This holds whatever the client does with its secret and whatever goes wrong. The tests search every record of every
+logger, as it is written, with its arguments and the traceback of its exception and of the causes of that.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SECRETS = [
     *(CREDENTIALS.text, CREDENTIALS.text.split("$")[5], b64(KEYS.stored_key), repr(KEYS.stored_key).strip("b'")),
 ]
 
-# What clients do with a secret: as they should, when they were refused, and when they have lost the thread.
+# What clients do with a secret: correct logins, malformed ones, and secrets in the wrong place.
 DIALOGUES = {
     "PLAIN": [f"AUTH PLAIN {PLAIN}"],
     "PLAIN in two": ["AUTH PLAIN", PLAIN],
@@ -99,7 +99,7 @@ class Faulty(Authenticator):
 
 
 class Down(MemoryStore):
-    """Knows the account, and cannot say more."""
+    """Finds the account, but cannot read its credentials."""
 
     async def get_account(self, name: str) -> Account:
         return Account("ann")
@@ -109,7 +109,7 @@ class Down(MemoryStore):
 
 
 class Damaged(Down):
-    """Has credentials that nobody can read."""
+    """Has credentials in an unknown form."""
 
     async def get_credentials(self, name: str) -> Credentials | None:
         return Credentials(f"$broken{CREDENTIALS.text}")
@@ -127,7 +127,7 @@ AUTHENTICATORS = {
 
 @pytest.fixture
 def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
-    """All that any logger is given; searched when the test is over."""
+    """The records of all loggers, which are searched for secrets when the test is over."""
     records: list[logging.LogRecord] = []
     monkeypatch.setattr(logging.Logger, "isEnabledFor", lambda *_: True)
     monkeypatch.setattr(logging.Logger, "handle", lambda _, record: records.append(record))
@@ -137,7 +137,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]
 
 
 def written(record: logging.LogRecord) -> str:
-    """A record with everything that a formatter may show of it."""
+    """Return a record with everything that a formatter may show of it."""
     parts = [record.getMessage(), repr(record.args), repr(vars(record))]
     if record.exc_info is not None:
         parts += traceback.format_exception(record.exc_info[1])
@@ -145,7 +145,7 @@ def written(record: logging.LogRecord) -> str:
 
 
 async def talk(client: ScriptedClient, lines: list[str]) -> None:
-    """Say the lines, whatever the answers, which must not repeat them."""
+    """Send the lines, whatever the replies are. No reply may contain a secret."""
     await begin(client)
     for line in lines:
         await client.send(line.encode() + b"\r\n")
@@ -160,13 +160,13 @@ async def test_logs_and_replies(
 ) -> None:
     async with open_session(take, config=CONFIG, authenticator=authenticator) as client:
         await talk(client, lines)
-    assert records or lines not in (DIALOGUES["PLAIN"], DIALOGUES["LOGIN"])  # a failure is logged, so all was searched
+    assert records or lines not in (DIALOGUES["PLAIN"], DIALOGUES["LOGIN"])  # failures are logged, so all was searched
 
 
 async def test_scram(records: list[logging.LogRecord]) -> None:
-    """Neither the proof, from which a password can be guessed, nor what it is checked against."""
+    """The log has neither the proof, from which a password can be guessed, nor the keys that it is checked against."""
     store = MemoryStore()
-    fewer = Credentials(CREDENTIALS.text.replace(f"${SCRAM_ITERATIONS}:", "$4096:"))  # the client shall fail
+    fewer = Credentials(CREDENTIALS.text.replace(f"${SCRAM_ITERATIONS}:", "$4096:"))  # the login must fail anyway
     await store.create_account("ann", password=fewer)
     async with open_session(take, config=CONFIG, authenticator=StoreAuthenticator(store)) as client:
         await begin(client)
@@ -182,7 +182,7 @@ async def test_scram(records: list[logging.LogRecord]) -> None:
 
 
 def mechanisms() -> Iterator[object]:
-    """Each as it is when it knows the secret, and what it says then."""
+    """Yield each mechanism after it has received the secret, and the step that it returned then."""
     steps: list[tuple[Mechanism, list[bytes]]] = [
         (Plain(), [f"\0ann\0{PASSWORD}".encode()]),
         (Login(), [b"ann", PASSWORD.encode()]),
@@ -201,7 +201,7 @@ def mechanisms() -> Iterator[object]:
 
 
 def waiting(line: bytes) -> SMTPConnection:
-    """A connection to which an event with a secret has happened."""
+    """Return a connection that waits for the verdict on an event with a secret."""
     connection = SMTPConnection(CONFIG, auth_mechanisms=("PLAIN",))
     connection.greet()
     connection.receive_data(b"EHLO client.example\r\n")

@@ -43,7 +43,7 @@ async def store() -> MemoryStore:
 
 
 async def login(username: str, password: str) -> str | None:
-    """Whoever says so is it."""
+    """Accept every login."""
     return username
 
 
@@ -65,7 +65,7 @@ async def send(client: ScriptedClient, *recipients: str, content: bytes = COMPLE
 
 
 async def stored(store: MemoryStore, account: str) -> list[bytes]:
-    """The messages, without the lines that every delivery puts in front."""
+    """Return the messages, without the fields that every delivery puts in front."""
     lines = rb"\AReturn-Path: .*\r\nDelivered-To: .*\r\nReceived: .*\r\n(\t.*\r\n)+"
     uids = [summary.uid for summary in await store.list_messages(account, INBOX)]
     return [re.sub(lines, b"", (await store.get_message(account, INBOX, uid)).content) for uid in uids]
@@ -136,7 +136,7 @@ async def test_nobody_sends_without_a_login(store: MemoryStore, auth_required: b
 
 
 async def test_an_application_with_other_rules(store: MemoryStore) -> None:
-    """Identities of its own, for example, that are no accounts."""
+    """It may have identities that are not accounts, for example."""
 
     class Staff(SubmissionHandler):
         async def _may_send(self, identity: str, sender: Address | None) -> bool:
@@ -238,7 +238,7 @@ async def test_what_is_added(store: MemoryStore, content: bytes, added: set[str]
     [message] = await stored(store, "bob")
     assert message.endswith(content)
     fields = message.removesuffix(content)
-    if content.startswith(b" "):  # or the field before it would go on there
+    if content.startswith(b" "):  # or it would continue the last of these fields
         assert fields.endswith(b"\r\n\r\n")
         fields = fields.removesuffix(b"\r\n")
     assert {line.partition(":")[0] for line in fields.decode().splitlines()} == added
@@ -267,7 +267,7 @@ async def test_a_large_message_is_not_held_back(store: MemoryStore) -> None:
     async with logged_in(store) as client:
         assert (await send(client, "bob@example.com", content=content)).code == 250
     [message] = await stored(store, "bob")
-    is_stored = message.endswith(b">\r\n" + content)  # how 1 MB differs takes pytest minutes to say
+    is_stored = message.endswith(b">\r\n" + content)  # pytest takes minutes to show a difference in 1 MB
     assert is_stored
 
 
@@ -278,7 +278,7 @@ LINES = st.sampled_from(
 
 @given(st.lists(LINES), st.lists(st.integers(0, 200)))
 def test_the_parser_of_the_standard_library_agrees(lines: list[bytes], cuts: list[int]) -> None:
-    """It finds one Date and one Message-ID in every message that we have completed, or as many as there were."""
+    """It finds one Date and one Message-ID in every message that we have completed, or as many as there were before."""
     content = b"".join(line + b"\r\n" for line in lines)
     places = sorted({0, len(content), *(cut for cut in cuts if cut < len(content))})
     section = HeaderSection(HEADER_LIMIT)

@@ -1,4 +1,4 @@
-"""The lines that a message gets in front: exact, and safe against all that a client can say."""
+"""The trace fields that are put in front of a message: their exact form, and that no client can inject anything."""
 
 from __future__ import annotations
 
