@@ -134,7 +134,7 @@ async def test_only_the_owner_gets_it(store: MemoryStore, path: str, owner: str 
 
 @pytest.mark.parametrize(("path", "owner"), PATHS)
 async def test_a_relay_gets_the_domains_of_others_only(store: MemoryStore, path: str, owner: str | None) -> None:
-    """No form of an address makes it get mail for a domain of ours."""
+    """No form of an address makes the relay get mail for a domain of ours."""
     relayed: list[str] = []
 
     async def relay(mail: Mail) -> None:

@@ -1,4 +1,4 @@
-"""Which objects are accepted as a store, and which are refused at once, by all that take one."""
+"""Which objects are accepted as a store, and which are refused at once, by the classes that take one."""
 
 from __future__ import annotations
 

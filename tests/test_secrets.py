@@ -160,7 +160,7 @@ async def test_logs_and_replies(
 ) -> None:
     async with open_session(take, config=CONFIG, authenticator=authenticator) as client:
         await talk(client, lines)
-    assert records or lines not in (DIALOGUES["PLAIN"], DIALOGUES["LOGIN"])  # failures are logged, so all was searched
+    assert records or lines not in (DIALOGUES["PLAIN"], DIALOGUES["LOGIN"])  # at least these failures must be logged
 
 
 async def test_scram(records: list[logging.LogRecord]) -> None:

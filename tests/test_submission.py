@@ -136,7 +136,7 @@ async def test_nobody_sends_without_a_login(store: MemoryStore, auth_required: b
 
 
 async def test_an_application_with_other_rules(store: MemoryStore) -> None:
-    """It may have identities that are not accounts, for example."""
+    """Its identities need not be accounts of the store, for example."""
 
     class Staff(SubmissionHandler):
         async def _may_send(self, identity: str, sender: Address | None) -> bool:

@@ -83,6 +83,6 @@ def test_fail2ban_finds_failed_logins_and_nothing_that_a_client_has_made_up(capl
         log.login_failed(f"{forged}@example.org")
     expression = re.search("failregex = (.*)", OPERATING.read_text())
     assert expression is not None
-    wanted = re.compile(expression[1].replace("<ADDR>", "([0-9A-Fa-f:.]+)"))  # in place of fail2ban's own
+    wanted = re.compile(expression[1].replace("<ADDR>", "([0-9A-Fa-f:.]+)"))  # instead of what fail2ban inserts
     found = [wanted.findall(JSONFormatter().format(line)) for line in caplog.records]
     assert found == [found for host in ("192.0.2.7", "2001:db8::7") for found in ([host], [host], [], [], [host])]

@@ -106,7 +106,7 @@ def test_a_store_of_another_user(
     monkeypatch.setattr(pwd, "getpwuid", nobody_of)
     run(*command.split()).fails(1, f"belongs to the user #{owner};", f"sudo -u '#{owner}' trio-smtp")
     for reading in ("info", "check", "quarantine"):
-        assert run("store", reading).code == 0  # of a backup, perhaps
+        assert run("store", reading).code == 0  # it may be a backup
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
     assert run("mail", "list", "demo").code == 0  # reading creates nothing there
     assert files == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

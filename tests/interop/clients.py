@@ -264,7 +264,7 @@ async def send_nodemailer(target: Target, message: Path) -> None:
 
 async def send_smtp_source(target: Target, message: Path) -> None:
     text = message.with_suffix(".txt")
-    text.write_bytes(message.read_bytes().replace(b"\r\n", b"\n"))  # smtp-source converts them itself
+    text.write_bytes(message.read_bytes().replace(b"\r\n", b"\n"))  # smtp-source converts line ends itself
     command = ["smtp-source", "-f", SENDER, "-t", RECIPIENT, "-F", str(text)]
     await run([*command, f"{target.host}:{target.port}"])
 

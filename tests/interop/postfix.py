@@ -97,7 +97,7 @@ def running(where: str) -> Generator[Postfix]:
     """Run Postfix during a block. It delivers to `where`: ``inet:127.0.0.1:24`` or ``unix:/path``."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="postfix-") as name:  # not pytest's, which Postfix cannot enter
+    with tempfile.TemporaryDirectory(prefix="postfix-") as name:  # tmp_path is closed to Postfix's user
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "queue").mkdir()

@@ -45,7 +45,7 @@ def served(kind: str, folder: Path) -> Generator[str]:
         with Serving("--listen", "lmtp://127.0.0.1:0", folder=folder) as server:
             yield "inet:127.0.0.1:{1}".format(*server.endpoints[0])
         return
-    with TemporaryDirectory(prefix="lmtp-") as name:  # not pytest's, which Postfix cannot enter
+    with TemporaryDirectory(prefix="lmtp-") as name:  # tmp_path is closed to Postfix's user
         Path(name).chmod(0o755)
         with Serving("--listen", f"lmtp+unix://{name}/s", folder=folder, umask=0):
             yield f"unix:{name}/s"

@@ -233,7 +233,7 @@ async def test_not_every_message_is_written_down(clock: Clock) -> None:
 async def test_a_store_that_is_full_lets_mail_in(
     store: MemoryStore, policy: Greylist, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that fills the notes can neither make others wait for ever nor make them forgotten."""
+    """A client that fills it with notes can neither make others wait for ever nor make the store forget them."""
     monkeypatch.setattr("trio_smtp.mailbox.notes.MAX_NOTES", 2)
     assert not await passes(policy)
     assert not await passes(policy, sender="guess1@example.com")

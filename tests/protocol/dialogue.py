@@ -267,7 +267,7 @@ def slots(kind: type) -> list[str]:
 
 
 def codes(sent: bytes) -> list[str]:
-    """Return the codes of the replies in these octets as ``code/enhanced``; fail if there is more (RFC 5321 §4.2)."""
+    """Return the codes of the replies in these octets as ``code/enhanced``; fail on anything else (RFC 5321 §4.2)."""
     found: list[str] = []
     begun = ""
     assert sent.endswith(b"\r\n") or not sent
@@ -298,7 +298,7 @@ def cuts(data: bytes, name: str) -> Iterator[list[bytes]]:
 
 
 def octet_by_octet(data: bytes) -> Iterator[bytes]:
-    """Yield each octet alone, but the middle of a very long run of one octet as a whole, which would take minutes."""
+    """Yield each octet alone. Only the middle of a very long run of one octet is one piece, to save minutes."""
     for run in re.finditer(rb"(?s)(.)\1*+", data):
         start, end = run.span()
         behind = max(end - 100, start)

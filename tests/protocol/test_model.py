@@ -75,7 +75,7 @@ class Model:
         self.errors = 0
         self.junk = 0
         self.auth_failures = 0
-        self.lost = 0  # transactions whose loss the application must be told
+        self.lost = 0  # transactions that must be reported as aborted
         self.delivered: list[int] = []  # the lengths of the messages that the application took
 
     # What several commands share

@@ -1,4 +1,4 @@
-"""`CatchingServer`, the server for tests of applications that send mail, mostly used from synchronous code as there."""
+"""`CatchingServer`, for tests of applications that send mail. Like those, most tests here are synchronous."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pytest fixtures for applications that send mail, used from synchronous code as there."""
+"""The pytest fixtures for tests of applications that send mail. Like those, the tests here are synchronous."""
 
 from __future__ import annotations
 
