@@ -1,4 +1,4 @@
-"""Certificates, and a clock for tests with real sockets."""
+"""Fixtures of the server tests: certificates, the log, and a clock for tests with real sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trio_smtp.server.log import log
 
 @pytest.fixture(autouse=True)
 def _whole_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What many tests in a second have to say is no attack."""
+    """Remove the rate limit of the log: many tests log within the same second."""
     monkeypatch.setattr(log, "filters", [])
 
 
@@ -41,12 +41,12 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
 
 @pytest.fixture
 def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())  # and no other, which takes long
+    return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())  # the system's take long
 
 
 @pytest.fixture
 def patient_clock() -> MockClock:
-    """As `autojump_clock`, where octets may be on their way through the kernel, which no other clock knows of."""
+    """Like `autojump_clock`, but it first waits 20 ms for octets that may be on their way through the kernel."""
     return MockClock(autojump_threshold=0.02)
 
 

@@ -1,4 +1,4 @@
-"""Certificates where a server reads them, and handshakes in memory."""
+"""Tools for TLS tests: certificate files for a server, and handshakes in memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ NAME = "mx.example.com"
 
 
 class Issuer:
-    """Puts certificates where a server reads them."""
+    """Writes certificate files for a server."""
 
     def __init__(self, authority: trustme.CA, folder: Path) -> None:
         self.authority = authority
         self.folder = folder
 
     def write(self, file: str, *names: str) -> Path:
-        """A certificate with its key in one file."""
+        """Write a new certificate and its key into one file; return its path."""
         path = self.folder / file
         self.authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
         return path
 
 
 class Handshake(NamedTuple):
-    """Both ends of a handshake in memory."""
+    """Both ends of a finished handshake in memory."""
 
     client: ssl.SSLObject
     server: ssl.SSLObject
@@ -37,7 +37,7 @@ class Handshake(NamedTuple):
         """The names in the server's certificate."""
         certificate = self.client.getpeercert()
         assert certificate is not None
-        names: tuple[tuple[str, str], ...] = certificate["subjectAltName"]  # type: ignore[assignment]  # so it is
+        names: tuple[tuple[str, str], ...] = certificate["subjectAltName"]  # type: ignore[assignment]  # always pairs
         return {name for _, name in names}
 
 
@@ -52,6 +52,6 @@ def shake_hands(
     for end in (*ends, *ends):
         with suppress(ssl.SSLWantReadError):
             end.do_handshake()
-    ends.server.write(b"220")  # with the first octets come the tickets
+    ends.server.write(b"220")  # in TLS 1.3 the session tickets come with the first octets
     assert ends.client.read() == b"220"
     return ends

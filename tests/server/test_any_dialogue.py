@@ -1,4 +1,4 @@
-"""Whatever a client sends and whatever the hooks answer: the session comes to its end, in order, and says so."""
+"""Property test: whatever a client sends and the hooks answer, a session ends, calling its hooks in order."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ OUTCOMES = st.sampled_from(["yes"] * 8 + ["refuse", "closing", "fault", "too lon
 
 
 class Moody(Handler):
-    """Does what it is told, a new thing for each hook."""
+    """Takes the outcome of each hook from the test."""
 
     def __init__(self, next_outcome: Callable[[], str], calls: list[str]) -> None:
         self._next_outcome = next_outcome
@@ -119,7 +119,7 @@ async def converse(pieces: list[bytes], handler: HandlerFactory, lmtp: bool) -> 
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(read)
-        with contextlib.suppress(trio.BrokenResourceError):  # the server has hung up
+        with contextlib.suppress(trio.BrokenResourceError):  # the server has closed the connection
             for piece in pieces:
                 await client.send(piece)
                 await wait_all_tasks_blocked()

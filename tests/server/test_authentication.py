@@ -1,4 +1,4 @@
-"""Logins (RFC 4954): the dialogue, the authenticator's answers and faults, accounts of a store, and secrets."""
+"""AUTH (RFC 4954): the dialogue, the authenticator's answers and faults, a store's accounts, and no secrets in logs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def plain(username: str, password: str) -> str:
         (["AUTH LOGIN", "*"], [334, 501]),
         (["AUTH CRAM-MD5"], [504]),
         (["AUTH"], [501]),
-        ([plain("ann", "wrong"), plain("ann", SECRET)], [535, 235]),  # each exchange begins anew
+        ([plain("ann", "wrong"), plain("ann", SECRET)], [535, 235]),  # the second exchange starts from its beginning
         ([f"AUTH LOGIN {b64('ann')}", "*", "AUTH LOGIN", b64("ann"), b64(SECRET)], [334, 501, 334, 334, 235]),
         ([plain("ann", SECRET), plain("ann", SECRET)], [235, 503]),
         ([plain("ann", "wrong")] * 3, [535, 535, 421]),
@@ -87,7 +87,7 @@ async def test_the_challenges() -> None:
 
 
 async def test_inside_tls_only(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    """Neither offered nor taken in clear (RFC 4954 §4); and who logged in is known to the hooks."""
+    """AUTH is neither offered nor accepted in clear (RFC 4954 §4). After a login the hooks see the identity."""
     identities: list[str | None] = []
 
     class Noting(Handler):
@@ -185,7 +185,7 @@ async def test_a_fault_is_454(fault: Exception, caplog: pytest.LogCaptureFixture
 
     async with open_session(take, config=IN_CLEAR, authenticator=authenticator) as client:
         await begin(client)
-        for _ in range(5):  # no failure of the client's
+        for _ in range(5):  # does not count as a failed login
             assert str(await client.command(plain("ann", SECRET))).startswith("454 4.7.0 Authentication not available")
         await deliver(client)
     assert [record.levelname for record in caplog.records] == ["ERROR"] * 5
@@ -193,7 +193,7 @@ async def test_a_fault_is_454(fault: Exception, caplog: pytest.LogCaptureFixture
 
 
 class NotNow(Policy):
-    """A limit, with which the client may have nothing to do: somebody else is guessing the password of this user."""
+    """A login limit. The client may not be the cause: another one may be guessing the password of the same user."""
 
     async def login(self, session: Session, username: str) -> None:
         raise Refuse(454, "Not now", "4.7.0")
@@ -222,7 +222,7 @@ async def test_a_login_that_nobody_has_checked_has_not_failed(
     failures: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whoever is kept off the machine by what the log says (docs/operating.md) must have guessed."""
+    """Only a wrong password is logged as "login failed": tools ban those clients (docs/operating.md)."""
 
     async def authenticator(username: str, password: str) -> str | None:
         if raised is not None:
@@ -240,7 +240,7 @@ async def test_a_login_that_nobody_has_checked_has_not_failed(
 
 @pytest.mark.parametrize("answer", [True, False, 0, b"ann", ""])
 async def test_an_answer_that_is_no_name_lets_nobody_in(answer: object) -> None:
-    """Least of all the False of an authenticator that thinks it is asked a question."""
+    """False above all: an authenticator may return it by mistake, as the answer to a yes-or-no question."""
 
     async def authenticator(username: str, password: str) -> object:
         return answer
@@ -278,7 +278,7 @@ async def store() -> MemoryStore:
     return store
 
 
-CREDENTIALS = hash_password(SECRET)  # once, for it takes a while
+CREDENTIALS = hash_password(SECRET)  # made once, because hashing is slow
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ class Hashing:
 
 
 async def test_hashes_run_in_threads_few_at_a_time(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And who would have to wait behind too many others is told so at once."""
+    """When the queue is full, a login is refused at once with 454."""
     hashing = Hashing()
     monkeypatch.setattr(authentication, "verify_password", hashing)
     authenticator = StoreAuthenticator(store, at_once=2, waiting=3)
@@ -377,7 +377,7 @@ async def test_hashes_run_in_threads_few_at_a_time(store: MemoryStore, monkeypat
 async def test_logins_do_not_wait_behind_others_who_use_threads(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store, for one; its commits may take all the threads that there are by default."""
+    """Such as the store, whose commits may take all threads of trio's default limiter."""
     monkeypatch.setattr(trio.to_thread.current_default_thread_limiter(), "total_tokens", 1)
     done = threading.Event()
     async with trio.open_nursery() as nursery:
@@ -406,7 +406,7 @@ async def test_a_store_that_is_down(store: MemoryStore, monkeypatch: pytest.Monk
     [
         ("ann@example.com", "peer=local login=<ann@example.com>"),
         ("jörg@bücher.example", "peer=local login=<jörg@bücher.example>"),
-        ("ann", "peer=local"),  # may be a password, as those that follow
+        ("ann", "peer=local"),  # may be a password, like those below
         ("hunter2@home", "peer=local"),
         ("correct horse@battery.staple", "peer=local"),
         ("x" * 300 + "@example.com", "peer=local"),

@@ -1,4 +1,4 @@
-"""The message as a hook reads it: piece by piece, at the reader's pace, broken off or refused half-way."""
+"""The body as the message hook reads it: streaming, backpressure, refusals, aborted messages, BDAT and LMTP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from trio_smtp.protocol import AbortReason, Config, Envelope, Limits, Reply, Ver
 from trio_smtp.server import Timeouts, open_server
 from trio_smtp.testing.client import ScriptedClient, open_session
 
-LARGEST_CHUNK = 64 * 1024  # octets; what one read brings
+LARGEST_CHUNK = 64 * 1024  # octets, of one read from the socket
 
 
 async def open_message(client: ScriptedClient) -> None:
@@ -58,7 +58,7 @@ async def test_a_large_message_comes_in_pieces() -> None:
         reply = await client.send_mail("ann@example.com", ["bob@example.com"], content)
     assert str(reply) == "250 2.0.0 exact"
     assert len(sizes) >= len(content) // LARGEST_CHUNK
-    assert 0 < min(sizes) <= max(sizes) <= LARGEST_CHUNK + 2  # the two that were undecided before
+    assert 0 < min(sizes) <= max(sizes) <= LARGEST_CHUNK + 2  # octets that were held back before
 
 
 @pytest.mark.parametrize("chunking", [False, True])
@@ -297,7 +297,9 @@ ABORTS = {
 async def test_the_reader_hears_why_a_message_ends(
     sent: bytes, reason: AbortReason | None, replies: list[str], in_a_nursery: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where it reads, even in a task of its own. That is no fault of the hook, and reading on is no use."""
+    """`MessageAborted` is raised where the hook reads, in a child task too, and again if it reads on. It is not logged
+    as a fault of the hook.
+    """
     reasons: list[AbortReason] = []
 
     async def read(body: Body) -> None:
@@ -329,7 +331,7 @@ async def test_the_reader_hears_why_a_message_ends(
 
 
 async def test_a_hook_may_ignore_that_a_message_was_broken_off() -> None:
-    """The message is not accepted all the same."""
+    """The message is still not accepted."""
 
     async def message(envelope: Envelope, body: Body) -> None:
         try:
@@ -434,7 +436,7 @@ async def test_many_tiny_chunks() -> None:
 
 
 async def lmtp_replies(verdict: Sequence[Reply | None] | Reply | Exception | None) -> list[str]:
-    """What three recipients hear, and whether the session goes on."""
+    """The replies for three recipients; the session must go on afterwards."""
 
     async def message(envelope: Envelope, body: Body) -> Sequence[Reply | None] | Reply | None:
         await body.read()
@@ -488,7 +490,7 @@ async def test_lmtp_faults_are_everybodys(
 @pytest.mark.parametrize("refused", [False, True])
 @pytest.mark.parametrize("lmtp", [False, True])
 async def test_a_hook_may_change_its_envelope(lmtp: bool, refused: bool) -> None:
-    """It resolves aliases in place, say: those who were named are answered."""
+    """For example to resolve aliases in place. There is still one reply for each recipient that the client named."""
 
     async def message(envelope: Envelope, body: Body) -> None:
         await body.read()
@@ -546,7 +548,7 @@ async def test_the_same_while_the_hook_is_busy_and_over_tcp() -> None:
 
 async def test_a_hook_that_gives_up_reading_still_has_its_own_time(autojump_clock: trio.testing.MockClock) -> None:
     async def message(envelope: Envelope, body: Body) -> None:
-        with trio.move_on_after(100):  # longer than a hook may take: the wait for the client is not counted
+        with trio.move_on_after(100):  # longer than the hook timeout, which does not run while the client is waited for
             await body.read()
         await trio.sleep(pauses.pop(0))
         raise Refuse(452, "I gave up", "4.4.2")

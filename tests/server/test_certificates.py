@@ -1,4 +1,4 @@
-"""Several certificates, and reading them again."""
+"""`Certificates`: the choice by SNI, files that cannot be used, and reading the files again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from trio_smtp.testing.client import ScriptedClient, open_session
         ("smtp.example.org", "smtp.example.org"),
         ("x.wild.example", "*.wild.example"),
         ("exact.example", "smtp.example.org"),
-        # nothing of ours
+        # names for which there is no certificate
         ("other.example", NAME),
         ("example.org", NAME),
         ("a.mail.example.org", NAME),
@@ -73,7 +73,7 @@ def test_all_of_them_insist_on_the_same(several: Certificates, client_tls: ssl.S
         assert chosen.options & ssl.OP_NO_RENEGOTIATION
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the ssl module itself
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the ssl module's
 async def test_a_name_that_is_not_ascii_ends_the_handshake(
     several: Certificates, client_tls: ssl.SSLContext, log: pytest.LogCaptureFixture
 ) -> None:
@@ -145,7 +145,7 @@ def test_files_that_cannot_be_used(issuer: Issuer) -> None:
 
 
 def test_the_first_certificate_needs_no_name(issuer: Issuer, client_tls: ssl.SSLContext) -> None:
-    """It is what everybody sees for whom there is no other."""
+    """It is shown to all clients that ask for no name, or for one that no certificate has."""
     nameless, good = issuer.write("nameless.pem", "192.0.2.1"), issuer.write("good.pem", NAME)
     client_tls.check_hostname = False
     for pairs, shown in (([nameless], "192.0.2.1"), ([nameless, good], NAME)):
@@ -154,7 +154,7 @@ def test_the_first_certificate_needs_no_name(issuer: Issuer, client_tls: ssl.SSL
 
 
 def test_a_key_with_a_passphrase_is_not_asked_for(issuer: Issuer, tmp_path: Path) -> None:
-    """OpenSSL would stop the whole server to ask at the terminal."""
+    """OpenSSL would ask for the passphrase at the terminal, which would block the whole server."""
     from cryptography.hazmat.primitives import serialization
 
     issued = issuer.authority.issue_cert(NAME)
@@ -212,7 +212,7 @@ def test_an_authority_that_cannot_be_used(issuer: Issuer, tmp_path: Path) -> Non
 
 
 def test_one_that_has_expired_is_shown_all_the_same(issuer: Issuer, tmp_path: Path, client_tls: ssl.SSLContext) -> None:
-    """Most mail servers look at no date, so it is better than nothing."""
+    """Most sending mail servers do not check the date, so an expired certificate is better than none."""
     issued = issuer.authority.issue_cert(NAME, not_after=datetime.now(UTC) - timedelta(days=1))
     issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "old.pem")
     client_tls.check_hostname = False
@@ -287,7 +287,7 @@ async def test_one_bad_pair_of_several_changes_nothing(
 
 
 async def next_look(clock: MockClock) -> None:
-    """Let `Certificates.watch` look once more, and do all that it does then, in its threads."""
+    """Let `Certificates.watch` check the files once more, and wait until its threads are done."""
     clock.jump(10)
     await wait_all_tasks_blocked()
     while trio.to_thread.current_default_thread_limiter().borrowed_tokens:
@@ -336,7 +336,7 @@ async def test_they_are_watched(
 async def test_a_want_of_threads_or_memory_leaves_them_as_they_are(
     issuer: Issuer, log: pytest.LogCaptureFixture, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends neither the watch, and with that the server, nor a reload that somebody has asked for."""
+    """The error ends neither the watch task, which would end the server, nor a reload that the application calls."""
 
     async def no_thread(*_: object, **__: object) -> None:
         raise failures.pop(0)
@@ -363,7 +363,7 @@ async def test_a_want_of_threads_or_memory_leaves_them_as_they_are(
         f"cannot read the certificates again: {reason}; what was read before is served on"
         for reason in ("can't start new thread", "out of memory", "nor here")
     ]
-    assert log.messages[4:] == log.messages[2:3]  # once more, for it was well in between
+    assert log.messages[4:] == log.messages[2:3]  # logged again, because a reload succeeded in between
 
 
 async def test_a_link_that_points_elsewhere_is_a_change(issuer: Issuer, mock_clock: MockClock) -> None:

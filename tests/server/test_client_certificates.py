@@ -1,4 +1,4 @@
-"""Certificates of clients, and what a resumed session is worth."""
+"""Client certificates: logging in with them, the authorities that vouch for them, and TLS session resumption."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVe
 
 
 class Machines(Authenticator):
-    """Whoever has a certificate is who it says."""
+    """Accepts the name in any valid client certificate as the identity."""
 
     async def check_certificate(self, name: str, username: str | None) -> str | None:
         return name if username in (None, name) else None
 
 
 async def log_in(client: ScriptedClient) -> str:
-    """Begin the session that a handshake was made for, and log in by the certificate."""
+    """Read the greeting, say EHLO and log in by the certificate; return the code of the reply."""
     await begin(client)
     return str(await client.command("AUTH EXTERNAL =")).partition(" ")[0]
 
 
 @pytest.fixture
 def known(authority: trustme.CA, client_tls: ssl.SSLContext) -> ssl.SSLContext:
-    """A client with a certificate."""
+    """The context of a client with a certificate."""
     authority.issue_cert("client.example").configure_cert(client_tls)
     return client_tls
 
@@ -85,7 +85,7 @@ async def test_a_certificate_that_is_not_good_ends_the_handshake(
     certificate, reason = certificates_of_strangers(authority)[who]
     certificate.configure_cert(client_tls)
     async with open_session(take, ssl_context=asking, implicit_tls=True, authenticator=Machines()) as client:
-        await client.start_tls(client_tls, NAME)  # in TLS 1.3 the client is done before the server has looked
+        await client.start_tls(client_tls, NAME)  # in TLS 1.3 the client is done before the server checks it
         with pytest.raises((EOFError, trio.BrokenResourceError)):
             await client.expect("220")
     [record] = log.records
@@ -97,7 +97,9 @@ async def test_a_certificate_that_is_not_good_ends_the_handshake(
 def test_whoever_is_in_the_file_vouches_for_clients(
     issuer: Issuer, authority_file: Path, client_tls: ssl.SSLContext
 ) -> None:
-    """An authority below a root too, also on Pythons before 3.13; a sister of it does not come with it."""
+    """The file may name an intermediate authority alone, also before Python 3.13. Another intermediate of the same root
+    is not trusted then.
+    """
     root, child = issuer.authority, issuer.authority.create_child_ca()
     mx = issuer.write("mx.pem", NAME)
     child.issue_cert("client.example").configure_cert(client_tls)
@@ -128,7 +130,9 @@ async def test_an_authority_that_is_taken_away(
 async def test_a_session_is_resumed_where_it_began_or_nowhere(
     asking: Certificates, issuer: Issuer, authority_file: Path, known: ssl.SSLContext, version: ssl.TLSVersion
 ) -> None:
-    """Else a client would bring with it what was found about it elsewhere, or by rules that hold no more."""
+    """A session resumed elsewhere, or after a reload, would carry over a verification of the client that another
+    configuration made.
+    """
     known.maximum_version = version
     elsewhere = Certificates([(issuer.folder / "mx.pem", None), (issuer.folder / "other.pem", None)], authority_file)
     first = shake_hands(asking.context, known)

@@ -1,4 +1,4 @@
-"""What happens when a client takes too long, on a clock of our own: the times here are exact and nothing waits."""
+"""What happens when a client takes too long. Time is a mock clock, so no test waits and the times are exact."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def anybody(username: str, password: str) -> str:
 
 
 async def expect_at(client: ScriptedClient, seconds: float, *beginnings: str) -> None:
-    """The server says this, then closes the connection, at this time of its clock, give or take a hundredth."""
+    """Expect these replies and the end of the connection at this time of the clock, to within about 1 %."""
     await client.expect(*beginnings)
     assert trio.current_time() == pytest.approx(seconds, rel=0.011)
     await client.send_eof()
@@ -67,7 +67,7 @@ IDLE = {
 async def test_a_silent_client_hears_421(
     autojump_clock: MockClock, sent: bytes, answered: int, seconds: float, log: pytest.LogCaptureFixture
 ) -> None:
-    """In every state; and the transaction is reset, the handler closed."""
+    """In every state of the session. The transaction is reset and the handler closed."""
     recorder = Recorder()
     async with open_session(recorder.factory, config=LOGIN, authenticator=anybody) as client:
         await client.send(sent)
@@ -89,7 +89,7 @@ async def test_every_command_starts_the_clock_anew(autojump_clock: MockClock) ->
 
 
 async def test_so_does_every_burst_however_long(autojump_clock: MockClock) -> None:
-    """Fifty commands and more are answered in parts, without a read in between."""
+    """The replies to about fifty commands or more go out in several sends, with no read between them."""
     for commands in range(45, 56):
         async with open_session(take, timeouts=Timeouts(command=100)) as client:
             await begin(client)
@@ -117,7 +117,7 @@ async def test_so_does_an_answer_that_is_read_late(patient_clock: MockClock) -> 
     ("inside", "seconds"), [(b"", 300), (TRANSACTION + b"BDAT 2\r\nab", 180)], ids=["command", "between-chunks"]
 )
 async def test_a_client_that_drips_gains_nothing(autojump_clock: MockClock, inside: bytes, seconds: float) -> None:
-    """Between two chunks it makes the minimum rate of a message neither."""
+    """Between two chunks such octets do not count for the minimum rate of the message either, which strikes first."""
     async with open_session(take) as client:
         await begin(client)
         await client.send(inside)
@@ -166,7 +166,9 @@ async def test_a_message_may_take_its_time_if_it_moves_on(autojump_clock: MockCl
 
 
 async def test_a_message_makes_a_minimum_rate(autojump_clock: MockClock) -> None:
-    """100 octets every 10 s are 10 a second where 50 are asked for: the head start of 180 s shrinks by 8 s a time."""
+    """100 octets every 10 s are 10 a second, where 50 are required: they earn 2 s of every 10 s, so the head start of
+    180 s shrinks by 8 s each time.
+    """
     async with open_session(take, timeouts=Timeouts(minimum_rate=50)) as client, trio.open_nursery() as nursery:
         await begin(client)
         await client.send(TRANSACTION + b"DATA\r\n")
@@ -195,7 +197,7 @@ async def test_a_slow_message_costs_the_next_one_nothing(autojump_clock: MockClo
 
 
 async def test_chunks_make_a_minimum_rate(autojump_clock: MockClock) -> None:
-    """As above: what passes between two chunks is time of the message too."""
+    """As above: the time between two chunks counts too."""
     async with open_session(take, timeouts=Timeouts(minimum_rate=50)) as client, trio.open_nursery() as nursery:
         await begin(client)
         await client.send(TRANSACTION)
@@ -215,7 +217,7 @@ async def test_chunks_make_a_minimum_rate(autojump_clock: MockClock) -> None:
 
 
 async def test_the_time_of_a_slow_reader_is_not_the_clients(autojump_clock: MockClock) -> None:
-    """The hook takes 400 s for each piece: that is no fault of a client which has always sent at once."""
+    """The hook takes 400 s for each piece; the client, which always sends at once, must not be cut off for that."""
 
     async def message(envelope: Envelope, body: Body) -> None:
         async for _ in body:
@@ -231,7 +233,7 @@ async def test_the_time_of_a_slow_reader_is_not_the_clients(autojump_clock: Mock
 
 
 async def test_a_hook_that_gives_up_its_reader_has_its_own_time_again(autojump_clock: MockClock) -> None:
-    """Here it has waited for a client which does not even take the 354."""
+    """Here the hook gives up while the client does not even take the 354."""
     cut_off: list[float] = []
 
     async def message(envelope: Envelope, body: Body) -> None:
@@ -260,7 +262,7 @@ async def test_a_hook_that_gives_up_its_reader_has_its_own_time_again(autojump_c
 async def test_a_child_that_reads_for_the_hook_has_the_time_of_the_hook(
     autojump_clock: MockClock, pause: float, answer: str, at: float
 ) -> None:
-    """Not that which the client had for its octets: the hook itself waits for the child all the time."""
+    """While the child works, the hook's timeout applies, not the client's: the hook itself only waits for the child."""
 
     async def read(body: Body) -> None:
         async for _ in body:
@@ -305,7 +307,7 @@ async def test_a_message_that_is_committed_after_that_is_answered_still(autojump
 
 
 async def test_a_client_that_never_reads(autojump_clock: MockClock) -> None:
-    """The server does not read on while its replies are stuck, and gives up after the time of a command."""
+    """The server does not read on while its replies cannot be sent, and gives up after the command timeout."""
     recorder = Recorder()
     ours, theirs = lockstep_stream_pair()
     async with session_over((ours, theirs), recorder.factory):
@@ -330,7 +332,7 @@ async def test_a_client_that_stops_reading(autojump_clock: MockClock) -> None:
 
 
 async def test_a_client_that_stays_after_the_end_is_cut_off(autojump_clock: MockClock) -> None:
-    """After a 421 the client gets a moment to read it, no more."""
+    """After a 421 the client gets `Timeouts.goodbye` to read it, no more."""
     ours, theirs = memory_stream_pair()
     async with session_over((ours, theirs), take, timeouts=Timeouts(goodbye=7)) as client:
         await client.send(b"GET / HTTP/1.1\r\n")

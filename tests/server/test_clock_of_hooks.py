@@ -1,4 +1,4 @@
-"""What happens when a hook takes too long, on a clock of our own."""
+"""What happens when a hook takes too long, and when its clock runs or stands still. Time is a mock clock."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ async def test_the_hooks_clock_stands_still_while_the_client_is_waited_for(autoj
 async def test_after_a_hook_that_has_waited_each_command_has_its_time_and_no_more(
     mock_clock: MockClock, seconds: float, answer: str
 ) -> None:
-    """No message is on its way: a client that takes its time is not too slow with one. Over TCP, where no reply waits
-    to go out, which would have a deadline of its own.
+    """The minimum rate of a message does not apply between commands. The test runs over TCP, where each reply can be
+    sent at once; waiting to send one would set a deadline of its own.
     """
 
     async def rcpt(event: RcptTo) -> None:
@@ -169,7 +169,7 @@ async def test_after_a_hook_that_has_waited_each_command_has_its_time_and_no_mor
 
 
 async def test_a_hook_in_the_middle_of_a_message_may_take_longer_than_the_client(autojump_clock: MockClock) -> None:
-    """The client's clock stands still in turn."""
+    """The client's clock stands still while the hook works."""
 
     async def message(envelope: Envelope, body: Body) -> None:
         async for _ in body:
@@ -206,7 +206,9 @@ async def test_a_commit_has_a_deadline_of_its_own(autojump_clock: MockClock) -> 
 
 @pytest.mark.parametrize("chunk", [b"BDAT 4\r\nstop", b"BDAT 4 LAST\r\nlast"])
 async def test_a_hook_that_waits_for_a_task_of_its_own(autojump_clock: MockClock, chunk: bytes) -> None:
-    """Its clock runs on after a command between two chunks whose hook has waited, too; that of the commit as well."""
+    """When its child stops reading, its own clock runs again, also after the hook of a command between two chunks has
+    waited. After the last chunk it is the commit clock.
+    """
 
     async def wait(event: Verify) -> None:
         await trio.sleep(1)
@@ -234,7 +236,7 @@ async def test_a_hook_that_waits_for_a_task_of_its_own(autojump_clock: MockClock
 
 
 async def test_a_commit_that_cannot_be_stopped_counts(autojump_clock: MockClock) -> None:
-    """It is done in the end, in a thread perhaps, so the client hears of it, and may go on."""
+    """It completes in the end, perhaps in a thread, so the client gets the 250, and the session goes on."""
 
     async def message(envelope: Envelope, body: Body) -> None:
         await body.read()
@@ -249,7 +251,9 @@ async def test_a_commit_that_cannot_be_stopped_counts(autojump_clock: MockClock)
 
 
 async def test_a_client_that_is_busy_all_the_time_is_not_cut_off(mock_clock: MockClock) -> None:
-    """The scope of a busy session expires too early; that may be while a hook computes, and nobody notices yet."""
+    """The deadline of the scope is seldom moved, so it may pass too early; here that happens while a hook computes,
+    before anything checks it.
+    """
 
     async def message(envelope: Envelope, body: Body) -> None:
         await body.read()
@@ -267,7 +271,9 @@ async def test_a_client_that_is_busy_all_the_time_is_not_cut_off(mock_clock: Moc
 async def test_a_command_that_comes_when_the_scope_expires_too_early_has_all_its_time(
     mock_clock: MockClock, alone: bool
 ) -> None:
-    """In the same turn of the loop: the scope is cancelled, and nobody has noticed when the hook begins to wait."""
+    """The command arrives in the turn of the loop in which the scope expires: the scope is cancelled already when the
+    hook begins to wait.
+    """
 
     async def rcpt(event: RcptTo) -> None:
         await trio.lowlevel.checkpoint()
@@ -292,7 +298,7 @@ async def test_a_command_that_comes_when_the_scope_expires_too_early_has_all_its
 async def test_a_hook_whose_children_fail_when_it_takes_too_long(
     autojump_clock: MockClock, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It raises a group of a cancellation and a fault then."""
+    """The hook then raises a group of `Cancelled` and a fault."""
 
     async def fail() -> None:
         try:
@@ -355,7 +361,7 @@ async def test_a_commit_that_takes_too_long_in_lmtp(autojump_clock: MockClock) -
 
 
 async def test_a_hook_that_takes_too_long_over_a_message_that_was_broken_off(autojump_clock: MockClock) -> None:
-    """The message has its answer already."""
+    """The message has been answered already."""
 
     async def message(envelope: Envelope, body: Body) -> None:
         try:

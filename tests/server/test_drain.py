@@ -1,4 +1,4 @@
-"""The way out: who may finish, who hears 421, and what a message is worth whose last octet has come."""
+"""Shutting down, by a drain or a cancellation: which clients may finish, which get 421, and complete messages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CLOSING = "421 4.3.2"
 
 
 class Committing(Handler):
-    """Commits when it is told to, and notes what happens."""
+    """Commits when the test sets the event, and records its calls."""
 
     def __init__(self, events: list[str], ready: trio.Event) -> None:
         self._events = events
@@ -85,7 +85,7 @@ async def running(
 
 
 async def test_an_idle_client_hears_421_at_once(patient_clock: MockClock) -> None:
-    """And is not waited for, though it stays."""
+    """The server does not wait for it, although it keeps its connection open."""
     async with open_server(take) as server, connected(server) as client, connected(server) as silent:
         await begin(client)
         await silent.expect("220")
@@ -120,7 +120,7 @@ async def test_nobody_gets_in_any_more() -> None:
     ],
 )
 async def test_a_transaction_may_be_finished(begun: bytes, answered: int, rest: bytes, replies: list[str]) -> None:
-    """And no other begun, even if it is sent in one go."""
+    """No other transaction may be begun, even if it arrives together with the end of the first."""
     async with running(take) as (server, nursery, client):
         await begin(client)
         await client.send(begun)
@@ -135,7 +135,7 @@ async def test_a_transaction_may_be_finished(begun: bytes, answered: int, rest: 
 
 
 async def test_a_pipelined_rest_is_served() -> None:
-    """What had come in when the drain began belongs to what is begun."""
+    """Commands that had arrived when the drain began are still answered."""
     ready = trio.Event()
     events: list[str] = []
     async with running(HandlerFactory(lambda: Committing(events, ready))) as (server, nursery, client):
@@ -152,7 +152,7 @@ async def test_a_pipelined_rest_is_served() -> None:
 
 
 async def test_a_client_that_reads_late_has_all_its_answers(patient_clock: MockClock) -> None:
-    """What it was told is not cut off before the deadline of the drain, or it would send its messages again."""
+    """Its replies are not cut off before the deadline of the drain; it would send its messages again otherwise."""
     async with late_reader() as (server, client, nursery):
         nursery.start_soon(server.aclose)
         await trio.sleep(20)
@@ -188,7 +188,7 @@ async def test_a_busy_hook_is_cut_off_after_the_deadline(patient_clock: MockCloc
 
 
 async def test_a_commit_is_not_cut_off(patient_clock: MockClock) -> None:
-    """Not by the deadline of the drain; its own holds."""
+    """Not by the deadline of the drain; the commit timeout still applies."""
     for seconds, answer in ((60, ACCEPTED), (1000, CLOSING)):
 
         async def on_mail(mail: Mail, seconds: float = seconds) -> None:
@@ -235,7 +235,7 @@ async def test_draining_twice_and_from_several_tasks() -> None:
 
 @pytest.mark.parametrize("in_a_task", [False, True])
 async def test_from_a_hook_it_only_starts(in_a_task: bool) -> None:
-    """Waiting there would be waiting for oneself, in a task of the hook's own too."""
+    """`aclose` does not wait if a hook calls it, or a child task of one: it would wait for itself."""
     servers: list[Server] = []
 
     async def on_mail(mail: Mail) -> None:
@@ -315,7 +315,7 @@ async def test_a_cancelled_server_says_goodbye(
 async def test_a_message_that_is_here_is_committed_and_answered(
     kind: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    """Whatever is cancelled round it: the client would send it again otherwise, and it would be there twice."""
+    """Even if the server is cancelled: otherwise the client would send it again, and it would be stored twice."""
     events: list[str] = []
     ready = trio.Event()
     handler = HandlerFactory(lambda: Committing(events, ready))
@@ -361,7 +361,7 @@ async def test_a_commit_in_a_thread_is_waited_for() -> None:
 
 
 class Sluggish(trio.abc.Stream):
-    """A stream that takes two steps to send: the octets go out with the second one."""
+    """A stream whose `send_all` waits for an event, if there is one, before the octets go out."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -431,7 +431,9 @@ async def test_nor_is_it_for_long_in_all(
     server_tls: ssl.SSLContext,
     client_tls: ssl.SSLContext,
 ) -> None:
-    """The time that it has had counts, and one that takes nothing is not offered the goodbye of TLS either."""
+    """The time that a reply has waited already counts. A client that takes no reply is not sent the close_notify of TLS
+    either.
+    """
 
     async def mail(event: object) -> Reply:
         return Reply(250, ["x" * 400] * 2_000)  # more than the buffers of a Unix socket take
@@ -474,7 +476,7 @@ async def test_a_hook_that_is_not_committing_is_cancelled() -> None:
 
 
 async def test_a_connection_that_was_just_accepted_is_closed_properly() -> None:
-    """Its task has not taken a step when the server is cancelled."""
+    """Its task has not run yet when the server is cancelled."""
     async with running(take) as (_, nursery, client):
         nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
@@ -491,7 +493,7 @@ async def test_a_connection_that_was_just_accepted_is_closed_properly() -> None:
     ids=["plain", "tls", "proxy"],
 )
 async def test_and_told_what_may_be_said(options: dict[str, Any], said: bytes, server_tls: ssl.SSLContext) -> None:
-    """Nothing in clear on a port of TLS, and nothing to who may be no proxy of ours."""
+    """Nothing in clear on a port for TLS, and nothing at all to a peer not known to be a listed proxy."""
     ours, theirs = memory_stream_pair()
     session = ServerSession(Settings(Handler, ssl_context=server_tls, **options), StreamTransport(theirs), Peer("", 0))
     session.abort()

@@ -1,4 +1,4 @@
-"""What hooks return and raise, and what the client hears of it; when they are called."""
+"""Hooks: the replies to what they return and raise, faults, the session as they see it, and when they are called."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ every_hook = pytest.mark.parametrize("hook", STANDARD)
 
 
 def handler(hook: str, outcome: Callable[[], Awaitable[Any]]) -> type[Handler]:
-    """A handler whose one hook comes to this outcome, `message` after it has read its body."""
+    """A handler with one hook, which has this outcome; the `message` hook reads its body first."""
 
     async def call(*arguments: Any) -> Any:
         if hook == "message":
@@ -199,7 +199,7 @@ async def test_the_log_says_which_hook_returned_what_it_may_not(caplog: pytest.L
     async with open_session(Wrong) as client:
         await answer(client, "rcpt")
     assert "; rcpt returned '550 No'" in caplog.text
-    assert caplog.text.count("Traceback") == 1  # of nothing else
+    assert caplog.text.count("Traceback") == 1  # no other traceback
 
 
 async def test_after_a_fault_the_next_message_is_taken() -> None:
@@ -216,7 +216,7 @@ async def test_after_a_fault_the_next_message_is_taken() -> None:
 
 @every_hook
 async def test_other_sessions_do_not_notice(hook: str) -> None:
-    """Neither those that were there before nor those that come later."""
+    """Neither sessions that were open before nor later ones."""
     outcomes = [returning(None), raising(ValueError()), returning(None)]
     handlers = [handler(hook, outcome)() for outcome in outcomes]
     async with open_server(HandlerFactory(lambda: handlers.pop(0))) as server, connected(server) as before:
@@ -262,14 +262,14 @@ async def test_a_factory_that_fails(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_a_factory_that_makes_no_handler(caplog: pytest.LogCaptureFixture) -> None:
-    make: Any = lambda: Handler  # noqa: E731 - the class, which is easily done
+    make: Any = lambda: Handler  # noqa: E731 - it returns the class instead of an instance, an easy mistake
     async with open_session(HandlerFactory(make)) as client:
         await client.expect_close("421")
     assert "a function that returns a Handler, and <function" in caplog.text
 
 
 class Foreign:
-    """What trio does not know how to wait for, as the futures of asyncio."""
+    """An awaitable of another event loop, such as an asyncio future."""
 
     def __await__(self) -> Generator[str]:
         yield "a future of another loop"
@@ -302,7 +302,7 @@ async def test_a_hook_that_waits_for_another_loop_can_clean_up(hook: str, sent: 
 
 
 async def test_a_text_that_does_not_fit_behind_the_host_name_is_a_fault_of_the_hook() -> None:
-    """It may be one with what the client has said in it: that costs nobody the connection."""
+    """The text may contain what the client sent. The command gets 451, and the connection goes on."""
 
     async def hello(event: Hello) -> Reply:
         return Reply(250, f"greets {event.domain} " * 3)
@@ -357,7 +357,7 @@ async def test_refusals_are_no_faults_for_tests() -> None:
 
 @pytest.mark.parametrize("on_error", ["reply", "raise"])
 async def test_what_is_no_exception_is_not_for_us(on_error: Literal["reply", "raise"]) -> None:
-    """A KeyboardInterrupt, or any other BaseException, is never swallowed; the client still hears that it is over."""
+    """A KeyboardInterrupt, or any other BaseException, is never swallowed; the client still gets 421."""
 
     class Stop(BaseException):
         pass

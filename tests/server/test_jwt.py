@@ -1,3 +1,5 @@
+"""`JWTValidator`: the tokens it accepts and those it does not."""
+
 from __future__ import annotations
 
 import json

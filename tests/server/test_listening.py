@@ -1,4 +1,4 @@
-"""Sockets to listen on."""
+"""`bind_sockets`: which addresses and ports it binds, and its errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_ipv4_and_ipv6_share_a_free_port() -> None:
         for sock in sockets:
             assert not sock.getblocking()
             assert not sock.get_inheritable()
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)  # or else a restart would have to wait
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)  # so that a restart need not wait
             with socket.create_connection(sock.getsockname()[:2]):
                 pass
 
@@ -94,7 +94,7 @@ async def test_nowhere() -> None:
 
 
 async def test_a_port_in_use_leaves_nothing_open() -> None:
-    """The second address is taken, so the socket that got the first one is closed again (ResourceWarning otherwise)."""
+    """The second address is taken, so the socket of the first one must be closed (ResourceWarning otherwise)."""
     [taken] = await bind_sockets(0, "127.0.0.2")
     with taken, pytest.raises(OSError) as raised:  # noqa: PT011 - by its number
         await bind_sockets(taken.getsockname()[1], ["127.0.0.1", "127.0.0.2"])
@@ -121,7 +121,7 @@ async def test_a_free_port_that_is_taken_in_the_other_family_is_tried_again(monk
 
 @pytest.fixture
 def no_ipv6(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """There is no socket for it: the error has this number."""
+    """Creating an IPv6 socket fails with this errno."""
 
     class NoIPv6(socket.socket):
         def __init__(self, family: int = -1, *arguments: int) -> None:

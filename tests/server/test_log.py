@@ -1,4 +1,4 @@
-"""The bound on what an attacker can have written into the log."""
+"""The log: its limit on what an attacker can make it write, its lines about logins and closings, the transcript."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What comes out of the log, three lines of a kind and two tracebacks a second."""
+    """The lines that the log writes, with a limit of three lines of a kind and two tracebacks a second."""
     handler = Lines()
     monkeypatch.setattr(module.log, "filters", [LogLimit(3, 2)])
     monkeypatch.setattr(module.log, "handlers", [handler])
@@ -65,7 +65,7 @@ def test_what_has_too_many_tracebacks_comes_without(lines: list[str]) -> None:
 
 
 def test_the_limit_is_that_of_the_documentation(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one kind 100 lines a second; of all kinds 10 tracebacks."""
+    """100 lines of one kind a second, and 10 tracebacks of all kinds together."""
     monkeypatch.setattr(module.log, "filters", [LogLimit()])
     for kind in "ab":
         for _ in range(101):
@@ -81,7 +81,7 @@ def test_a_clock_that_goes_back_does_no_harm(lines: list[str]) -> None:
 
 
 def test_every_part_of_the_server_has_the_limit() -> None:
-    """The fixture of these tests takes it away; what is asked here is a process of its own."""
+    """Asked in a new process, because a fixture removes the limit in this one."""
     code = "import logging, trio_smtp.server; print(*map(type, logging.getLogger('trio_smtp').filters))"
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert printed.strip() == f"{LogLimit!r}"

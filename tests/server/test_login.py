@@ -1,4 +1,4 @@
-"""Logging in, from EHLO to 235: which mechanisms are offered, and whole dialogues in each."""
+"""Logins over SMTP: which SASL mechanisms are offered, and the dialogue of each, in clear and inside TLS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def check(username: str, password: str) -> str | None:
 
 
 class Everything(Authenticator):
-    """Ann, by whatever means."""
+    """Ann can log in by every mechanism."""
 
     async def check_password(self, username: str, password: str) -> str | None:
         return await check(username, password)
@@ -54,14 +54,14 @@ class OnlyCertificates(Authenticator):
 
 
 class Identity(Handler):
-    """Says who is logged in."""
+    """Refuses MAIL with a reply that names the identity."""
 
     async def mail(self, event: MailFrom) -> None:
         raise Refuse(550, f"You are {self.session.identity}")
 
 
 async def login(client: ScriptedClient, mechanism: str, *responses: bytes, initial: bool = True) -> list[str]:
-    """The replies to AUTH and to each response, base64 decoded where they are challenges."""
+    """Send AUTH and the responses; return the code of each reply or, decoded from base64, its challenge."""
     lines = [b64encode(response).decode() or "=" for response in responses]
     lines = [f"AUTH {mechanism} {lines[0]}", *lines[1:]] if initial else [f"AUTH {mechanism}", *lines]
     replies = []
@@ -72,7 +72,7 @@ async def login(client: ScriptedClient, mechanism: str, *responses: bytes, initi
 
 
 async def scram(client: ScriptedClient, mechanism: str, username: str, password: str, **options: Any) -> str:
-    """The code at the end."""
+    """Do a SCRAM exchange; return the code of the last reply."""
     mine = ScramClient([mechanism], username, password, **options)
     (challenge,) = await login(client, mechanism, mine.get_client_first().encode())
     mine.set_server_first(challenge)
@@ -222,7 +222,7 @@ async def test_scram() -> None:
     ("mechanism", "header"), [("SCRAM-SHA-256", b"n,,"), ("SCRAM-SHA-256-PLUS", b"p=tls-server-end-point,,")]
 )
 async def test_every_exchange_has_a_nonce_of_its_own(mechanism: str, header: bytes) -> None:
-    """Or what a client has sent once could be sent again (RFC 5802 §9)."""
+    """Otherwise an eavesdropper could replay what a client has sent (RFC 5802 §9)."""
 
     async def before_check(username: str) -> None:
         assert username == "ann"
@@ -237,7 +237,7 @@ async def test_every_exchange_has_a_nonce_of_its_own(mechanism: str, header: byt
 
 
 async def test_a_failed_exchange_leaves_nothing_behind() -> None:
-    """Then another mechanism, from its beginning."""
+    """Another mechanism may follow, from its beginning."""
     async with greeted(Everything()) as client:
         assert await login(client, "LOGIN", b"bob") == ["Password:"]
         assert (await client.command("*")).code == 501
@@ -246,7 +246,7 @@ async def test_a_failed_exchange_leaves_nothing_behind() -> None:
 
 
 async def test_three_failures_end_the_session() -> None:
-    """Whatever the mechanisms."""
+    """In whichever mechanisms."""
     async with greeted(Everything()) as client:
         assert await scram(client, "SCRAM-SHA-256", "ann", "Secret") == "535"
         assert await login(client, "PLAIN", b"\0ann\0Secret") == ["535"]
@@ -255,7 +255,7 @@ async def test_three_failures_end_the_session() -> None:
 
 
 async def test_faults_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The client hears 454; the log has the traceback, and no secret."""
+    """The client gets 454; the log has the traceback, and no secret."""
 
     class Broken(Everything):
         async def check_token(self, token: str, username: str | None) -> str | None:
@@ -275,7 +275,7 @@ async def test_faults_say_nothing(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("answer", [True, False, 7])
 async def test_what_is_no_identity(answer: Any) -> None:
-    """False, above all, must not pass for somebody's name."""
+    """False above all must not be taken for an identity."""
 
     class Careless(Everything):
         async def check_token(self, token: str, username: str | None) -> str | None:
@@ -355,7 +355,7 @@ async def test_external(certificates: Certificates) -> None:
 
 
 async def test_other_mechanisms_with_a_certificate(certificates: Certificates) -> None:
-    """It is not asked about where it was not meant."""
+    """The certificate does not matter to them."""
     async with secured(certificates, certificates.known_client, Everything()) as client:
         assert "EXTERNAL" in await offer(client)
         assert await login(client, "PLAIN", b"\0ann\0Secret") == ["535"]

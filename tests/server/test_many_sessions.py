@@ -1,4 +1,4 @@
-"""Sessions that go on at the same time: each says what it says alone, though what they say goes out together."""
+"""Property test: many sessions at once, whose replies are sent together, each get the replies of a session alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DIALOGUES = st.builds(
 
 
 class Answering(Handler):
-    """Says the same to the same, now at once and now later."""
+    """Gives equal answers to equal events, some at once and some after a checkpoint."""
 
     async def verify(self, event: Verify) -> None:
         await trio.lowlevel.checkpoint()
@@ -77,7 +77,9 @@ async def alone(dialogue: list[bytes]) -> bytes:
 
 
 async def together(dialogues: list[list[bytes]], turns: list[set[int]]) -> list[bytes]:
-    """What each of them hears. A turn is the numbers of those that say their next piece in it, before anybody hears."""
+    """Hold the dialogues at the same time and return what each client receives. A turn is the set of the clients that
+    send their next piece in it; the server runs after all of them have sent.
+    """
     answers = [b""] * len(dialogues)
 
     async def listen(number: int, stream: trio.SocketStream) -> None:

@@ -1,4 +1,4 @@
-"""Users who do not exist look like those who do, in whatever state the store is."""
+"""The decoys of unknown users: they cost and show the same as existing accounts, in whatever state the store is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = [f"nobody{number}" for number in range(300)]
 
 @pytest.fixture
 async def store() -> MemoryStore:
-    """A third of the accounts have logged in since the parameters have risen, the others have not."""
+    """A third of the accounts have the current parameters; the others have not logged in since they were raised."""
     store = MemoryStore()
     for number in range(30):
         await store.create_account(f"user{number}", password=WEAK if number % 3 else CURRENT)
@@ -42,16 +42,16 @@ async def test_like_the_accounts_in_proportion(store: MemoryStore) -> None:
     shown = Counter(await iterations(nobody))
     assert shown.keys() == {SCRAM_ITERATIONS, 4096}
     assert 150 < shown[4096] < 250
-    assert await iterations(Nobody(store)) == await iterations(nobody)  # in another process
+    assert await iterations(Nobody(store)) == await iterations(nobody)  # as in another process
 
 
 async def test_like_the_accounts_when_they_change(store: MemoryStore, mock_clock: trio.testing.MockClock) -> None:
-    """What moves, moves as an account does: to stronger keys, with another salt; the others stay as they are."""
+    """A decoy that changes does so like an account: stronger keys and another salt. The others stay as they are."""
     nobody = Nobody(store)
     before = [await nobody.keys(name) for name in NAMES]
     for number in range(15):
         await store.set_password(f"user{number}", CURRENT)
-    assert [await nobody.keys(name) for name in NAMES] == before  # for ten minutes
+    assert [await nobody.keys(name) for name in NAMES] == before  # the accounts are read again after ten minutes
     mock_clock.jump(601)
     after = [await nobody.keys(name) for name in NAMES]
     moved = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
@@ -61,7 +61,7 @@ async def test_like_the_accounts_when_they_change(store: MemoryStore, mock_clock
 
 
 async def test_a_login_of_nobody_costs_what_one_of_somebody_costs(store: MemoryStore) -> None:
-    """The same hashes, with the same costs, for names that are there and names that are not."""
+    """The same hash methods, with the same parameters, for existing and unknown names."""
     authenticator = StoreAuthenticator(store)
     with mock.patch("trio_smtp.mailbox.passwords._hash", return_value=b"") as hashed:
         for name in (*NAMES, "list"):
@@ -82,7 +82,7 @@ async def test_in_a_store_without_passwords() -> None:
 
 
 async def test_accounts_that_cannot_be_looked_at(store: MemoryStore) -> None:
-    """One that is deleted in the meantime, and one with credentials of a form that is not known, do not count."""
+    """An account that is deleted meanwhile, and those with credentials of an unknown form, do not count."""
     await store.set_password("user1", Credentials("of a form that is not known"))
     no_base64 = CURRENT.text.replace(f"${SCRAM_ITERATIONS}:", f"${SCRAM_ITERATIONS}:AAA")
     await store.set_password("user2", Credentials(no_base64))
@@ -103,7 +103,7 @@ async def test_one_look_for_all_who_ask_at_once(store: MemoryStore) -> None:
 
 
 async def test_a_store_that_is_down(store: MemoryStore) -> None:
-    """Nobody is told from others by it, and the next look is not put off."""
+    """The error is raised instead of a guess, which would give unknown users away. The next call reads again."""
     nobody = Nobody(store)
     with (
         mock.patch.object(store, "list_accounts", side_effect=StoreUnavailable("down")),

@@ -1,4 +1,4 @@
-"""What comes out of a nursery that nobody is to see."""
+"""`open_bare_nursery`: the exceptions that it raises."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_what_alone_goes_wrong_comes_out_as_it_was_raised(error: BaseExcep
     for tasks in ((raising(error), trio.sleep_forever), (trio.sleep_forever, raising(error))):
         with pytest.raises(BaseException) as raised:  # noqa: PT011 - it is compared
             await helped(*tasks)
-        assert repr(raised.value) == repr(error)  # a group is made anew on its way
+        assert repr(raised.value) == repr(error)  # not `is`: trio makes a new group of a group
         assert error.__context__ is context
 
 

@@ -37,7 +37,7 @@ PLAIN = b"AUTH PLAIN " + b64encode(b"\0ann\0secret") + b"\r\n"
 
 
 class Noting(Policy):
-    """Notes each call, and refuses where it is told to."""
+    """Records each call, and refuses in the hook given."""
 
     def __init__(self, refuse: str = "", reply: tuple[int, str] = (450, "No")) -> None:
         self.calls: list[str] = []
@@ -195,7 +195,7 @@ async def test_a_refusal_is_the_answer_and_is_counted(hook: str, sent: bytes, an
 @pytest.mark.parametrize("chunking", [False, True])
 @pytest.mark.parametrize("hook", ["header", "content"])
 async def test_after_a_refused_message_the_next_one_is_taken(hook: str, chunking: bool) -> None:
-    """Also when more of it follows: it is swallowed."""
+    """The rest of the refused message, which is still arriving, is read and dropped."""
     content = CONTENT + b"x" * 100_000 + b"\r\n"
     taken: list[bytes] = []
 
@@ -263,11 +263,13 @@ class Slow(Noting):
 async def test_a_handler_that_waits_for_no_policy_does_not_get_past_it(
     autojump_clock: trio.testing.MockClock, refuse: str, goes_on: bool, chunking: bool
 ) -> None:
-    """Its own deadline ends what it waits for, and that may be a policy; who goes on reading then misses nothing."""
+    """A handler's own timeout may end a read while a policy works. The policy is asked again when the handler reads on,
+    and no octet is lost.
+    """
     received: list[bytes] = []
 
     async def message(envelope: Envelope, body: Body) -> None:
-        for seconds in (30, 90):  # the first ends in the one policy, the second in the other
+        for seconds in (30, 90):  # the first ends in the header hook, the second in the content hook
             with trio.move_on_after(seconds):
                 await body.read()
         if goes_on:
@@ -289,7 +291,7 @@ async def test_a_handler_that_waits_for_no_policy_does_not_get_past_it(
 async def test_nor_past_one_that_looks_at_the_last_octet(
     autojump_clock: trio.testing.MockClock, refuse: bool, goes_on: bool, answer: str
 ) -> None:
-    """A message without a body: its header is complete when all of it is."""
+    """In a message without a body the header is complete only at its last octet."""
 
     class SlowLook(Policy):
         async def header(self, session: Session, envelope: Envelope, header: bytes) -> None:
@@ -316,7 +318,7 @@ async def test_nor_past_one_that_looks_at_the_last_octet(
     [("rcpt", MAIL + RCPT, ["250", "450"]), ("header", TRANSACTION + DATA, ["250", "250", "354", "450"])],
 )
 async def test_a_refusal_out_of_a_nursery_is_one(hook: str, sent: bytes, answers: list[str]) -> None:
-    """As of a policy that asks several lists at the same time."""
+    """Such as from a policy that asks several block lists at the same time."""
 
     async def refuse() -> None:
         raise Refuse(450, "On a list")
@@ -464,7 +466,7 @@ def test_a_policy_with_entries_is_one_policy() -> None:
 @pytest.mark.parametrize("hook", ["header", "content"])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_policy_that_runs_out_of_something_does_not_end_the_message(hook: str, at_once: bool) -> None:
-    """The handler would take a message that is cut off, or empty, for all of it."""
+    """A StopAsyncIteration from a policy would end the handler's loop, which would take a cut-off message for whole."""
     taken: list[bytes] = []
 
     async def empty(*arguments: object) -> None:
@@ -495,7 +497,7 @@ def test_what_does_not_apply_has_no_hooks() -> None:
 
 
 def test_policies_that_are_equal_are_two_all_the_same() -> None:
-    """And need not be hashable: neither is a dataclass."""
+    """Policies need not be hashable; a dataclass with `eq` is not."""
 
     @dataclass
     class Listed(Policy):

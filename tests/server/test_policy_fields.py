@@ -1,4 +1,4 @@
-"""Header fields that policies put in front of a message."""
+"""Header fields that policies add in front of a message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trio_smtp.protocol import Envelope
 
 
 class Streaming(Handler):
-    """Reads the body as it comes, or what is left after the first chunk at once."""
+    """Reads the body in chunks or, with `at_once`, the rest after the first chunk with one `read`."""
 
     taken: list[bytes]
     at_once = False

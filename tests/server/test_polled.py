@@ -1,4 +1,4 @@
-"""Many sockets watched at once. What a transport promises in any case is in test_transport.py."""
+"""The poller, one epoll for many sockets. test_transport.py tests what both kinds of socket transport promise."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def watched(poller: Poller, stack: AsyncExitStack) -> tuple[SocketTranspor
 
 
 async def test_each_gets_its_own(poller: Poller) -> None:
-    """Those who wait at the same time, and those whose octets are there before they wait."""
+    """Both tasks that wait at the same time and those whose octets arrive before they wait."""
     received: dict[int, bytes] = {}
 
     async def receive(number: int, transport: SocketTransport) -> None:
@@ -68,7 +68,7 @@ async def test_each_gets_its_own(poller: Poller) -> None:
 
 
 async def test_those_who_wait_go_on_in_the_same_turn(poller: Poller) -> None:
-    """No task has two turns while another that can go on waits for its first."""
+    """No task runs twice before every other task with input has run once."""
     steps: list[str] = []
 
     async def receive(name: str, transport: SocketTransport) -> None:
@@ -99,7 +99,7 @@ async def test_what_comes_after_a_wait_was_given_up_is_not_lost(poller: Poller, 
                     mock_clock.jump(2)
             assert scope.cancelled_caught
             peer.sendall(data)
-            await wait_all_tasks_blocked()  # it is told while nobody waits
+            await wait_all_tasks_blocked()  # epoll reports it while no task waits
             assert await transport.receive(10) == data
 
 
@@ -123,11 +123,11 @@ async def test_a_second_reader_is_told_and_the_first_one_goes_on(poller: Poller,
 
 
 async def test_news_is_not_lost_with_a_wait_that_is_cancelled_at_once(poller: Poller) -> None:
-    """Nor what it tells of: no other edge would."""
+    """The input would be lost with it: epoll reports an edge only once."""
     async with AsyncExitStack() as stack:
         transport, peer = await watched(poller, stack)
         peer.sendall(b"first")
-        await wait_all_tasks_blocked()  # it is told while nobody waits
+        await wait_all_tasks_blocked()  # epoll reports it while no task waits
         with trio.CancelScope() as scope:
             scope.cancel()
             await transport.receive(10)
@@ -137,7 +137,9 @@ async def test_news_is_not_lost_with_a_wait_that_is_cancelled_at_once(poller: Po
 
 
 async def test_news_of_what_was_read_already_is_no_end_of_input(poller: Poller, mock_clock: MockClock) -> None:
-    """Octets that come between the two halves of a turn are read with those before, and told of later."""
+    """Octets may be read together with earlier ones before epoll reports them. The report then leads to a receive that
+    finds nothing; it must wait and not return b"".
+    """
     async with AsyncExitStack() as stack:
         transport, peer = await watched(poller, stack)
         async with trio.open_nursery() as nursery:
@@ -146,7 +148,7 @@ async def test_news_of_what_was_read_already_is_no_end_of_input(poller: Poller, 
             peer.sendall(b"one")
             peer.sendall(b"two")
         peer.sendall(b"three")
-        await wait_all_tasks_blocked()  # there is news
+        await wait_all_tasks_blocked()  # epoll has reported it
         theirs = transport._socket
         assert theirs.recv(100) == b"three"
         with trio.move_on_after(1) as scope:
@@ -182,12 +184,12 @@ async def test_the_end_that_comes_with_the_last_octets_is_told(poller: Poller, w
 
 
 async def test_what_is_said_in_one_turn_goes_out_together(poller: Poller) -> None:
-    """When all of them have said it, or eight have: so that nobody waits for too many others."""
+    """Output is sent at the end of the turn, or once eight transports have some, so that none waits for many others."""
     async with AsyncExitStack() as stack:
         pairs = [await watched(poller, stack) for _ in range(40)]
         for _, peer in pairs:
             peer.setblocking(False)
-        answered: list[int] = []  # after each has said something: how many peers have heard it
+        answered: list[int] = []  # after each send_soon: how many peers have received something
 
         def heard() -> int:
             return sum(has_input(peer) for _, peer in pairs)
@@ -204,7 +206,7 @@ async def test_what_is_said_in_one_turn_goes_out_together(poller: Poller) -> Non
 
 @pytest.mark.parametrize("closes", [False, True])
 async def test_the_loop_comes_to_rest(closes: bool) -> None:
-    """It does not wait while many have something to say in each turn, but once they are silent or gone."""
+    """The loop does not block while many sockets have events each turn; it does again once they are idle or closed."""
     turns = 0
 
     class Turns(trio.abc.Instrument):
@@ -224,7 +226,7 @@ async def test_the_loop_comes_to_rest(closes: bool) -> None:
             await connections.aclose()
         await wait_all_tasks_blocked()
         trio.lowlevel.add_instrument(counter := Turns())
-        await trio.to_thread.run_sync(lambda: None)  # a while, of a few turns
+        await trio.to_thread.run_sync(lambda: None)  # takes a few turns of the loop
         trio.lowlevel.remove_instrument(counter)
     assert turns < 10
 
@@ -252,7 +254,7 @@ async def test_who_cannot_be_told_hears_nothing_and_the_others_do(poller: Poller
 
 
 async def test_a_number_that_is_used_again(poller: Poller) -> None:
-    """The system gives a new socket the descriptor of one that was closed."""
+    """The kernel gives a new socket the descriptor number of a closed one."""
     numbers: list[int] = []
     for _ in range(3):
         async with AsyncExitStack() as stack:
@@ -277,14 +279,14 @@ async def test_a_number_that_is_used_again(poller: Poller) -> None:
 async def test_a_socket_that_cannot_be_watched_has_an_ordinary_transport(poller: Poller) -> None:
     async with AsyncExitStack() as stack:
         transport, peer = await watched(poller, stack)
-        ordinary = poller(transport._socket)  # which epoll knows already
+        ordinary = poller(transport._socket)  # it is registered already, so epoll refuses it
         assert type(ordinary) is SocketTransport
         peer.sendall(b"x")
         assert await ordinary.receive(10) == b"x"
 
 
 async def test_a_want_of_memory_leaves_nobody_waiting(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it was told is told once; and an instrument that raises is called no more."""
+    """Epoll reports each event only once, and trio removes an instrument that raises."""
     assert isinstance(poller, MethodType)
     hooks: Any = poller.__self__
     epoll = hooks._epoll
@@ -322,11 +324,11 @@ async def test_a_want_of_memory_leaves_nobody_waiting(poller: Poller, monkeypatc
 
 
 async def test_a_want_of_memory_delays_what_is_to_go_out(poller: Poller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next turn of the loop, which does not wait, tries again, and nobody is told twice."""
+    """The next turn of the loop comes at once and tries again; no peer gets its output twice."""
     async with AsyncExitStack() as stack:
         pairs = [await watched(poller, stack) for _ in range(3)]
         fails = [True, True]
-        send_kept = type(pairs[1][0]).send_kept  # type: ignore[attr-defined]  # of a class that only Linux has
+        send_kept = type(pairs[1][0]).send_kept  # type: ignore[attr-defined]  # the class exists on Linux only
 
         def send(transport: SocketTransport) -> None:
             if transport is pairs[1][0] and fails:
@@ -344,7 +346,9 @@ async def test_a_want_of_memory_delays_what_is_to_go_out(poller: Poller, monkeyp
 
 
 async def test_nothing_comes_any_more_once_it_is_closed(poller: Poller, nursery: trio.Nursery) -> None:
-    """Neither for who waits already nor for who asks then, however often: the number may be another socket's soon."""
+    """`receive` raises for a task that already waits and for every later call: the descriptor may soon be that of
+    another socket.
+    """
     async with AsyncExitStack() as stack:
         transport, _ = await watched(poller, stack)
 
@@ -363,7 +367,9 @@ async def test_nothing_comes_any_more_once_it_is_closed(poller: Poller, nursery:
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
 async def test_nothing_is_left(is_cancelled: bool) -> None:
-    """No descriptor and no task of the poller; and of a socket, once it is closed, no hook in trio's loop."""
+    """The poller leaves no descriptor and no task; once all sockets are closed, it is no longer an instrument of trio's
+    loop.
+    """
 
     def there() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living

@@ -1,4 +1,4 @@
-"""A server behind a proxy: who the session's peer is, who is counted, and who is let in at all."""
+"""Sessions behind a proxy (PROXY protocol): the session's peer, early talk, refused connections, and counting."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def announced(server: Server, header: bytes = TCP4, host: str = "127.0.0.1
 
 
 class Peers:
-    """A handler that notes whose mail it takes."""
+    """A handler that records the peer of each message."""
 
     def __init__(self) -> None:
         self.seen: list[Peer] = []
@@ -64,7 +64,7 @@ class Peers:
 
 @asynccontextmanager
 async def session_behind(timeouts: Timeouts | None = None) -> AsyncIterator[MemoryStream]:
-    """A session in memory, as if the other end were a proxy."""
+    """A session in memory, whose other end is a listed proxy."""
     settings = Settings(Handler, timeouts=timeouts or Timeouts(), proxy_networks=parse_networks(["10.0.0.0/8"]))
     ours, theirs = memory_stream_pair()
     session = ServerSession(settings, StreamTransport(theirs), PROXY)
@@ -78,7 +78,7 @@ async def converse(session: ServerSession) -> None:
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the log says of connections that were closed without a word, from the peer on."""
+    """The log lines of connections that were closed without a reply, from the peer on."""
     messages = [record.getMessage() for record in caplog.records]
     return [message.partition(" refused peer=")[2] for message in messages]
 
@@ -153,7 +153,7 @@ async def test_starttls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) 
 async def test_the_handshake_may_come_with_the_header(
     header: bytes, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    """In the same segment: the octets of TLS are left for TLS."""
+    """The ClientHello may be in the same segment as the header; its octets are left for TLS."""
     peers = Peers()
     async with (
         open_server(peers, proxy_networks=LOOPBACK, ssl_context=server_tls, implicit_tls=True) as server,
@@ -168,7 +168,7 @@ async def test_the_handshake_may_come_with_the_header(
 
 
 class Prefixed(trio.abc.Stream):
-    """A stream whose first octets sent have others before them."""
+    """A stream that sends a prefix before the first octets."""
 
     def __init__(self, stream: trio.SocketStream, prefix: bytes) -> None:
         self.stream = stream
@@ -189,7 +189,7 @@ class Prefixed(trio.abc.Stream):
 
 
 async def test_over_one_stream() -> None:
-    """`serve_stream` knows the other end of a socket, too."""
+    """`serve_stream` finds out the proxy's address from the socket."""
     peers = Peers()
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener, trio.open_nursery() as nursery:
@@ -206,7 +206,7 @@ async def test_over_one_stream() -> None:
 
 
 async def test_the_header_is_no_early_talk() -> None:
-    """It is not, even if the server is slow to greet."""
+    """Even if the server is slow to greet."""
     called = trio.Event()
     async with (
         open_server(handler_with(connect=called.wait), proxy_networks=LOOPBACK) as server,
@@ -223,7 +223,7 @@ async def test_what_follows_the_header_is_early_talk() -> None:
 
 
 async def test_early_talk_can_be_allowed_here_too() -> None:
-    """Then it is answered: nothing behind the header was lost with it."""
+    """The commands are answered then: no octet behind the header is lost."""
     async with (
         open_server(take, proxy_networks=LOOPBACK, early_talkers="allow") as server,
         announced(server, TCP4 + HELLO + TRANSACTION) as client,
@@ -254,7 +254,7 @@ async def test_without_proxies_a_header_is_no_header() -> None:
 
 @pytest.mark.parametrize("header", [b"", TCP4, binary(0x20, 0), HELLO], ids=["nothing", "v1", "LOCAL", "SMTP"])
 async def test_others_are_closed_at_once(header: bytes, log: pytest.LogCaptureFixture) -> None:
-    """They may say what they like."""
+    """Whatever they send."""
     async with open_server(take, proxy_networks=["127.0.0.2"]) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.sendall(header)
@@ -267,7 +267,7 @@ async def test_others_are_closed_at_once(header: bytes, log: pytest.LogCaptureFi
 
 
 def closed_without_a_word(sock: socket.socket) -> bool:
-    """By the end or, if there was something that nobody read, by a reset."""
+    """Whether the server has closed the connection; if it left octets unread, that was by a reset."""
     try:
         return sock.recv(100) == b""
     except ConnectionResetError:
@@ -287,7 +287,7 @@ async def test_no_header(name: str, log: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"PROXY TCP4 192.0.2.1"], ids=["nothing", "a-part"])
 async def test_the_end_instead_of_a_header(sent: bytes, log: pytest.LogCaptureFixture) -> None:
-    """As a health check may come that knows nothing of the protocol."""
+    """Such as from a health check that does not speak the protocol."""
     async with session_behind() as client:
         await client.send_all(sent)
         await client.send_eof()
@@ -451,7 +451,7 @@ async def test_who_is_turned_away_meets_no_handler() -> None:
 
 @pytest.mark.parametrize("networks", [["10.0.0.1/8"], ["lan"], "10.0.0.0/8"], ids=["host bits", "name", "text"])
 async def test_no_networks(networks: list[str]) -> None:
-    """It is said before anything is bound."""
+    """The error is raised before anything is bound."""
     with pytest.raises(ValueError, match=r"network|host bits"):
         async with open_server(take, proxy_networks=networks):
             pass

@@ -1,4 +1,4 @@
-"""Headers of the PROXY protocol: what they announce, what is none, and that nothing behind them is read."""
+"""PROXY protocol headers: the peers they announce, malformed ones, and that no octet behind them is read."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 
 class Source:
-    """What a proxy sends, given out in pieces of no more than were asked for and no more than a cut makes them."""
+    """What a proxy sends. `take` returns at most `size` octets, and never more than the rest of one piece."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = pieces
@@ -161,7 +161,7 @@ def read(source: Source) -> Peer | None:
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
 @pytest.mark.parametrize("name", GOOD)
 def test_good(name: str, cut: Callable[[bytes], list[bytes]]) -> None:
-    """Whatever comes behind it stays where it is."""
+    """Octets behind the header are not read."""
     header, peer = GOOD[name]
     for behind in (b"", b"\n", b"\r\n", b"EHLO client.example\r\n", b"\x16\x03\x01", header):
         source = Source(cut(header + behind))
@@ -200,7 +200,7 @@ def test_which_octets_may_stand_there(before: bytes, behind: bytes, octets: byte
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_part_is_never_complete(name: str) -> None:
-    """And what is said to be missing is missing: nobody waits for octets that do not come."""
+    """`missing` never asks for more octets than the header still has, so no read waits for octets that never come."""
     header, _ = GOOD[name]
     for size in range(len(header)):
         assert 1 <= missing(header[:size]) <= len(header) - size
@@ -254,7 +254,7 @@ NETWORKS = parse_networks(["10.0.0.0/8", "2001:db8::/32", ipaddress.IPv4Network(
     ],
 )
 async def test_who_is_believed(host: str, believed: bool) -> None:
-    """Of the others not one octet is read."""
+    """No octet of an unlisted peer is read."""
     ours, theirs = memory_stream_pair()
     await ours.send_all(b"PROXY UNKNOWN\r\nx")
     transport = StreamTransport(theirs)
@@ -281,7 +281,7 @@ async def test_the_connection_ends(header: bytes, reason: str) -> None:
 @pytest.mark.parametrize("header", [GOOD["TCP4"][0], GOOD["v2 TCP4"][0]], ids=["v1", "v2"])
 @pytest.mark.parametrize("in_time", [True, False])
 async def test_octet_by_octet(header: bytes, in_time: bool, autojump_clock: MockClock) -> None:
-    """The time is that of the whole header."""
+    """The time limit is for the whole header."""
     ours, theirs = memory_stream_pair()
 
     async def drip() -> None:

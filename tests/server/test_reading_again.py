@@ -1,4 +1,4 @@
-"""A hook that gives up reading its message and goes on later, or keeps the message when it has returned."""
+"""Message hooks that stop reading and go on later, and bodies that are read after their hook has returned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trio_smtp.testing.client import open_session
 
 
 async def test_no_octet_is_lost_when_a_reader_gives_up_and_goes_on() -> None:
-    """Wherever it was: cancelled at each of its checkpoints, it has all of the message in the end."""
+    """Cancelled at every one of its reads, the reader still gets the whole message."""
     received: list[bytes] = []
 
     async def message(envelope: Envelope, body: Body) -> None:
@@ -50,7 +50,7 @@ async def test_no_octet_is_lost_when_a_reader_gives_up_and_goes_on() -> None:
 
 
 async def test_nor_is_a_connection_of_which_only_a_stream_is_known() -> None:
-    """That is to say to the client what the reader did not wait for."""
+    """The cancelled read has left the 354 unsent; it must still be sent, although the transport is only a stream."""
 
     async def message(envelope: Envelope, body: Body) -> None:
         with trio.CancelScope() as scope:
@@ -67,7 +67,7 @@ async def test_nor_is_a_connection_of_which_only_a_stream_is_known() -> None:
 
 
 class Choked(SocketTransport):
-    """Nothing goes out until the client takes it."""
+    """Sends nothing until the event is set."""
 
     taken = trio.Event()
 
@@ -174,7 +174,7 @@ async def test_a_body_that_was_kept_reads_nothing_of_what_follows(
 async def test_a_reader_that_outlives_its_hook_ends_with_its_connection_and_harms_no_other(
     nursery: trio.Nursery, patient_clock: MockClock, alone: bool
 ) -> None:
-    """It waits for a descriptor which the next connection will have."""
+    """The task still waits for a socket whose descriptor the next connection will get."""
     faults: list[str] = []
 
     async def read(body: Body) -> None:

@@ -1,4 +1,4 @@
-"""Clients that vanish: by a reset (RST) or an end (FIN), at every step. Nobody else notices and nothing is left."""
+"""Clients that vanish, by RST or FIN, at every step of a session: no other session is affected, nothing is left."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_at_every_step(
 
 
 async def test_while_a_hook_is_busy(caplog: pytest.LogCaptureFixture) -> None:
-    """The message has come in whole, so it is committed, though nobody will hear of it."""
+    """The message is complete, so it is committed, although no client is left to get the reply."""
     ready = trio.Event()
     recorder = Recorder()
 
@@ -116,7 +116,7 @@ async def test_while_a_hook_is_busy(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_while_the_hook_takes_its_time_over_the_body(caplog: pytest.LogCaptureFixture) -> None:
-    """It hears of it when it reads on."""
+    """The hook gets the exception when it reads on."""
     ready = trio.Event()
 
     class Slow(Recorder):

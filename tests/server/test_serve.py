@@ -1,4 +1,4 @@
-"""The ways to start a server, and what each gives and takes."""
+"""`serve_smtp`, `open_server`, `serve_sockets` and `serve_stream`: their arguments, results and exceptions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def let_in(username: str, password: str) -> str:
 
 
 class Noting(Handler):
-    """Notes its session."""
+    """Records its session."""
 
     sessions: list[Session] = []  # noqa: RUF012 - emptied by the fixture
 
@@ -88,7 +88,7 @@ async def test_a_port_in_use() -> None:
 
 
 class NoBinding(Exception):
-    """A socket would have been bound."""
+    """Raised where a socket would be bound."""
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ async def test_open_server_drains_on_the_way_out() -> None:
 
 
 async def test_exceptions_come_out_as_they_are() -> None:
-    """Not in a group, and without waiting for clients."""
+    """An exception in the block is not put into a group, and does not wait for clients."""
     clients: list[ScriptedClient] = []
     with pytest.raises(ZeroDivisionError):
         async with open_server(take) as server:
@@ -305,7 +305,7 @@ async def test_a_unix_socket(tmp_path: Path, sessions: list[Session]) -> None:
 
 async def test_sockets_that_are_bound_already() -> None:
     sockets = await bind_sockets(0, "127.0.0.1")
-    sockets[0].setblocking(True)  # as from elsewhere
+    sockets[0].setblocking(True)  # as sockets of another origin may be
     async with trio.open_nursery() as nursery:
         server = await nursery.start(serve_sockets, take, sockets)
         async with connected(server) as client:
@@ -371,7 +371,7 @@ async def test_lmtp() -> None:
 
 
 async def test_it_cooperates_with_trio_s_own_listeners(sessions: list[Session]) -> None:
-    """And knows the peer, an IPv4 address in IPv6 clothes too."""
+    """It finds out the peer, and turns an IPv4-mapped IPv6 address into the IPv4 address."""
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
         async with trio.open_nursery() as nursery:
@@ -386,7 +386,7 @@ async def test_it_cooperates_with_trio_s_own_listeners(sessions: list[Session]) 
 
 
 async def test_a_client_that_is_gone_already() -> None:
-    """Asking a socket for its peer fails then; that must not come out, for it would end the listener."""
+    """getpeername() fails then. The exception must not escape: it would end the caller's listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         sock, _ = listener.accept()
@@ -400,7 +400,7 @@ async def test_a_client_that_is_gone_already() -> None:
 
 @pytest.mark.parametrize("in_the_middle", [False, True])
 async def test_a_stream_that_is_closed_on_our_side(in_the_middle: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """An application may end a session so; it is lost like one whose client went away."""
+    """An application may end a session that way. It ends like one whose client has gone away."""
     recorder = Recorder()
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery, ScriptedClient(ours) as client:

@@ -1,4 +1,4 @@
-"""Who is let in: limits, the file table, faults of accept; and that nothing is left behind."""
+"""Accepting connections: limits, descriptors, errors of accept(); and that sessions leave nothing behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TURNED_AWAY = "421 Too many connections, try again later"
 
 
 async def connect_from(host: str, server: Server) -> ScriptedClient:
-    """A client with an address of its own: all of 127.0.0.0/8 is this machine's."""
+    """A client with another local address; Linux has all of 127.0.0.0/8."""
     return ScriptedClient(await trio.open_tcp_stream("127.0.0.1", server.port, local_address=host))
 
 
@@ -79,7 +79,7 @@ async def test_inside_tls_they_are_turned_away_without_a_word(server_tls: object
 
 
 async def test_more_than_so_many_from_one_address() -> None:
-    """Others are not affected, and a place that is given up is free again."""
+    """Other addresses are not affected, and a closed connection makes room for another."""
     async with open_server(take, max_connections_per_peer=2) as server, AsyncExitStack() as stack:
         first, _ = [await stack.enter_async_context(connected(server)) for _ in range(2)]
         async with connected(server) as third:
@@ -135,7 +135,7 @@ def test_who_counts_as_one(host: str, default: str, everyone: str) -> None:
 
 
 class Accepting(socket.socket):
-    """A listening socket whose accept fails as it is told."""
+    """A listening socket whose accept() first fails with the given errors."""
 
     def fail(self, *errors: int) -> None:
         self.errors = list(errors)
@@ -167,7 +167,7 @@ async def test_a_client_that_gives_up_before_it_is_accepted_is_no_fault(caplog: 
 
 
 async def test_a_client_that_gives_up_before_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot be greeted, or cannot be told to go away."""
+    """The greeting cannot be sent or, if the server is full, the 421."""
     async with open_server(take) as server:
         reset(socket.create_connection(("127.0.0.1", server.port)))
         await wait_all_tasks_blocked()
@@ -179,10 +179,10 @@ async def test_a_client_that_gives_up_before_it_is_looked_at(monkeypatch: pytest
 
 
 async def test_a_client_that_is_gone_when_its_socket_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some systems say so there. That costs nobody else anything."""
+    """Some systems report it only then. Other connections are not affected."""
     async with open_server(take) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(socket, "TCP_NODELAY", 999)  # there is none: the system refuses it
+            patch.setattr(socket, "TCP_NODELAY", 999)  # no such option: setsockopt() fails
             async with connected(server) as client:
                 assert await client.rest() == []
         assert (server.stats.connections, server.connections) == (0, 0)
@@ -214,7 +214,7 @@ async def test_a_crowd_that_comes_all_at_once() -> None:
 async def test_what_would_fail_again_at_once_pauses_the_listener(
     number: int, why: str, caplog: pytest.LogCaptureFixture, patient_clock: MockClock
 ) -> None:
-    """It is tried again once a second; those who wait are served then."""
+    """accept() is tried again once a second; the waiting clients are served once it succeeds."""
     async with trio.open_nursery() as nursery:
         server = await nursery.start(partial(serve_sockets, take, [listening(*[number] * 5)]))
         async with connected(server) as client:
@@ -244,7 +244,7 @@ async def test_no_memory_for_a_connection_costs_that_one_alone(monkeypatch: pyte
 async def test_what_fails_while_a_connection_ends_costs_that_one_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its last step too: a want of memory comes where it likes."""
+    """Even in its last step: a MemoryError may be raised anywhere."""
     close = SocketTransport.aclose
 
     async def no_memory(self: SocketTransport, **options: Any) -> None:
@@ -302,7 +302,7 @@ async def begin_again(client: ScriptedClient) -> None:
 async def test_a_reserve_is_kept_for_the_store(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A connection that would take the last descriptors is turned away; the next ones wait until another has ended."""
+    """A connection that would take the last descriptors is turned away; later ones wait until another has ended."""
     async with open_server(take) as server, connected(server) as first:
         await begin(first)
         monkeypatch.setattr(server, "_descriptor_limit", 0)
@@ -338,7 +338,7 @@ trio.run(main)
 
 
 def talk(sock: socket.socket, *commands: bytes) -> list[bytes]:
-    """Blocking, one command a turn; the first line of each reply."""
+    """Send each command and read its reply, blocking; return the codes of the replies."""
     replies = []
     for command in commands:
         sock.sendall(command)
@@ -353,7 +353,9 @@ MESSAGE = (b"MAIL FROM:<a@b.example>\r\n", b"RCPT TO:<c@d.example>\r\n", b"DATA\
 
 
 def test_five_hundred_clients_and_sixty_four_descriptors() -> None:
-    """Those who are in can go on, the store too; the log stays short; and when the flood is over others get in."""
+    """Sessions that are open go on, and so does the store. The log stays short. When the flood is over, new clients get
+    in.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 1000:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
@@ -382,7 +384,7 @@ def test_five_hundred_clients_and_sixty_four_descriptors() -> None:
                 while True:
                     with socket.create_connection(address) as late:
                         if late.recv(100).startswith(b"421"):
-                            continue  # the crowd has not quite gone
+                            continue  # the server has not closed all of the crowd yet
                         assert talk(late, b"EHLO x\r\n", *MESSAGE) == [b"250", b"250", b"250", b"354", b"250"]
                         break
             process.stdin.close()
@@ -408,7 +410,7 @@ def test_five_hundred_clients_and_sixty_four_descriptors() -> None:
 async def test_two_hundred_sessions_leave_nothing_behind() -> None:
     descriptors = Path("/proc/self/fd")
     async with open_server(take) as server:
-        async with connected(server) as client:  # so that all that is made once has been made
+        async with connected(server) as client:  # the first connection creates what is created only once
             await begin(client)
         await no_connections(server)
         before = len(list(descriptors.iterdir())), trio.lowlevel.current_statistics().tasks_living
@@ -476,13 +478,13 @@ async def test_nor_do_fifty_that_are_broken(
 
     async with open_server(
         take,
-        message_memory=0,  # so that each message is in a file
+        message_memory=0,  # so that every message goes to a file
         ssl_context=server_tls,
         authenticator=nobody,
         config=Config(auth_requires_tls=False),
     ) as server:
         found = []
-        for times in (1, 10):  # once, so that all that is made once has been made
+        for times in (1, 10):  # the first round creates what is created only once
             for way in ways * times:
                 async with connected(server) as client:
                     await begin(client)

@@ -1,4 +1,4 @@
-"""How a session reads and writes, gives way to others, and what it tells the log."""
+"""Sessions: one send per read, fairness, the greeting, the lines in the log, and the counters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from trio_smtp.testing.client import open_session
 
 
 class Noted(trio.abc.Stream):
-    """A stream that notes what is done with it: "read", and the octets of each send."""
+    """A stream that records its calls: "read" for each receive, the octets for each send."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -96,7 +96,7 @@ async def test_the_reply_to_a_message_does_not_wait_for_a_hook_of_what_comes_beh
     answers: Sequence[str],
     secure: bool,
 ) -> None:
-    """RFC 2920 §3.2 lets a server hold back replies to MAIL and RCPT, not that to DATA."""
+    """RFC 2920 §3.2 lets a server hold back the replies to MAIL and RCPT, but not the one to DATA."""
     go_on = trio.Event()
     calls = itertools.count()
 
@@ -146,7 +146,7 @@ async def test_nothing_is_sent_while_a_command_is_incomplete() -> None:
 
 
 async def test_one_send_over_tcp_too() -> None:
-    """Each `send` is a segment of its own, for the server turns Nagle's algorithm off."""
+    """Each `send` would be a segment of its own, because the server turns Nagle's algorithm off."""
     async with open_server(take) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.setblocking(False)
@@ -161,7 +161,9 @@ async def test_one_send_over_tcp_too() -> None:
 
 
 async def test_after_five_commands_others_have_their_turn() -> None:
-    """Between any two steps of another task, which may be two turns apart, about five commands a turn are served."""
+    """In each turn of the loop about five commands are served. Two steps of another task may be two turns apart, so up
+    to twelve.
+    """
     served = 0
     seen: list[int] = []
 
@@ -223,14 +225,14 @@ async def test_a_flood_does_not_keep_a_witness_waiting(burst: bytes) -> None:
 
 
 async def test_early_talkers_are_turned_away() -> None:
-    """RFC 5321 §4.3.1: a client waits for the greeting. It is looked for octets when its turn comes."""
+    """RFC 5321 §4.3.1: a client waits for the greeting. The session looks for input just before it greets."""
     async with open_server(take) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.sendall(HELLO)
             sock.setblocking(False)
             await trio.lowlevel.wait_readable(sock)
             assert sock.recv(100) == b"554 You spoke before the greeting\r\n"
-            sock.sendall(TRANSACTION)  # no reset: the server reads on until we have seen the 554
+            sock.sendall(TRANSACTION)  # causes no reset: the server reads on, so that the client can read the 554
             await trio.lowlevel.wait_readable(sock)
             assert sock.recv(100) == b""
         await no_connections(server)
@@ -276,7 +278,7 @@ ACCEPTANCE = "peer=local reply=250 2.6.0 Message accepted"
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was logged, without the session's id in front."""
+    """The log lines, without the session's id in front."""
     return [record.getMessage().partition(" ")[2] for record in caplog.records if record.name == "trio_smtp"]
 
 
@@ -483,14 +485,14 @@ async def test_stats() -> None:
 
 
 async def nobody(username: str, password: str) -> None:
-    """Cannot log in."""
+    """Refuses every login."""
 
 
 IN_CLEAR = Config(auth_requires_tls=False)
 SMALL = Config(limits=Limits(message_size=9))
 WRONG_LOGIN = b"AUTH PLAIN AGFubgB4\r\n"
 IMPLICIT = {"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "implicit_tls": True}
-# What strikes, what the client sends, 100 seconds after one another, and what the server was started with.
+# The rule that strikes, what the client sends, with a pause of 100 seconds after each piece, and the settings.
 RULES: list[tuple[str, list[bytes], dict[str, Any]]] = [
     ("errors", [b"WHAT\r\n" * 20], {}),
     ("junk-commands", [b"NOOP\r\n" * 100], {}),

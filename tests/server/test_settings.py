@@ -1,4 +1,4 @@
-"""What is taken for a handler and what is not."""
+"""`resolve_handler`: what can be used as a handler, and the errors for everything else."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_handler_factory() -> None:
         None,
         "on_mail",
         not_async,
-        lambda mail: on_mail(mail),  # noqa: PLW0108 - nobody can tell that it returns a coroutine
+        lambda mail: on_mail(mail),  # noqa: PLW0108 - nothing shows that it returns a coroutine
         partial(not_async),
         SyncCallee(),
         Callee,  # the class: calling it gives no coroutine

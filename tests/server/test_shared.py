@@ -1,4 +1,4 @@
-"""Counts that processes share: two of them, played by two maps of the same memory."""
+"""Counts that processes share. Two mappings of the same memory, in one process, stand for two processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYS = 256
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedMemory]:
-    """With small tables, so that it takes little to fill them."""
+    """Shared memory with small tables, which few keys fill."""
     monkeypatch.setattr(shared, "_KEYS", KEYS)
     monkeypatch.setattr(shared, "_PEERS", KEYS)
     with shared_memory(3, 2, ["one", "two"]) as memory:
@@ -110,7 +110,7 @@ def test_what_nothing_is_counted_in_takes_no_room() -> None:
 
 
 def test_no_two_tables_have_a_word_in_common(memory: SharedMemory) -> None:
-    """Whichever process, listener, window and span of time they are of."""
+    """Tables of different processes, listeners, windows and spans of time do not overlap."""
     counts = [SharedCounts(memory, number) for number in range(memory.processes)]
     listeners: list[Any] = [each.connections(number) for each in counts for number in range(memory.listeners)]
     spans = [table for each in counts for name in memory.windows for table, _ in each.window(name, 60)._tables]
@@ -120,11 +120,11 @@ def test_no_two_tables_have_a_word_in_common(memory: SharedMemory) -> None:
         table.words[:] = memoryview(array("Q", [number] * len(table.words)))
     for number, table in enumerate(tables, start=100):
         assert {*table.head, *table.words} == {number}
-    assert [part[0] for part in counts[0]._parts] == [1, 1, 1]  # what each process has open, and one
+    assert [part[0] for part in counts[0]._parts] == [1, 1, 1]  # open connections plus one
 
 
 def test_a_number_has_a_bound() -> None:
-    """What is over it would go into the hash beside it."""
+    """A larger number would overwrite the hash in the same word."""
     table = shared._Table(memoryview(bytearray(9 * 8)).cast("Q"))
     for number in (1, (1 << 24) - 1, 1 << 24):
         table.put((0, 7), number)
@@ -163,7 +163,7 @@ def test_connections_of_both(memory: SharedMemory, both: list[SharedCounts]) -> 
     memory.forget_connections(1)
     assert (ours.total, ours.of("192.0.2.1")) == (1, 1)
     memory.forget_connections(0)
-    assert (theirs.total, theirs.of("192.0.2.1")) == (2, 1)  # its own
+    assert (theirs.total, theirs.of("192.0.2.1")) == (2, 1)  # its own are not read from there
 
 
 def test_a_peer_that_has_left_takes_no_place(both: list[SharedCounts]) -> None:
@@ -196,7 +196,7 @@ def test_who_has_more_lets_others_go_first(memory: SharedMemory, both: list[Shar
     theirs.enter()
     theirs.enter()
     assert (ours.ahead, theirs.ahead) == (False, True)
-    both[0].retire()  # takes no more
+    both[0].retire()  # it accepts no more connections
     assert (ours.ahead, theirs.ahead) == (False, False)
     theirs.leave()
     theirs.leave()
@@ -209,7 +209,7 @@ def test_who_has_more_lets_others_go_first(memory: SharedMemory, both: list[Shar
 
 @asynccontextmanager
 async def two_servers(options: ServerOptions) -> AsyncIterator[list[Server]]:
-    """Two on the same sockets, that count together."""
+    """Two servers that listen on the same socket and share their counts."""
     [sock] = await bind_sockets(0, "127.0.0.1")
     with shared_memory(2, 1, []) as memory:
         async with trio.open_nursery() as nursery:
@@ -261,7 +261,7 @@ async def test_connections_that_come_at_once_are_shared_evenly() -> None:
 
 
 async def test_one_that_does_not_take_its_turn_keeps_nobody_waiting() -> None:
-    """It has no connection yet and accepts none: the other one takes them all."""
+    """The idle process, with no connections, would be next but accepts none: the other one takes them all."""
     with shared_memory(2, 1, []) as memory:
         SharedCounts(memory, 1)
         sockets = await bind_sockets(0, "127.0.0.1")

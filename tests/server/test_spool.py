@@ -1,4 +1,4 @@
-"""Messages that are kept whole: what they take of memory, when they go to the disk, and that nothing stays."""
+"""Spools, which hold whole messages: the memory they take, when they go to disk, and that no file is left."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def pieces(spool: Spool) -> bytes:
 @pytest.mark.parametrize("octets", [1 << 30, 10])
 @pytest.mark.parametrize("chunks", [[], [b""], [b"abc"], [b"abc", b"defghij" * 10, b"k"], [b"x" * 3_000_000, b"y"]])
 async def test_it_gives_back_what_was_written(chunks: list[bytes], octets: int) -> None:
-    """In memory, or with so little of it that all goes to the disk."""
+    """In memory, or on disk because there is too little memory."""
     memory, content = MessageMemory(octets), b"".join(chunks)
     spool = await filled(memory, *chunks)
     assert spool.size == len(content)
@@ -114,7 +114,7 @@ async def test_many_small_chunks_take_no_more_memory_than_their_octets() -> None
 async def test_a_full_disk_is_a_452(
     takes_a_file: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may have no room for a file, or none for what is in it; that one is closed then."""
+    """Either the file cannot be created, or writing to it fails; the file is closed then."""
     files: list[io.BytesIO] = []
 
     class Full(io.BytesIO):
@@ -144,7 +144,7 @@ async def test_a_full_disk_is_a_452(
 
 
 async def test_a_server_leaves_nothing_behind(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that was taken, one that was refused by its handler, and one whose client went away."""
+    """After an accepted message, one that its handler refused, and one whose client went away."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     content = b"x" * 2_000_000 + b"\r\n"
     sizes: list[int] = []
@@ -167,7 +167,7 @@ async def test_a_server_leaves_nothing_behind(tmp_path: Any, monkeypatch: pytest
 
 
 class Unwritten:
-    """A file of which the last octets find no room when it is closed."""
+    """A file whose close() fails for want of room, as if it still had octets to write."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -182,7 +182,7 @@ class Unwritten:
 async def test_a_message_that_was_committed_is_answered_though_its_file_cannot_be_closed(
     fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or by no thread: the system may have none to give."""
+    """Closing may also fail because no thread can be started to do it."""
 
     async def no_thread(*_: Any, **__: Any) -> None:
         raise RuntimeError("can't start new thread")
@@ -192,7 +192,7 @@ async def test_a_message_that_was_committed_is_answered_though_its_file_cannot_b
         assert isinstance(body, IncomingBody)
         assert body.spool is not None
         if fault == "file":
-            body.spool._file = Unwritten(body.spool._file)  # type: ignore[assignment]  # it is only closed
+            body.spool._file = Unwritten(body.spool._file)  # type: ignore[assignment]  # only its close() is called
         else:
             monkeypatch.setattr(trio.to_thread, "run_sync", no_thread)
 

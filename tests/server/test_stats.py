@@ -1,4 +1,4 @@
-"""What a server counts, and how it is told."""
+"""`Stats`: adding them up, and their text for Prometheus."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def test_for_prometheus() -> None:
 
 
 def test_the_name_of_a_rule_may_be_anything() -> None:
-    """`Refuse(rule=...)` is the application's."""
+    """The application chooses it, in `Refuse(rule=...)`."""
     stats = Stats(rules=Counter({'a"b\\c\nd': 1}))
     assert stats.prometheus().splitlines()[-1] == r'trio_smtp_rules_total{rule="a\"b\\c\nd"} 1'

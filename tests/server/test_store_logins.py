@@ -1,4 +1,4 @@
-"""Logins against a store: what work is done, and when; how long it takes is what that work takes."""
+"""`StoreAuthenticator`: passwords, rehashing, SCRAM keys and certificates; unknown users cost the same work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trio_smtp.sasl import derive_keys
 from trio_smtp.server import StoreAuthenticator, authentication
 
 CURRENT = hash_password("secret")
-OLD = Credentials(CURRENT.text.partition(" ")[0])  # from before there were SCRAM keys
+OLD = Credentials(CURRENT.text.partition(" ")[0])  # as older versions made them, without SCRAM keys
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def store() -> MemoryStore:
 
 @pytest.fixture
 def hashes() -> Iterator[mock.Mock]:
-    """The one place where passwords are hashed."""
+    """A mock around the one function that hashes passwords."""
     with mock.patch.object(passwords, "_hash", wraps=passwords._hash) as hashed:
         yield hashed
 
@@ -57,7 +57,7 @@ def hashes() -> Iterator[mock.Mock]:
 async def test_password(
     store: MemoryStore, hashes: mock.Mock, username: str, password: str, identity: str | None
 ) -> None:
-    """Whoever it is: one hash, by the same method, with the same costs, in a thread."""
+    """Every login, also of an unknown user, costs one hash with the same parameters, in a thread."""
     threads: list[threading.Thread] = []
 
     def note_thread(*_: object) -> object:
@@ -128,7 +128,7 @@ async def test_two_logins_at_once_that_hash_anew(store: MemoryStore) -> None:
 
 
 async def test_an_account_that_goes_before_its_password_is_read(store: MemoryStore, hashes: mock.Mock) -> None:
-    """It is nobody's then, for what that costs."""
+    """The login fails like one of an unknown user, at the same cost."""
     get_account = store.get_account
 
     async def and_delete(name: str) -> Account:
@@ -146,7 +146,7 @@ async def test_an_account_that_goes_before_its_password_is_read(store: MemorySto
 async def test_an_account_that_goes_while_its_password_is_hashed_anew(
     store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It has logged in, and a moment later it is deleted."""
+    """The login succeeds; the account is deleted a moment later."""
 
     token = trio.lowlevel.current_trio_token()
 
@@ -160,7 +160,7 @@ async def test_an_account_that_goes_while_its_password_is_hashed_anew(
 
 
 async def test_a_store_that_cannot_write(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
-    """The login is good all the same."""
+    """The login still succeeds."""
     with mock.patch.object(store, "set_password", side_effect=StoreUnavailable("disk full")):
         assert await StoreAuthenticator(store).check_password("old", "secret") == "old"
     assert caplog.messages == ["no stronger hash for account old: disk full"]
@@ -223,7 +223,7 @@ async def test_few_at_a_time_and_a_bounded_queue(store: MemoryStore) -> None:
 
 
 async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore) -> None:
-    """When it answers, all that have asked meanwhile arrive at the queue at once."""
+    """When the store answers, all logins that waited for it reach the queue at once."""
     go, refused = threading.Event(), 0
     answered = trio.Event()
     get_account = store.get_account
@@ -265,7 +265,7 @@ async def test_scram_keys(store: MemoryStore) -> None:
 
 @pytest.mark.parametrize("username", ["bob", "old", "none", "bob@example.com"])
 async def test_scram_keys_of_nobody(store: MemoryStore, username: str) -> None:
-    """They look like others, and are the same to all that serve the store."""
+    """The keys look like real ones, and are the same in every process that serves the store."""
     identity, keys = await StoreAuthenticator(store).scram_keys(username)
     real = scram_keys(CURRENT)
     assert identity is None
@@ -277,7 +277,7 @@ async def test_scram_keys_of_nobody(store: MemoryStore, username: str) -> None:
 
 
 async def test_the_salt_of_nobody_outlives_a_restart(tmp_path: Path) -> None:
-    """Or else it would be told from others, which do, and by any other process of the same server."""
+    """Real salts do, and are the same in every process of a server; one that changed would betray an unknown user."""
     salts: set[bytes] = set()
     async with JSONFileStore(tmp_path) as other:
         for _ in range(2):
@@ -288,14 +288,14 @@ async def test_the_salt_of_nobody_outlives_a_restart(tmp_path: Path) -> None:
 
 
 async def test_keys_that_are_made_anew_look_like_those_of_nobody(store: MemoryStore) -> None:
-    """Which is why all keys are made with the same numbers."""
+    """So all new keys have the same salt length and iteration count."""
     fewer = CURRENT.text.replace(f"${SCRAM_ITERATIONS}:", "$4096:")
     await store.set_password("old", Credentials(fewer))
     authenticator = StoreAuthenticator(store)
     assert (await authenticator.scram_keys("old"))[1].iterations == 4096
     assert await authenticator.check_password("old", "secret") == "old"
     identity, keys = await authenticator.scram_keys("old")
-    _, nobodys = await StoreAuthenticator(store).scram_keys("bob")  # which has not seen the fewer iterations
+    _, nobodys = await StoreAuthenticator(store).scram_keys("bob")  # this one has never read the old iteration count
     assert identity == "old"
     assert (len(keys.salt), keys.iterations) == (len(nobodys.salt), nobodys.iterations)
 

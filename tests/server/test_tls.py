@@ -1,4 +1,4 @@
-"""STARTTLS (RFC 3207) and implicit TLS (RFC 8314): the dialogue, what is forgotten, and all that can go wrong."""
+"""STARTTLS (RFC 3207) and implicit TLS (RFC 8314): the dialogue, injected commands, failing handshakes, the end."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from trio_smtp.server import Timeouts, open_server, serve_smtp, server_context
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 NAME = "mx.example.com"
-NO_GOODBYE = struct.pack("ii", 1, 0)  # SO_LINGER: close by a reset
+NO_GOODBYE = struct.pack("ii", 1, 0)  # for SO_LINGER: close() resets the connection
 
 
 class Sessions:
-    """The sessions of a server, noted by its handlers."""
+    """The sessions of a server, recorded by its handlers."""
 
     def __init__(self) -> None:
         self.all: list[Session] = []
@@ -115,7 +115,7 @@ async def test_over_tcp(implicit: bool, server_tls: ssl.SSLContext, client_tls: 
 
 
 async def test_all_that_was_said_before_is_forgotten(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    """RFC 3207 §4.2: a login in clear too, which may have been that of somebody in between."""
+    """RFC 3207 §4.2. Even a login in clear: a man in the middle may have made it."""
     sessions = Sessions()
 
     async def check(username: str, password: str) -> str | None:
@@ -187,7 +187,7 @@ async def test_a_client_certificate_and_the_name_in_it(
 
 
 async def test_what_came_in_clear_is_not_taken_for_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    """CVE-2011-0411: commands in the segment of STARTTLS are dropped."""
+    """CVE-2011-0411: commands in the same segment as STARTTLS are dropped."""
     recorder = Recorder()
     async with open_session(recorder.factory, ssl_context=server_tls) as client:
         await begin(client)
@@ -246,7 +246,7 @@ async def test_a_handshake_that_stalls(
     log: pytest.LogCaptureFixture,
     autojump_clock: MockClock,
 ) -> None:
-    """It has a time of its own, which may be longer than that of a command."""
+    """The handshake has its own timeout, which may be longer than that of a command."""
     timeouts = Timeouts(command=5)
     async with open_session(take, ssl_context=server_tls, implicit_tls=implicit, timeouts=timeouts) as client:
         if not implicit:
@@ -322,7 +322,7 @@ async def test_a_client_that_does_not_trust_us(server_tls: ssl.SSLContext, caplo
 
 
 async def test_a_name_that_is_not_ours_is_served(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    """It is for the client to judge the name; a bad SNI is no reason for the server to fail."""
+    """Checking the name is up to the client; the server does not refuse an unknown SNI name."""
     client_tls.check_hostname = False
     async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
         await client.start_tls(client_tls, "no.such.name.example")
@@ -330,7 +330,7 @@ async def test_a_name_that_is_not_ours_is_served(server_tls: ssl.SSLContext, cli
 
 
 async def test_renegotiation_is_refused(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
-    """CVE-2011-1473; a server whose context was made elsewhere gets the option too."""
+    """CVE-2011-1473. The option is also set on a context that the application has made."""
     assert server_tls.options & ssl.OP_NO_RENEGOTIATION
     bare = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     bare.options &= ~ssl.OP_NO_RENEGOTIATION
@@ -358,7 +358,7 @@ async def test_a_client_that_goes_away_without_close_notify(
 
 
 class Appending(trio.abc.Stream):
-    """A stream that sends something more behind each piece."""
+    """A stream that sends more octets after each piece."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
@@ -419,7 +419,7 @@ async def test_a_reset_at_each_step_of_tls(
                     await client.start_tls(client_tls, NAME)
                 await wait_all_tasks_blocked()
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_GOODBYE)
-                client.stream = trio.SocketStream(sock)  # so that leaving closes without a word of TLS
+                client.stream = trio.SocketStream(sock)  # so that it is closed without a close_notify
             await no_connections(server)
         async with connected(server) as client:
             await begin(client)
@@ -430,7 +430,7 @@ async def test_a_reset_at_each_step_of_tls(
 async def test_an_idle_client_hears_421_inside_tls(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, autojump_clock: MockClock
 ) -> None:
-    """A receive that was cancelled does not spoil the stream."""
+    """The cancelled receive leaves the TLS stream usable."""
     async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
         await client.start_tls(client_tls, NAME)
         await begin(client)
@@ -440,7 +440,7 @@ async def test_an_idle_client_hears_421_inside_tls(
 async def test_a_client_that_reads_nothing_inside_tls(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, patient_clock: MockClock
 ) -> None:
-    """When the buffers of the kernel are full the server reads no more, and then gives up."""
+    """When the buffers of the kernel are full, the server stops reading and gives up after the timeout."""
     async with open_server(take, ssl_context=server_tls, implicit_tls=True) as server:
         async with connected(server) as client:
             await client.start_tls(client_tls, NAME)

@@ -1,4 +1,4 @@
-"""TLS on a transport: it keeps the promises of one, whatever records come and however they are cut up."""
+"""`TLSTransport`: it behaves like any transport, whatever records arrive and however they are cut up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "mx.example.com"
 
 
 class Client:
-    """The other end: TLS over memory, so that a test decides when which octets go."""
+    """The client: TLS over memory BIOs, so that the test decides which octets are sent when."""
 
     def __init__(self, context: ssl.SSLContext, stream: trio.abc.HalfCloseableStream) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -76,7 +76,7 @@ async def test_both_ways(ends: tuple[TLSTransport, Client]) -> None:
 
 
 async def test_a_burst_of_records_is_one_receive(ends: tuple[TLSTransport, Client]) -> None:
-    """And what did not fit into it is there for the next, without another octet from the peer."""
+    """What does not fit into one receive is there for the next, without another octet from the peer."""
     transport, client = ends
     await client.stream.send_all(client.records(b"one", b"two", b"three" * 1000))
     assert await transport.receive(10_000) == b"onetwo" + b"three" * 1000
@@ -131,7 +131,7 @@ async def test_a_receive_that_is_cancelled_loses_nothing(ends: tuple[TLSTranspor
 
 @pytest.mark.parametrize("says_goodbye", [True, False])
 async def test_the_end(ends: tuple[TLSTransport, Client], says_goodbye: bool) -> None:
-    """With or without close_notify, which many leave out; what was sent before it is not lost."""
+    """With or without close_notify, which many clients leave out. What was sent before it is not lost."""
     transport, client = ends
     await client.stream.send_all(client.records(b"QUIT\r\n") + (client.goodbye() if says_goodbye else b""))
     await client.stream.send_eof()
@@ -143,7 +143,7 @@ async def test_the_end(ends: tuple[TLSTransport, Client], says_goodbye: bool) ->
 async def test_the_goodbye_is_the_end_of_a_connection_that_stays_open(
     ends: tuple[TLSTransport, Client], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A client may wait for ours before it closes, and nothing more comes from it till then."""
+    """The client may wait for our close_notify before it closes, and sends nothing more until then."""
     transport, client = ends
     await client.stream.send_all(client.records(b"data") + client.goodbye())
     assert await transport.receive(100) == b"data"
@@ -160,7 +160,7 @@ async def test_what_follows_the_goodbye_is_no_part_of_it(ends: tuple[TLSTranspor
 
 
 async def test_a_forged_record(ends: tuple[TLSTransport, Client]) -> None:
-    """What came before it is good; it is not, and the peer is told."""
+    """Octets before the forged record are received; then reading and sending raise."""
     transport, client = ends
     good = client.records(b"good")
     forged = bytearray(client.records(b"forged"))
@@ -185,7 +185,7 @@ async def test_a_forged_record_alone(ends: tuple[TLSTransport, Client]) -> None:
 async def test_what_is_said_soon_is_not_forgotten_over_what_has_come_already(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    """The transport below is not asked for more, so it could not tell that the peer has not taken it."""
+    """Here `receive` does not call the transport below, so that one cannot raise `Unsent` for the waiting output."""
     ours, theirs = connection()
     async with open_poller() as poller, trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
         transport = TLSTransport(poller(theirs), server_tls)

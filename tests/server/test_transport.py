@@ -1,4 +1,4 @@
-"""How a session reads and writes: straight on a socket, or over any stream. Both keep the same promises."""
+"""Transports: directly on a socket, alone or polled, and over any stream. All behave alike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_receive(pair: tuple[SocketTransport, socket.socket]) -> None:
 
 
 async def test_receive_waits(pair: tuple[SocketTransport, socket.socket]) -> None:
-    """Even if the last receive filled its buffer and nothing was left."""
+    """Even if the last receive filled its buffer exactly."""
     transport, peer = pair
     peer.sendall(b"0123")
     assert await transport.receive(4) == b"0123"
@@ -75,7 +75,7 @@ async def test_send_now_sends_what_goes_out_and_flush_the_rest(pair: tuple[Socke
         await wait_all_tasks_blocked()
         nursery.start_soon(receive)
     assert received == data
-    await transport.flush()  # there is nothing more
+    await transport.flush()  # does nothing: all has been sent
     assert transport.send_now(b"end")
     assert peer.recv(10) == b"end"
 
@@ -112,7 +112,7 @@ async def test_send_now_of_all(pair: tuple[SocketTransport, socket.socket]) -> N
 async def test_what_is_said_soon_is_out_before_the_peer_is_waited_for(
     pair: tuple[SocketTransport, socket.socket],
 ) -> None:
-    """In order with what is said at once, before it or after it."""
+    """In order with output of `send_now`, before or after it."""
     transport, peer = pair
     assert transport.send_now(b"1")
     assert transport.send_soon(b"2")
@@ -128,7 +128,9 @@ async def test_what_is_said_soon_is_out_before_the_peer_is_waited_for(
 
 
 async def test_nothing_is_received_before_what_is_said_soon_is_out(pair: tuple[SocketTransport, socket.socket]) -> None:
-    """Whether it is told at once that there is a rest, or found later; a cancelled `flush` has lost nothing of it."""
+    """Whether `send_soon` reports the rest at once, or it is found only at the end of the turn. A cancelled `flush`
+    loses none of it.
+    """
     transport, peer = pair
     data = b"0123456789abcdef" * 1_000_000
     peer.sendall(b"early")
@@ -161,7 +163,7 @@ async def test_nothing_is_received_before_what_is_said_soon_is_out(pair: tuple[S
 
 
 async def test_who_waits_already_is_told_of_a_rest(pair: tuple[SocketTransport, socket.socket]) -> None:
-    """The peer says nothing more before it has read all that it was told."""
+    """The peer sends nothing more before it has received all output."""
     transport, peer = pair
     data = b"0123456789abcdef" * 1_000_000
     received = bytearray()
@@ -196,7 +198,7 @@ async def test_has_input(pair: tuple[SocketTransport, socket.socket]) -> None:
     assert not transport.has_input()
     peer.sendall(b"x")
     assert transport.has_input()
-    assert await transport.receive(4) == b"x"  # it only looked
+    assert await transport.receive(4) == b"x"  # has_input() took nothing
     peer.close()
     assert not transport.has_input()
 
@@ -226,7 +228,7 @@ async def test_closing_with_unread_input_resets(pair: tuple[SocketTransport, soc
 
 
 async def test_lingering_lets_the_peer_read(pair: tuple[SocketTransport, socket.socket]) -> None:
-    """The last reply arrives although the client goes on sending."""
+    """The last reply arrives even if the client goes on sending."""
     transport, peer = pair
     transport.send_now(b"421 Bye\r\n")
     peer.sendall(b"x" * 100_000)
@@ -260,7 +262,7 @@ async def test_closing_does_not_linger_for_ever(kind: str, pair: tuple[SocketTra
 async def test_who_is_cancelled_does_not_linger(
     kind: str, pair: tuple[SocketTransport, socket.socket], autojump_clock: MockClock
 ) -> None:
-    """The last reply has gone out all the same."""
+    """The last reply still goes out."""
     transport: Transport
     transport, peer = pair
     if kind == "stream":
@@ -335,7 +337,7 @@ async def test_lingering_over_a_stream() -> None:
 
 
 class Tunnel(trio.abc.HalfCloseableStream):
-    """Says goodbye to its other end, which never answers."""
+    """A stream whose `aclose` never returns, as if its other end did not answer the goodbye."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, float]] = []

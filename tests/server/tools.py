@@ -1,4 +1,4 @@
-"""What the tests of the trio layer share."""
+"""Tools of the server tests: commands and replies, handlers, clients and servers."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ INTERNAL_ERROR = "451 4.3.0 Internal error, reference "
 
 
 async def take(mail: Mail) -> None:
-    """The handler that takes everything."""
+    """A handler that accepts every message."""
 
 
 class Recorder(Handler):
-    """Takes everything and notes each call, with what tells it from others."""
+    """Accepts everything and records each call, with its main argument."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
 
     @property
     def factory(self) -> HandlerFactory:
-        """For the one connection of a test."""
+        """For a test with one connection: every handler it makes is this one."""
         return HandlerFactory(lambda: self)
 
     async def connect(self) -> None:
@@ -78,7 +78,7 @@ class Recorder(Handler):
 
 
 def handler_with(**hooks: Callable[..., Awaitable[Any]]) -> type[Handler]:
-    """A handler that has these hooks (without `self`), and takes every message if `message` is none of them."""
+    """A handler with these hooks (without `self`); it accepts every message if `message` is not among them."""
 
     def method(hook: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(self: Handler, *arguments: Any) -> Any:
@@ -96,7 +96,7 @@ def handler_with(**hooks: Callable[..., Awaitable[Any]]) -> type[Handler]:
 async def session_over(
     streams: tuple[trio.abc.Stream, trio.abc.Stream], handler: AnyHandler, **options: Unpack[SessionOptions]
 ) -> AsyncIterator[ScriptedClient]:
-    """As `open_session`, over the given streams, ours first."""
+    """Like `open_session`, over the given streams: the client's, then the server's."""
     ours, theirs = streams
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(serve_stream, handler, theirs, **options))
@@ -115,7 +115,7 @@ async def connected(server: Server, host: str = "127.0.0.1") -> AsyncIterator[Sc
 async def late_reader(
     **options: Unpack[ServerOptions],
 ) -> AsyncIterator[tuple[Server, trio.SocketStream, trio.Nursery]]:
-    """A client that has sent more messages than it has room for answers, of which it has read none."""
+    """A client that has sent more messages than its receive buffer holds replies, and has read no reply yet."""
     messages = 200
     with socket.socket() as listener, socket.socket() as peer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -124,7 +124,7 @@ async def late_reader(
         listener.listen()
         async with trio.open_nursery() as nursery:
             server = await nursery.start(partial(serve_sockets, take, [listener], **options))
-            async with connected(server):  # one alone is served in another way
+            async with connected(server):  # a second connection: a single one is not polled
                 peer.connect(("127.0.0.1", server.port))
                 client = trio.SocketStream(trio.socket.from_stdlib_socket(peer))
                 await client.receive_some()
@@ -136,18 +136,18 @@ async def late_reader(
 
 
 def hosts(server: Server) -> list[str]:
-    """The IP addresses that it listens on."""
+    """The IP addresses that the server listens on."""
     return [address[0] for address in server.addresses if not isinstance(address, str)]
 
 
 async def begin(client: ScriptedClient) -> None:
-    """The greeting and EHLO."""
+    """Expect the greeting and say EHLO."""
     await client.expect("220")
     assert (await client.command("EHLO client.example")).code == 250
 
 
 async def deliver(client: ScriptedClient, content: bytes = CONTENT) -> None:
-    """One message that must be accepted."""
+    """Send one message, which must be accepted."""
     reply = await client.send_mail("ann@example.com", ["bob@example.com"], content)
     assert str(reply).startswith(ACCEPTED), reply
 
@@ -162,7 +162,7 @@ def connection() -> tuple[socket.socket, socket.socket]:
 
 
 async def hear(transport: Transport, size: int) -> bytes:
-    """As a session does: what was to be said soon is out before anything is received."""
+    """Receive as a session does: flush the pending output first if the transport asks for it."""
     while True:
         try:
             return await transport.receive(size)
@@ -171,13 +171,13 @@ async def hear(transport: Transport, size: int) -> bytes:
 
 
 def reset(sock: socket.socket | trio.socket.SocketType) -> None:
-    """Close a connection by a reset (RST), without a goodbye."""
+    """Close a connection by a reset (RST)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
 
 async def no_connections(server: Server) -> None:
-    """Return when the last session has ended."""
+    """Wait until the last session has ended."""
     with trio.fail_after(30):
         while server.connections:
             await trio.testing.wait_all_tasks_blocked()
@@ -185,13 +185,13 @@ async def no_connections(server: Server) -> None:
 
 @asynccontextmanager
 async def serving(handler: AnyHandler, *policy: Policy, **options: Any) -> AsyncIterator[tuple[Server, ScriptedClient]]:
-    """A server on TCP and a client that is connected to it."""
+    """A server on TCP and a client connected to it."""
     async with open_server(handler, policy=policy, **options) as server, connected(server) as client:
         yield server, client
 
 
 class Marking(Policy):
-    """Puts header fields in front."""
+    """Adds header fields in front of each message."""
 
     def __init__(self, *fields: tuple[str, str]) -> None:
         self._fields = fields
