@@ -1,4 +1,4 @@
-"""A store in memory that outlives itself, as one with a journal does: it is made again from its operations."""
+"""Memory stores that persist like a store with a journal: opening one again applies the saved operations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReplayedStore(MemoryStore):
 
 
 class CompactedStore(ReplayedStore):
-    """The same from a dump of what the operations made."""
+    """Saves a dump of the index instead of all operations."""
 
     async def aclose(self) -> None:
         await MemoryStore.aclose(self)

@@ -1,4 +1,4 @@
-"""Our stores against the contract that every store must keep."""
+"""Our stores, tested with the contract that every store must keep."""
 
 from __future__ import annotations
 

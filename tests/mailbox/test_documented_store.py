@@ -1,4 +1,4 @@
-"""The store that docs/stores.md shows keeps the contract: the code is read from the page."""
+"""The store in docs/stores.md, whose code is read from that page, tested with the contract for stores."""
 
 from __future__ import annotations
 

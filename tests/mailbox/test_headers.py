@@ -1,3 +1,5 @@
+"""`summarise`: subject, sender and recipients for listings, from any octets."""
+
 from __future__ import annotations
 
 import pytest

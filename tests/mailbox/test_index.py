@@ -1,3 +1,5 @@
+"""`Index`: replaying operations, dumps and copies, and planning several changes before any of them is applied."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -39,11 +41,11 @@ from trio_smtp.mailbox.store import (
     Target,
 )
 
-# What the plans refuse is tested through the stores; here is what a store with a journal relies on besides.
+# What the plans refuse is tested through the stores; this file tests what else a store with a journal relies on.
 
 
 def contents(index: Index[str]) -> list[object]:
-    """All that an index tells."""
+    """All that an index can be asked for."""
     told: list[object] = [index.secret(), [index.note(key, 10) for key in ("key", "other", "gone")]]
     for account in index.accounts():
         told += [account, index.credentials(account.name)]
@@ -233,7 +235,7 @@ def test_deliveries_planned_before_any_is_applied_share_the_room() -> None:
     def plan(size: int) -> None:
         index.add_messages([Target("ann"), Target("bob")], size, place, date=0)
 
-    for _ in range(2):  # for the first could not be written
+    for _ in range(2):  # as if writing the first group had failed
         with index.group():
             plan(2)
             with pytest.raises(QuotaExceeded):
@@ -252,7 +254,7 @@ def test_deliveries_planned_before_any_is_applied_share_the_room() -> None:
 def test_notes_planned_before_any_is_applied_share_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_smtp.mailbox.notes.MAX_NOTES", 3)
     index = replayed([KeepNote("a", "", 100, 0)])
-    for _ in range(2):  # for the first could not be written
+    for _ in range(2):  # as if writing the first group had failed
         with index.group():
             index.keep_note("b", "", 100, 0)
             index.keep_note("c", "", 100, 0)
@@ -324,7 +326,7 @@ def test_dates(date: datetime, seconds: int) -> None:
 
 
 def test_addresses_that_became_one() -> None:
-    """An older version told them apart, and wrote both down."""
+    """An older version treated them as different addresses, and stored both."""
     index = Index[str]()
     index.apply(CreateAccount("ann", "", ("ann@bücher.example", "ann@xn--bcher-kva.example"), None, None, 1))
     assert index.has_domain("bücher.example")

@@ -1,3 +1,5 @@
+"""`IndexedStore`: how many bodies its listings and searches read, in how many steps, and unreadable messages."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,11 +13,11 @@ from trio_smtp.mailbox.store import INBOX, MessageUnreadable, Search
 
 R = TypeVar("R")
 
-# What the methods do is tested by the contract; here is what they ask of a subclass.
+# The contract tests what the methods do; this file tests how they call the methods of a subclass.
 
 
 class Recording(MemoryStore):
-    """Tells what is read, and in how many goes."""
+    """Records the reads, and counts the calls of `_run`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ async def test_a_search_ends_when_it_has_found_enough(store: Recording) -> None:
 
 
 class Damaged(MemoryStore):
-    """Has lost the contents of some messages."""
+    """Cannot read messages that contain "lost"."""
 
     def _read(self, body: tuple[bytes, bytes], limit: int | None) -> bytes:
         if b"lost" in body[1]:

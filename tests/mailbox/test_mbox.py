@@ -1,3 +1,5 @@
+"""mbox files: writing and reading them, files from other programs, dates, flags, and hostile input."""
+
 from __future__ import annotations
 
 import mailbox
@@ -16,7 +18,7 @@ from trio_smtp.testing.store_contract.tools import CONTENTS
 DATE = datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
 FROM = b"From someone@example.com Tue Nov  3 04:05:06 2026\n"
 
-# What could be mistaken for something else, in any order, and any octets.
+# Pieces that could be taken for the structure of an mbox file, in any order, and any octets.
 PIECES = st.sampled_from([b"From ", b">", b"\n", b"\r", b"\r\n", b"\n\n", b" ", b"x", FROM, to_mbox(b"", DATE, [])])
 ANY_CONTENT = st.lists(PIECES | st.binary(max_size=5), max_size=12).map(b"".join)
 FLAGS = st.frozensets(st.sampled_from(["\\Seen", "\\Draft", "$Junk", "2026", "a.b"]))
@@ -39,7 +41,7 @@ def test_what_stores_are_tested_with_comes_back(content: bytes) -> None:
 
 @given(st.lists(ANY_CONTENT, min_size=1, max_size=3))
 def test_what_we_write_makes_as_many_messages_for_others(contents: list[bytes]) -> None:
-    """They count the lines that begin with From."""
+    """Other programs take every line that begins with "From " for the start of a message."""
     written = b"".join(to_mbox(content, DATE, []) for content in contents)
     assert sum(line.startswith(b"From ") for line in BytesIO(written)) == len(contents)
 

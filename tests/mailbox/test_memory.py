@@ -1,3 +1,5 @@
+"""`MemoryStore`: it needs no event loop, and copies share their body. The contract and the model test the rest."""
+
 from __future__ import annotations
 
 from collections.abc import Coroutine
@@ -8,11 +10,9 @@ from trio_smtp.mailbox.store import INBOX, Delivered, Target
 
 R = TypeVar("R")
 
-# What the store does is tested by the contract and the model.
-
 
 def finish(step: Coroutine[object, None, R]) -> R:
-    """Run a coroutine that waits for nothing, without any event loop."""
+    """Run a coroutine that never waits, without an event loop."""
     try:
         step.send(None)
     except StopIteration as end:

@@ -1,4 +1,4 @@
-"""Our stores against the model."""
+"""Our stores, compared with the model of a store in random sequences of calls."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ TestMemoryStore = MemoryMachine.TestCase
 TestJSONFileStore = JSONFileMachine.TestCase
 TestCompactedStore = CompactedMachine.TestCase
 
-# A step takes five times as long as one in memory.
+# A step takes five times as long as with a memory store.
 TestJSONFileStore.settings = settings(max_examples=settings().max_examples // 3)

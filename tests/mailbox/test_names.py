@@ -1,3 +1,5 @@
+"""Names of mailboxes, address keys and flags. The contract tests which names every store refuses."""
+
 from __future__ import annotations
 
 import pytest
@@ -12,8 +14,6 @@ from trio_smtp.mailbox.names import (
 )
 from trio_smtp.mailbox.store import InvalidName
 
-# What is refused and what is a flag is part of the contract, and tested there for every store.
-
 
 @pytest.mark.parametrize(
     ("name", "kept"),
@@ -23,7 +23,7 @@ from trio_smtp.mailbox.store import InvalidName
         ("InBoX", "INBOX"),
         ("Sent", "Sent"),
         ("INBOX/Old", "INBOX/Old"),
-        ("ınbox", "ınbox"),  # a dotless i, whose capital is I
+        ("ınbox", "ınbox"),  # a dotless i, whose upper case is I
         ("İNBOX", "İNBOX"),
         ("", ""),
     ],
@@ -38,7 +38,7 @@ def test_mailbox_key(name: str, kept: str) -> None:
         ("Ann@Example.COM", "ann@example.com", True),
         ("Ü@MÜNCHEN.example", "ü@münchen.example", True),
         ("u\u0308@x", "ü@x", True),
-        ("K@x", "\u212a@x", True),  # the Kelvin sign is the letter K to Unicode
+        ("K@x", "\u212a@x", True),  # the Kelvin sign, which Unicode normalizes to K
         ("s@x", "\u017f@x", False),  # long s
         ("a.nn@x", "ann@x", False),
         ("ann@x.", "ann@x", False),

@@ -1,3 +1,5 @@
+"""`Notes`: their expiry, the limit on their number, and dumps."""
+
 from __future__ import annotations
 
 import pytest
@@ -43,7 +45,7 @@ def test_what_is_past_its_time_is_dropped_with_the_next() -> None:
     assert kept(notes) == [("b", 10), ("c", 20), ("a", 30), ("d", 40)]
     keep(notes, "d", 40, date=20)
     assert kept(notes) == [("a", 30), ("d", 40)]
-    keep(notes, "e", 21, date=21)  # itself
+    keep(notes, "e", 21, date=21)  # expires at once
     assert kept(notes) == [("a", 30), ("d", 40)]
     assert notes.get("b", 0) is None
 
@@ -55,11 +57,11 @@ def test_there_is_room_for_so_many_at_a_time() -> None:
         assert notes.has_room(key, 0, 0)
         keep(notes, key, expires)
     assert not notes.has_room("z", 9, 0)
-    assert notes.has_room("z", 10, 0)  # b makes room
+    assert notes.has_room("z", 10, 0)  # b has expired
     assert not notes.has_room("z", 10, 1)
-    assert notes.has_room("a", 9, 5)  # it has its place
+    assert notes.has_room("a", 9, 5)  # a replaces its own note
     keep(notes, "z", 40, date=10)
-    assert not notes.has_room("b", 10, 0)  # which it has lost
+    assert not notes.has_room("b", 10, 0)  # its own note has expired
 
 
 def test_a_dump_makes_equal_notes() -> None:

@@ -1,3 +1,5 @@
+"""Password hashes and SCRAM keys: the stored form, verification, rehashing, and decoys for unknown users."""
+
 from __future__ import annotations
 
 import base64
@@ -28,7 +30,7 @@ SECRET = hash_password("s\u00e9cret")
 
 @pytest.fixture(params=["scrypt", "argon2id"])
 def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Without and with argon2-cffi."""
+    """The hash method without and with argon2-cffi."""
     monkeypatch.setattr(passwords, "HAS_ARGON2", request.param == "argon2id")
     return str(request.param)
 
@@ -38,7 +40,7 @@ def encode(octets: bytes) -> str:
 
 
 def stored(salt: bytes, key: bytes, parameters: str = "ln=4,r=8,p=1") -> Credentials:
-    """A line from before there were SCRAM keys."""
+    """Credentials as older versions stored them, without SCRAM keys."""
     return Credentials(f"$scrypt${parameters}${encode(salt)}${encode(key)}")
 
 
@@ -46,8 +48,8 @@ def stored(salt: bytes, key: bytes, parameters: str = "ln=4,r=8,p=1") -> Credent
     ("password", "right"),
     [
         ("s\u00e9cret", True),
-        ("se\u0301cret", True),  # composed otherwise: the same to SASLprep
-        ("s\u00e9\u00adcret", True),  # nothing but a soft hyphen more
+        ("se\u0301cret", True),  # decomposed: SASLprep treats both alike
+        ("s\u00e9\u00adcret", True),  # a soft hyphen, which SASLprep removes
         ("secret", False),
         ("S\u00e9cret", False),
         ("s\u00e9cret\0", False),
@@ -151,7 +153,7 @@ def test_nobody_costs_as_much_as_somebody(method: str) -> None:
     "change", [str, *(change for _, change in OUTDATED)], ids=["current", *(name for name, _ in OUTDATED)]
 )
 def test_decoys(change: Callable[[str], str]) -> None:
-    """They cost what the real ones cost, look like them, and no password fits; not even one whose hash is known."""
+    """A decoy costs as much to check as the real credentials and looks like them, but not even their password fits."""
     real = Credentials(change(SECRET.text))
     fake = decoy(real)
     assert re.sub("[A-Za-z0-9+/]", "x", fake.text) == re.sub("[A-Za-z0-9+/]", "x", real.text)

@@ -1,3 +1,5 @@
+"""`matches`: how much of a message a search reads, text across chunk borders, and where the body begins."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -8,14 +10,14 @@ from trio_smtp.mailbox.headers import HEAD
 from trio_smtp.mailbox.search import matches
 from trio_smtp.mailbox.store import SEEN, MessageInfo, Search
 
-# What a search finds is part of the contract, and tested there for every store.
+# The contract tests, for every store, what a search finds.
 
 DATE = datetime(2001, 2, 3, tzinfo=UTC)
 CONTENT = b"Subject: hello\r\nTo: ann\r\n\r\nbody"
 
 
 class Reader:
-    """A content that tells what was read of it."""
+    """The content of a message; records the limit of each read."""
 
     def __init__(self, content: bytes = CONTENT) -> None:
         self.content = content

@@ -1,3 +1,5 @@
+"""`MailStore`: its exceptions, the methods that it implements itself, and `async with`."""
+
 from __future__ import annotations
 
 from trio_smtp.mailbox import store as interface

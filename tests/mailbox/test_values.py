@@ -1,3 +1,5 @@
+"""The value classes of the store interface: searches, credentials, messages."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -14,7 +16,7 @@ DATE = datetime(2001, 2, 3, tzinfo=UTC)
 @pytest.mark.parametrize("field", ["since", "before"])
 def test_search_needs_a_time_zone(field: str) -> None:
     with pytest.raises(ValueError, match="time zone"):
-        Search(**{field: DATE.replace(tzinfo=None)})  # type: ignore[arg-type]  # a date, whichever field
+        Search(**{field: DATE.replace(tzinfo=None)})  # type: ignore[arg-type]  # both fields take a date
     Search(since=DATE, before=DATE)
 
 
@@ -40,5 +42,5 @@ def test_values_cannot_change_and_have_no_dict() -> None:
     found = [each for each in vars(values).values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
     assert len(found) > 7
     for value in found:
-        assert value.__dataclass_params__.frozen  # type: ignore[attr-defined]  # of every dataclass, but not typed
-        assert "__slots__" in vars(value) or value is Message  # which keeps what was found in it
+        assert value.__dataclass_params__.frozen  # type: ignore[attr-defined]  # the stubs lack it
+        assert "__slots__" in vars(value) or value is Message  # it caches the parsed message

@@ -1,3 +1,5 @@
+"""Watches: operations that change nothing for a watcher, several runs of trio, failures, and forgotten watches."""
+
 from __future__ import annotations
 
 import gc
@@ -12,7 +14,7 @@ from trio_smtp.mailbox.operations import CreateAccount, SpendUids, SpendUidValid
 from trio_smtp.mailbox.store import INBOX, Changed, StoreUnavailable
 from trio_smtp.mailbox.watching import Watchers, changes
 
-# What is told of each change is part of the contract, and tested there for every store.
+# The contract tests, for every store, what a watcher gets for each change.
 
 
 def test_what_changes_nothing_for_a_watcher() -> None:
@@ -56,7 +58,7 @@ def test_a_watch_outlives_the_run_of_trio_in_which_somebody_waited() -> None:
 
 @pytest.mark.parametrize("closed", [False, True])
 async def test_a_look_that_fails(closed: bool, autojump_clock: trio.testing.MockClock) -> None:
-    """The watcher is told, unless the watch is over."""
+    """The watcher gets the exception, unless the watch has been closed."""
     watchers = Watchers()
     looks: list[bool] = []
 
