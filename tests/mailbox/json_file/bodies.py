@@ -1,4 +1,4 @@
-"""What the tests of bodies have in common: one that is too large for the journal, and a look at what is there."""
+"""Tools for tests of message bodies: one that is too large for the journal, and what a store holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.json_file.store import INLINE
 from trio_smtp.mailbox.store import INBOX
 
-LARGE = b"\r\n\r\n" + bytes(range(256)) * (INLINE // 256)  # without a header, in which a listing would look for fields
+LARGE = b"\r\n\r\n" + bytes(range(256)) * (INLINE // 256)  # no header: listings parse that
 
 
 async def add(store: JSONFileStore, content: bytes) -> int:

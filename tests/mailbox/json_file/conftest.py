@@ -1,3 +1,5 @@
+"""Fixtures of the tests of `JSONFileStore`."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +16,7 @@ from trio_smtp.mailbox.json_file.journal import Journal
 
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> System:
-    """The system that the store calls."""
+    """Stands in for `os` and `fcntl` in the store."""
     system = System()
     monkeypatch.setattr(files, "os", system)
     monkeypatch.setattr(files, "fcntl", system)
@@ -23,13 +25,13 @@ def system(monkeypatch: pytest.MonkeyPatch) -> System:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a store can be made; nothing is there yet."""
+    """Where to create a store; nothing exists there yet."""
     return tmp_path / "mail"
 
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[JSONFileStore]:
-    """A store with ann, whose thread runs and has tidied up, as it does after its first group."""
+    """A store with the account ann. Its writer thread runs, and has removed leftovers, as after its first group."""
     async with JSONFileStore(path) as store:
         await store.create_account("ann")
         await store.set_password("ann", None)
@@ -38,7 +40,7 @@ async def store(path: Path) -> AsyncIterator[JSONFileStore]:
 
 @pytest.fixture
 def gate(store: JSONFileStore, system: System) -> Iterator[Gate]:
-    """The writer stops where it syncs."""
+    """Stops the writer thread at its next sync."""
     system.hooks["fdatasync"] = gate = Gate()
     yield gate
     gate.open()
@@ -56,7 +58,7 @@ def place(path: Path) -> Iterator[Place]:
 
 @pytest.fixture
 def journal(place: Place) -> Journal:
-    """A journal with the records 1 and 2, the cursor at its end."""
+    """A journal with the records 1 and 2, and its cursor at the end."""
     journal = place.journal()
     assert numbers(journal) == []
     journal.append([record(1), record(2)])

@@ -1,6 +1,7 @@
-"""A journal in a directory, and what is in it.
+"""Tools for tests of `Journal`: a directory with a journal, and the numbers of its records.
 
-It needs the lock of the store; here nobody else is about. Two journals are two processes.
+A journal needs the lock of the store; these tests do without, as nothing else uses it. Each `Journal` object stands for
+a process.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Place:
         self.opened: list[Journal] = []
 
     def journal(self) -> Journal:
-        """The journal as a process sees it that opens it now, the cursor at the beginning."""
+        """The journal as a process that opens it now sees it, with the cursor at the beginning."""
         journal = Journal(self.root, self.folder)
         self.opened.append(journal)
         journal.load()
@@ -35,7 +36,7 @@ class Place:
         return journal
 
     def numbers(self) -> list[int]:
-        """The records that count, whoever looks."""
+        """The numbers of the records that a process which opens the journal now reads."""
         return numbers(self.journal())
 
     def segment(self, number: int) -> Path:
@@ -49,7 +50,7 @@ class Place:
 
 
 def numbers(journal: Journal, *, sync: bool = False, until: tuple[int, int] | None = None) -> list[int]:
-    """The numbers of the records that the cursor passes; -1 for damage."""
+    """Read on from the cursor; return the numbers of the records, -1 for a damaged one."""
     found: list[int] = []
     for _, _, line in journal.read_on(sync=sync, until=until):
         try:

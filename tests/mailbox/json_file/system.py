@@ -1,4 +1,4 @@
-"""A stand-in for the modules `os` and `fcntl` where the store uses them: it counts calls and makes them fail."""
+"""A stand-in for the modules `os` and `fcntl` in the store, which records calls and makes them fail."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 Hook = Callable[..., Any]
-"""Takes the place of a function: called with the call itself, to be made or not, and with the arguments."""
+"""Replaces a function. Its first argument makes the real call, or is not called; the others are those of the call."""
 
 
 class System:
-    """Every function of both modules, unless the test has put a hook in its place; `default` is the hook of the rest.
+    """Every function of both modules. A test can replace some with `hooks`; `default` is the hook of all others.
 
-    Closing and unlocking have no default: when they fail nothing can be done about it. Nothing is really synced. A hook
-    for `pwrite` does not see what is written beside the lock.
+    `default` does not apply to closing and unlocking, because the store cannot do anything if they fail. Nothing is
+    really synced. A hook for `pwrite` is not called for the mark and the note in the file of the lock.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class System:
         return function
 
     def fail(self, name: str, error: int, *, times: int = 1) -> None:
-        """Let the next calls of a function fail, and nothing happen."""
+        """Make the next calls of a function fail without any effect."""
         left = [error] * times
 
         def hook(call: Callable[[], Any], *_: Any) -> Any:
@@ -51,9 +51,9 @@ class System:
         self.hooks[name] = hook
 
     def fail_once(self, number: int, error: int, *, after: bool) -> Nth:
-        """Let one call fail, the one with this number, before or after it has done its work.
+        """Make the call with this number fail, before or after it has done its work.
 
-        Those that only look are not counted with `after`: nothing tells the one from the other.
+        With `after`, calls that only read are not counted: they have no effect, so it makes no difference for them.
         """
         self.default = failure = Nth(number, error, after=after)
         if after:
@@ -61,22 +61,22 @@ class System:
         return failure
 
     def work(self) -> None:
-        """Let everything work again."""
+        """Make all calls work again."""
         self.hooks.clear()
         self.default = _pass
 
     def count(self, *names: str) -> int:
-        """How often functions were called so far."""
+        """How often these functions have been called."""
         return sum(call in names for call in self.calls)
 
 
 def is_beside_lock(data: memoryview) -> bool:
-    """Whether this is what a writer writes into the file of the lock: a mark, and a note perhaps."""
+    """Whether this is what a writer writes into the file of the lock: a mark alone, or a mark and a note."""
     return bytes(data[:1]) in (b"w", b"-") and len(data) in (1, 160)
 
 
 def _sync(_: int) -> None:
-    """What a test cannot see need not take time."""
+    """Do nothing: a test cannot see the effect of a sync, which would take time."""
 
 
 def _pass(call: Callable[[], Any], *_: Any) -> Any:
@@ -84,7 +84,7 @@ def _pass(call: Callable[[], Any], *_: Any) -> Any:
 
 
 class Nth:
-    """A hook that lets one call fail, the one with this number, before or after it has done its work."""
+    """A hook that makes the call with this number fail, before or after it has done its work."""
 
     def __init__(self, number: int, error: int, *, after: bool = False) -> None:
         self._number = number

@@ -1,3 +1,5 @@
+"""Blobs: writing, reading and damage, removing those that no record names, and races for their locks."""
+
 from __future__ import annotations
 
 import errno
@@ -85,7 +87,7 @@ def test_a_beginning_is_not_checked_but_for_its_length(folder: files.Directory, 
         read_blob(folder, info, 4)
 
 
-# --- old ones
+# --- removing blobs that no record names
 
 
 def sweep(folder: files.Directory, named: Callable[[], set[str]]) -> None:
@@ -107,7 +109,7 @@ def test_an_old_one_is_held_until_it_is_removed(folder: files.Directory, system:
     system.fail("unlink", errno.EIO)
     assert not blob.remove()
     system.work()
-    [again] = old_blobs(folder, set, 3)  # the next one may try it
+    [again] = old_blobs(folder, set, 3)  # a later sweep may try again
     assert again.remove()
 
 
@@ -158,7 +160,7 @@ def test_discard(folder: files.Directory, system: System) -> None:
 
 @pytest.mark.parametrize("still_at_it", [True, False], ids=["holds the lock", "has removed it"])
 def test_a_sweeper_that_is_faster_than_the_lock(folder: files.Directory, system: System, still_at_it: bool) -> None:
-    """A new blob is not locked for an instant; if a sweeper finds it then, another one is made."""
+    """A new blob is unlocked for an instant. If another process removes it or locks it then, a new one is made."""
     held: list[int] = []
 
     def flock(call: Callable[[], Any], *_: int) -> None:

@@ -1,4 +1,4 @@
-"""A store that is compacted whenever it is closed, against the contract."""
+"""`JSONFileStore`, compacted before every close, tested with the contract for stores."""
 
 from __future__ import annotations
 

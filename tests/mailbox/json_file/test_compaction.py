@@ -1,3 +1,5 @@
+"""Compaction: what it keeps, changes by others meanwhile, failures at each call, and damaged records."""
+
 from __future__ import annotations
 
 import errno
@@ -19,11 +21,11 @@ from trio_smtp.mailbox.json_file.journal import MANIFEST, segment_number
 from trio_smtp.mailbox.json_file.records import encode_mark, parse, to_content
 from trio_smtp.mailbox.store import INBOX, SEEN, NoSuchMessage, StoreUnavailable, Target
 
-LARGE = b"\r\n\r\n" + bytes(range(256)) * 1200  # without a header, in which a listing would look for fields
+LARGE = b"\r\n\r\n" + bytes(range(256)) * 1200  # no header: listings parse that
 
 
 async def everything(store: JSONFileStore) -> list[object]:
-    """All that a store tells, the contents too."""
+    """All that a store shows, with the contents of the messages."""
     told: list[object] = [await store.get_note("key")]
     for account in await store.list_accounts():
         told += [account, await store.get_credentials(account.name)]
@@ -55,7 +57,7 @@ def octets(path: Path) -> int:
 
 @pytest.fixture
 async def store(path: Path) -> AsyncIterator[JSONFileStore]:
-    """A store with a past: much was there and is gone."""
+    """A store with a history: many messages and mailboxes have been deleted."""
     async with JSONFileStore(path) as store:
         await store.create_account("ann", addresses=["ann@x"], quota=10_000_000)
         await store.create_account("bob")
@@ -90,7 +92,7 @@ async def test_compaction_changes_nothing_that_can_be_seen(store: JSONFileStore,
 
 
 async def test_numbers_are_not_given_again_after_damage(store: JSONFileStore, path: Path) -> None:
-    """Lost is what the compaction has noted of numbers that no message and no mailbox has any more."""
+    """The damaged records are those that say which UIDs were spent on messages and mailboxes that no longer exist."""
     last_uid = last_validity = 0
     for _ in range(50):
         last_uid = (await store.append_message("bob", INBOX, b"")).uid
@@ -107,7 +109,7 @@ async def test_numbers_are_not_given_again_after_damage(store: JSONFileStore, pa
 
 
 async def test_a_compacted_segment_that_is_too_short(store: JSONFileStore, path: Path) -> None:
-    """No record is torn, and what is missing was in front of all that the next segment knows."""
+    """It ends between two records; only the manifest says where it should end."""
     await store.compact()
     compacted = path / "journal/000002.jsonl"
     whole = compacted.read_bytes()
@@ -126,7 +128,9 @@ async def test_a_compacted_segment_that_is_too_short(store: JSONFileStore, path:
 
 
 async def test_a_manifest_of_an_older_version(store: JSONFileStore, path: Path) -> None:
-    """It does not say where the segment ends; what the next one says is the end of another."""
+    """Such a manifest does not say where the compacted segment ends, and the mark of the next segment gives the end of
+    another one.
+    """
     await store.compact()
     before = await everything(store)
     manifest = parse((path / MANIFEST).read_bytes())
@@ -209,11 +213,11 @@ async def test_much_content(store: JSONFileStore, path: Path, monkeypatch: pytes
     assert await everything(store) == await reopened(path) == before
 
 
-# --- while others work
+# --- while other tasks and processes work
 
 
 class Pause:
-    """Stops a compaction where it has written its segment, so that others can change the store meanwhile."""
+    """Stops a compaction once it has written its segment, so that the test can change the store meanwhile."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._reached = threading.Event()
@@ -263,7 +267,7 @@ async def test_what_happens_meanwhile(store: JSONFileStore, path: Path, pause: P
 async def test_others_are_as_fast_as_the_compaction(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It follows for a while, and does the rest under the lock."""
+    """It stops catching up after a while, and replays the rest under the lock."""
     monkeypatch.setattr(housekeeping, "_FEW", 0)
     before = await everything(store)
     await store.compact()
@@ -273,7 +277,7 @@ async def test_others_are_as_fast_as_the_compaction(
 async def test_who_has_looked_before_reads_after(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A compaction comes between look and read, for a message and for each page of a listing."""
+    """Compactions happen between the look-up in the index and the read, of a message and of each page of a listing."""
     async with JSONFileStore(path) as other:
         before = await everything(other)
         run = other._run
@@ -340,7 +344,7 @@ async def test_closing_ends_a_compaction(store: JSONFileStore, path: Path, monke
             await store.compact()
 
     assert store._engine is not None
-    # When it knows that it has to stop, closing waits for the thread of the housekeeper; there is none.
+    # `close` tells the compaction to stop, then joins this stand-in for a thread, which lets the compaction go on.
     monkeypatch.setattr(store._engine.housekeeper, "_thread", SimpleNamespace(join=resumed.set))
     monkeypatch.setattr(compaction, "to_content", wait)
     async with trio.open_nursery() as nursery:
@@ -368,7 +372,7 @@ async def test_a_compaction_that_is_cancelled_goes_on(store: JSONFileStore, path
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_every_call_fails_once(store: JSONFileStore, path: Path, system: System, after: bool) -> None:
-    """Whichever call of a compaction fails, and whether it did its work: nobody sees anything but the mail."""
+    """Whichever call of a compaction fails, before or after its effect, the store shows the same mail."""
     before = await everything(store)
     for number in itertools.count(1):
         failure = system.fail_once(number, errno.EIO, after=after)

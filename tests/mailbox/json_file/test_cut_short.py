@@ -1,7 +1,7 @@
-"""Files that somebody else has changed: a journal that was cut short between two records, and a backup by hard links.
+"""Stores whose files were changed from outside: a journal cut short between two records, and a backup by hard links.
 
-Nothing in such a journal is torn, and every checksum is right. What is missing is missed all the same, for a UID that
-was given must not be given again, and who had the mail must hear that it is gone.
+In such a journal no record is torn and every checksum is right. The loss must be noticed all the same: a UID that was
+assigned must not be assigned again, and the damage must be reported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def uid_next(store: JSONFileStore, mailbox: str) -> int:
 
 @pytest.fixture
 async def ends(path: Path) -> list[int]:
-    """Where the records end of a store with ann, her Sent, and three messages in each of the two mailboxes."""
+    """Create a store with ann and three messages in each of her two mailboxes; return where its records end."""
     async with JSONFileStore(path) as store:
         await store.create_account("ann")
         await store.create_mailbox("ann", "Sent")
@@ -71,7 +71,7 @@ async def test_nothing_is_lost(path: Path, ends: list[int]) -> None:
 
 
 async def test_while_a_process_has_it_open(path: Path, ends: list[int]) -> None:
-    """It goes on, and knows what it has given; the others learn it from what it writes."""
+    """That process goes on and knows which UIDs it has assigned; others learn it from the records that it writes."""
     async with JSONFileStore(path) as store, JSONFileStore(path) as other:
         await store.list_accounts()
         os.truncate(path / LIVE, ends[-5])
@@ -85,7 +85,7 @@ async def test_while_a_process_has_it_open(path: Path, ends: list[int]) -> None:
 
 
 async def test_back_to_where_another_process_is(path: Path, ends: list[int]) -> None:
-    """Its size tells nothing: it is what this process has seen last."""
+    """The size of the segment reveals nothing: it is the same as when this process last read it."""
     async with JSONFileStore(path) as store, JSONFileStore(path) as other:
         assert await deliver(store) == 4
         seen = (path / LIVE).stat().st_size
@@ -107,7 +107,7 @@ async def test_what_was_missing_is_back(path: Path, ends: list[int]) -> None:
 
 
 async def test_a_backup_by_hard_links(path: Path, ends: list[int], tmp_path: Path) -> None:
-    """What comes later changes none of its files but the lock, whoever of the two is written to."""
+    """Later changes to the store leave the backup's files unchanged, and the other way round, except for the lock."""
     backup = tmp_path / "backup"
 
     def octets(top: Path) -> dict[Path, bytes]:

@@ -1,4 +1,4 @@
-"""A body that is damaged, missing, no file or not to be read now: what is seen of it, and that no other is hidden."""
+"""Bodies that are damaged, missing, no regular file, or unreadable for now: the error, and that it hides no other."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_what_is_no_file_hides_no_message(
 
 
 async def test_many_blobs_that_are_missing(store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The listing does not begin anew for each of them."""
+    """The listing does not start again for each of them."""
     for _ in range(20):
         await add(store, LARGE)
     for blob in blobs(path):
@@ -86,7 +86,7 @@ async def test_many_blobs_that_are_missing(store: JSONFileStore, path: Path, mon
 
     monkeypatch.setattr(store, "_look", counted)
     assert [each.subject for each in await store.list_messages("ann", INBOX)] == [""] * 20
-    assert begun == 3  # as for one
+    assert begun == 3  # as often as for one missing blob
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EMFILE])
@@ -107,7 +107,7 @@ async def test_a_body_that_cannot_be_read_now(store: JSONFileStore, system: Syst
 async def test_what_a_disk_does_not_read_hides_no_message(
     store: JSONFileStore, system: System, call: str, error: int
 ) -> None:
-    """EUCLEAN and EBADMSG are what file systems say of an inode that they have lost."""
+    """File systems report EUCLEAN or EBADMSG for an inode that is damaged."""
     for content in (b"Subject: one\r\n\r\n", b"Subject: two\r\n\r\n"):
         await add(store, content)
     for _ in range(2):
@@ -123,7 +123,7 @@ async def test_what_a_disk_does_not_read_hides_no_message(
 async def test_no_thread_and_no_memory(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """It is the store that is unavailable, and nothing stays of a delivery that began before."""
+    """The store is unavailable, not the message, and nothing is left of a delivery that had begun."""
     await add(store, b"small")
     descriptors = len(os.listdir("/proc/self/fd"))
 
@@ -145,7 +145,7 @@ async def test_no_thread_and_no_memory(
 
 
 async def test_what_could_not_be_read_back_is_not_written(store: JSONFileStore, path: Path) -> None:
-    """No type checker has looked at the caller."""
+    """Values of wrong types, from a caller that no type checker has checked."""
     await add(store, b"x")
     wrong: Any
     for wrong in (1.5, True):

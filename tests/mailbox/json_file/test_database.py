@@ -1,3 +1,5 @@
+"""`Database`: opening a store, several processes on one store, UIDs after damage, and reading contents."""
+
 from __future__ import annotations
 
 import errno
@@ -107,7 +109,7 @@ def test_no_store_and_none_wanted(path: Path) -> None:
 @pytest.mark.parametrize("create", [False, True])
 @pytest.mark.parametrize("has_journal", [True, False])
 def test_a_store_that_has_lost_its_manifest(path: Path, has_journal: bool, create: bool) -> None:
-    """No new store may begin over it, however little it is."""
+    """No new store may be created over it, however little is left."""
     with closing(Database(str(path), create=True)) as database:
         write(database, account("ann"))
         NewBlob(database.blobs).release()
@@ -188,7 +190,7 @@ def test_what_is_planted(path: Path, tmp_path: Path, name: str) -> None:
 
 def test_two_at_once_make_one_store(path: Path, system: System, opened: ExitStack) -> None:
     def listdir(call: Callable[[], list[str]], *_: object) -> list[str]:
-        """While the first one looks, the second one is faster."""
+        """A second process creates the store while the first one looks."""
         names = call()
         system.work()
         opened.enter_context(closing(Database(str(path), create=True)))
@@ -266,7 +268,7 @@ def test_segments_of_others(database: Database, other: Database) -> None:
 
 
 def replace_everything(database: Database) -> None:
-    """As a compaction does it: other segments say the same."""
+    """Replace the segments by new ones with the same content, as a compaction does."""
     with database.exclusive():
         database.begin_segment()
         operations = list(database.replica.index.dump())
@@ -289,14 +291,14 @@ def test_a_journal_that_others_have_replaced(database: Database, other: Database
 def test_nobody_waits_while_it_is_read(
     database: Database, other: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither where a store is opened nor after a compaction elsewhere."""
+    """Writers need not wait while a process reads the journal to open a store, or after a compaction by another one."""
     write(database, account("ann"))
     replace_everything(database)
     database.refresh()
     begins: list[str] = []
 
     def load(*arguments: Any) -> Replica | None:
-        write(database, account(f"new{len(begins)}"))  # it takes the lock
+        write(database, account(f"new{len(begins)}"))  # needs the lock
         begins.append("read")
         return load_snapshot(*arguments)
 
@@ -309,7 +311,7 @@ def test_nobody_waits_while_it_is_read(
 
 
 def test_a_compaction_comes_between(database: Database, other: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read before the lock was taken is of no use any more."""
+    """What was read before the lock was taken is out of date then."""
     write(database, account("ann"))
     replace_everything(database)
 
@@ -379,7 +381,7 @@ def ann(database: Database) -> Database:
 
 
 def deliver(database: Database, uid: int, content: bytes | None = None, prefix: bytes = b"") -> Place:
-    """Write a message as it comes, and return its place."""
+    """Write the record of a delivery, and return the place of its content."""
     with database.exclusive():
         line = delivery(uid, prefix, content)
         offset = database.journal.end
@@ -421,7 +423,7 @@ def test_damage(ann: Database, path: Path) -> None:
 
 @pytest.mark.parametrize("spare", [True, False], ids=["zeros", "nothing"])
 def test_damage_in_many_records_at_once(ann: Database, path: Path, spare: bool) -> None:
-    """A bad page of the disk takes the ends of lines, too, and a file that is cut short their number."""
+    """A bad disk page destroys newlines, too; if a file is cut short, nothing tells how many records are missing."""
     end = ann.journal.end
     for uid in range(2, 50):
         deliver(ann, uid)
@@ -519,7 +521,7 @@ def test_quarantine(database: Database, path: Path) -> None:
     database.quarantine(database.blobs, name)
     assert database.blobs.names() == []
     assert os.listdir(path / "quarantine") == [name]
-    for _ in range(2):  # somebody has put it back, and it was no good
+    for _ in range(2):  # the administrator has restored it, and it is damaged again
         (path / "blobs" / name).write_bytes(b"x")
         database.quarantine(database.blobs, name)
     assert sorted(os.listdir(path / "quarantine")) == [name, f"{name}.1", f"{name}.2"]

@@ -1,3 +1,5 @@
+"""The file system calls of the store: directories, names, publishing, writing and reading, and errors."""
+
 from __future__ import annotations
 
 import errno
@@ -91,7 +93,7 @@ def test_a_sync_is_never_tried_again_on_the_same_descriptor(folder: files.Direct
 
 @pytest.fixture
 def planted(folder: files.Directory, tmp_path: Path) -> Path:
-    """What is no file of ours: a symbolic link, a dangling one, a FIFO, a directory."""
+    """Entries that are no regular files: a symbolic link, a dangling one, a FIFO, a directory."""
     (tmp_path / "target").write_bytes(b"untouched")
     inside = tmp_path / "folder"
     (inside / "link").symlink_to(tmp_path / "target")
@@ -237,7 +239,7 @@ def test_reason(error: OSError, reason: str) -> None:
 
 
 def test_nobody_else_calls_the_system() -> None:
-    """What stands in for `os` and `fcntl` in this module must see everything."""
+    """A stand-in for `os` and `fcntl` in this module must see every call."""
     package = Path(files.__file__).parent
     for module in package.glob("*.py"):
         if module.name != "files.py":

@@ -1,3 +1,5 @@
+"""Housekeeping: removing leftovers, and when a snapshot or a compaction is due."""
+
 from __future__ import annotations
 
 import errno
@@ -38,9 +40,9 @@ async def add(store: JSONFileStore, content: bytes = b"x" * 100) -> int:
 
 
 async def settle(store: JSONFileStore) -> None:
-    """Wait until the writer has done what it does after a group, and the housekeeper all of his work."""
+    """Wait until the writer has finished its work after a group, and the housekeeper's thread has ended."""
     await store.set_password("ann", None)
-    await store.set_password("ann", None)  # the writer was through with the first one
+    await store.set_password("ann", None)  # the writer takes it when its work after the first one is done
     thread = housekeeper(store)._thread
     if thread is not None:
         await trio.to_thread.run_sync(thread.join)

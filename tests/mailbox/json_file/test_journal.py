@@ -1,3 +1,5 @@
+"""`Journal`: reading and writing, torn and damaged records, marks and manifests, and failures at each call."""
+
 from __future__ import annotations
 
 import errno
@@ -24,7 +26,7 @@ from trio_smtp.mailbox.store import StoreUnavailable
 MARK = encode_mark("segment", number=1, previous=0, previous_end=0)
 
 
-# --- the plain life
+# --- without faults
 
 
 def test_a_new_journal(place: Place) -> None:
@@ -82,7 +84,7 @@ def test_segments(place: Place, journal: Journal) -> None:
 
 
 def test_where_reading_is_told_to_stop(place: Place, journal: Journal) -> None:
-    """There it stops, whatever has come behind it by now, in that segment or in another."""
+    """Reading stops there, even if more records have followed, in that segment or in another one."""
     stops = [((1, journal.last), [1]), ((1, journal.end), [1, 2])]
     journal.begin_segment()
     stops.append(((2, journal.end), [1, 2]))
@@ -128,7 +130,7 @@ def test_everything_is_on_disk_in_the_right_order(place: Place, system: System) 
     system.calls.clear()
     journal.begin_segment()
     written = [call for call in system.calls if call in ("pwrite", "fsync", "rename")]
-    # The segment and its name, the manifest, its new name, and that it has it.
+    # Write and sync the segment, sync its name; write and sync the manifest, rename it, sync its name.
     assert written == ["pwrite", "fsync", "fsync", "pwrite", "fsync", "rename", "fsync"]
 
 
@@ -237,7 +239,7 @@ def test_a_manifest_that_is_damaged(place: Place, text: bytes) -> None:
 
 
 def test_a_manifest_may_be_long(place: Place, journal: Journal) -> None:
-    """Each backup by hard links begins a segment: one a minute makes 100,000 in two months."""
+    """Each backup by hard links starts a segment: one backup a minute makes 100,000 in ten weeks."""
     segments = tuple(range(1, 200_001))
     journal.publish(journal.manifest._replace(segments=segments))
     again = place.journal()
@@ -249,7 +251,7 @@ def test_a_manifest_may_be_long(place: Place, journal: Journal) -> None:
     [(b"", False), (MARK[:20], False), (MARK, False), (MARK + b"x", True), (MARK[:20] + bytes(2000), True)],
 )
 def test_a_journal_without_a_manifest(place: Place, content: bytes, with_records: bool) -> None:
-    """A creation that failed leaves a mark, or a part of it."""
+    """A failed creation of a store leaves only a mark, or a part of one."""
     place.segment(1).write_bytes(content)
     assert has_records(place.folder) == with_records
 
@@ -380,14 +382,14 @@ def test_while_nothing_helps(place: Place, journal: Journal, system: System) -> 
     "call", ["listdir", "open", "fchmod", "pwrite", "fsync", "unlink", "rename", "stat", "fstat", "pread"]
 )
 def test_a_segment_that_cannot_be_begun(place: Place, journal: Journal, system: System, call: str, after: bool) -> None:
-    """Whichever call fails, and whether it did its work: what is written then is read, nothing else, in one order."""
+    """Whichever call fails, before or after its effect: later records are read in their order, and nothing else is."""
     written = [1, 2]
     for number in itertools.count(1):
         system.hooks[call] = failure = Nth(number, errno.EIO, after=after)
         try:
             journal.begin_segment()
         except OSError:
-            # Another process might find either manifest in force now, and both must say the same.
+            # Another process may now find either manifest in force, and must read the same records with both.
             system.work()
             assert place.numbers() == written
             if not journal.is_sound():
@@ -402,7 +404,7 @@ def test_a_segment_that_cannot_be_begun(place: Place, journal: Journal, system: 
 
 
 def test_a_manifest_in_doubt_is_written_again(place: Place, journal: Journal, system: System) -> None:
-    system.hooks["fsync"] = Nth(4, errno.EIO)  # that the manifest has its new name
+    system.hooks["fsync"] = Nth(4, errno.EIO)  # the sync of the name of the manifest
     with pytest.raises(OSError, match="made to fail"):
         journal.begin_segment()
     assert not journal.is_sound()

@@ -1,4 +1,4 @@
-"""A live segment that has lost records, or has a second name."""
+"""Live segments that have lost records at their end, or that have a second name (a hard link)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from trio_smtp.mailbox.store import StoreUnavailable
 @pytest.mark.parametrize("cut", [1, len(record(2)), len(record(2)) + 1, len(record(1) + record(2))])
 @pytest.mark.parametrize("is_noted", [True, False], ids=["noted", "seen"])
 def test_a_live_segment_that_is_too_short(place: Place, journal: Journal, cut: int, is_noted: bool) -> None:
-    """It gives what is missing once, and is sealed where it should end; so everybody finds it missing from then on."""
+    """Reading reports the missing octets once. A writer seals the segment where it should end, so that every process
+    finds them missing later.
+    """
     os.truncate(place.segment(1), journal.end - cut)
     if is_noted:
         note = journal.note()
@@ -37,7 +39,7 @@ def test_a_live_segment_that_is_too_short(place: Place, journal: Journal, cut: i
 
 
 def test_a_live_segment_without_its_last_line_end(place: Place, journal: Journal) -> None:
-    """What comes next must not be glued to it."""
+    """The next record must not be appended to that line."""
     note, whole = journal.note(), place.segment(1).read_bytes()
     place.segment(1).write_bytes(whole[:-1] + b"x")
     again = place.journal()
@@ -50,7 +52,7 @@ def test_a_live_segment_without_its_last_line_end(place: Place, journal: Journal
 
 
 def test_what_is_noted_of_a_segment_that_is_lost(place: Place, journal: Journal) -> None:
-    """Somebody has put older copies in the place of the manifest and of the segments."""
+    """Somebody has replaced the manifest and the segments by older copies."""
     manifest = (place.path / MANIFEST).read_bytes()
     journal.begin_segment()
     journal.append([record(3)])
@@ -92,7 +94,9 @@ def test_a_note_that_is_none(place: Place, journal: Journal, change: Callable[[b
 
 
 def test_a_note_that_is_older(place: Place, journal: Journal) -> None:
-    """It was not on disk before the power went; or who wrote it made no change."""
+    """A newer note was not on disk when the power failed, or the last writer made no change. An older note says
+    nothing.
+    """
     note = journal.note()
     journal.append([record(3)])
     journal.begin_segment()

@@ -1,3 +1,5 @@
+"""`StoreLock`: readers and writers, turns among processes and threads, the mark of a dead writer, and notes."""
+
 from __future__ import annotations
 
 import errno
@@ -13,7 +15,7 @@ from tests.mailbox.json_file.system import System
 from trio_smtp.mailbox.json_file import files
 from trio_smtp.mailbox.json_file.locks import StoreLock
 
-# Two `StoreLock`s of one store have descriptors of their own: to the kernel they are two processes.
+# Each `StoreLock` has its own descriptors, so for the kernel two of them are like two processes.
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_readers_share(lock: StoreLock, other: StoreLock) -> None:
 
 
 def test_threads_take_turns(lock: StoreLock) -> None:
-    """They share the descriptors, so for the kernel each of them holds what another holds."""
+    """The threads of a process share its descriptors, so the flocks alone would not exclude them."""
     entered = threading.Event()
 
     def enter() -> None:

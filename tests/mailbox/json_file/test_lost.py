@@ -1,4 +1,4 @@
-"""A record is damaged, and mail that came behind it is served."""
+"""Lost records: what `Replica` infers about them from later ones, so that later mail stays available."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def replayed(*records: Record) -> Replica:
 
 
 def uids(replica: Replica) -> dict[str, list[int]]:
-    """What is in each mailbox; "account/mailbox" is its name where the account is not ann."""
+    """The UIDs in each mailbox, by its name, or by "account/mailbox" if the account is not ann."""
     index = replica.index
     return {
         box.name if account.name == "ann" else f"{account.name}/{box.name}": [
@@ -68,7 +68,7 @@ def uids(replica: Replica) -> dict[str, list[int]]:
 @pytest.mark.parametrize(
     ("records", "found"),
     [
-        # the record of a creation
+        # the record of a creation is lost
         ([mail(7)], {INBOX: [7]}),
         ([account("ann"), mail(7, "Sent"), mail(8, "Sent")], {INBOX: [], "Sent": [7, 8]}),
         ([CreateMailbox("ann", "Sent", 2), mail(1, "Sent")], {INBOX: [], "Sent": [1]}),
@@ -79,13 +79,13 @@ def uids(replica: Replica) -> dict[str, list[int]]:
         ([account("ann"), RenameMailbox("ann", "Sent", "Out"), mail(3, "Out")], {INBOX: [], "Out": [3]}),
         ([account("ann"), DeleteMailbox("ann", "Sent")], {INBOX: []}),
         ([account("ann"), mail(1), CopyMessage("ann", INBOX, 1, "Sent", 1, True)], {INBOX: [], "Sent": [1]}),
-        # of a deletion or renaming
+        # the record of a deletion or renaming is lost
         (
             [account("ann"), CreateMailbox("ann", "a", 2), mail(5, "a"), CreateMailbox("ann", "a", 3), mail(1, "a")],
             {INBOX: [], "a": [1], "a (2)": [5]},
         ),
         (
-            [account("ann"), CreateMailbox("ann", "a", 2), mail(5, "a"), mail(1, "a")],  # and that of a creation
+            [account("ann"), CreateMailbox("ann", "a", 2), mail(5, "a"), mail(1, "a")],  # and of a creation, too
             {INBOX: [], "a": [1], "a (2)": [5]},
         ),
         (
@@ -129,7 +129,7 @@ def test_who_has_an_address_now() -> None:
 
 
 def test_nobody_else_is_touched() -> None:
-    """Each change is one that others see: who keeps an address must not be without it in between."""
+    """Every change can be seen by others, so an account that keeps an address must not lose it in between."""
     index = replayed(account("bob", 1, "a@b.c"), account("carl", 2, "c@b.c"), account("ann", 3, "d@b.c")).index
     update = UpdateAccount("ann", "", ("a@b.c", "d@b.c"))
     assert list(taken_for_granted(index, update)) == [UpdateAccount("bob", "", ())]

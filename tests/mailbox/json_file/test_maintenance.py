@@ -1,3 +1,5 @@
+"""Maintenance: information about a store, compaction, checks, repairs after all kinds of damage, and quarantine."""
+
 from __future__ import annotations
 
 import errno
@@ -36,7 +38,7 @@ async def add(store: JSONFileStore, content: bytes) -> int:
 
 
 async def filled(path: Path) -> None:
-    """Messages 1 to 4 of ann, small, large, small, large; and bob has the last one too. Message 5 is deleted."""
+    """Create a store: ann has messages 1 to 4 (small, large, small, large), bob the last one too; 5 is deleted."""
     async with JSONFileStore(path) as store:
         await store.create_account("ann")
         await store.create_account("bob")
@@ -65,7 +67,7 @@ def contents(path: Path, account: str = "ann") -> dict[int, bytes]:
 
 
 def spoil(path: Path, before: bytes, after: bytes) -> None:
-    """Replace octets of the journal by as many others."""
+    """Replace octets in the journal by others of the same number."""
     assert len(before) == len(after)
     [segment] = [file for file in (path / "journal").iterdir() if before in file.read_bytes()]
     octets = segment.read_bytes().replace(before, after)
@@ -73,13 +75,13 @@ def spoil(path: Path, before: bytes, after: bytes) -> None:
 
 
 def blob(path: Path, end: bytes) -> Path:
-    """The file of the body that ends so."""
+    """The blob that ends with these octets."""
     [found] = [file for file in (path / "blobs").iterdir() if file.read_bytes().endswith(end)]
     return found
 
 
 def snapshot(path: Path) -> None:
-    """Let the index be as it is, whatever happens to the journal."""
+    """Compact, which leaves a snapshot: later damage to the journal does not change the index."""
     compact_store(path)
     [segment, live] = sorted((path / "journal").iterdir())
     assert segment.name == "000002.jsonl"
@@ -153,7 +155,7 @@ def test_where_the_damage_is(path: Path) -> None:
 
 
 def test_damage_that_was_repaired_by_hand(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blob of a message was missing, which was noticed; then it was taken from a backup."""
+    """The blob of a message is found missing, and later restored from a backup."""
     monkeypatch.setattr(housekeeping, "SAVE_ON_CLOSE", 1)
     file = blob(path, b"2")
     file.rename(path / "backup")
@@ -207,7 +209,7 @@ def cut_blob(path: Path, end: bytes) -> None:
 
 
 def spoil_seen(path: Path, before: bytes, after: bytes) -> None:
-    """Spoil a record that the snapshot has read."""
+    """Damage a record that is in the snapshot already."""
     snapshot(path)
     spoil(path, before, after)
 
@@ -224,7 +226,7 @@ def spoil_snapshot(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], set[int], set[int]]] = {
-    # what is done, the UIDs of ann that are left, and the UIDs that the check names for her
+    # how to damage the store, the UIDs of ann that are left after a repair, and those of hers that the check names
     "message": (bind(spoil, before=b"number 3", after=b"number 7"), {1, 2, 4}, set()),
     "message that was seen": (bind(spoil_seen, before=b"number 3", after=b"number 7"), {1, 2, 4}, {3}),
     "history": (bind(spoil, before=b"number 5", after=b"number 6"), {1, 2, 3, 4}, set()),
@@ -277,7 +279,9 @@ def test_repair(path: Path, name: str) -> None:
 def test_a_segment_that_nobody_has_read(
     path: Path, number: int, left: list[int], lose: Callable[[Path], object]
 ) -> None:
-    """A server does not open the store, for it would not know its accounts; a repair goes on with what is left."""
+    """A server does not open the store, as its accounts may be in the missing segment. A repair goes on with what is
+    left.
+    """
 
     async def go_on() -> None:
         async with JSONFileStore(path) as store:
@@ -311,7 +315,7 @@ def test_a_segment_that_nobody_has_read(
     ("spot", "left", "named"), [(b"4", {1, 2, 3}, {4}), (b"number 3", {1, 2, 4}, {3})], ids=["blob", "journal"]
 )
 def test_a_bad_spot_of_the_disk(path: Path, system: System, spot: bytes, left: set[int], named: set[int]) -> None:
-    """What the disk cannot read is damaged; what is only not to be had now is not."""
+    """What the disk cannot read (EIO) counts as damaged; an error that may pass (ENOMEM) does not."""
     whole = contents(path)
     snapshot(path)
     segment = path / "journal/000002.jsonl"
@@ -345,7 +349,7 @@ def test_a_bad_spot_of_the_disk(path: Path, system: System, spot: bytes, left: s
 def test_a_body_that_is_no_file(path: Path, make: Callable[[Path], object]) -> None:
     needed = blob(path, b"4")
     needed.unlink()
-    for file in (needed, needed.with_name("0" * 32)):  # one that nobody needs, too
+    for file in (needed, needed.with_name("0" * 32)):  # an unneeded one, too
         make(file)
     checked = check_store(path)
     [fault] = checked.faults
@@ -358,7 +362,7 @@ def test_a_body_that_is_no_file(path: Path, make: Callable[[Path], object]) -> N
 
 
 def test_a_body_that_may_not_be_read(path: Path, system: System) -> None:
-    """That can be cured, so no message is given up, and it is told which file it is."""
+    """An administrator can cure that, so no message is given up; the error names the file."""
     closed = blob(path, b"4").name
 
     def open_(call: Callable[[], int], name: str, *_: int) -> int:
@@ -373,7 +377,7 @@ def test_a_body_that_may_not_be_read(path: Path, system: System) -> None:
 
 @pytest.mark.parametrize("call", ["rename", "unlink", "fsync", "pwrite"])
 def test_a_repair_that_fails_can_be_done_again(path: Path, system: System, call: str) -> None:
-    """Whichever call fails, what is whole stays so, and what is damaged gets into quarantine in the end."""
+    """Whichever call fails, intact messages are kept, and in the end all damaged files are in quarantine."""
     spoil(path, b"number 3", b"number 7")
     cut_blob(path, b"4")
     spoilt = files(path)

@@ -1,3 +1,5 @@
+"""`Pace`: background work rests after each millisecond of work."""
+
 from __future__ import annotations
 
 import itertools
@@ -20,7 +22,7 @@ def test_it_rests_after_a_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     monkeypatch.setattr(time, "sleep", sleep)
     work = Pace()
-    for items in ([1, 2, 3, 4, 5], [6, 7]):  # as one piece of work
+    for items in ([1, 2, 3, 4, 5], [6, 7]):  # two calls count as one piece of work
         for item in work.over(items):
             events.append(item)
             now += 0.0004

@@ -1,3 +1,5 @@
+"""`Places`: the columns of places, their copies, and what they cost the garbage collector."""
+
 from __future__ import annotations
 
 import gc
@@ -34,7 +36,7 @@ def test_copy() -> None:
 
 
 def tracked(places: Places) -> int:
-    """How many objects the garbage collector looks at on their account."""
+    """How many objects the garbage collector has to visit because of them."""
     gc.collect()
     return sum(map(gc.is_tracked, gc.get_referents(*gc.get_referents(places))))
 

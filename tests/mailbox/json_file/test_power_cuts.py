@@ -1,8 +1,8 @@
-"""The power fails: what is on the disk then is what was synced, and of the rest anything or nothing.
+"""Power cuts: what was synced is on the disk afterwards; what was only written may be there wholly, partly or not.
 
-Killing a process shows little of this, for the kernel keeps what it wrote. So the calls of a whole run are followed
-on a model of the disk. For each moment of the run, the disk is then made as it might have been found after a cut, and
-the store that is opened there must hold all that was accepted until then, and nothing that was never sent.
+Killing a process would not show this, because the kernel keeps what the process has written. So a model of the disk
+follows all calls of a run. For each moment of the run, the test creates the states that a power cut might have left
+and opens the store in each: it must hold all messages accepted until then, and none that was never sent.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from trio_smtp.mailbox.store import INBOX
 LARGE = b"large" * 60_000
 
 Found = dict[str, bytes | None]
-"""What may be found on the disk: the content of each file, None for each directory."""
+"""A state that a power cut may leave, by path: the content of each file, None for each directory."""
 
 
 class File:
-    """A file, and what of it is on the disk for certain."""
+    """A file: its content, and the synced content, which is certainly on the disk."""
 
     def __init__(self) -> None:
         self.now = b""
@@ -52,7 +52,7 @@ class File:
 
 
 class Folder:
-    """A directory, and what of it is on the disk for certain."""
+    """A directory: its entries, and the synced ones, which are certainly on the disk."""
 
     def __init__(self) -> None:
         self.now: dict[str, File | Folder] = {}
@@ -70,14 +70,14 @@ class Folder:
 
 
 class Recorder(System):
-    """Follows the calls of the store, and notes after each that has changed something what might be found."""
+    """Follows the calls of the store; after each one that changes something, records the states a cut might leave."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._root = Folder()
         self._known: dict[int, Any] = {path.stat().st_ino: self._root}
-        self.must: set[bytes] = set()  # contents that are in the store
-        self.may: set[bytes] = set()  # and those that may be
+        self.must: set[bytes] = set()  # contents that must be in the store
+        self.may: set[bytes] = set()  # contents that may be in it
         self.moments: list[tuple[Found, set[bytes], set[bytes]]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -110,7 +110,7 @@ class Recorder(System):
                 what = self._known.get(os.fstat(args[0]).st_ino)
                 if isinstance(what, File):
                     what.synced = what.now
-                elif what is not None:  # it is not the directory that the store is in
+                elif what is not None:  # unless it is the parent directory of the store
                     what.synced = dict(what.now)
             case "rename":
                 file = self._at(keywords["src_dir_fd"]).now.pop(args[0])
@@ -132,7 +132,7 @@ class Recorder(System):
 
 
 async def run(path: Path, recorder: Recorder) -> None:
-    """A life of a store."""
+    """Create and use a store: deliveries, deletions and compactions."""
 
     async def add(content: bytes) -> int:
         recorder.may.add(content)
@@ -162,7 +162,7 @@ async def run(path: Path, recorder: Recorder) -> None:
 
 @pytest.fixture
 def recorder(path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """What was recorded of a run."""
+    """The recording of a run."""
     path.mkdir(mode=0o700)
     recorder = Recorder(path)
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Several real processes on one store, some of which are killed."""
+"""Several real processes that deliver into one store, some of which are killed by SIGKILL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_two_at_once(path: Path) -> None:
 
 @pytest.mark.parametrize("kill_at", range(1, 14))
 async def test_one_is_killed(path: Path, kill_at: int) -> None:
-    """Nothing that was accepted is lost, no UID is given twice, and the others go on."""
+    """No accepted message is lost, no UID is assigned twice, and other processes go on."""
     async with JSONFileStore(path) as store:
         await store.create_account("ann")
         first = (await store.append_message("ann", INBOX, b"first")).uid
@@ -57,6 +57,6 @@ async def test_one_is_killed(path: Path, kill_at: int) -> None:
 
 @pytest.mark.parametrize("kill_at", range(1, 13))
 async def test_one_is_killed_who_makes_the_store(path: Path, kill_at: int) -> None:
-    """What is left is a store, or can become one."""
+    """Another process can use what is left as a store, or create one there."""
     assert await work(path, "victim", 1, kill_at=kill_at) == {}
     assert list(await work(path, "next", 1)) == [1]

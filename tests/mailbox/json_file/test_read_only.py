@@ -1,4 +1,4 @@
-"""A store on a disk that is read-only: it can be read. `tests.crash.test_disks` has a real one."""
+"""A store on a simulated read-only disk: it can be read. `tests.crash.test_disks` uses a real one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def fill(path: Path) -> None:
 
 @pytest.fixture
 def full(path: Path) -> Path:
-    """A store whose last writer died at work, as in a snapshot of a file system."""
+    """A store whose last writer died while it was writing, as a snapshot of a file system may have it."""
     trio.run(fill, path)
     with (path / "lock").open("r+b") as lock:
         lock.write(b"w")
@@ -36,7 +36,7 @@ def full(path: Path) -> Path:
 
 def make_read_only(path: Path, system: System, *, knows_sync: bool = True) -> None:
     def open_(call: Callable[[], int], name: str, flags: int, *_: int) -> int:
-        if flags & os.O_RDWR and not (flags & os.O_CREAT and (path / name).exists()):  # that has EEXIST for an answer
+        if flags & os.O_RDWR and not (flags & os.O_CREAT and (path / name).exists()):  # that fails with EEXIST
             raise OSError(errno.EROFS, "Read-only file system", name)
         return call()
 
@@ -109,7 +109,7 @@ def test_it_is_looked_after(full: Path, system: System) -> None:
 
 @pytest.mark.parametrize("lost", ["gate", "lock", None])
 async def test_who_could_make_a_store_wants_to_write(full: Path, system: System, lost: str | None) -> None:
-    """Such as a server, which does not begin then."""
+    """A caller that could create the store, such as a server, needs to write, so opening fails."""
     if lost is not None:
         (full / lost).unlink()
     make_read_only(full, system)

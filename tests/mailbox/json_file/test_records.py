@@ -1,3 +1,5 @@
+"""Records: the format of each operation and delivery, and lines that are damaged or make no sense."""
+
 from __future__ import annotations
 
 import json
@@ -43,7 +45,7 @@ from trio_smtp.mailbox.operations import (
     UpdateAccount,
 )
 
-HERE = Place(3, 100, 0, 0, None)  # without the length
+HERE = Place(3, 100, 0, 0, None)  # its length is set by the tests
 
 
 def new(uid: int = 7, copy: int = 0, *, blob: str | None = None, account: str = "ann") -> NewMessage[Place]:
@@ -57,7 +59,7 @@ def delivery(body: bytes, *prefixes: bytes) -> bytes:
     return encode_delivery(messages, prefixes, encode_body(body))
 
 
-# The format stays: a store that was written once can be read for ever.
+# The format must not change: stores written by older versions must stay readable.
 OPERATIONS: list[tuple[Operation[Place], str]] = [
     (
         CreateAccount("ann", "Ann ü", ("ann@x",), "$scrypt$", None, 1),

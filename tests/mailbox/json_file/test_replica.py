@@ -1,3 +1,5 @@
+"""`Replica`: applying records, what counts as dead, damage, and UIDs that lost records may have assigned."""
+
 from __future__ import annotations
 
 import logging
@@ -32,7 +34,7 @@ def delivery(uid: int, size: int = 10, *, mailbox: str = INBOX, blob: str | None
 
 @pytest.fixture
 def replica() -> Replica:
-    """A replica with ann, who has two mailboxes with two messages of 10 octets each."""
+    """A replica with the account ann and two mailboxes, each with two messages of 10 octets."""
     replica = Replica(Manifest("store", (1,)))
     for line in (
         encode(CreateAccount("ann", "", (), None, None, 1)),
@@ -120,7 +122,9 @@ def test_uids_that_are_burnt(replica: Replica) -> None:
 
 
 def test_uids_that_a_compaction_has_forgotten(replica: Replica) -> None:
-    """One of its records is damaged: what the six segments that it replaced may have given is given up, once."""
+    """A record of the compacted segment is damaged: the UIDs that the six replaced segments may have assigned are
+    skipped, but only once.
+    """
     for _ in range(2):
         replica.manifest = Manifest("store", (7, 8))
         replica.replay_all([(7, 0, b"garbage\n")])

@@ -1,3 +1,5 @@
+"""Snapshots: when one is used on opening, and when the journal is read instead."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ from trio_smtp.mailbox.operations import (
 )
 from trio_smtp.mailbox.store import INBOX
 
-MARK = 10**9  # octets that are dead according to the snapshot only
+MARK = 10**9  # dead octets that only the snapshot claims, so that the tests see whether it was used
 
 HISTORY: list[Operation[Place]] = [
     CreateAccount("ann", "Ann", ("ann@x",), "hash", 1000, 1),
@@ -141,7 +143,7 @@ def test_a_snapshot_that_does_not_fit(
 
 
 def test_the_checksum_of_the_last_record(database: Database, path: Path, reopen: Callable[[], Database]) -> None:
-    """The journal was written again from an older copy: other records are where the snapshot thinks its own."""
+    """The journal was restored from an older copy: other records are at the position that the snapshot names."""
     segment = path / "journal/000001.jsonl"
     whole = segment.read_bytes()
     line = encode(HISTORY[-1])

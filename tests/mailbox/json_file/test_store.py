@@ -1,3 +1,5 @@
+"""`JSONFileStore`: opening, closing, look-ups, bodies, and deliveries while each call fails once."""
+
 from __future__ import annotations
 
 import errno
@@ -121,7 +123,7 @@ async def test_closing_while_somebody_opens(path: Path, system: System) -> None:
 async def test_opening_can_be_cancelled(
     path: Path, system: System, monkeypatch: pytest.MonkeyPatch, uses: int, closes: bool
 ) -> None:
-    """Another process has the lock and does not give it. What is opened too late, or twice, is closed again."""
+    """Another process holds the lock. What is opened too late, or a second time, is closed again."""
     arrived, stopped = threading.Semaphore(0), threading.Semaphore(0)
     released = threading.Event()
     stop = _Engine.stop
@@ -169,7 +171,7 @@ async def test_closing_when_cancelled(path: Path) -> None:
 async def test_closing_does_not_wait_for_ever(
     store: JSONFileStore, path: Path, system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process has the lock and does not give it."""
+    """Another process holds the lock."""
     monkeypatch.setattr("trio_smtp.mailbox.json_file.store._CLOSING", 0)
     released = threading.Event()
 
@@ -222,7 +224,9 @@ async def test_a_look_needs_no_thread(store: JSONFileStore, monkeypatch: pytest.
 async def test_recipients_may_be_those_of_a_moment_ago(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, moment: float
 ) -> None:
-    """What another process has taken away may be found still, until the commit; what it has added is found at once."""
+    """A recipient that another process has deleted may still be found, until the commit; one that it has added is found
+    at once.
+    """
     monkeypatch.setattr("trio_smtp.mailbox.json_file.store._A_MOMENT", moment)
     await store.create_account("bob", addresses=["bob@x"])
     async with JSONFileStore(path) as other:
@@ -265,7 +269,7 @@ async def test_a_look_that_waits_can_be_cancelled(store: JSONFileStore, path: Pa
 
 
 async def test_many_looks_wait_for_one(store: JSONFileStore, path: Path, system: System) -> None:
-    """Who comes later than what others have written sees it; nobody waits for the lock once for each who is ahead."""
+    """A look-up shows what other processes wrote before it. Look-ups that wait together take the lock only once."""
     counts: list[int] = []
     read_locks = 0
     released = threading.Event()
@@ -396,7 +400,7 @@ async def test_a_write_that_was_refused_can_be_tried_again(store: JSONFileStore,
 
 
 async def attempt(store: JSONFileStore, number: int, expected: list[bytes]) -> None:
-    """A small and a large message; what is accepted is expected to stay."""
+    """Deliver a small and a large message; add the accepted ones to `expected`."""
     for content in (b"small %d" % number, LARGE + b"%d" % number):
         try:
             async with store.deliver([Target("ann"), Target("bob")]) as delivery:
@@ -418,7 +422,7 @@ async def test_every_call_fails_once(
     after: bool,
     segment_octets: int,
 ) -> None:
-    """Whichever call fails: what was accepted is there, what was refused is not, and the next message is accepted."""
+    """Whichever call fails, accepted messages are there, refused ones are not, and the next message is accepted."""
     await store.create_account("bob")
     monkeypatch.setattr("trio_smtp.mailbox.json_file.writer.SEGMENT_OCTETS", segment_octets)
     expected: list[bytes] = []
@@ -436,7 +440,7 @@ async def test_every_call_fails_once(
     async with JSONFileStore(path) as again:
         assert await contents(again) == expected
         await again.set_password("ann", None)
-        await again.set_password("ann", None)  # the writer has tidied up after the first one
+        await again.set_password("ann", None)  # the writer removed leftovers after the first one
         assert len(blobs(path)) == sum(len(content) > INLINE for content in expected)
 
 

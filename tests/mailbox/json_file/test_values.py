@@ -1,3 +1,5 @@
+"""The checks of parsed JSON: values that they accept and values that they refuse."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

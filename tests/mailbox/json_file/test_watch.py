@@ -1,4 +1,4 @@
-"""Watching what other processes do to a store. Another `JSONFileStore` is as good as another process."""
+"""Watching what other processes do to a store. A second `JSONFileStore` stands for another process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def other(store: JSONFileStore, path: Path) -> AsyncIterator[JSONFileStore
 
 
 async def next_change(watch: Watch, clock: trio.testing.MockClock) -> Changed:
-    """What is told within half a second, by the clock of the tests; it does not come at all if it comes later."""
+    """The change that is reported within half a second of the mock clock; waits for ever if it comes later."""
     told: list[Changed] = []
 
     async def wait() -> None:
@@ -70,7 +70,9 @@ async def test_whoever_looks_finds_the_changes_for_all(store: JSONFileStore, oth
 
 
 async def test_a_change_before_the_store_was_opened(store: JSONFileStore, path: Path) -> None:
-    """A watch begins when it is made, and what opens the store is its first step."""
+    """A watch covers all changes since it was made, but the store is opened only by its first step: earlier changes
+    are "missed".
+    """
     async with JSONFileStore(path) as other:
         unopened = JSONFileStore(path)
         watch = unopened.watch("ann")
@@ -83,7 +85,7 @@ async def test_a_change_before_the_store_was_opened(store: JSONFileStore, path: 
 async def test_a_compaction_by_another_process(
     store: JSONFileStore, other: JSONFileStore, mock_clock: trio.testing.MockClock
 ) -> None:
-    """What happened is not in the journal any more."""
+    """The changes are no longer in the journal."""
     async with store.watch("ann") as watch:
         await other.append_message("ann", INBOX, b"hello")
         await other.compact()
@@ -103,7 +105,7 @@ async def test_the_end_of_an_account_that_was_missed(
 
 
 async def test_a_compaction_of_its_own(store: JSONFileStore) -> None:
-    """Nothing is missed by it."""
+    """The watch misses no change by it."""
     async with store.watch("ann") as watch:
         first = (await store.append_message("ann", INBOX, b"hello")).uid
         await store.compact()

@@ -1,3 +1,5 @@
+"""The writer: groups of changes, cancellation, failures of each kind, and closing."""
+
 from __future__ import annotations
 
 import errno
@@ -230,7 +232,7 @@ async def test_all_withdraw_before_the_lock_is_there(store: JSONFileStore, syste
 
 
 async def test_some_withdraw_while_others_are_planned(store: JSONFileStore, gate: Gate) -> None:
-    """The number of those that wait is read before they are taken one by one."""
+    """The writer reads the number of waiting changes before it takes them one by one."""
     withdraw = threading.Event()
     withdrawn = threading.Event()
 
@@ -310,7 +312,7 @@ async def test_each_of_a_failed_group_gets_its_own_exception(
 
 
 async def test_unavailable_until_cured(store: JSONFileStore, system: System, path: Path) -> None:
-    """Neither can the refused record be cut off nor a new segment be begun."""
+    """The refused record cannot be cut off, and no new segment can be started."""
 
     def doubtful(call: Callable[[], Any], *_: object) -> None:
         call()
@@ -328,7 +330,7 @@ async def test_unavailable_until_cured(store: JSONFileStore, system: System, pat
 
 
 async def test_others_must_wait_until_cured(store: JSONFileStore, system: System, path: Path) -> None:
-    """Or else they would read the refused record, and write behind it."""
+    """Other processes would read the refused record, and write behind it."""
     system.fail("fdatasync", errno.EIO, times=1000)
     system.fail("ftruncate", errno.EIO, times=1000)
     system.fail("rename", errno.EIO, times=1000)
@@ -379,7 +381,7 @@ async def test_closing_while_nothing_helps(path: Path, system: System) -> None:
 
 
 async def test_who_comes_after_a_record_that_could_not_be_undone(path: Path, system: System) -> None:
-    """It is whole, so it counts; but whoever shows it to somebody has to sync it first."""
+    """The refused record is complete, so it counts for the next process, which must sync it before it shows it."""
     async with JSONFileStore(path) as store:
         await store.create_account("ann")
         system.fail("fdatasync", errno.EIO)
@@ -397,7 +399,7 @@ async def test_a_lock_that_cannot_be_had(store: JSONFileStore, system: System) -
     failures = [errno.ENOLCK]
 
     def fail_once(call: Callable[[], Any], fd: int, operation: int) -> Any:
-        if failures and operation != fcntl.LOCK_UN:  # which the change before may still have to do
+        if failures and operation != fcntl.LOCK_UN:  # the change before may still have to unlock
             raise OSError(failures.pop(), "made to fail")
         return call()
 
@@ -410,7 +412,7 @@ async def test_a_lock_that_cannot_be_had(store: JSONFileStore, system: System) -
 async def test_a_fault_behind_one_group_does_not_hurt_the_next(
     store: JSONFileStore, gate: Gate, system: System, path: Path
 ) -> None:
-    """The mark that a writer is at work cannot be taken off, while somebody waits already."""
+    """Removing the mark of a writer at work fails, while the next change waits already."""
     failures = [errno.EIO]
 
     def fail_once(call: Callable[[], Any], *args: Any) -> Any:
@@ -475,7 +477,7 @@ async def test_no_memory_to_wait_with(store: JSONFileStore, path: Path, monkeypa
 async def test_what_is_in_the_journal_counts(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bug, or a lack of memory, when it is on the disk already."""
+    """A bug, or a lack of memory, strikes when the record is on disk already."""
 
     def apply(*_: object) -> None:
         raise ZeroDivisionError("a bug")
@@ -501,7 +503,7 @@ async def test_memory_runs_out_behind_the_write(store: JSONFileStore, path: Path
 async def test_nobody_is_told_that_what_was_never_written_is_safe(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever keeps a group that was planned from the disk."""
+    """Whatever prevents a planned group from being written."""
 
     def append(*_: object) -> None:
         raise StoreUnavailable("it is gone")

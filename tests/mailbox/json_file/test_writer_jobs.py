@@ -1,4 +1,4 @@
-"""What the writer is asked to do in its thread, under the exclusive lock."""
+"""Jobs: functions that the writer runs in its thread, under the exclusive lock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(store: JSONFileStore) -> Callable[[Callable[[], Any]], Any]:
 
 @pytest.fixture
 def queued(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """When a job is in the queue."""
+    """Set once a job is in the queue."""
     assert store._engine is not None
     queued = threading.Event()
     put = store._engine.writer.put
@@ -54,7 +54,7 @@ async def in_one_group(
     job: Callable[[], Awaitable[None]],
     *behind: Callable[[], Awaitable[object]],
 ) -> None:
-    """A delivery, and behind it another one, the job and what comes behind that, together."""
+    """Let the writer take one group with a delivery, the job, and what follows it; another delivery goes first."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(deliver, store)
         await gate.entered()
@@ -112,7 +112,7 @@ async def test_a_job_behind_a_bug(
     queued: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was committed before it, in the same group, is committed; the job is not done."""
+    """Changes before the job in the same group are committed; the job is not done."""
 
     async def refused() -> None:
         with pytest.raises(StoreUnavailable, match="a bug"):
@@ -132,7 +132,7 @@ async def test_a_job_behind_a_bug(
 async def test_a_job_that_the_machine_refuses(
     store: JSONFileStore, gate: Gate, run: Callable[[Callable[[], Any]], Any], queued: threading.Event
 ) -> None:
-    """What was committed before it, in the same group, is committed."""
+    """Changes before the job in the same group are committed."""
 
     def job() -> None:
         raise OSError(errno.EIO, "input/output error")

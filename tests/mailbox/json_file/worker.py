@@ -1,4 +1,4 @@
-"""A process of its own that delivers into a store, and may kill itself at any call that the store makes."""
+"""A separate process that delivers into a store, and may kill itself at any call that the store makes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _CHANGING = ("pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir")
 
 
 def content(name: str, number: int) -> bytes:
-    """What a worker delivers: every third message is large."""
+    """The content of a message that a worker delivers; every third one is large."""
     return f"{name} {number}".encode() + b"x" * (300_000 if number % 3 == 2 else 0)
 
 
 async def work(path: Path, name: str, messages: int, *, kill_at: int = 0) -> dict[int, bytes]:
-    """Run a worker to its end; what it was told was accepted.
+    """Run a worker until it ends; return the accepted messages by UID.
 
     Args:
-        path: of the store, in which the worker makes the account ann if there is none.
-        name: of the worker, in the contents of its messages.
+        path: of the store; the worker creates the account ann in it if there is no account.
+        name: of the worker, part of the contents of its messages.
         messages: how many it delivers, all at once.
-        kill_at: it kills itself at the call of this number, half a write included; 0: it lives.
+        kill_at: the number of the call at which it kills itself, a write half-way; 0 for never.
     """
     accepted, told = FORKED.Pipe(duplex=False)
     process = FORKED.Process(target=_main, args=(path, name, messages, kill_at, told))
@@ -52,7 +52,7 @@ async def work(path: Path, name: str, messages: int, *, kill_at: int = 0) -> dic
 
 
 class _System:
-    """The module `os`, in which one call is the last."""
+    """Stands in for `os`; kills the process at the call with this number."""
 
     def __init__(self, kill_at: int) -> None:
         self._left = kill_at
@@ -85,5 +85,5 @@ def _main(path: Path, name: str, messages: int, kill_at: int, accepted: Connecti
             for number in range(messages):
                 nursery.start_soon(deliver, store, number)
 
-    files.os = _System(kill_at)  # type: ignore[attr-defined, assignment]  # has all that `os` has
+    files.os = _System(kill_at)  # type: ignore[attr-defined, assignment]  # it has all that the store uses of `os`
     trio.run(run)

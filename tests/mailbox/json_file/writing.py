@@ -1,4 +1,4 @@
-"""What the tests of the writer have in common."""
+"""Tools for tests of the writer: deliveries, contents, and a gate that stops its thread."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ async def contents(store: JSONFileStore) -> dict[int, bytes]:
 
 
 async def kept(path: Path) -> dict[int, bytes]:
-    """What somebody finds who opens the store now."""
+    """The messages that a process which opens the store now finds."""
     async with JSONFileStore(path, create=False) as again:
         return await contents(again)
 
 
 class Gate:
-    """A hook that keeps the first call that comes until `open`, and then lets all pass."""
+    """A hook that holds all calls until `open`, and then lets them pass."""
 
     def __init__(self) -> None:
         self._entered = threading.Event()
