@@ -1,14 +1,15 @@
-"""The check: from whatever a crash leaves, the store comes back with all that was promised and nothing else.
+"""The check: whatever a crash leaves, the store recovers with everything that it has promised and nothing else.
 
-A history (`recorder`) is cut behind each of its calls. Of what a power cut may leave there (`disk`), the store must
+A history (`recorder`) is cut after each of its calls. In the states that a power cut may leave there (`disk`), the
+store must
 
-- show what was promised, octet for octet. A change that was under way has happened as a whole or not at all, and one
-  that was refused has not;
-- show the same when it is opened again, since what was shown once is a promise too;
+- show what it has promised, octet for octet. A change that was in progress has happened as a whole or not at all, and a
+  refused change has not happened;
+- show the same when it is opened again, because what was shown once is a promise, too;
 - take one more message, with a UID that was never promised, and show it when it is opened for the third time.
 
-A crash may come during these steps: that makes a history of its own, which is checked in the same way. It may also be
-that of a process only (SIGKILL), after which another one goes on with what was written and may not last.
+A crash may also come during these steps: they make another history, which is checked in the same way. And a crash may
+kill only the process (SIGKILL); the next process then goes on with data that was written but may not be on disk.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from trio_smtp.mailbox.store import INBOX, AccountExists, MailStore
 R = TypeVar("R")
 
 STORE = "mail"
-"""The directory of the store, in that of the recorder."""
+"""The name of the store's directory in that of the recorder."""
 LAST = b"Subject: one more\r\n\r\none more\r\n"
 
 
@@ -55,7 +56,7 @@ async def look(store: MailStore) -> Facts:
 
 
 def difference(before: Facts, after: Facts) -> dict[Key, object]:
-    """What has changed: facts, and None for what is gone."""
+    """The new and changed facts, and None for each that is gone."""
     changed = {key: fact for key, fact in after.items() if before.get(key) != fact}
     return changed | dict.fromkeys(before.keys() - after.keys())
 
@@ -65,7 +66,7 @@ def _with(facts: Facts, effect: Mapping[Key, object]) -> Facts:
 
 
 def _last_uid(facts: Mapping[Key, object]) -> int:
-    """The greatest UID among messages of the INBOX in which the last one will come."""
+    """The greatest UID in the INBOX of ann, to which the last message is delivered."""
     return max((int(key[-1]) for key in facts if key[:3] == ("message", "ann", INBOX)), default=0)
 
 
@@ -77,10 +78,10 @@ class Promised:
     """What a store must show at some moment of a history.
 
     Args:
-        facts: what is certain.
-        pending: the effects of changes that are under way, each of which shows as a whole or not at all.
-        refusable: the contents of new messages that are under way and will be refused.
-        last_uid: the greatest UID that was given.
+        facts: what it certainly shows.
+        pending: the effects of changes in progress; each shows as a whole or not at all.
+        refusable: the contents of new messages in progress that will be refused.
+        last_uid: the greatest UID that was assigned.
     """
 
     facts: Facts
@@ -89,7 +90,7 @@ class Promised:
     last_uid: int
 
     def after(self, mark: Mark, rest: Mapping[int, Done]) -> Promised:
-        """The same after a mark; `rest` is what becomes of the changes."""
+        """What is promised after a mark; `rest` has the outcome of each change that is not refused."""
         match mark:
             case Begun(number) if number in rest:
                 return replace(self, pending={**self.pending, number: rest[number].effect})
@@ -107,7 +108,7 @@ class Promised:
                 return Promised(facts, {}, {}, max(self.last_uid, _last_uid(facts)))
 
     def check(self, shown: Facts, next_uid: int) -> None:
-        """Raise Violation if this is not what is shown."""
+        """Raise Violation unless the store shows what was promised."""
         expected = self.facts
         for effect in self.pending.values():
             if all(shown.get(key) == fact for key, fact in effect.items()):
@@ -126,7 +127,7 @@ History = Sequence[Call | Mark]
 
 
 def moments(history: History, disk: Disk, promised: Promised) -> Iterator[tuple[Disk, Promised]]:
-    """The disk behind each call, and what was promised before the next one."""
+    """The disk after each call, and what was promised before the next one."""
     rest = {mark.number: mark for mark in history if isinstance(mark, Done)}
     called = False
     for each in history:
@@ -146,7 +147,7 @@ def moments(history: History, disk: Disk, promised: Promised) -> Iterator[tuple[
 
 @dataclass(frozen=True)
 class Recovery:
-    """How a store came back."""
+    """How a store has recovered: what it showed, the UID of the next message, and the calls that it made."""
 
     shown: Facts
     next_uid: int
@@ -154,13 +155,13 @@ class Recovery:
 
 
 class Checker:
-    """Checks histories; what it has seen once it does not try again.
+    """Checks histories. The recovery from each state of the disk is run only once.
 
     Args:
-        folder: where the stores are made.
-        limit: states of each moment.
-        nested: of every so many states, crashes during the recovery are tried.
-        kills: at every so many moments, kills are tried.
+        folder: where to create the stores.
+        limit: how many states of the disk to try at each moment.
+        nested: crashes during the recovery are tried for one in so many states.
+        kills: kills are tried at one in so many moments.
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, *, limit: int, nested: int, kills: int) -> None:
@@ -176,7 +177,7 @@ class Checker:
 
     @property
     def states(self) -> int:
-        """How many different ones the store came back from."""
+        """The number of different states of the disk that the store has recovered from."""
         return len(self._recoveries)
 
     async def check(self, history: History) -> None:
@@ -184,8 +185,8 @@ class Checker:
         for disk, promised in moments(history, Disk(), NOTHING):
             await self._cut_power(disk, promised, nested=True)
             self._moments += 1
-            # A sync that has failed is not reported to other processes. Who dies before undoing what it was for
-            # leaves something that they cannot but believe.
+            # Other processes do not learn that a sync has failed. If a process dies before it has undone the write,
+            # they have no reason to distrust what it wrote.
             if self._moments % self._kills == 0 and not disk.is_doubtful:
                 await self._kill(disk, promised)
 
@@ -228,7 +229,7 @@ class Checker:
 
 
 async def _run_sync(function: Callable[[], R], **_: object) -> R:
-    """What belongs into a thread, done at once: there is nobody who could be held up, and it is a lot faster."""
+    """Call the function at once instead of in a thread, which is a lot faster; no other task could be held up."""
     return function()
 
 

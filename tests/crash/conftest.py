@@ -1,3 +1,5 @@
+"""Fixtures of the crash tests: a directory, how thorough to be, and a checker."""
+
 from __future__ import annotations
 
 import tempfile
@@ -9,12 +11,12 @@ from hypothesis import settings
 
 from tests.crash.checker import Checker
 
-_IN_MEMORY = Path("/dev/shm")  # many small files come and go
+_IN_MEMORY = Path("/dev/shm")  # the tests create and remove many small files
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A directory in memory, where there is such a thing."""
+    """A directory in memory, if the system has one."""
     with tempfile.TemporaryDirectory(dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as name:
         yield Path(name)
 

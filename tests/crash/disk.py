@@ -1,11 +1,11 @@
 """A disk as strict as POSIX allows it to be, and what a power cut may leave of it.
 
-- What was written lasts after a sync of the file. Until then each write is kept, dropped, torn or zeroed, whatever
-  becomes of those before and after it; one that a sector holds may be known to be kept or dropped as a whole. A file
-  that is made shorter needs `fsync` for that; `fdatasync` is enough for data, and for being longer.
+- Written data lasts after a sync of the file. Until then each write is kept, dropped, torn or zeroed, independently of
+  earlier and later writes. A write that is known to lie in one sector is kept or dropped as a whole. Shortening a file
+  needs `fsync`; for data and for growing, `fdatasync` is enough.
 - A name lasts after a sync of its directory, not of the file. Until then each creation, renaming and removal has
-  happened or has not, by itself; a renaming between two directories is two changes.
-- After a sync that failed nobody knows what lasts, and a later sync that works does not say so either.
+  happened or not, independently of the others. A renaming between two directories is two changes.
+- After a failed sync it is unknown what lasts, and a later sync that succeeds does not change that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from random import Random
 from typing import Generic, NamedTuple, TypeVar
 
 TOP = 0
-"""The directory in which everything is; it cannot be lost."""
+"""The node of the root directory, which cannot be lost."""
 
 
 class Create(NamedTuple):
@@ -76,12 +76,12 @@ class Entry(NamedTuple):
 
 
 class Tree(tuple[Entry, ...]):
-    """All that is on a disk; what is in a directory comes after it."""
+    """All entries of a disk; each directory comes before its entries."""
 
     __slots__ = ()
 
     def digest(self) -> bytes:
-        """The same for the same files."""
+        """A hash of paths and contents, equal for equal trees."""
         state = blake2b(digest_size=16)
         for path, _, content in self:
             state.update(repr((path, content)).encode())
@@ -89,7 +89,7 @@ class Tree(tuple[Entry, ...]):
 
 
 T = TypeVar("T")
-Links = tuple[tuple[str, int | None], ...]  # names, and what they come to stand for
+Links = tuple[tuple[str, int | None], ...]  # names, and the node of each, None if the name is removed
 
 
 @dataclass
@@ -106,7 +106,7 @@ class _Node(abc.ABC, Generic[T]):
     changes: list[_Change[T]] = field(default_factory=list)
 
     def variants(self) -> list[list[T | None]]:
-        """For each change what may become of it, first all and second nothing."""
+        """For each change, what may become of it: first kept, second dropped. A lasting one is always kept."""
         return [[each.what] if each.lasts else [each.what, *self.remains(each.what)] for each in self.changes]
 
     def remains(self, what: T) -> list[T | None]:
@@ -119,7 +119,7 @@ class _Node(abc.ABC, Generic[T]):
         for number, change in enumerate(self.changes):
             later = [other.what for other in self.changes[number + 1 :] if other.lasts]
             if change.doubtful and self.is_undone(change.what, later):
-                change.lasts = True  # or not; it makes no difference
+                change.lasts = True  # whether it does makes no difference
         self.settle()
 
     @abc.abstractmethod
@@ -195,7 +195,7 @@ class _Directory(_Node[Links]):
 
 
 class Disk:
-    """Files and directories, and of each what lasts and what does not yet."""
+    """Files and directories, each with its lasting content and the changes that may be lost."""
 
     def __init__(self, tree: Tree = Tree()) -> None:  # noqa: B008 - it is a tuple
         self._files: dict[int, _File] = {}
@@ -211,7 +211,7 @@ class Disk:
                 self._files[node] = _File(content=content)
 
     def do(self, call: Call) -> None:
-        """Do what a process has asked for."""
+        """Apply a call of a process."""
         match call:
             case Create(parent, name, node, is_directory):
                 if is_directory:
@@ -242,17 +242,18 @@ class Disk:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether a sync has failed of something that nobody has undone yet."""
+        """Whether there is a change whose sync has failed and that was not undone yet."""
         return any(change.doubtful for _, what in self._nodes() for change in what.changes if not change.lasts)
 
     def now(self) -> Tree:
-        """What processes see, and what one that is killed leaves."""
+        """What processes see; a killed process leaves the same."""
         return self._tree([0] * len(self._choices()))
 
     def after_power_cut(self, random: Random, limit: int) -> Iterator[Tree]:
-        """What a power cut may leave: all of it, or where that is more than `limit` a choice of so many.
+        """The states that a power cut may leave; if there are more than `limit`, that many of them.
 
-        Everything, nothing, and all but one thing, or only that, are always tried first.
+        The first keeps all changes. Then come the state that keeps none, and those that differ from these two in one
+        change: a random sample of them if they are too many, followed by random states if they are too few.
         """
         choices = self._choices()
         if math.prod(choices) <= limit:
@@ -274,7 +275,7 @@ class Disk:
         yield from map(self._tree, chosen)
 
     def _nodes(self) -> list[tuple[int, _File | _Directory]]:
-        """Those that have a name, or may have it."""
+        """The nodes that have a name, or may have one after a power cut."""
         named = {TOP}
         for directory in self._directories.values():
             named.update(directory.names.values())

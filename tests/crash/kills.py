@@ -1,15 +1,15 @@
-"""Servers are killed under load: ``python -m tests.crash.kills --kills 500 --messages 10000``.
+"""Kill servers under load: ``python -m tests.crash.kills --kills 500 --messages 10000``.
 
-Two servers (``trio-smtp serve``) share a store, and six SMTP clients deliver to them without end, one message in twelve
-so large that it gets a file of its own. When a server has accepted some number of messages, a random one, it is killed
-by SIGKILL, with whatever its clients are just sending, and started again, until there were so many kills and so many
-messages were acknowledged. Then the store must hold
+Two servers (``trio-smtp serve``) share a store, and six SMTP clients keep delivering to them; one message in twelve is
+so large that it gets a file of its own. After a random number of accepted messages a server is killed by SIGKILL, while
+its clients are sending, and started again. This goes on until there were enough kills and enough acknowledged messages.
+Then the store must hold
 
-- every message that was acknowledged, byte for byte, and once;
-- none that was refused, and none twice;
+- every acknowledged message, byte for byte and exactly once;
+- no message that was refused, and no message twice.
 
-and somebody who has read it all the while, from a process of his own, has seen nothing torn and nothing vanish. With
-``trio-smtp store check`` all is well, too. The exit code is 1 if any of this does not hold.
+This process reads the store all the while, and must see no torn message and none vanish. At the end the check of
+``trio-smtp store check`` must find no fault. The exit code is 1 if any of this does not hold.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NUMBER = re.compile(rb"^Subject: number ([0-9]+)\r\n", re.MULTILINE)
 
 
 def content(number: int) -> bytes:
-    """A message that is like no other."""
+    """The message with this number, unlike every other."""
     size = 300_000 if number % 12 == 0 else number * 37 % 5000
     return b"Subject: number %d\r\n\r\n" % number + b"%07d\r\n" % number * (size // 9)
 
@@ -50,13 +50,13 @@ class Server:
     """A server that is killed and started again."""
 
     def __init__(self) -> None:
-        self.port: int | None = None  # as long as it listens
-        self.lives_for = 0  # messages that it accepts
+        self.port: int | None = None  # while it listens
+        self.lives_for = 0  # messages that it accepts before it is killed
         self.doomed = trio.Event()
 
 
 class Run:
-    """One run, and what is known of its messages.
+    """One run, with what became of its messages.
 
     Args:
         path: the store, which holds the account ann.
@@ -77,7 +77,7 @@ class Run:
         self.seen: dict[int, int] = {}  # by UID
 
     async def run(self) -> None:
-        """Deliver and kill."""
+        """Deliver and kill, then check the store."""
         async with JSONFileStore(self._path, create=False) as store, trio.open_nursery() as nursery:
             nursery.start_soon(self._read, store)
             async with trio.open_nursery() as busy:
@@ -101,7 +101,7 @@ class Run:
     # --- servers
 
     async def _keep(self, server: Server) -> None:
-        """Start a server, kill it when its time has come, and start it again."""
+        """Start a server, kill it once it is doomed, and start it again."""
         mean = max(1, self._messages // max(1, self._kills))
         while True:
             server.lives_for, server.doomed = self._random.randint(1, 2 * mean), trio.Event()
@@ -140,7 +140,7 @@ class Run:
                 async with ScriptedClient(await trio.open_tcp_stream("127.0.0.1", server.port)) as client:
                     await self._session(client, server)
             except (OSError, EOFError, trio.BrokenResourceError):
-                pass  # it was killed; what it did not answer may be there or not
+                pass  # the server was killed; messages without a reply may be stored or not
 
     async def _session(self, client: ScriptedClient, server: Server) -> None:
         await client.expect("220")
@@ -154,7 +154,7 @@ class Run:
             else:
                 self.refused.add(number)
 
-    # --- what is seen
+    # --- the reader and the check
 
     async def _read(self, store: JSONFileStore) -> None:
         """Look for new messages again and again."""
@@ -179,7 +179,7 @@ class Run:
 
 
 def number_of(message: Message) -> int:
-    """Which message this is, if it is whole: behind the trace that the server puts in front."""
+    """The number of this message, after checking that it is whole, behind the trace fields that the server adds."""
     match = _NUMBER.search(message.content)
     assert match is not None, f"torn: {message.content[:200]!r}"
     number = int(match[1])
@@ -189,7 +189,7 @@ def number_of(message: Message) -> int:
 
 
 async def run(folder: Path, kills: int, messages: int) -> Run:
-    """Do it in a new store in this directory."""
+    """Create a store in this directory and do one run with it."""
     path = folder / "mail"
     async with JSONFileStore(path) as store:
         await store.create_account("ann", addresses=[ADDRESS])

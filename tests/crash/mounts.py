@@ -1,4 +1,4 @@
-"""Real file systems for the tests, where they may be mounted; else a test is skipped, and says why."""
+"""Real file systems for the crash tests. If they cannot be mounted, the test is skipped with the reason."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import Final
 
 import pytest
 
-_SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are one
-_NO_LOG_FLUSH: Final = 2  # write nothing more, not even what waits in the log of the file system
+_SHUTDOWN: Final = 0x8004587D  # the value of both EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN
+_NO_LOG_FLUSH: Final = 2  # write nothing more, not even the pending log of the file system
 
 IMAGES: Final = {
     "ext4": (64, ["mkfs.ext4", "-q", "-F"], "e2fsprogs"),
     "xfs": (320, ["mkfs.xfs", "-q", "-f"], "xfsprogs"),
 }
-"""By kind of file system: MiB that it has at least, what makes it, and the package of that."""
+"""By kind of file system: the size of its image in MiB, the command that makes it, and the package of that command."""
 
 
 @contextmanager
 def mounted(where: Path, *arguments: str | Path) -> Iterator[None]:
-    """Mount something at a directory, which is made, and take it off again."""
+    """Create a directory, mount something there, and unmount it at the end."""
     where.mkdir(exist_ok=True)
     if os.geteuid() != 0:
         pytest.skip("only root may mount a file system")
@@ -40,7 +40,7 @@ def mounted(where: Path, *arguments: str | Path) -> Iterator[None]:
 
 
 def make_image(folder: Path, kind: str) -> Path:
-    """A file system of this kind in a file."""
+    """Make a file system of this kind in a file; return its path."""
     size, command, package = IMAGES[kind]
     if shutil.which(command[0], path=f"{os.defpath}:/usr/sbin:/sbin") is None:
         if os.environ.get("CI"):
@@ -54,7 +54,7 @@ def make_image(folder: Path, kind: str) -> Path:
 
 
 def cut_power(where: Path) -> None:
-    """Let a file system on a disk end as a power cut does: what is not on the disk by now never will be."""
+    """Shut a file system down as a power cut does: what is not on the disk by now is lost."""
     fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.ioctl(fd, _SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))

@@ -1,8 +1,8 @@
-"""Power cuts on real file systems, in images that are mounted: what `disk` models, done by the kernel.
+"""Power cuts on real file systems in mounted images: the kernel does what `disk` models.
 
-A file system is shut down, by the ioctl that its own developers test it with, at some moment of a delivery: nothing
-that is not on the disk by then gets there. It is mounted again, as after a power cut, and every message that was ever
-acknowledged must be in the store, byte for byte and once.
+At some moment of a delivery the file system is shut down by the ioctl with which its own developers test it: what is
+not on the disk by then is lost. Then it is mounted again, as after a power cut, and every message that was ever
+acknowledged must be in the store, byte for byte and exactly once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CLIENTS = 4
 
 
 class PowerCuts:
-    """An image, and the messages that were acknowledged by the store in it."""
+    """An image with a store, and the messages that the store has acknowledged."""
 
     def __init__(self, image: Path) -> None:
         self._image = image
@@ -34,7 +34,7 @@ class PowerCuts:
         self.acknowledged: set[int] = set()
 
     async def cut(self) -> None:
-        """Look at what there is, deliver some messages, and cut the power while clients go on."""
+        """Check the store, deliver some messages, and cut the power while the clients go on."""
         with mounted(self._where, "-o", "loop", self._image):
             self._lives = True
             async with JSONFileStore(self._where / "mail") as store:
@@ -47,13 +47,13 @@ class PowerCuts:
                         nursery.start_soon(self._deliver, store, enough)
 
     async def look(self) -> None:
-        """See that all is there after the last cut."""
+        """Check the store after the last cut."""
         with mounted(self._where, "-o", "loop", self._image):
             async with JSONFileStore(self._where / "mail", create=False) as store:
                 await self._check(store)
 
     async def _deliver(self, store: JSONFileStore, enough: int) -> None:
-        """Deliver until something is refused; the first to see that there is enough cuts the power."""
+        """Deliver until a message is refused; the first client to see enough acknowledged ones cuts the power."""
         async with open_session(MailboxHandler.factory(store)) as client:
             await client.expect("220")
             await client.command("EHLO client.example")
@@ -62,9 +62,9 @@ class PowerCuts:
                 number = self._number
                 if self._lives and len(self.acknowledged) >= enough:
                     self._lives = False
-                    await trio.to_thread.run_sync(cut_power, self._where)  # others are at it meanwhile
+                    await trio.to_thread.run_sync(cut_power, self._where)  # the other clients go on meanwhile
                 reply = await client.send_mail("bob@example.org", [ADDRESS], content(number))
-                # After a real cut nobody is told anything; a sync that meets this one may return as if it had worked.
+                # After a real cut no client gets a reply. A sync during this one may return as if it had succeeded.
                 if reply.code != 250 or not self._lives:
                     return
                 self.acknowledged.add(number)

@@ -1,7 +1,7 @@
-"""A stand-in for the module `os` where the store uses it: it does what is asked and writes down what changes the disk.
+"""A stand-in for the module `os` in the store, which makes the calls and records those that change the disk.
 
-Between the calls stand the marks of what the user of the store was told, so that of every moment it is known what
-was promised. Nothing is really synced: what that is for is in the model (`disk`).
+Marks between the calls record what the user of the store was told, so that for every moment it is known what the store
+had promised. Nothing is really synced: the model (`disk`) has the effect of syncs.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ Facts = dict[Key, object]
 
 
 class Begun(NamedTuple):
-    """A change was asked for; `content` is that of a new message."""
+    """A change was requested; `content` is that of a new message, or None."""
 
     number: int
     content: bytes | None
 
 
 class Done(NamedTuple):
-    """A change was promised: facts, None for those that are none any more."""
+    """The store promised that a change has happened: its new facts, and None for each fact that is gone."""
 
     number: int
     effect: Mapping[Key, object]
 
 
 class Refused(NamedTuple):
-    """The promise that a change has not happened."""
+    """The store promised that a change has not happened."""
 
     number: int
 
 
 class Seen(NamedTuple):
-    """Somebody was shown all of this, so it must stay."""
+    """The store has shown all of this, so it must stay."""
 
     facts: Facts
 
@@ -52,13 +52,14 @@ Mark = Begun | Done | Refused | Seen
 
 
 class Recorder:
-    """The stand-in, for what happens below one directory.
+    """The stand-in, for calls below one directory.
 
     Args:
-        top: the directory; `tree` is what is in it.
+        top: the directory.
+        tree: what to create in it first.
 
     Attributes:
-        history: calls and marks in their order.
+        history: calls and marks, in their order.
     """
 
     def __init__(self, top: Path, tree: Tree = Tree()) -> None:  # noqa: B008 - it is a tuple
@@ -83,7 +84,7 @@ class Recorder:
 
     @contextmanager
     def change(self, content: bytes | None = None) -> Iterator[dict[Key, object]]:
-        """A change that is asked for inside of the `with`; its effect may be told later, as what is yielded."""
+        """Record a change requested in the block. The caller puts its effect into the yielded dict, then or later."""
         self._numbers += 1
         number = self._numbers
         effect: dict[Key, object] = {}
@@ -96,7 +97,7 @@ class Recorder:
         self._write_down(Done(number, effect))
 
     def seen(self, facts: Facts) -> None:
-        """Somebody was shown this."""
+        """Record that the store has shown this."""
         self._write_down(Seen(facts))
 
     def _write_down(self, what: Call | Mark) -> None:
@@ -106,14 +107,14 @@ class Recorder:
     # --- faults
 
     def fail(self, faults: Mapping[str, Sequence[int]]) -> None:
-        """Let the next calls of functions fail, a write half-way; 0 is for one that does not."""
+        """Make the next calls of functions fail with these errors, a write half-way; 0 is for a call that works."""
         with self._mutex:
             for name, errors in faults.items():
                 self._faults.setdefault(name, []).extend(errors)
 
     @property
     def faults_left(self) -> int:
-        """How many have not happened."""
+        """The number of faults that have not happened yet."""
         return sum(map(len, self._faults.values()))
 
     def _error(self, name: str) -> OSError | None:
@@ -128,7 +129,7 @@ class Recorder:
     # --- calls
 
     def _node(self, fd: int | None, path: str = "") -> int:
-        """The node of an open file, or of the directory that has the path."""
+        """The node of an open file, or of the parent directory of the path if there is no descriptor."""
         return self._nodes[(Path(path).parent.stat() if fd is None else os.fstat(fd)).st_ino]
 
     def _new(self, path: str, dir_fd: int | None, *, is_directory: bool) -> None:
@@ -152,7 +153,7 @@ class Recorder:
 
     def pwrite(self, fd: int, data: memoryview, offset: int) -> int:
         with self._mutex:
-            is_mark = is_beside_lock(data)  # which may be taken off at any time after a change
+            is_mark = is_beside_lock(data)  # its removal has no fixed place between other calls
             error = None if is_mark else self._error("pwrite")
             written = os.pwrite(fd, data[: len(data) // 2] if error else data, offset)
             self.history.append(Write(self._node(fd), offset, bytes(data[:written]), is_mark))

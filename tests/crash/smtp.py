@@ -1,4 +1,4 @@
-"""Mail by SMTP into a store that has a hard time: what is accepted must be there, what is refused must not."""
+"""Mail by SMTP into a store while system calls fail: accepted messages must be there, refused ones must not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LARGE = b"Subject: large %d\r\n\r\n" + b"x" * 270_000  # in a file of its own
 
 
 class Sender:
-    """Sends messages, each unlike the others, and remembers what was accepted."""
+    """Sends messages, each unlike the others, and remembers the accepted ones."""
 
     def __init__(self, store: MailStore) -> None:
         self._store = store
@@ -20,11 +20,11 @@ class Sender:
         self.refused = 0
 
     async def prepare(self) -> None:
-        """Make the account that gets the mail."""
+        """Create the account that receives the mail."""
         await self._store.create_account("ann", addresses=["ann@example.com"])
 
     async def send(self, kind: bytes = SMALL) -> ClientReply:
-        """Send one message in a session of its own; every reply to it is 250 or asks to try again."""
+        """Send one message in a session of its own; the reply must be 250 or 4xx."""
         self._number += 1
         content = kind % self._number
         async with open_session(MailboxHandler.factory(self._store)) as client:
@@ -42,7 +42,7 @@ class Sender:
         return await client.send_mail("bob@example.org", ["ann@example.com"], content)
 
     async def check(self, store: MailStore) -> None:
-        """See that a store holds what was accepted, and nothing else."""
+        """Check that a store holds the accepted messages and nothing else."""
         listed = await store.list_messages("ann", INBOX)
         stored = [(await store.get_message("ann", INBOX, each.uid)).content for each in listed]
         assert len(stored) == len(self.accepted)

@@ -1,4 +1,4 @@
-"""Power cuts and kills at every call that the store makes."""
+"""Power cuts after every call that the store makes, and kills, in simulation: the store must recover (`checker`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.crash.checker import Checker
 from tests.crash.workloads import WORKLOADS, Workload, record
 
-pytestmark = pytest.mark.hypothesis  # not by its means, but `nox -s property` is where these try the most
+pytestmark = pytest.mark.hypothesis  # not that it uses hypothesis: `nox -s property` runs the long search
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.__name__)

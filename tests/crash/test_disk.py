@@ -1,4 +1,4 @@
-"""The model itself: what it lets a power cut leave, and no more."""
+"""The model of the disk: exactly which states it says a power cut may leave."""
 
 from __future__ import annotations
 

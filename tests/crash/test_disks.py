@@ -1,4 +1,4 @@
-"""Disks that are full or read-only for real, as a client sees it."""
+"""Full and read-only file systems, and a limit on file sizes: the replies to clients, and what the store holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def where() -> Iterator[Path]:
-    """Where a file system can be mounted."""
+    """A path at which a file system can be mounted."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name, "disk")
 
@@ -87,7 +87,7 @@ async def test_files_may_not_grow(where: Path) -> None:
 
 
 async def test_read_only(where: Path) -> None:
-    """A server that starts on a disk that is read-only answers 451, and takes mail when that is over."""
+    """A server that starts on a read-only disk answers 451, and accepts mail once the disk is writable."""
     with mounted(where, "-t", "tmpfs", "tmpfs"):
         async with JSONFileStore(where / "mail") as store:
             sender = Sender(store)
@@ -106,7 +106,7 @@ async def test_read_only(where: Path) -> None:
 
 
 async def test_reading_where_nobody_may_write(where: Path) -> None:
-    """Of a store that is read-only here, but not everywhere, all is read that somebody writes elsewhere."""
+    """A store that is read-only in one mount and writable in another: the reader sees all that the writer writes."""
     async with JSONFileStore(where.with_name("mail")) as store:
         sender = Sender(store)
         await sender.prepare()

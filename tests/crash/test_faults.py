@@ -1,4 +1,4 @@
-"""Calls of the system that fail, as a client sees it: each one once, and each from then on until it is cured."""
+"""Failing system calls, as a client sees them: each call fails once, or every call fails from it on until cured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EMFILE, errno.EACCES, err
 
 
 class FromNth(Nth):
-    """Lets a call fail, and all that follow."""
+    """A hook that makes a call fail, and all later ones."""
 
     def __call__(self, call: Callable[[], Any], *_: Any) -> Any:
         self.seen += 1
@@ -32,7 +32,7 @@ class FromNth(Nth):
 
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch) -> System:
-    """The system that the store calls."""
+    """Stands in for `os` and `fcntl` in the store."""
     system = System()
     monkeypatch.setattr(files, "os", system)
     monkeypatch.setattr(files, "fcntl", system)
@@ -45,8 +45,9 @@ def system(monkeypatch: pytest.MonkeyPatch) -> System:
 async def test_every_call_fails(
     folder: Path, system: System, thorough: bool, make: Callable[[int, int], Nth], kind: bytes
 ) -> None:
-    """4xx, or as if nothing had been; what is refused is not to be seen, and the next message is accepted when it is
-    over, by the same store. Each call fails with one of the errors, in the long search with each."""
+    """The reply is 4xx, or the fault has no effect. A refused message is never seen, and the same store accepts the
+    next message once the calls work. Each call fails with one of the errors; in the long search, with each of them.
+    """
     async with JSONFileStore(folder / "mail") as store:
         sender = Sender(store)
         await sender.prepare()
@@ -67,7 +68,7 @@ async def test_every_call_fails(
 
 
 async def test_short_writes(folder: Path, system: System) -> None:
-    """A write that takes less than it was given is gone on with."""
+    """After a short write the store writes the rest."""
 
     def short(_: Callable[[], int], fd: int, octets: memoryview, offset: int) -> int:
         return os.pwrite(fd, octets[:1000], offset)

@@ -1,4 +1,4 @@
-"""Servers that share a store are killed while clients deliver and somebody reads."""
+"""Real servers that share a store are killed while clients deliver and a reader reads (`kills`)."""
 
 from __future__ import annotations
 

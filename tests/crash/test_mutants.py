@@ -1,4 +1,4 @@
-"""Stores that are broken on purpose: a check that lets one of them pass is no check."""
+"""Stores that are broken on purpose: the checker must find a violation in each of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ taken.clear()
 
 
 class Mutant(NamedTuple):
-    """A function in which one text stands for another, and what finds it: a workload, with kills or without."""
+    """A function whose text is changed in one place, and what must catch that: a workload, with kills or without."""
 
     name: str
     owner: type | ModuleType
@@ -78,7 +78,7 @@ MUTANTS = [
 
 
 def mutated(mutant: Mutant) -> Callable[..., Any]:
-    """The function with the other text."""
+    """The function with the changed text."""
     original = getattr(mutant.owner, mutant.function)
     source = textwrap.dedent(inspect.getsource(original))
     [line] = [line for line in source.splitlines(keepends=True) if mutant.old in line]
@@ -105,7 +105,7 @@ async def test_is_caught(mutant: Mutant, folder: Path, monkeypatch: pytest.Monke
 
 
 async def test_250_before_commit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This one would wait for ever where the checker does everything in one thread."""
+    """This mutant is active only for the recording: in the checker, which has one thread, it would wait for ever."""
     mutant = Mutant(
         "250_before_commit",
         Writer,

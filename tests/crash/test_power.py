@@ -1,4 +1,4 @@
-"""Power cuts on ext4 and XFS, where file systems can be mounted."""
+"""Power cuts on real ext4 and XFS file systems (`power`); skipped where they cannot be mounted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.hypothesis  # see test_crash
 
 @pytest.fixture
 def disk_folder() -> Iterator[Path]:
-    """A directory on a disk, for what is in memory cannot be mounted as one everywhere."""
+    """A directory on a disk: not every system can mount an image that is in memory."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 

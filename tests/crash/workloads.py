@@ -1,4 +1,4 @@
-"""What is done with a store while its calls are recorded: each workload brings it into situations of one kind."""
+"""Workloads: what is done with a store while its calls are recorded, each for one kind of situation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.crash.recorder import Key, Recorder
 from trio_smtp.mailbox.json_file import JSONFileStore, files, housekeeping, store, writer
 from trio_smtp.mailbox.store import INBOX, Delivered, StoreUnavailable, Target
 
-INLINE = 120  # octets: here a body is large soon
+INLINE = 120  # octets; a larger body gets a file of its own
 
 
 def _content(body: str) -> bytes:
@@ -24,14 +24,14 @@ def _content(body: str) -> bytes:
 
 
 class Session:
-    """A store, and what is done with it and promised by it."""
+    """An open store; records each change that is made to it and what the store promises."""
 
     def __init__(self, store: JSONFileStore, recorder: Recorder) -> None:
         self.store = store
         self.recorder = recorder
 
     async def change(self, method: Callable[..., Awaitable[object]], *args: Any, **keywords: Any) -> None:
-        """Do anything, while nothing else is done."""
+        """Make any change, while no other is in progress."""
         before = await look(self.store)
         with self.recorder.change() as effect:
             await method(*args, **keywords)
@@ -63,7 +63,9 @@ class Session:
             await self.deliver(body)
 
     async def refused_and_left(self, body: str, **faults: list[int]) -> None:
-        """Deliver a message while calls fail, those too that undo it: it may come back until the store is well."""
+        """Deliver a message while calls fail, also those that would undo it. It may reappear until the store works
+        again.
+        """
         self.recorder.fail(faults)
         content = _content(body)
         with suppress(StoreUnavailable), self.recorder.change(content):
@@ -73,7 +75,7 @@ class Session:
             raise refusal.value
 
     async def insist(self, body: str) -> None:
-        """Deliver a message when the store is well again, and all faults have happened."""
+        """Deliver a message, trying until the store works again; by then all faults must have happened."""
         while True:
             with suppress(StoreUnavailable):
                 await self.deliver(body)
@@ -82,7 +84,7 @@ class Session:
 
 
 class World:
-    """An empty disk."""
+    """A disk, empty at first, and the recorder of its calls."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.patch = patch
@@ -91,7 +93,7 @@ class World:
 
     @asynccontextmanager
     async def open(self, *accounts: str) -> AsyncIterator[Session]:
-        """Open the store, and make accounts."""
+        """Open the store, and create these accounts."""
         async with JSONFileStore(self._path) as opened:
             session = Session(opened, self.recorder)
             for name in accounts:
@@ -256,7 +258,7 @@ WORKLOADS: list[Workload] = [
 
 
 async def record(workload: Workload, folder: Path, patch: pytest.MonkeyPatch) -> History:
-    """Run a workload, and return what was called and promised."""
+    """Run a workload, and return the calls and promises of the store."""
     folder.mkdir()
     with patch.context() as inner:
         world = World(folder, inner)
