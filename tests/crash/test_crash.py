@@ -9,7 +9,7 @@ import pytest
 from tests.crash.checker import Checker
 from tests.crash.workloads import WORKLOADS, Workload, record
 
-pytestmark = pytest.mark.hypothesis  # not that it uses hypothesis: `nox -s property` runs the long search
+pytestmark = pytest.mark.hypothesis  # it uses none; the mark makes `nox -s property` run the long search
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.__name__)

@@ -41,7 +41,7 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
 
 @pytest.fixture
 def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())  # the system's take long
+    return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())  # no others: loading them is slow
 
 
 @pytest.fixture

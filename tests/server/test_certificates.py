@@ -73,7 +73,7 @@ def test_all_of_them_insist_on_the_same(several: Certificates, client_tls: ssl.S
         assert chosen.options & ssl.OP_NO_RENEGOTIATION
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the ssl module's
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # from the ssl module
 async def test_a_name_that_is_not_ascii_ends_the_handshake(
     several: Certificates, client_tls: ssl.SSLContext, log: pytest.LogCaptureFixture
 ) -> None:
@@ -221,7 +221,7 @@ def test_one_that_has_expired_is_shown_all_the_same(issuer: Issuer, tmp_path: Pa
     assert shake_hands(context, client_tls).client.getpeercert(binary_form=True)
 
 
-# --- reading them again
+# --- reading the files again
 
 
 async def test_a_new_certificate_is_for_new_connections(

@@ -83,7 +83,7 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [message.partition(" refused peer=")[2] for message in messages]
 
 
-# --- who it is
+# --- the peer
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -202,7 +202,7 @@ async def test_over_one_stream() -> None:
     assert peers.seen == [CLIENT]
 
 
-# --- the header is no early talk, what follows it is
+# --- early talk: not the header, but what follows it
 
 
 async def test_the_header_is_no_early_talk() -> None:
@@ -249,7 +249,7 @@ async def test_without_proxies_a_header_is_no_header() -> None:
         await client.expect("220", "500")
 
 
-# --- who is closed without a word
+# --- connections that are closed without a reply
 
 
 @pytest.mark.parametrize("header", [b"", TCP4, binary(0x20, 0), HELLO], ids=["nothing", "v1", "LOCAL", "SMTP"])
@@ -377,7 +377,7 @@ def listening() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
 
 
-# --- who is counted
+# --- counting connections
 
 
 def header_of(host: str) -> bytes:

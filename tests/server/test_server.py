@@ -48,7 +48,7 @@ async def connect_from(host: str, server: Server) -> ScriptedClient:
     return ScriptedClient(await trio.open_tcp_stream("127.0.0.1", server.port, local_address=host))
 
 
-# --- how many
+# --- limits
 
 
 async def test_more_than_so_many_connections_are_turned_away() -> None:
@@ -131,7 +131,7 @@ def test_who_counts_as_one(host: str, default: str, everyone: str) -> None:
     assert Server(settings, [], 10, 5, Connections())._peer_key(peer) == everyone
 
 
-# --- the file table
+# --- errors of accept(), and too few descriptors
 
 
 class Accepting(socket.socket):

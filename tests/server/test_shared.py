@@ -163,7 +163,7 @@ def test_connections_of_both(memory: SharedMemory, both: list[SharedCounts]) -> 
     memory.forget_connections(1)
     assert (ours.total, ours.of("192.0.2.1")) == (1, 1)
     memory.forget_connections(0)
-    assert (theirs.total, theirs.of("192.0.2.1")) == (2, 1)  # its own are not read from there
+    assert (theirs.total, theirs.of("192.0.2.1")) == (2, 1)  # a process never reads its own counts from the memory
 
 
 def test_a_peer_that_has_left_takes_no_place(both: list[SharedCounts]) -> None:

@@ -183,7 +183,7 @@ async def test_a_client_certificate_and_the_name_in_it(
         assert session.tls.client_certificate == ssl.PEM_cert_to_DER_cert(pem)
 
 
-# --- what an attacker in the middle puts in
+# --- commands injected by a man in the middle
 
 
 async def test_what_came_in_clear_is_not_taken_for_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:

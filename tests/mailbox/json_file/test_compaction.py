@@ -92,7 +92,7 @@ async def test_compaction_changes_nothing_that_can_be_seen(store: JSONFileStore,
 
 
 async def test_numbers_are_not_given_again_after_damage(store: JSONFileStore, path: Path) -> None:
-    """The damaged records are those that say which UIDs were spent on messages and mailboxes that no longer exist."""
+    """The damaged records say which UIDs and values of uid_validity deleted messages and mailboxes have used."""
     last_uid = last_validity = 0
     for _ in range(50):
         last_uid = (await store.append_message("bob", INBOX, b"")).uid

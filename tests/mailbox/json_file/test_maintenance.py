@@ -67,7 +67,7 @@ def contents(path: Path, account: str = "ann") -> dict[int, bytes]:
 
 
 def spoil(path: Path, before: bytes, after: bytes) -> None:
-    """Replace octets in the journal by others of the same number."""
+    """Replace octets in the journal by the same number of others."""
     assert len(before) == len(after)
     [segment] = [file for file in (path / "journal").iterdir() if before in file.read_bytes()]
     octets = segment.read_bytes().replace(before, after)

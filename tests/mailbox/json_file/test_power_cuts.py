@@ -110,7 +110,7 @@ class Recorder(System):
                 what = self._known.get(os.fstat(args[0]).st_ino)
                 if isinstance(what, File):
                     what.synced = what.now
-                elif what is not None:  # unless it is the parent directory of the store
+                elif what is not None:  # None is the parent directory of the store
                     what.synced = dict(what.now)
             case "rename":
                 file = self._at(keywords["src_dir_fd"]).now.pop(args[0])

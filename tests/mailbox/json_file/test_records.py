@@ -175,7 +175,7 @@ def test_names_cannot_look_like_a_body(name: str, body: bytes) -> None:
         assert decode(line, 3, 100) == AddMessages([message])
 
 
-# --- what is wrong
+# --- invalid records
 
 
 @pytest.mark.parametrize("line", [DELIVERY, OPERATIONS[0][0]], ids=["delivery", "operation"])

@@ -210,7 +210,7 @@ async def test_use_after_a_fork(store: JSONFileStore, monkeypatch: pytest.Monkey
     store._engine.stop()
 
 
-# --- looking
+# --- look-ups
 
 
 async def test_a_look_needs_no_thread(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> None:
