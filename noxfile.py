@@ -4,7 +4,8 @@ The tests run once on each version of Python: from ``src/`` and with coverage on
 built wheel on the newest one, and from ``src/`` on the others. (The wheel has only Python files, so it is the same for
 all versions.) The tests with mutants of the store, which test the tests, run only on the version that runs nox. The
 tests that simulate power failures or need other programs run on that version and on the newest one, because what they
-find hardly depends on the version.
+find hardly depends on the version. On a version between those two, the tests run with the oldest versions of the
+project's requirements that pyproject.toml allows.
 
 The versions and the dependencies come from pyproject.toml: versions from the classifiers, dependencies from the groups.
 An interpreter that is not installed is skipped. Arguments after ``--`` are passed to the tool that the session runs,
@@ -13,6 +14,7 @@ e.g. ``nox -s tests -- tests/protocol -k bdat``.
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import re
@@ -25,6 +27,8 @@ import nox
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = ".".join(platform.python_version_tuple()[:2])
 VERSIONS = sorted({*nox.project.python_versions(PYPROJECT), RUNNING}, key=lambda v: int(v.split(".")[1]))
+PROJECT = PYPROJECT["project"]
+REQUIREMENTS = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
 FULLY_COVERED = "*/trio_smtp/protocol/*,*/trio_smtp/mailbox/*,*/trio_smtp/mime/*"
 
 nox.needs_version = ">=2025.2.9"
@@ -64,6 +68,8 @@ def tests(session: nox.Session) -> None:
     if session.python == NEWEST != RUNNING and os.environ.get("BUILD_FOLLOWS"):
         session.skip("build runs all of them on this version")
     install(session, "test")
+    if session.python not in (RUNNING, NEWEST):
+        session.install(*[requirement.replace(">=", "==") for requirement in REQUIREMENTS])
     if session.posargs or session.python != RUNNING:
         some = WITHOUT_MUTANTS if session.python == NEWEST else IN_BETWEEN
         session.run("python", *PYTEST, *(session.posargs or some))
