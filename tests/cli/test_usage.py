@@ -193,9 +193,9 @@ def test_the_help_tells_the_defaults_of_the_library(run: Callable[..., Result]) 
         ("--max-message-size", f"{limits.message_size >> 20}M"),
         ("--max-recipients", limits.recipients),
         ("--max-connections", DEFAULT_MAX_CONNECTIONS),
-        ("--max-connections-per-peer", f"{DEFAULT_MAX_CONNECTIONS_PER_PEER}, this machine not counted"),
+        ("--max-connections-per-peer", f"{DEFAULT_MAX_CONNECTIONS_PER_PEER}, but no limit for clients on this machine"),
         ("--command-timeout", f"{timeouts.command:g}"),
-        ("--data-timeout", f"the same, but at most {timeouts.data:g}"),
+        ("--data-timeout", f"the command timeout, but not above {timeouts.data:g}"),
         ("--drain-timeout", f"{timeouts.drain:g}"),
     ]:
         explained = text.partition(f" {flag} ")[2]

@@ -26,21 +26,21 @@ def build_parser() -> ArgumentParser:
     """The parser of the command line. Its result has `command`, a pair of module and function, and the arguments."""
     parser = _Parser(
         prog="trio-smtp",
-        description="Take mail over SMTP and LMTP, keep it, and read it back.",
-        epilog="Begin with: trio-smtp serve --account demo=demo@example.com",
+        description="Receive mail over SMTP and LMTP, store it, and read it.",
+        epilog="To start: trio-smtp serve --account demo=demo@example.com",
     )
     parser.add_argument("--version", action="version", version=f"trio-smtp {__version__}")
     commands = _Commands(parser, "COMMAND")
-    serve = commands.add("serve", "take mail for the accounts of a store, until Ctrl-C or SIGTERM")
+    serve = commands.add("serve", "receive mail for the accounts of a store, until Ctrl-C or SIGTERM")
     serve.set_defaults(command=("serve", "serve"))
     add_serve_flags(serve)
-    catch = commands.add("catch", "take all mail, whoever it is for, and show it: to see what a program sends")
+    catch = commands.add("catch", "receive mail for any recipient and show it, to test a program that sends mail")
     catch.set_defaults(command=("serve", "serve"), catching=True)
     add_catch_flags(catch)
-    _add_account(commands.group("account", "who gets mail, and who may log in"))
-    _add_mailbox(commands.group("mailbox", "the mailboxes of an account"))
-    _add_mail(commands.group("mail", "the messages in a mailbox"))
-    _add_store(commands.group("store", "look after a store: its files, and what is damaged in them"))
+    _add_account(commands.group("account", "manage the accounts that receive mail and can log in"))
+    _add_mailbox(commands.group("mailbox", "manage the mailboxes of an account"))
+    _add_mail(commands.group("mail", "list, show, search, change, import and export messages"))
+    _add_store(commands.group("store", "check, repair and compact a store"))
     _add_send(commands)
     return parser
 
@@ -98,46 +98,54 @@ _STORE = _flag(
     metavar="URL",
     help="the store, json:DIRECTORY (default: %(default)s)",
 )
-_JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object a line")
+_JSON = _flag("--json", dest="as_json", action="store_true", help="print one JSON object per line")
 _MAILBOX = _flag("--mailbox", default="INBOX", metavar="NAME", help="the mailbox (default: %(default)s)")
 _ACCOUNT: Mapping[str, Any] = {"metavar": "ACCOUNT", "help": "the name of the account"}
 _ACCOUNT_OR_ADDRESS: Mapping[str, Any] = {**_ACCOUNT, "help": "the name of the account, or one of its addresses"}
 _UID: Mapping[str, Any] = {
     "type": values.count,
     "metavar": "UID",
-    "help": "the number of a message, as trio-smtp mail list shows it",
+    "help": "the UID of a message, as shown by trio-smtp mail list",
 }
-_YES = _flag("--yes", action="store_true", help="delete the messages too, without asking")
-_YES_ALL = _flag("--yes", action="store_true", help="with --all: without asking")
+_YES = _flag("--yes", action="store_true", help="delete messages without asking for confirmation")
+_YES_ALL = _flag("--yes", action="store_true", help="with --all: delete without asking for confirmation")
 _WAIT = _flag(
     "--wait",
     type=values.seconds,
     metavar="SECONDS",
-    help="if there is none yet, wait for one, at most so long; exit code 1 if none came",
+    help="if there is no message to list yet, wait for one, but not longer than this; exit code 1 if none arrives",
 )
-_REPAIR = _flag("--yes", action="store_true", help="repair without asking")
-_OUTPUT = _flag("--output", type=Path, metavar="DIRECTORY", help="copy the files to this directory, which is made")
-_QUOTA = "how much it may hold, in octets or as 512K, 10M, 2G"
+_REPAIR = _flag("--yes", action="store_true", help="repair without asking for confirmation")
+_OUTPUT = _flag(
+    "--output", type=Path, metavar="DIRECTORY", help="copy the files to this directory, which must not exist"
+)
+_QUOTA = "the maximum total size of its messages, in octets or as 512K, 10M, 2G"
 _PASSWORD_STDIN: Mapping[str, Any] = {
     "action": "store_true",
-    "help": "read the password from standard input; one newline at its end is dropped",
+    "help": "read the password from standard input; a newline at its end is removed",
 }
 _PASSWORD = _flag("--password-stdin", **_PASSWORD_STDIN)
 
 # flag, field of Search (or a name that `messages._condition` translates), type, metavar, help
 _CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
-    ("--subject", "subject", str, "TEXT", "text in the subject, in upper or lower case, as in all of these"),
-    ("--from", "sender", str, "TEXT", "text in From"),
-    ("--to", "recipient", str, "TEXT", "text in To, Cc or Bcc"),
-    ("--header", "header", values.header, "NAME=TEXT", "text in a header field; NAME alone: there is such a field"),
+    ("--subject", "subject", str, "TEXT", "text in the subject, in upper or lower case, as in all conditions"),
+    ("--from", "sender", str, "TEXT", "text in the From field"),
+    ("--to", "recipient", str, "TEXT", "text in the To, Cc or Bcc fields"),
+    (
+        "--header",
+        "header",
+        values.header,
+        "NAME=TEXT",
+        "text in the header field NAME; without =TEXT: the field exists",
+    ),
     ("--body", "body", str, "TEXT", "text in the body"),
-    ("--text", "text", str, "TEXT", "text anywhere"),
-    ("--flag", "flag", values.flag, "FLAG", "a flag that it has: Seen, Flagged and the like, or a keyword"),
-    ("--no-flag", "no_flag", values.flag, "FLAG", "a flag that it does not have"),
-    ("--since", "since", values.date, "DATE", "it came then or later: 2026-11-23, or 2026-11-23T20:15:00Z"),
-    ("--before", "before", values.date, "DATE", "it came earlier"),
-    ("--larger", "larger", values.size, "SIZE", "more than so many octets, or as 512K, 10M"),
-    ("--smaller", "smaller", values.size, "SIZE", "fewer than so many octets"),
+    ("--text", "text", str, "TEXT", "text in the header or the body"),
+    ("--flag", "flag", values.flag, "FLAG", "the flag is set: a system flag such as Seen or Flagged, or a keyword"),
+    ("--no-flag", "no_flag", values.flag, "FLAG", "the flag is not set"),
+    ("--since", "since", values.date, "DATE", "received at this time or later: 2026-11-23, or 2026-11-23T20:15:00Z"),
+    ("--before", "before", values.date, "DATE", "received before this time"),
+    ("--larger", "larger", values.size, "SIZE", "larger than this, in octets or as 512K, 10M"),
+    ("--smaller", "smaller", values.size, "SIZE", "smaller than this"),
 )
 
 _FORMS = ("mbox", "maildir", "eml")
@@ -148,10 +156,10 @@ def _named(kind: str, read: Callable[[str], object], text: str) -> tuple[str, ob
 
 
 def _add_account(actions: _Commands) -> None:
-    add = actions.add("add", "make an account, and a store if there is none", [_PASSWORD, _STORE, _JSON])
+    add = actions.add("add", "create an account, and the store if it does not exist", [_PASSWORD, _STORE, _JSON])
     add.set_defaults(command=("account", "add"))
     add.add_argument(
-        "name", type=values.name, metavar="NAME", help="the name of the account, which is also one to log in with"
+        "name", type=values.name, metavar="NAME", help="the name of the account, which is also its login name"
     )
     add.add_argument(
         "--address",
@@ -160,12 +168,12 @@ def _add_account(actions: _Commands) -> None:
         required=True,
         type=values.address,
         metavar="ADDRESS",
-        help="an address whose mail it gets; may be given several times",
+        help="an address whose mail the account receives; may be given several times",
     )
-    add.add_argument("--description", default="", type=values.description, metavar="TEXT", help="a note about it")
+    add.add_argument("--description", default="", type=values.description, metavar="TEXT", help="a description")
     add.add_argument("--quota", type=values.size, metavar="SIZE", help=f"{_QUOTA} (default: no limit)")
 
-    change = actions.add("set", "give an account other addresses or another description", [_STORE, _JSON])
+    change = actions.add("set", "change the addresses or the description of an account", [_STORE, _JSON])
     change.set_defaults(command=("account", "change"))
     change.add_argument("name", **_ACCOUNT)
     change.add_argument(
@@ -174,14 +182,14 @@ def _add_account(actions: _Commands) -> None:
         action="append",
         type=values.address,
         metavar="ADDRESS",
-        help="an address whose mail it gets, in the place of those that it has; may be given several times",
+        help="an address whose mail the account receives; replaces all its addresses; may be given several times",
     )
-    change.add_argument("--description", type=values.description, metavar="TEXT", help="a note about it")
+    change.add_argument("--description", type=values.description, metavar="TEXT", help="the new description")
 
-    quota = actions.add("quota", "set how much an account may hold", [_STORE, _JSON])
+    quota = actions.add("quota", "set the quota of an account", [_STORE, _JSON])
     quota.set_defaults(command=("account", "quota"))
     quota.add_argument("name", **_ACCOUNT)
-    quota.add_argument("octets", type=values.quota, metavar="SIZE|none", help=f"{_QUOTA}; or none, for no limit")
+    quota.add_argument("octets", type=values.quota, metavar="SIZE|none", help=f"{_QUOTA}; none for no limit")
 
     show_all = actions.add("list", "list the accounts", [_STORE, _JSON])
     show_all.set_defaults(command=("account", "list_all"))
@@ -189,7 +197,7 @@ def _add_account(actions: _Commands) -> None:
     for action, what, flags in (
         ("show", "show an account", []),
         ("passwd", "set the password of an account", [_PASSWORD]),
-        ("check", "say whether a password is that of an account", [_PASSWORD]),
+        ("check", "check whether a password is the right one for an account", [_PASSWORD]),
         ("remove", "remove an account with all its mail", [_YES]),
     ):
         parser = actions.add(action, what, [*flags, _STORE, _JSON])
@@ -200,10 +208,10 @@ def _add_account(actions: _Commands) -> None:
 def _add_mailbox(actions: _Commands) -> None:
     for action, function, what, flags in (
         ("list", "list_all", "list the mailboxes", []),
-        ("create", "create", "make an empty mailbox", []),
-        ("rename", "rename", "give a mailbox another name", []),
+        ("create", "create", "create an empty mailbox", []),
+        ("rename", "rename", "rename a mailbox", []),
         ("delete", "delete", "delete a mailbox with all its mail", [_YES]),
-        ("read-only", "read_only", "close a mailbox to every change, or open it again", []),
+        ("read-only", "read_only", "make a mailbox read-only, or writable again", []),
     ):
         parser = actions.add(action, what, [*flags, _STORE, _JSON])
         parser.set_defaults(command=("mailbox", function))
@@ -211,9 +219,9 @@ def _add_mailbox(actions: _Commands) -> None:
         if action != "list":
             parser.add_argument("name", metavar="NAME", help="the name of the mailbox")
         if action == "rename":
-            parser.add_argument("new_name", metavar="NEW_NAME", help="its name from now on")
+            parser.add_argument("new_name", metavar="NEW_NAME", help="its new name")
         if action == "read-only":
-            parser.add_argument("state", choices=("on", "off"), help="on closes it, off opens it")
+            parser.add_argument("state", choices=("on", "off"), help="on makes it read-only, off makes it writable")
 
 
 def _add_mail(actions: _Commands) -> None:
@@ -222,46 +230,48 @@ def _add_mail(actions: _Commands) -> None:
     show = actions.add("show", "print messages", [_MAILBOX, _STORE])
     show.set_defaults(command=("mail", "show"))
     form = show.add_mutually_exclusive_group()
-    form.add_argument("--raw", action="store_true", help="print them byte for byte")
-    form.add_argument("--part", metavar="PATH", help="write the decoded content of one part, such as 1.2")
+    form.add_argument("--raw", action="store_true", help="print the messages byte for byte")
+    form.add_argument("--part", metavar="PATH", help="print the decoded content of one part, such as 1.2")
     form.add_argument(
         "--html",
         dest="as_html",
         action="store_true",
-        help="write the HTML as a page for a browser, with the pictures that are attached; it runs no script and "
-        "fetches nothing, neither remote pictures nor styles",
+        help="print the HTML as a page for a browser, with the attached pictures; the page runs no scripts and loads "
+        "nothing from the network",
     )
     form.add_argument(
         "--save-attachments",
         dest="folder",
         type=Path,
         metavar="DIRECTORY",
-        help="write what is attached to new files there, under safe names, and print their paths",
+        help="save the attachments as new files in this directory, under safe names, and print their paths",
     )
     form.add_argument(
         "--json",
         dest="as_json",
         action="store_true",
-        help="print one JSON object a line: the content in base64, and what was found in it",
+        help="print one JSON object per line, with the message in base64 and its parsed contents",
     )
-    delete = actions.add("delete", "delete messages for good", [_YES_ALL, _MAILBOX, _STORE, _JSON])
+    delete = actions.add("delete", "delete messages permanently", [_YES_ALL, _MAILBOX, _STORE, _JSON])
     delete.set_defaults(command=("mail", "delete"))
-    delete.add_argument("--all", dest="every", action="store_true", help="all messages of the mailbox")
-    search = actions.add("search", "list the messages for which all conditions hold", [_WAIT, _MAILBOX, _STORE, _JSON])
+    delete.add_argument("--all", dest="every", action="store_true", help="delete all messages of the mailbox")
+    search = actions.add("search", "list the messages that meet all conditions", [_WAIT, _MAILBOX, _STORE, _JSON])
     search.set_defaults(command=("messages", "search"))
     for flag, kind, read, metavar, what in _CONDITIONS:
         search.add_argument(
             flag, dest="conditions", action="append", type=bind(_named, kind, read), metavar=metavar, help=what
         )
     search.set_defaults(conditions=[])
-    search.add_argument("--any", dest="any_of", action="store_true", help="one of the conditions is enough")
+    search.add_argument(
+        "--any", dest="any_of", action="store_true", help="list the messages that meet at least one condition"
+    )
     flag_them = actions.add("flag", "change the flags of messages", [_MAILBOX, _STORE, _JSON])
     flag_them.set_defaults(command=("messages", "flag"))
     change = flag_them.add_mutually_exclusive_group(required=True)
     for flag, mode, what in (
-        ("--add", "add", "a flag that they get besides those that they have"),
-        ("--remove", "remove", "a flag that they lose"),
-        ("--set", "replace", "the flags that they have from now on, '' for none"),
+        ("--add", "add", "add this flag; may be given several times"),
+        ("--remove", "remove", "remove this flag; may be given several times"),
+        ("--set", "replace", "replace all flags by this one, '' for none; may be given several times"),
     ):
         change.add_argument(
             flag,
@@ -276,38 +286,42 @@ def _add_mail(actions: _Commands) -> None:
     move = actions.add("move", "move messages into another mailbox", [_MAILBOX, _STORE, _JSON])
     move.set_defaults(command=("messages", "move"))
     for parser in (copy, move):
-        parser.add_argument("--to", required=True, metavar="NAME", help="the mailbox that gets them")
-    export = actions.add(
-        "export", "write messages to files: those with the UIDs given, or all", [_MAILBOX, _STORE, _JSON]
-    )
+        parser.add_argument("--to", required=True, metavar="NAME", help="the destination mailbox")
+    export = actions.add("export", "export the messages of a mailbox to files", [_MAILBOX, _STORE, _JSON])
     export.set_defaults(command=("export", "export"))
     export.add_argument(
         "--format",
         dest="form",
         choices=_FORMS,
         default="mbox",
-        help="mbox, Maildir, or .eml files in a folder (default: mbox)",
+        help="mbox file, Maildir, or folder of .eml files (default: mbox)",
     )
     export.add_argument(
         "--output",
         type=Path,
         metavar="PATH",
-        help="the file or folder, which must not be there (default: standard output, as mbox)",
+        help="the file or folder to create, which must not exist (default: standard output, as mbox)",
     )
-    export.add_argument("--overwrite", action="store_true", help="replace the mbox that is there")
+    export.add_argument("--overwrite", action="store_true", help="replace an existing mbox file")
     import_ = actions.add(
-        "import", "store messages from files, except those that the mailbox has", [_MAILBOX, _STORE, _JSON]
+        "import",
+        "import messages from files, except those that the mailbox already contains",
+        [_MAILBOX, _STORE, _JSON],
     )
     import_.set_defaults(command=("import_", "import_"))
-    import_.add_argument("--format", dest="form", choices=_FORMS, help="what it is (default: what it looks like)")
+    import_.add_argument("--format", dest="form", choices=_FORMS, help="the format of each PATH (default: detected)")
     for parser in (show_all, search, show, flag_them, copy, move, delete, export, import_):
         parser.add_argument("account", **_ACCOUNT)
     for parser in (show, flag_them, copy, move):
         parser.add_argument("uids", nargs="+", **_UID)
     _add_optional_uids(delete, **_UID)
-    _add_optional_uids(export, **{**_UID, "help": "the number of a message (default: all)"})
+    _add_optional_uids(export, **{**_UID, "help": "the UID of a message (default: all messages)"})
     import_.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="mbox files, Maildirs, .eml files and folders of them, or -"
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="an mbox file, Maildir, .eml file or folder of .eml files; - for standard input",
     )
 
 
@@ -323,11 +337,11 @@ def _add_optional_uids(parser: ArgumentParser, **options: Any) -> None:
 
 def _add_store(actions: _Commands) -> None:
     for action, what, flags in (
-        ("info", "say how much is in a store", []),
-        ("check", "read every record and every message, and say what is damaged", []),
-        ("repair", "let a store go on without what is damaged, which goes to quarantine", [_REPAIR]),
-        ("quarantine", "list what went to quarantine, or copy it", [_OUTPUT]),
-        ("compact", "free the space of what was deleted", []),
+        ("info", "show the number of accounts and messages in a store, and their size", []),
+        ("check", "read every record and every message, and report damage", []),
+        ("repair", "move damaged files to quarantine, so that the store works without them", [_REPAIR]),
+        ("quarantine", "list the files in quarantine, or copy them", [_OUTPUT]),
+        ("compact", "free the space of deleted messages", []),
     ):
         parser = actions.add(action, what, [*flags, _STORE, _JSON])
         parser.set_defaults(command=("store", action))
@@ -337,7 +351,7 @@ def _add_store(actions: _Commands) -> None:
 
 
 def _add_send(commands: _Commands) -> None:
-    parser = commands.add("send", "send a test message, or a file, and print the server's answer")
+    parser = commands.add("send", "send a test message or a file, and print the server's reply")
     parser.set_defaults(command=("send", "send"))
     parser.add_argument(
         "--to",
@@ -366,13 +380,18 @@ def _add_send(commands: _Commands) -> None:
     )
     tls = parser.add_mutually_exclusive_group()
     for flag, kind, what in (
-        ("--starttls", "starttls", "begin with STARTTLS"),
-        ("--tls", "implicit", "speak TLS from the start"),
+        ("--starttls", "starttls", "use STARTTLS"),
+        ("--tls", "implicit", "use TLS from the start"),
     ):
         tls.add_argument(flag, dest="tls", action="store_const", const=kind, help=what)
-    parser.add_argument("--insecure", action="store_true", help="accept any certificate of the server")
-    parser.add_argument("--user", type=values.line, metavar="NAME", help="log in; the password is asked for")
+    parser.add_argument("--insecure", action="store_true", help="do not verify the server's certificate")
+    parser.add_argument(
+        "--user", type=values.line, metavar="NAME", help="the user name to log in with; asks for the password"
+    )
     parser.add_argument("--password-stdin", **_PASSWORD_STDIN)
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="the message, - for standard input; line ends become CRLF"
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="the message, - for standard input (default: a test message); line ends become CRLF",
     )

@@ -20,15 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["RATES", "add_catch_flags", "add_serve_flags"]
 
 RATES: Final = {
-    "--connection-rate": ("connections", "connections of one peer", "300/1m"),
-    "--message-rate": ("messages", "messages of one peer", "1000/10m"),
-    "--recipient-rate": ("recipients", "recipients that one peer names", "10000/10m"),
-    "--login-failure-rate": ("login_failures", "failed logins of one peer", "30/10m"),
-    "--account-message-rate": ("account_messages", "messages that one account sends", "1000/1h"),
-    "--account-recipient-rate": ("account_recipients", "recipients that one account names", "10000/1h"),
-    "--account-login-failure-rate": ("account_login_failures", "failed logins as one user", "100/1h"),
+    "--connection-rate": ("connections", "connections of one client", "300/1m"),
+    "--message-rate": ("messages", "messages of one client", "1000/10m"),
+    "--recipient-rate": ("recipients", "recipients given by one client", "10000/10m"),
+    "--login-failure-rate": ("login_failures", "failed logins of one client", "30/10m"),
+    "--account-message-rate": ("account_messages", "messages sent by one account", "1000/1h"),
+    "--account-recipient-rate": ("account_recipients", "recipients given by one account", "10000/1h"),
+    "--account-login-failure-rate": ("account_login_failures", "failed logins with one user name", "100/1h"),
 }
 """The flags that take a rate, with the argument of `RateLimits`, what is counted, and the default."""
+
+_ABOUT_RATES: Final = (
+    "N/TIME is a rate such as 100/30s, 1000/10m or 20/1h; off means no limit. One client is one IPv4 address or one "
+    "IPv6 /64 network. The default rates do not apply to clients on this machine, but a rate that is given does."
+)
 
 _Add = Callable[..., None]
 
@@ -36,11 +41,11 @@ _Add = Callable[..., None]
 def add_serve_flags(parser: ArgumentParser) -> None:
     """Add the flags to the parser of ``trio-smtp serve``."""
     _add_main_flags(_adder(parser))
-    _add_json(_adder(parser), "when it is ready, print one JSON object that says where it listens")
+    _add_json(_adder(parser), "print one JSON object when the server is ready, with the URLs where it listens")
     _add_tls_flags(_adder(parser.add_argument_group("TLS")))
-    _add_size_flags(_adder(parser.add_argument_group("sizes and numbers")))
-    _add_time_flags(_adder(parser.add_argument_group("times")))
-    _add_policy_flags(_adder(parser.add_argument_group("what strangers may do")))
+    _add_size_flags(_adder(parser.add_argument_group("limits")))
+    _add_time_flags(_adder(parser.add_argument_group("timeouts and delays")))
+    _add_policy_flags(_adder(parser.add_argument_group("rates and policies", _ABOUT_RATES)))
 
 
 def add_catch_flags(parser: ArgumentParser) -> None:
@@ -52,7 +57,7 @@ def add_catch_flags(parser: ArgumentParser) -> None:
         action="append",
         type=parse_smtp,
         metavar="[HOST:]PORT",
-        what="where to take mail; port 0 is any free one; may be given several times "
+        what="where to listen; port 0 selects a free port; may be given several times "
         f"(default: {ServeSettings.listen[0].where})",
     )
     add(
@@ -61,18 +66,18 @@ def add_catch_flags(parser: ArgumentParser) -> None:
         action="append",
         type=partial(parse_smtp, scheme="smtps"),
         metavar="[HOST:]PORT",
-        what="the same with TLS from the start, which needs a certificate",
+        what="where to listen with TLS from the start; needs a certificate",
     )
-    _add_store(add, "or memory: (until the server stops)")
-    _add_json(add, "print one JSON object a line: when it is ready one that says where it listens, then each message")
+    _add_store(add, "or memory: (lost when the server stops)")
+    _add_json(add, "print one JSON object per line: first the URLs where the server listens, then each message")
     add(
         "--refuse",
         dest="refusals",
         action="append",
         type=values.refusal,
         metavar="WHAT=CODE",
-        what="refuse this by a 4xx or 5xx code, to see what a program makes of it: connection, login, sender, "
-        "recipient, message (once it has come in), or the address of one recipient; may be given several times",
+        what="refuse WHAT with this 4xx or 5xx code, to test how a program reacts; WHAT is connection, login, sender, "
+        "recipient, message (after it was received), or the address of one recipient; may be given several times",
     )
     _add_hostname(add)
     _add_loose_paths(add)
@@ -96,18 +101,18 @@ def _add_main_flags(add: _Add) -> None:
         action="append",
         type=parse_listen,
         metavar="URL",
-        what="where to take mail: smtp://HOST:PORT, smtps://, submission:// and submissions:// (both with login), "
-        "lmtp://, lmtp+unix:///PATH; port 0 is any free one; with ?proxy=NETWORK,... behind it, only from proxies in "
-        "these networks, by the PROXY protocol; may be given several times "
+        what="where to listen: smtp://HOST:PORT, smtps://, submission:// and submissions:// (both require a login), "
+        "lmtp://, lmtp+unix:///PATH; port 0 selects a free port; ?proxy=NETWORK,... at the end accepts only proxies "
+        "in these networks, which must use the PROXY protocol; may be given several times "
         f"(default: {default.listen[0]})",
     )
-    _add_store(add, "memory: (until the server stops) or null: (nowhere)")
+    _add_store(add, "memory: (lost when the server stops) or null: (mail is discarded)")
     add(
         "--workers",
         type=values.count,
         metavar="N",
-        what="processes that take mail, about one for each processor; they share the listeners, the limits and the "
-        f"store, which is json: then (default: {default.workers}, and no other process)",
+        what="number of processes that receive mail, up to one per CPU; they share listeners, limits and the store, "
+        f"which cannot be memory: (default: {default.workers}, without an extra process)",
     )
     add(
         "--account",
@@ -115,24 +120,24 @@ def _add_main_flags(add: _Add) -> None:
         action="append",
         type=values.account,
         metavar="NAME=ADDRESS",
-        what="make this account if it is missing; may be given several times",
+        what="create this account if it does not exist; may be given several times",
     )
     add(
         "--postmaster",
         type=values.line,
         metavar="NAME",
-        what="the account that gets the postmaster's mail if no address says so (default: the first account)",
+        what="the account that receives mail for postmaster if none has that address (default: the first account)",
     )
     add(
         "--catch-all",
         type=values.line,
         metavar="NAME",
-        what="the account that gets the mail for unknown users in the domains of the accounts (default: it is refused)",
+        what="the account that receives mail for unknown users in the accounts' domains (default: refuse it)",
     )
     add(
         "--any-sender",
         action="store_true",
-        what="let those who log in send from any address (default: only from those of their account)",
+        what="let users who log in send from any address (default: only from the addresses of their account)",
     )
     _add_hostname(add)
     _add_loose_paths(add)
@@ -142,7 +147,8 @@ def _add_main_flags(add: _Add) -> None:
         "--metrics-file",
         type=values.file,
         metavar="FILE",
-        what="keep the counters in this file, in the format of Prometheus, for the textfile collector of node_exporter",
+        what="write the counters to this file every 15 seconds, in Prometheus format, for the textfile collector of "
+        "node_exporter",
     )
 
 
@@ -151,20 +157,20 @@ def _add_store(add: _Add, others: str) -> None:
         "--store",
         type=parse_store,
         metavar="URL",
-        what=f"where to keep the mail: json:DIRECTORY, {others} (default: {DEFAULT_STORE})",
+        what=f"where to store mail: json:DIRECTORY, {others} (default: {DEFAULT_STORE})",
     )
 
 
 def _add_hostname(add: _Add) -> None:
-    add("--hostname", metavar="NAME", what="the name in the greeting (default: that of this machine)")
+    add("--hostname", metavar="NAME", what="the host name in the greeting (default: the name of this machine)")
 
 
 def _add_loose_paths(add: _Add) -> None:
     add(
         "--loose-paths",
         action="store_true",
-        what="take addresses as many programs send them: without angle brackets, after a space, with dots anywhere or "
-        "more than 64 octets before the @, with underscores behind it (default: 501)",
+        what="accept addresses with common mistakes: no angle brackets, a space before the address, misplaced dots or "
+        "more than 64 octets before the @, underscores in the domain (default: refuse them with 501)",
     )
 
 
@@ -174,7 +180,7 @@ def _add_without(add: _Add) -> None:
         action="append",
         type=values.extension,
         metavar="EXTENSION",
-        what="do not offer this extension, SMTPUTF8 for example, nor what builds on it; may be given several times",
+        what="do not offer this extension, such as SMTPUTF8, nor those that depend on it; may be given several times",
     )
 
 
@@ -182,7 +188,7 @@ def _add_transcript(add: _Add) -> None:
     add(
         "--transcript",
         action="store_true",
-        what="log all that clients say and hear, but for secrets and mail",
+        what="log all commands and replies, except secrets and messages",
     )
 
 
@@ -196,12 +202,12 @@ def _add_tls_flags(add: _Add) -> None:
         "--tls-client-ca",
         type=values.file,
         metavar="FILE",
-        what="the authority whose certificates clients may log in with (EXTERNAL), in PEM form",
+        what="CA certificates in PEM format; clients can log in with a certificate from one of these CAs (EXTERNAL)",
     )
     add(
         "--require-tls",
         action="store_true",
-        what="refuse mail outside TLS, by 530; not for the server of a public domain: not every client can do TLS",
+        what="refuse mail without TLS (reply 530); not for the server of a public domain, as not all clients have TLS",
     )
 
 
@@ -211,20 +217,20 @@ def _add_certificates(add: _Add) -> None:
         action="append",
         type=values.file,
         metavar="FILE",
-        what="the certificate and those that lead to its root, in PEM form, read again when it changes and on SIGHUP; "
-        "may be given several times: a client sees the one with the name it asks for, or else the first",
+        what="certificate chain in PEM format, reloaded when the file changes and on SIGHUP; may be given several "
+        "times: each client gets the certificate for the host name it requests (SNI), otherwise the first one",
     )
     add(
         "--tls-key",
         action="append",
         type=values.file,
         metavar="FILE",
-        what="its key, if it is not in the same file; as often as --tls-cert",
+        what="private key of --tls-cert in PEM format, if it is in another file; give one for each --tls-cert",
     )
     add(
         "--tls",
         choices=["self-signed"],
-        what="self-signed: make a certificate, keep it with the mail, and print its fingerprint",
+        what="self-signed: create a certificate, keep it in the store, and print its fingerprint",
     )
 
 
@@ -233,7 +239,7 @@ def _add_message_size(add: _Add) -> None:
         "--max-message-size",
         type=values.size,
         metavar="SIZE",
-        what=f"the largest message, in octets or as 512K, 10M (default: {ServeSettings.max_message_size >> 20}M)",
+        what=f"maximum size of a message, in octets or as 512K, 10M (default: {ServeSettings.max_message_size >> 20}M)",
     )
 
 
@@ -244,61 +250,64 @@ def _add_size_flags(add: _Add) -> None:
         "--max-recipients",
         type=values.count,
         metavar="N",
-        what=f"recipients of one message (default: {default.max_recipients})",
+        what=f"maximum recipients of a message (default: {default.max_recipients})",
     )
     add(
         "--max-transactions",
         type=values.count,
         metavar="N",
-        what=f"messages that one connection may bring (default: {default.max_transactions})",
+        what=f"maximum messages per connection (default: {default.max_transactions})",
     )
     add(
         "--max-connections",
         type=values.count,
         metavar="N",
-        what=f"connections to one listener at a time (default: {default.max_connections})",
+        what=f"maximum simultaneous connections per listener (default: {default.max_connections})",
     )
     add(
         "--max-connections-per-peer",
         type=values.count,
         metavar="N",
-        what="the same from one address; this machine counts too then (default: 50, this machine not counted)",
+        what="maximum simultaneous connections per listener from one IPv4 address or IPv6 /64 network; if given, "
+        "also for clients on this machine (default: 50, but no limit for clients on this machine)",
     )
     add(
         "--max-errors",
         type=values.count,
         metavar="N",
-        what=f"refused commands without a message in between (default: {default.max_errors})",
+        what=f"maximum refused commands without an accepted message in between (default: {default.max_errors})",
     )
     add(
         "--max-junk-commands",
         type=values.count,
         metavar="N",
-        what=f"commands that lead nowhere, without a message in between (default: {default.max_junk_commands})",
+        what="maximum commands such as NOOP and RSET without an accepted message in between "
+        f"(default: {default.max_junk_commands})",
     )
     add(
         "--max-login-failures",
         type=values.count,
         metavar="N",
-        what=f"failed logins of one connection (default: {default.max_login_failures})",
+        what=f"maximum failed logins per connection (default: {default.max_login_failures})",
     )
     add(
         "--max-received",
         type=values.count,
         metavar="N",
-        what=f"Received fields of a message, more of which are a loop (default: {default.max_received})",
+        what=f"maximum Received fields of a message; more mean a mail loop (default: {default.max_received})",
     )
     add(
         "--max-header-fields",
         type=values.count,
         metavar="N",
-        what=f"header fields of a message (default: {default.max_header_fields})",
+        what=f"maximum header fields of a message (default: {default.max_header_fields})",
     )
     add(
         "--max-header-size",
         type=values.size,
         metavar="SIZE",
-        what=f"octets of all header fields together, at most 1M (default: {default.max_header_size >> 10}K)",
+        what="maximum size of the header of a message, in octets or as 128K, not above 1M "
+        f"(default: {default.max_header_size >> 10}K)",
     )
 
 
@@ -308,44 +317,43 @@ def _add_time_flags(add: _Add) -> None:
         "--command-timeout",
         type=values.seconds,
         metavar="SECONDS",
-        what=f"how long to wait for a command, or for data (default: {default.command_timeout})",
+        what=f"maximum time to wait for the next command (default: {default.command_timeout})",
     )
     add(
         "--data-timeout",
         type=values.seconds,
         metavar="SECONDS",
-        what="how long to wait for data of a message (default: the same, but at most 180)",
+        what="maximum time to wait for more data of a message (default: the command timeout, but not above 180)",
     )
     add(
         "--drain-timeout",
         type=values.seconds,
         metavar="SECONDS",
-        what=f"how long open connections may go on when the server stops (default: {default.drain_timeout})",
+        what=f"maximum time for open connections to finish when the server stops (default: {default.drain_timeout})",
     )
     add(
         "--handshake-timeout",
         type=values.seconds,
         metavar="SECONDS",
-        what=f"how long a TLS handshake, or the header of a proxy, may take (default: {default.handshake_timeout})",
+        what=f"maximum time for a TLS handshake, or for the header of a proxy (default: {default.handshake_timeout})",
     )
     add(
         "--session-time",
         type=values.seconds,
         metavar="SECONDS",
-        what=f"how long a connection may last (default: {default.session_time})",
+        what=f"maximum duration of a connection (default: {default.session_time})",
     )
     add(
         "--minimum-rate",
         type=values.count,
         metavar="OCTETS",
-        what=f"octets a second that a message must bring on average (default: {default.minimum_rate})",
+        what=f"minimum average speed of a message, in octets per second (default: {default.minimum_rate})",
     )
     add(
         "--fault-delay",
         type=values.delay,
         metavar="SECONDS",
-        what="the longest delay of replies to a client that makes mistakes; 0 for none "
-        f"(default: {default.fault_delay})",
+        what=f"maximum delay of replies to a client that makes errors; 0 for no delay (default: {default.fault_delay})",
     )
 
 
@@ -355,13 +363,12 @@ def _add_policy_flags(add: _Add) -> None:
             flag,
             type=values.rate,
             metavar="N/TIME",
-            what=f"{what}, as 100/30s, 1000/10m or 20/1h; this machine counts too then; off for no limit "
-            f"(default: {usual}, this machine not counted)",
+            what=f"maximum rate of {what} (default: {usual})",
         )
     add(
         "--early-talkers",
         choices=["refuse", "allow"],
-        what="what becomes of clients that talk before the greeting (default: refuse)",
+        what="what to do with clients that send data before the greeting (default: refuse)",
     )
     add(
         "--greylist",
@@ -369,6 +376,6 @@ def _add_policy_flags(add: _Add) -> None:
         const=300.0,
         type=values.seconds,
         metavar="SECONDS",
-        what="refuse the first mail from somebody unknown until it is tried again, so many seconds later or more, "
-        "on smtp:// and smtps:// (default: no; 300 where no number is given)",
+        what="on smtp:// and smtps://, temporarily refuse mail from an unknown sender until the client tries again "
+        "after this time or later (default: off; 300 if SECONDS is omitted)",
     )
