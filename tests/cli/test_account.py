@@ -48,7 +48,7 @@ def has_password(prepare: Prepare, password: str | None) -> bool:
 
 def test_add(run: Run, folder: Path) -> None:
     result = run("account", "add", "demo", "--address", "demo@example.com")
-    assert result == (0, b"Account demo added; it gets the mail for demo@example.com.\n", "")
+    assert result == (0, b"Account demo added; it receives mail for demo@example.com.\n", "")
     assert run("account", "list", "--json").records == [DEMO]
     assert [path.name for path in folder.iterdir()] == ["mail"]
 
@@ -109,7 +109,7 @@ def test_unknown_account(run: Run, action: str) -> None:
 def test_set(run: Run) -> None:
     changed = {**DEMO, "addresses": ["a@example.com", "b@example.com"]}
     argv = ["account", "set", "demo", "--address", "a@example.com", "--address", "b@example.com"]
-    assert run(*argv).out == b"Account demo changed; it gets the mail for a@example.com, b@example.com.\n"
+    assert run(*argv).out == b"Account demo changed; it receives mail for a@example.com, b@example.com.\n"
     assert run("account", "list", "--json").records == [changed]
     described = {**changed, "description": "for tests"}
     assert run("account", "set", "demo", "--description", "for tests", "--json").records == [described]
@@ -136,8 +136,13 @@ def test_quota(run: Run, prepare: Prepare) -> None:
     assert run("account", "list", "--json").records == [account]
     assert run("account", "list").lines[1] == "demo    18   2048  demo@example.com"
     assert run("account", "quota", "demo", "1M", "--json").records == [{**account, "quota": 1 << 20}]
-    assert run("account", "quota", "demo", "10").out == b"Account demo may hold 10 octets; it holds 18.\n"
-    assert run("account", "quota", "demo", "none").out == b"Account demo may hold as much as it gets; it holds 18.\n"
+    assert (
+        run("account", "quota", "demo", "10").out
+        == b"Account demo has a quota of 10 octets now; its messages use 18 octets.\n"
+    )
+    assert (
+        run("account", "quota", "demo", "none").out == b"Account demo has no quota now; its messages use 18 octets.\n"
+    )
     assert run("account", "show", "demo", "--json").records[0]["quota"] is None
 
 
@@ -197,11 +202,11 @@ def test_add_with_a_password_typed_wrongly(run: Run, folder: Path, typed: Callab
 
 @pytest.mark.usefixtures("demo")
 def test_check(run: Run, typed: Callable[..., None]) -> None:
-    run("account", "check", "demo", "--password-stdin", stdin=b"secret").fails(1, "not the password of account demo")
+    run("account", "check", "demo", "--password-stdin", stdin=b"secret").fails(1, "wrong password for account demo")
     assert run("account", "passwd", "demo", "--password-stdin", stdin=b"secret").code == 0
     right = run("account", "check", "demo", "--password-stdin", stdin=b"secret\n")
-    assert right == (0, b"This is the password of account demo.\n", "")
-    run("account", "check", "demo", "--password-stdin", stdin=b"Secret").fails(1, "not the password")
+    assert right == (0, b"The password is right for account demo.\n", "")
+    run("account", "check", "demo", "--password-stdin", stdin=b"Secret").fails(1, "wrong password")
     run("account", "check", "demo").fails(2, "--password-stdin")
     typed("secret")
     assert run("account", "check", "demo", "--json", terminal=True).records == [{"name": "demo"}]
@@ -246,7 +251,7 @@ def test_password_without_a_terminal(run: Run, prepare: Prepare) -> None:
 @pytest.mark.usefixtures("demo")
 @pytest.mark.parametrize(
     ("fault", "fragment"),
-    [(EOFError(), "no password was typed"), (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "encoding")],
+    [(EOFError(), "no password was entered"), (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "encoding")],
     ids=["end", "no text"],
 )
 @pytest.mark.parametrize("typed_before", [(), ("secret",)], ids=["first", "second"])

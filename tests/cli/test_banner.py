@@ -44,8 +44,8 @@ def test_a_server_that_catches() -> None:
         listeners = [(parse_listen("smtp://x:0"), [sock])]
         lines = list(banner(listeners, StoreURL("memory"), [Account("caught")], catching=True))
     assert lines[2:] == [
-        "All mail, whoever it is for, goes to the account caught and is kept in memory until the server stops.",
-        "Every login is right.",
+        "Mail for any recipient goes to the account caught and is kept in memory until the server stops.",
+        "Every login succeeds.",
         "Try in another terminal:",
         "    trio-smtp send --to anybody@example.com --server 127.0.0.1:1025",
         "Ctrl-C stops the server.",
@@ -67,7 +67,7 @@ def test_the_same_for_programs() -> None:
 def test_what_is_refused_while_catching() -> None:
     refusals = [("recipient", 550), ("\x1b@x", 452)]
     lines = [*banner([], StoreURL("memory"), [Account("caught")], catching=True, refusals=refusals)]
-    assert r"Refused all the same: recipient by 550, \x1b@x by 452." in lines
+    assert r"Refused because of --refuse: recipient with 550, \x1b@x with 452." in lines
 
 
 def test_the_fingerprint_of_a_certificate() -> None:

@@ -85,7 +85,7 @@ async def test_a_newline_that_others_would_refuse(store: MailStore, capsys: pyte
         async with catching_session(store, as_json=as_json) as client:
             assert (await client.send_mail("", ["a@example.com"], b"Subject: x\n\ny\r\n")).code == 250
     *_, text, _, record = capsys.readouterr().out.splitlines()
-    note = "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"
+    note = "it contains a CR or LF outside a CRLF, which most mail servers refuse (RFC 5321 section 2.3.8)"
     assert text == f"Note: {note}"
     assert json.loads(record)["notes"] == [note]
     assert (await store.get_message(CAUGHT, "INBOX", 1)).content.endswith(b"Subject: x\n\ny\r\n")

@@ -55,7 +55,7 @@ def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
     (tmp_path / "directory").mkdir()
     os.mkfifo(tmp_path / "pipe")  # as good as a device
     for name in ("directory", "pipe"):
-        with pytest.raises(CommandError, match=f"cannot write the counters to .*{name}: it is no file"):
+        with pytest.raises(CommandError, match=f"cannot write the counters to .*{name}: not a regular file"):
             begin_file(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "pipe"]

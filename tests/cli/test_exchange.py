@@ -61,10 +61,10 @@ def test_there_and_back(run: Run, form: str) -> None:
     before = held(run, "demo")
     assert len(before) == len(ALL)
     assert run("mail", "export", "demo", "--format", form, "--output", "out").lines == ["12 messages written to out."]
-    assert run("mail", "import", "other", "out").lines == ["12 messages imported, 0 there already."]
+    assert run("mail", "import", "other", "out").lines == ["12 messages imported, 0 already in the mailbox."]
     assert held(run, "other") == kept(form, before)
-    assert run("mail", "import", "other", "out").lines == ["0 messages imported, 12 there already."]
-    assert run("mail", "import", "demo", "out", "out").lines == ["12 messages imported, 12 there already."]
+    assert run("mail", "import", "other", "out").lines == ["0 messages imported, 12 already in the mailbox."]
+    assert run("mail", "import", "demo", "out", "out").lines == ["12 messages imported, 12 already in the mailbox."]
     assert held(run, "other") == kept(form, before)
 
 
@@ -95,14 +95,14 @@ def test_page_by_page(run: Run, monkeypatch: pytest.MonkeyPatch, size: int) -> N
     for module in (messages, import_):
         monkeypatch.setattr(module, "_PAGE", size)
     assert run("mail", "export", "demo", "--output", "out").code == 0
-    assert run("mail", "import", "demo", "out").lines == ["0 messages imported, 12 there already."]
+    assert run("mail", "import", "demo", "out").lines == ["0 messages imported, 12 already in the mailbox."]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_empty_mailbox(run: Run, folder: Path, form: str) -> None:
     assert run("mail", "export", "other", "--format", form, "--output", "out").lines == ["0 messages written to out."]
     assert (folder / "out").exists()
-    assert run("mail", "import", "other", "out").lines == ["0 messages imported, 0 there already."]
+    assert run("mail", "import", "other", "out").lines == ["0 messages imported, 0 already in the mailbox."]
 
 
 def test_the_standard_library_reads_it(run: Run, folder: Path) -> None:
@@ -132,7 +132,7 @@ def test_modes(run: Run, folder: Path) -> None:
 def test_nothing_is_overwritten_unless_asked_for(run: Run, folder: Path) -> None:
     (folder / "out").write_text("precious")
     for form in FORMS:
-        run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "out is there already")
+        run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "out already exists")
     assert (folder / "out").read_text() == "precious"
     assert run("mail", "export", "demo", "1", "--output", "out", "--overwrite").code == 0
     assert (folder / "out").read_bytes() == to_mbox(b"", DATE, FLAGS)
@@ -143,7 +143,7 @@ def test_what_is_no_file_is_not_replaced(run: Run, folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     (folder / "out").mkdir()
     for name in ("pipe", "out"):
-        run("mail", "export", "demo", "--output", name, "--overwrite").fails(1, f"{name} is no file")
+        run("mail", "export", "demo", "--output", name, "--overwrite").fails(1, f"{name} is not a regular file")
     assert (folder / "pipe").is_fifo()
 
 
@@ -159,7 +159,7 @@ def test_a_message_that_comes_meanwhile(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_folders(run: Run, folder: Path, form: str) -> None:
     (folder / "out").mkdir()
     assert run("mail", "export", "demo", "--format", form, "--output", "out").code == 0
-    run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "out is there already")
+    run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "out already exists")
     run("mail", "export", "demo", "--format", form, "--output", "x", "--overwrite").fails(2, "--overwrite")
 
 
@@ -199,7 +199,7 @@ def test_a_message_that_is_deleted_meanwhile(run: Run, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(JSONFileStore, "get_message", missing)
     assert run("mail", "export", "demo", "--output", "fewer").lines == ["11 messages written to fewer."]
-    assert run("mail", "import", "demo", "out").lines == ["1 message imported, 11 there already."]
+    assert run("mail", "import", "demo", "out").lines == ["1 message imported, 11 already in the mailbox."]
 
 
 # --- damage
@@ -226,9 +226,9 @@ def test_one_that_cannot_be_read(run: Run, large: Path, form: str, uids: Sequenc
     assert (result.code, result.lines) == (1, [f"{good} messages written to out."])
     assert [line for line in result.err.splitlines() if line.startswith("trio-smtp: ")] == [
         f"trio-smtp: message 13 in 'INBOX' of 'demo' cannot be read: blob {large.name} is damaged",
-        "trio-smtp: 1 message could not be read; trio-smtp store check says what is damaged",
+        "trio-smtp: 1 message could not be read; trio-smtp store check shows what is damaged",
     ]
-    assert run("mail", "import", "other", "out").lines == [f"{good} messages imported, 0 there already."]
+    assert run("mail", "import", "other", "out").lines == [f"{good} messages imported, 0 already in the mailbox."]
 
 
 def test_one_that_cannot_be_read_on_the_way_to_a_pipe(run: Run, large: Path) -> None:
@@ -245,7 +245,7 @@ def test_what_is_incomplete_replaces_nothing(run: Run, folder: Path, large: Path
     spoil(large)
     result = run("mail", "export", "demo", "--output", "out", "--overwrite")
     assert (result.code, result.out) == (1, b"")
-    assert "1 message could not be read, so out is as it was; choose another" in result.err
+    assert "1 message could not be read, so out was not replaced; choose another --output" in result.err
     assert (folder / "out").read_bytes() == before
     assert run("mail", "export", "demo", "--output", "new", "--overwrite").code == 1
     assert (folder / "new").exists()
@@ -255,7 +255,7 @@ def test_what_is_damaged_comes_back(run: Run, large: Path) -> None:
     """It is imported from a backup, since a damaged message does not count as being there already."""
     run("mail", "export", "demo", "--output", "out")
     spoil(large)
-    assert run("mail", "import", "demo", "out").lines == ["1 message imported, 12 there already."]
+    assert run("mail", "import", "demo", "out").lines == ["1 message imported, 12 already in the mailbox."]
     run("mail", "show", "demo", "13").fails(1, "message 13 in 'INBOX' of 'demo' cannot be read", "store check")
     assert run("mail", "show", "demo", "14", "--raw").out == CONTENTS["large"]
 
@@ -280,7 +280,7 @@ def test_files_of_others(run: Run, folder: Path) -> None:
     (folder / "eml" / "notes.txt").write_bytes(b"txt")
     os.utime(folder / "raw", (0, 0))
     result = run("mail", "import", "other", "inbox", "a.eml", "raw", "box", "eml")
-    assert result.lines == ["7 messages imported, 0 there already."]
+    assert result.lines == ["7 messages imported, 0 already in the mailbox."]
     by_content = {content: (date, flags) for content, date, flags in held(run, "other")}
     assert by_content.keys() == {
         b"Subject: 1\n\nx\n", b"2", b"From here to there", b"Subject: raw\n\n", b"cur", b"new", b"b"
@@ -301,7 +301,7 @@ def test_a_pipe_is_read_once(run: Run, folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     writer = threading.Thread(target=(folder / "pipe").write_bytes, args=(to_mbox(b"x", DATE, []),))
     writer.start()
-    assert run("mail", "import", "other", "pipe").lines == ["1 message imported, 0 there already."]
+    assert run("mail", "import", "other", "pipe").lines == ["1 message imported, 0 already in the mailbox."]
     writer.join()
 
 
@@ -319,9 +319,9 @@ def test_links_in_a_folder_lead_nowhere(run: Run, folder: Path, form: str) -> No
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(f"{inside.relative_to(folder)}/6.eml")
         result = run("mail", "import", "other", "in", "--format", form)
-    assert result.lines == ["1 message imported, 0 there already."]
+    assert result.lines == ["1 message imported, 0 already in the mailbox."]
     assert result.err.splitlines() == [
-        f"trio-smtp: {inside.relative_to(folder)}/{name} is a link, which is passed over" for name in ("2.eml", "3.eml")
+        f"trio-smtp: {inside.relative_to(folder)}/{name} is a symbolic link; skipped" for name in ("2.eml", "3.eml")
     ]
     assert [content for content, *_ in held(run, "other")] == [b"a"]
 
@@ -330,12 +330,12 @@ def test_a_maildir_that_leads_elsewhere(run: Run, folder: Path) -> None:
     (folder / "secrets").mkdir()
     (folder / "in/new").mkdir(parents=True)
     (folder / "in/cur").symlink_to(folder / "secrets")
-    run("mail", "import", "other", "in").fails(1, "in/cur is a link, and is not followed")
+    run("mail", "import", "other", "in").fails(1, "in/cur is a symbolic link, which is not followed")
     (folder / "in/cur").unlink()
     (folder / "in/cur").mkdir()
     (folder / "in/cur/1").write_bytes(b"a")
     (folder / "named").symlink_to(folder / "in")
-    assert run("mail", "import", "other", "named").lines == ["1 message imported, 0 there already."]
+    assert run("mail", "import", "other", "named").lines == ["1 message imported, 0 already in the mailbox."]
 
 
 def test_a_file_in_a_folder_that_cannot_be_read(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,7 +351,8 @@ def test_a_file_in_a_folder_that_cannot_be_read(run: Run, folder: Path, monkeypa
     for name in ("1.eml", "2.eml"):
         (folder / "in" / name).write_bytes(b"a")
     monkeypatch.setattr(import_, "os", SimpleNamespace(**{**vars(os), "open": fail}))
-    assert run("mail", "import", "other", "in").lines == ["1 message imported, 0 there already."]  # deleted meanwhile
+    imported = run("mail", "import", "other", "in").lines  # the other file was deleted meanwhile
+    assert imported == ["1 message imported, 0 already in the mailbox."]
     run("mail", "import", "other", "in").fails(1, "cannot read in: permission denied")
 
 
@@ -373,7 +374,10 @@ def test_a_date_that_is_none(run: Run, folder: Path, monkeypatch: pytest.MonkeyP
         (["missing"], "cannot read missing: no such file"),
         (["missing.eml"], "cannot read missing.eml: no such file"),
         (["missing", "--format", "eml"], "cannot read missing: no such file"),
-        (["text", "--format", "mbox"], "text is no mbox: it does not begin with a From line; --format eml takes it"),
+        (
+            ["text", "--format", "mbox"],
+            "text is not an mbox: it does not begin with a From line; add --format eml to import it",
+        ),
         (["text", "--format", "maildir"], "cannot read text: not a directory"),
     ],
 )

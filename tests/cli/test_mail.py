@@ -295,7 +295,7 @@ def test_show_html(run: Run, prepare: Callable[[Callable[[MailStore], Awaitable[
     shown = run("mail", "show", "demo", "2", "--mailbox", "Old", "--html")
     assert (shown.code, shown.out.decode()) == (0, page(parse(content)))
     run("mail", "show", "demo", "1", "--html").fails(1, "message 1 has no HTML")
-    run("mail", "show", "demo", "1", "2", "--html").fails(2, "name one UID")
+    run("mail", "show", "demo", "1", "2", "--html").fails(2, "give one UID")
 
 
 @pytest.mark.usefixtures("with_files")

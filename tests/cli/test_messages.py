@@ -95,7 +95,7 @@ def test_to_wait_for_what_is_there(run: Run) -> None:
 
 @pytest.mark.parametrize("line", ["list demo --mailbox Old\u202e", "search demo --subject three"])
 def test_to_wait_for_what_does_not_come(run: Run, line: str) -> None:
-    run("mail", *line.split(" "), "--wait", "0.01").fails(1, "no such message came within 0.01 seconds")
+    run("mail", *line.split(" "), "--wait", "0.01").fails(1, "no such message arrived within 0.01 seconds")
 
 
 async def test_to_wait_for_what_comes(autojump_clock: trio.testing.MockClock) -> None:
@@ -145,13 +145,13 @@ def test_flag(run: Run, flags: list[str], one: list[str], two: list[str]) -> Non
 
 def test_flag_for_people(run: Run) -> None:
     result = run("mail", "flag", "demo", "2", "1", "2", "--remove", "Mine")
-    assert result == (0, b"Message 2 has no flags.\nMessage 1 has \\Seen.\n", "")
+    assert result == (0, b"Flags of message 2: none\nFlags of message 1: \\Seen\n", "")
 
 
 def test_copy(run: Run) -> None:
     assert run("mail", "copy", "demo", "2", "--to", "Old\u202e") == (
         0,
-        b"Message 2 copied to Old\\u202e, where it is 1.\n",
+        b"Message 2 copied to Old\\u202e; its UID there is 1.\n",
         "",
     )
     again = run("mail", "copy", "demo", "1", "2", "--to", "Old\u202e", "--json")

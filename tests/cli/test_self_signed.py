@@ -137,11 +137,11 @@ def test_a_store_that_keeps_nothing_keeps_no_certificate(folder: Path, kind: str
 
 def test_nowhere_to_keep_it(folder: Path) -> None:
     store = StoreURL("json", folder / "nowhere")
-    with pytest.raises(CommandError, match=r"cannot keep a self-signed certificate in json:.*nowhere: no such file"):
+    with pytest.raises(CommandError, match=r"cannot save the self-signed certificate in json:.*nowhere: no such file"):
         made(store)
 
 
 def test_a_folder_in_its_place(store: StoreURL) -> None:
     (store.path / "self-signed.pem").mkdir()
-    with pytest.raises(CommandError, match=r"cannot keep a self-signed certificate .*: is a directory"):
+    with pytest.raises(CommandError, match=r"cannot save the self-signed certificate .*: is a directory"):
         made(store)

@@ -48,7 +48,7 @@ def raw(run: Run, serving: Serving, account: str) -> bytes:
 def test_test_message(run: Run, serving: Serving) -> None:
     result = run("send", *DEMO, "--server", serving.address)
     assert (result.code, result.err) == (0, "")
-    assert result.out.startswith(f"{serving.address} said: 250 2.6.0 ".encode())
+    assert result.out.startswith(f"{serving.address} replied: 250 2.6.0 ".encode())
     message = email.message_from_bytes(raw(run, serving, "demo"), policy=email.policy.default)
     assert message.keys()[:5] == ["Date", "Message-ID", "From", "To", "Subject"]
     assert message["To"] == "demo@example.com"
@@ -153,7 +153,7 @@ LOGIN = ("--user", "jörg", "--password-stdin")
 def test_tls(run: Run, secure: Serving, listener: int, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     argv = ("send", *at(secure, listener), *flags)
     run(*argv, stdin="geheimß\n".encode()).fails(1, "the certificate of 127.0.0.1:", "self-signed", "--insecure")
-    assert run(*argv, "--insecure", stdin="geheimß\n".encode()).out.endswith(b" said: 250 2.6.0 Message accepted\n")
+    assert run(*argv, "--insecure", stdin="geheimß\n".encode()).out.endswith(b" replied: 250 2.6.0 Message accepted\n")
     monkeypatch.setenv("SSL_CERT_FILE", str(secure.folder / "mail" / "self-signed.pem"))
     assert run(*argv, stdin="geheimß\n".encode()).code == 0
 
@@ -169,12 +169,18 @@ REFUSED = [
     ("a wrong password", 2, ("--tls", "--insecure", *LOGIN), 1, "535 5.7.8"),
     ("no login", 2, ("--tls", "--insecure"), 1, "530 5.7.0"),
     ("no login in clear", 1, LOGIN, 1, "538 5.7.11"),
-    ("no TLS there", 0, ("--tls",), 1, "no TLS with 127.0.0.1:"),
-    ("nobody else's server", 0, ("--server", "192.0.2.1:25", *LOGIN), 2, "in clear; add --starttls or --tls"),
-    ("a name like an address", 0, ("--server", "127.0.0.1.example:25", *LOGIN), 2, "in clear; add --starttls or --tls"),
+    ("no TLS there", 0, ("--tls",), 1, "the TLS handshake with 127.0.0.1:"),
+    ("nobody else's server", 0, ("--server", "192.0.2.1:25", *LOGIN), 2, "without encryption; add --starttls or --tls"),
+    (
+        "a name like an address",
+        0,
+        ("--server", "127.0.0.1.example:25", *LOGIN),
+        2,
+        "without encryption; add --starttls or --tls",
+    ),
     ("insecure anyway", 0, ("--insecure",), 2, "--insecure has no effect without"),
     ("nobody's password", 0, ("--password-stdin",), 2, "--password-stdin has no effect without"),
-    ("two in one pipe", 0, (*LOGIN, "-"), 2, "either the password or the message"),
+    ("two in one pipe", 0, (*LOGIN, "-"), 2, "both read standard input"),
 ]
 
 
@@ -193,7 +199,7 @@ ANSWERS = [
     ("no SMTP", [b"SSH-2.0\r\n"], "does not speak SMTP"),
     ("no SMTP later", [*HELLO, b"* BAD\r\n"], "does not speak SMTP"),
     ("hangs up", HELLO, "closed"),
-    ("says nothing", [], "does it want TLS"),
+    ("says nothing", [], "requires TLS"),
     ("escapes", [*HELLO, b"550 \x1b[2J\xe2\x80\xae\r\n"], r"550 \x1b[2J\u202e"),
     ("data", [*HELLO, b"250 ok\r\n", b"250 ok\r\n", b"451 later\r\n"], "451 later"),
     ("no UTF-8 addresses", HELLO, "SMTPUTF8"),

@@ -140,7 +140,7 @@ def test_its_hints_work(run: Run, folder: Path) -> None:
 def test_banner_without_an_account(run: Run, folder: Path) -> None:
     with Serving(*FREE, "--store", "json:a", folder=folder) as server:
         assert server.banner[2:] == [
-            f"Mail is kept in {folder}/a; there is no account yet, so all of it is refused.",
+            f"Mail is kept in {folder}/a. There is no account yet, so all mail is refused.",
             "Try in another terminal:",
             "    trio-smtp account add demo --address demo@example.com --store json:a",
             "Ctrl-C stops the server.",
@@ -148,7 +148,7 @@ def test_banner_without_an_account(run: Run, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "kept"), [("memory:", "kept in memory until the server stops"), ("null:", "dropped")]
+    ("store", "kept"), [("memory:", "kept in memory until the server stops"), ("null:", "discarded")]
 )
 def test_banner_of_a_store_that_nobody_shares(folder: Path, store: str, kept: str) -> None:
     with Serving("--listen", "lmtp://127.0.0.1:0", *DEMO, "--store", store, folder=folder) as server:

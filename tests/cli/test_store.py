@@ -13,7 +13,7 @@ from trio_smtp.mailbox.store import MailStore
 Run = Callable[..., Result]
 
 SEGMENT = "journal/000001.jsonl"
-LOST = "damage in 1 place, and 1 message that cannot be read"
+LOST = "damage in 1 place, with 1 unreadable message"
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_a_store_that_has_lost_its_manifest(run: Run, folder: Path) -> None:
 def test_check(run: Run, folder: Path) -> None:
     assert run("store", "check") == (0, b"5 records and 2 messages read.\n", "")
     (folder / "mail/blobs/left-over").touch()
-    assert run("store", "check").lines == ["5 records and 2 messages read; 1 blob to be removed."]
+    assert run("store", "check").lines == ["5 records and 2 messages read; 1 unneeded blob."]
     assert run("store", "check", "--json").records == [{"records": 5, "messages": 2, "unneeded": 1, "faults": []}]
 
 
@@ -70,7 +70,7 @@ def test_check_finds_damage(run: Run, damage: Path) -> None:
     assert first.startswith(f"{SEGMENT} at ")
     assert first.endswith(rf" octets: blob {damage.name} is damaged (demo \u202eLists 1)")
     assert last == "5 records and 2 messages read."
-    assert (code, err) == (1, f"trio-smtp: {LOST}; trio-smtp store repair goes on without\n")
+    assert (code, err) == (1, f"trio-smtp: {LOST}; trio-smtp store repair moves the damaged files to quarantine\n")
     code, out, _ = result = run("store", "check", "--json")
     [fault] = result.records[0]["faults"]
     assert code == 1
@@ -84,21 +84,21 @@ def test_check_finds_damage(run: Run, damage: Path) -> None:
 def test_repair_asks(run: Run, damage: Path, answer: bytes, code: int) -> None:
     result = run("store", "repair", stdin=answer, terminal=True)
     assert result.code == code
-    assert result.err.startswith("D" + LOST[1:] + ". Go on without, and keep the damaged files in quarantine? [y/N] ")
+    assert result.err.startswith("D" + LOST[1:] + ". Move the damaged files to quarantine? [y/N] ")
     assert damage.exists() is (code == 1)
-    assert result.err.endswith("nothing changed\n") is (code == 1)
+    assert result.err.endswith("nothing was changed\n") is (code == 1)
 
 
 def test_repair_has_nobody_to_ask(run: Run, damage: Path) -> None:
     code, out, err = run("store", "repair")
     assert (code, out.count(b"\n")) == (2, 1)
-    assert err == f"trio-smtp: {LOST}; add --yes to go on without, and keep the damaged files in quarantine\n"
+    assert err == f"trio-smtp: {LOST}; add --yes to move the damaged files to quarantine\n"
     assert damage.exists()
 
 
 def test_repair(run: Run, damage: Path, folder: Path) -> None:
-    assert run("store", "repair", "--yes").lines[1:] == ["Repaired; 2 files went to quarantine."]
-    assert run("store", "repair") == (0, b"Nothing is damaged.\n", "")
+    assert run("store", "repair", "--yes").lines[1:] == ["Repaired; 2 files moved to quarantine."]
+    assert run("store", "repair") == (0, b"No damage found.\n", "")
     assert run("store", "check").code == 0
     assert [each["messages"] for each in run("mailbox", "list", "demo", "--json").records] == [1, 0]
 
@@ -133,7 +133,7 @@ def test_a_small_store_grows(run: Run) -> None:
     assert run("mail", "import", "ann", "-", "--format=eml", *store, stdin=b"x").code == 0
     assert run("mail", "delete", "ann", "1", *store).code == 0
     [line] = run("store", "compact", *store).lines
-    assert line.endswith(" now. What was deleted is gone, and the index that was written takes more than that.")
+    assert line.endswith(" now. The deleted mail is gone, but the new index is larger than that.")
     assert run("store", "info", *store, "--json").records[0]["dead"] == 0
 
 

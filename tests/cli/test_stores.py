@@ -44,7 +44,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
 ) -> None:
     (folder / "file").write_text("precious")
     result = run(*command.split(), "--store", f"json:{folder}")
-    result.fails(1, f"json:{folder}: there is no store; name another one with --store")
+    result.fails(1, f"json:{folder}: there is no store; choose another one with --store")
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
@@ -52,17 +52,17 @@ def test_nobody_is_told_to_begin_a_store_where_there_is_one(run: Callable[..., R
     assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
     (folder / "mail").chmod(0o777)
     result = run("account", "list")
-    result.fails(1, "can be written by others (chmod go-w is what it needs); name another one with --store")
+    result.fails(1, "can be written by others (chmod go-w is what it needs); choose another one with --store")
 
 
 def test_nobody_is_told_to_begin_a_store_where_there_is_a_file(run: Callable[..., Result], folder: Path) -> None:
     (folder / "mail").write_text("precious")
-    run("account", "list").fails(1, "not a directory; name another one with --store")
+    run("account", "list").fails(1, "not a directory; choose another one with --store")
 
 
 def test_nobody_is_told_to_begin_a_store_that_is_out_of_sight() -> None:
     said = str(unusable(parse_json_store("json:mail"), PermissionError(13, "Permission denied")))
-    assert said == "cannot use the store json:mail: permission denied; name another one with --store json:DIRECTORY"
+    assert said == "cannot use the store json:mail: permission denied; choose another one with --store json:DIRECTORY"
 
 
 def test_the_file_that_is_at_fault_is_named(run: Callable[..., Result], folder: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_file_that_is_at_fault_is_named(run: Callable[..., Result], folder: 
 
 
 async def test_a_store_that_fails_while_it_is_used() -> None:
-    with pytest.raises(CommandError, match=r"^cannot use the store memory: any more: no space left on device$"):
+    with pytest.raises(CommandError, match=r"^the store memory: cannot be used any longer: no space left on device$"):
         async with opened(StoreURL("memory")):
             raise StoreUnavailable("the journal cannot be written") from OSError(28, "No space left on device")
 

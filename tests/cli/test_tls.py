@@ -229,5 +229,7 @@ def test_self_signed_without_a_folder(folder: Path) -> None:
 def test_self_signed_without_cryptography(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     monkeypatch.delitem(sys.modules, "trio_smtp.cli.self_signed", raising=False)
-    run("serve", *SMTPS, "--tls", "self-signed").fails(1, "--tls self-signed needs cryptography", "pip install")
+    run("serve", *SMTPS, "--tls", "self-signed").fails(
+        1, "--tls self-signed needs the package cryptography", "pip install"
+    )
     assert not list(folder.iterdir())

@@ -41,7 +41,7 @@ async def add(
     if as_json:
         say_json(_record(account))
     else:
-        say(f"Account {escape(name)} added; it gets the mail for {escape(', '.join(addresses))}.")
+        say(f"Account {escape(name)} added; it receives mail for {escape(', '.join(addresses))}.")
 
 
 async def list_all(*, store: StoreURL, as_json: bool) -> None:
@@ -79,7 +79,7 @@ async def change(
     if as_json:
         say_json(_record(account))
     else:
-        say(f"Account {escape(name)} changed; it gets the mail for {escape(', '.join(account.addresses))}.")
+        say(f"Account {escape(name)} changed; it receives mail for {escape(', '.join(account.addresses))}.")
 
 
 async def quota(*, name: str, octets: int | None, store: StoreURL, as_json: bool) -> None:
@@ -89,8 +89,8 @@ async def quota(*, name: str, octets: int | None, store: StoreURL, as_json: bool
     if as_json:
         say_json(_record(account))
     else:
-        limit = "as much as it gets" if octets is None else f"{octets} octets"
-        say(f"Account {escape(name)} may hold {limit}; it holds {account.used}.")
+        limit = "no quota" if octets is None else f"a quota of {octets} octets"
+        say(f"Account {escape(name)} has {limit} now; its messages use {account.used} octets.")
 
 
 async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:
@@ -115,11 +115,11 @@ async def check(*, name: str, password_stdin: bool, store: StoreURL, as_json: bo
     except (RuntimeError, ValueError) as error:
         raise CommandError(f"the password of account {name} cannot be checked: {error}") from error
     if not is_right:
-        raise CommandError(f"this is not the password of account {name}")
+        raise CommandError(f"wrong password for account {name}")
     if as_json:
         say_json({"name": name})
     else:
-        say(f"This is the password of account {escape(name)}.")
+        say(f"The password is right for account {escape(name)}.")
 
 
 async def remove(*, name: str, yes: bool, store: StoreURL, as_json: bool) -> None:
@@ -154,7 +154,7 @@ def _record(account: Account) -> Record:
 
 def _new_password(from_stdin: bool) -> Credentials:
     password = read_password(from_stdin=from_stdin)
-    if not from_stdin and ask_for_password("The same again: ") != password:
+    if not from_stdin and ask_for_password("Repeat the password: ") != password:
         raise CommandError("the two passwords differ; nothing was changed")
     try:
         return hash_password(password)

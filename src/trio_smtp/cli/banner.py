@@ -40,17 +40,17 @@ def banner(
         catching: whether the server accepts all mail.
         refusals: exceptions that are refused even then, and with which codes.
     """
-    yield f"trio-smtp {__version__} takes mail at"
+    yield f"trio-smtp {__version__} listens on"
     for url in _urls(listeners):
         yield f"    {escape(url)}"
     if fingerprint is not None:
         yield "The certificate is self-signed; its SHA-256 fingerprint is"
         yield f"    {fingerprint}"
     if catching:
-        yield f"All mail, whoever it is for, goes to the account {accounts[0].name} and is {_kept(store)}."
-        yield "Every login is right."
+        yield f"Mail for any recipient goes to the account {accounts[0].name} and is {_kept(store)}."
+        yield "Every login succeeds."
         if refusals:
-            yield f"Refused all the same: {', '.join(f'{escape(what)} by {code}' for what, code in refusals)}."
+            yield f"Refused because of --refuse: {', '.join(f'{escape(what)} with {code}' for what, code in refusals)}."
     elif accounts:
         yield f"Mail for these accounts is {_kept(store)}:"
         for account in accounts[:_NAMED]:
@@ -58,7 +58,7 @@ def banner(
         if len(accounts) > _NAMED:
             yield f"    and {len(accounts) - _NAMED} more"
     else:
-        yield f"Mail is {_kept(store)}; there is no account yet, so all of it is refused."
+        yield f"Mail is {_kept(store)}. There is no account yet, so all mail is refused."
     hints = [printable(shlex.join(["trio-smtp", *words])) for words in _hints(listeners, store, accounts, catching)]
     if hints:
         yield "Try in another terminal:"
@@ -88,7 +88,7 @@ def _urls(listeners: Sequence[Listener]) -> Iterator[str]:
 def _kept(store: StoreURL) -> str:
     if store.kind == "json":
         return f"kept in {escape(str(store.path.absolute()))}"
-    return "kept in memory until the server stops" if store.kind == "memory" else "dropped"
+    return "kept in memory until the server stops" if store.kind == "memory" else "discarded"
 
 
 def _hints(

@@ -125,4 +125,4 @@ def _lines(message: Message, envelope: Envelope) -> Iterator[str]:
 def _notes(message: Message) -> Iterator[str]:
     """Reasons for which other servers may refuse the message."""
     if first_bare_newline(message.content) is not None:
-        yield "a CR or LF stands alone, where most mail servers take CRLF only (RFC 5321 section 2.3.8)"
+        yield "it contains a CR or LF outside a CRLF, which most mail servers refuse (RFC 5321 section 2.3.8)"

@@ -96,7 +96,7 @@ def _replace(file: Path, stats: Stats) -> None:
     The directory may belong to another daemon, so the draft is always a new file, and no link is followed.
     """
     if file.exists() and not file.is_file():  # such as /dev/null, which would become a regular file
-        raise FileExistsError(errno.EEXIST, "it is no file, and is not replaced")
+        raise FileExistsError(errno.EEXIST, "not a regular file")
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         new.unlink(missing_ok=True)

@@ -57,9 +57,11 @@ async def export(
             ("--overwrite", overwrite),
         ):
             if given:
-                raise UsageError(f"{flag} needs --output PATH; without it there is an mbox on standard output")
+                raise UsageError(f"{flag} needs --output PATH; only an mbox can be written to standard output")
     elif overwrite and form != "mbox":
-        raise UsageError("--overwrite replaces a file, not a folder: choose another --output, or remove it first")
+        raise UsageError(
+            "--overwrite replaces only an mbox file, not a folder; choose another --output, or remove the folder first"
+        )
     async with opened(store) as mail_store:
         uids = await check_uids(mail_store, account, mailbox, uids)
         total = len(uids) or await mail_store.count_messages(account, mailbox)  # more may arrive during the export
@@ -85,7 +87,7 @@ async def export(
     elif output is not None:
         say(f"{_count(written)} written to {escape(str(output))}.")
     if unreadable:
-        raise CommandError(f"{_count(unreadable)} could not be read; trio-smtp store check says what is damaged")
+        raise CommandError(f"{_count(unreadable)} could not be read; trio-smtp store check shows what is damaged")
 
 
 def _count(messages: int) -> str:
@@ -107,9 +109,10 @@ def _writing(form: str, output: Path | None, overwrite: bool) -> Generator[_Add]
         return
     try:
         if output.exists() and not overwrite and not (form != "mbox" and _is_empty_folder(output)):
-            raise CommandError(f"{output} is there already; {'add --overwrite, or ' * (form == 'mbox')}choose another")
+            advice = "add --overwrite, or " if form == "mbox" else ""
+            raise CommandError(f"{output} already exists; {advice}choose another --output")
         if overwrite and output.exists() and not output.is_file():  # such as /dev/null, which would become a file
-            raise CommandError(f"{output} is no file, so it is not replaced; choose another")
+            raise CommandError(f"{output} is not a regular file and is not replaced; choose another --output")
         with _FORMS[form](output, overwrite) as add:
             yield add
     except OSError as error:
@@ -123,7 +126,9 @@ def _check_new(output: Path, unreadable: int) -> None:
         CommandError: if the output file exists.
     """
     if output.is_file():
-        raise CommandError(f"{_count(unreadable)} could not be read, so {output} is as it was; choose another")
+        raise CommandError(
+            f"{_count(unreadable)} could not be read, so {output} was not replaced; choose another --output"
+        )
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -70,7 +70,7 @@ async def import_(
                     say_json({"uid": uid, "size": len(found.content), "source": str(found.source)})
                 advance(found.share)
     if not as_json:
-        say(f"{imported} message{'' if imported == 1 else 's'} imported, {skipped} there already.")
+        say(f"{imported} message{'' if imported == 1 else 's'} imported, {skipped} already in the mailbox.")
 
 
 class _Known:
@@ -119,7 +119,9 @@ def _find(paths: Sequence[Path], form: str | None) -> Iterator[_Found]:
         except OSError as error:
             raise CommandError(f"cannot read {path}: {reason(error)}") from error
         except ValueError as error:
-            raise CommandError(f"{path} is no mbox: {error}; --format eml takes it for one message") from error
+            raise CommandError(
+                f"{path} is not an mbox: {error}; add --format eml to import it as one message"
+            ) from error
 
 
 def _form(path: Path) -> str:
@@ -168,7 +170,9 @@ def _files(*folders: Path, suffix: str = "", follow: bool = False) -> Iterator[_
         found: list[tuple[str, Path, int]] = []
         for folder in folders:
             if not follow and folder.is_symlink():
-                raise CommandError(f"{folder} is a link, and is not followed; name the folder that it leads to")
+                raise CommandError(
+                    f"{folder} is a symbolic link, which is not followed; give the folder that it points to"
+                )
             inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
             stack.callback(os.close, inside)
             names = os.listdir(inside)  # noqa: PTH208 - of the open folder, whatever the path refers to by now
@@ -186,7 +190,7 @@ def _opened(name: str, folder: Path, inside: int) -> int | None:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            warn(f"{folder / name} is a link, which is passed over")
+            warn(f"{folder / name} is a symbolic link; skipped")
             return None
         if error.errno in (errno.ENXIO, errno.ENOENT):  # a socket; a file that a mail program has moved or deleted
             return None

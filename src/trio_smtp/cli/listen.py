@@ -79,18 +79,20 @@ def parse_listen(url: str) -> ListenSpec:
     name, separator, rest = url.partition("://")
     scheme = SCHEMES.get(name)
     if not separator or scheme is None:
-        raise ArgumentTypeError(f"{url!a} begins with none of {', '.join(f'{each}://' for each in SCHEMES)}")
+        raise ArgumentTypeError(f"{url!a} does not begin with one of {', '.join(f'{each}://' for each in SCHEMES)}")
     where, question_mark, query = rest.partition("?")
     proxies = _proxies(url, query) if question_mark else ()
     if scheme.name != "lmtp+unix":
         host_and_port = endpoint(where)
         if scheme.lmtp and host_and_port.port == 25:
-            raise ArgumentTypeError(f"{url!a} names the port of SMTP, on which LMTP is forbidden (RFC 2033 section 5)")
+            raise ArgumentTypeError(f"{url!a}: LMTP must not use port 25 (RFC 2033 section 5); choose another port")
         return ListenSpec(scheme, host_and_port, proxies)
     if proxies:
-        raise ArgumentTypeError(f"{url!a} cannot have proxies: who connects to a Unix socket has no address")
+        raise ArgumentTypeError(
+            f"{url!a}: ?proxy= cannot be used with a Unix socket, because its clients have no address"
+        )
     if not where.startswith("/"):
-        raise ArgumentTypeError(f"{url!a} names no absolute path, as lmtp+unix:///run/lmtp.sock does")
+        raise ArgumentTypeError(f"{url!a} needs an absolute path, as in lmtp+unix:///run/lmtp.sock")
     return ListenSpec(scheme, Path(where))
 
 
@@ -107,10 +109,10 @@ def parse_smtp(where: str, scheme: str = "smtp") -> ListenSpec:
 def _proxies(url: str, query: str) -> tuple[IPv4Network | IPv6Network, ...]:
     option, _, networks = query.partition("=")
     if option != "proxy":
-        raise ArgumentTypeError(f"{url!a} has an unknown option, {option!a}")
+        raise ArgumentTypeError(f"{url!a} has the unknown option {option!a}; the only option is proxy")
     from trio_smtp.server.proxy import parse_networks  # noqa: PLC0415  # --help need not load the server
 
     try:
         return parse_networks(networks.split(","))
     except ValueError as error:
-        raise ArgumentTypeError(f"{url!a} does not list the networks of proxies: {error}") from error
+        raise ArgumentTypeError(f"{url!a} has an invalid list of proxy networks: {error}") from error

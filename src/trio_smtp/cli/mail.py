@@ -51,7 +51,7 @@ async def show(
 ) -> None:
     """Print messages as text, as JSON, byte for byte, as an HTML page, or a part of each; or save their attachments."""
     if as_html and len(uids) > 1:
-        raise UsageError("--html makes a page of one message; name one UID")
+        raise UsageError("--html shows one message only; give one UID")
     async with opened(store) as mail_store:
         for at, uid in enumerate(uids):
             message = await mail_store.get_message(account, mailbox, uid)
@@ -85,7 +85,7 @@ async def delete(
 ) -> None:
     """Delete these messages for good, or none if one of them does not exist; with `every` all in the mailbox."""
     if every == bool(uids):
-        raise UsageError("delete what? name the messages by their UIDs, or all of them by --all")
+        raise UsageError("give either the UIDs of the messages to delete or --all")
     async with opened(store) as mail_store:
         if every:
             # From the end: the more messages follow a message, the longer a store takes to delete it.
@@ -108,14 +108,14 @@ def _content_of(message: Message, path: str) -> bytes:
     part = message.parsed.part(path)
     if part is None:
         paths = ", ".join(part.path for part in message.parsed.tree.walk())
-        raise CommandError(f"message {message.info.uid} has no part {escape(path)}; it has {paths}")
+        raise CommandError(f"message {message.info.uid} has no part {escape(path)}; its parts are {paths}")
     return part.content
 
 
 def _page_of(message: Message) -> str:
     shown = page(message.parsed)
     if shown is None:
-        raise CommandError(f"message {message.info.uid} has no HTML; without --html its text is shown")
+        raise CommandError(f"message {message.info.uid} has no HTML; leave out --html to show its text")
     return shown
 
 

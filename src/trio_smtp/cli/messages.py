@@ -38,7 +38,7 @@ async def search(
         CommandError: if there is no such message after `wait` seconds.
     """
     if not conditions:
-        raise UsageError("search for what? trio-smtp mail search --help shows what can be asked for")
+        raise UsageError("no search condition was given; trio-smtp mail search --help lists the conditions")
     parts = tuple(_condition(kind, value) for kind, value in conditions)
     wanted = Search(any_of=parts) if any_of else Search(all_of=parts)
     async with opened(store) as mail_store:
@@ -61,7 +61,7 @@ async def wait_for(
             while not await find(after=0, limit=1):
                 await anext(changes, None)  # None if the account was deleted; then `find` raises
             return
-    raise CommandError(f"no such message came within {seconds:g} seconds")
+    raise CommandError(f"no such message arrived within {seconds:g} seconds")
 
 
 async def say_messages(find: Callable[..., Awaitable[list[MessageSummary]]], *, as_json: bool) -> None:
@@ -101,7 +101,7 @@ async def flag(
             if as_json:
                 say_json({"uid": uid, "flags": sorted(info.flags)})
             else:
-                say(f"Message {uid} has {' '.join(sorted(info.flags)) or 'no flags'}.")
+                say(f"Flags of message {uid}: {' '.join(sorted(info.flags)) or 'none'}")
 
 
 async def copy(*, account: str, uids: Sequence[int], to: str, mailbox: str, store: StoreURL, as_json: bool) -> None:
@@ -124,7 +124,7 @@ async def _place(
             if as_json:
                 say_json({"uid": uid, "mailbox": placed.mailbox, "new_uid": placed.uid})
             else:
-                say(f"Message {uid} {done} to {escape(placed.mailbox)}, where it is {placed.uid}.")
+                say(f"Message {uid} {done} to {escape(placed.mailbox)}; its UID there is {placed.uid}.")
 
 
 async def chosen(mail_store: MailStore, account: str, mailbox: str, uids: Sequence[int]) -> AsyncGenerator[int]:
@@ -148,7 +148,9 @@ async def check_uids(mail_store: MailStore, account: str, mailbox: str, uids: It
     for uid in uids:
         found = await mail_store.list_messages(account, mailbox, after=uid - 1, limit=1)
         if [message.uid for message in found] != [uid]:
-            raise CommandError(f"there is no message {uid}, so nothing was done; trio-smtp mail list shows all")
+            raise CommandError(
+                f"{mailbox!r} has no message {uid}, so nothing was done; trio-smtp mail list shows all messages"
+            )
     return uids
 
 

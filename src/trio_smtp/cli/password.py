@@ -20,7 +20,9 @@ def read_password(*, from_stdin: bool) -> str:
     """
     if not from_stdin:
         if not sys.stdin.isatty():
-            raise UsageError("there is no terminal to ask for the password; add --password-stdin to read it")
+            raise UsageError(
+                "cannot ask for the password: no terminal; add --password-stdin to read it from standard input"
+            )
         return ask_for_password("Password: ")
     # The longest password, its newline, and one octet more, so that a longer password is noticed.
     octets = sys.stdin.buffer.read(MAX_PASSWORD + 2)
@@ -39,6 +41,8 @@ def ask_for_password(prompt: str) -> str:
     try:
         return getpass.getpass(prompt)
     except EOFError as error:
-        raise CommandError("no password was typed; nothing was done") from error
+        raise CommandError("no password was entered; nothing was done") from error
     except UnicodeDecodeError as error:
-        raise CommandError("the password is no text in the encoding of this terminal; nothing was done") from error
+        raise CommandError(
+            "the password is not valid in the character encoding of this terminal; nothing was done"
+        ) from error

@@ -52,7 +52,7 @@ def self_signed(store: StoreURL, hostname: str) -> Generator[tuple[Path, str]]:
             path = folder / _FILE
             certificate = _kept(path, hostname) or _make(path, hostname)
         except OSError as error:
-            raise CommandError(f"cannot keep a self-signed certificate in {store}: {reason(error)}") from error
+            raise CommandError(f"cannot save the self-signed certificate in {store}: {reason(error)}") from error
         yield path, certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 

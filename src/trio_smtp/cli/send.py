@@ -50,9 +50,9 @@ def send(
     if password_stdin and user is None:
         raise UsageError("--password-stdin has no effect without --user")
     if password_stdin and file == "-":
-        raise UsageError("standard input is either the password or the message")
+        raise UsageError("--password-stdin and FILE - both read standard input; name a file that contains the message")
     if user is not None and tls is None and not _is_loopback(server.host):
-        raise UsageError("--user would send the password in clear; add --starttls or --tls")
+        raise UsageError("--user would send the password without encryption; add --starttls or --tls")
     if file is None:
         content = _test_message(sender, recipients, subject or "A test message")
     elif subject is None:
@@ -68,27 +68,31 @@ def send(
             smtp.ehlo_or_helo_if_needed()
             if user is not None:  # smtplib's login accepts only ASCII names and passwords
                 _accepted(smtp.docmd("AUTH PLAIN", b64encode(f"\0{user}\0{password}".encode()).decode()))
-            say(f"{server} said: {_transact(smtp, sender, recipients, content)}")
+            say(f"{server} replied: {_transact(smtp, sender, recipients, content)}")
     except smtplib.SMTPResponseException as error:
         if error.smtp_code == -1:  # the answer does not begin with a number
-            raise CommandError(f"what answers at {server} does not speak SMTP") from error
+            raise CommandError(
+                f"the server at {server} does not speak SMTP; check --server, --tls and --starttls"
+            ) from error
         answer = _answer(error.smtp_code, error.smtp_error)
-        raise CommandError(f"{server} did not take the message: {answer}") from error
+        raise CommandError(f"{server} did not accept the message: {answer}") from error
     except smtplib.SMTPException as error:
         hung_up = isinstance(error, smtplib.SMTPServerDisconnected) and tls is None
-        hint = "; does it want TLS, by --starttls or --tls?" if hung_up else ""
-        raise CommandError(f"{server} did not take the message: {error}{hint}") from error
+        hint = "; if the server requires TLS, add --starttls or --tls" if hung_up else ""
+        raise CommandError(f"{server} did not accept the message: {error}{hint}") from error
     except ssl.SSLCertVerificationError as error:
         raise CommandError(
-            f"the certificate of {server} proves nothing: {error.verify_message}; --insecure goes on all the same"
+            f"cannot verify the certificate of {server}: {error.verify_message}; to accept any, add --insecure"
         ) from error
     except ssl.SSLError as error:
         why = str(error.reason).replace("_", " ").lower()
-        raise CommandError(f"no TLS with {server}: {why}; is it --starttls there, --tls, or neither?") from error
+        raise CommandError(
+            f"the TLS handshake with {server} failed: {why}; check whether it needs --starttls, --tls, or neither"
+        ) from error
     except OSError as error:
         raise CommandError(
-            f"cannot reach a server at {server}: {reason(error)}; start one with trio-smtp serve, "
-            "or name another with --server HOST:PORT"
+            f"cannot reach the server {server}: {reason(error)}; start one with trio-smtp serve, "
+            "or choose another with --server HOST:PORT"
         ) from error
 
 

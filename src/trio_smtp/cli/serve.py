@@ -185,5 +185,5 @@ def _advice(error: OSError, spec: ListenSpec, catching: bool) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Stop the other program or {another_port}"
     if error.errno == errno.EACCES:
-        return f"Ports below 1024 are for root; {another_port}"
+        return f"Ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; {another_port}"
     return f"Choose an address of this machine with {flag}HOST:PORT"

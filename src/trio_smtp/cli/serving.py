@@ -157,7 +157,7 @@ def configuration(settings: ServeSettings) -> Config:
             hostname=name, limits=limits(settings), loose_paths=settings.loose_paths, without=settings.without
         )
     except ValueError as error:
-        raise UsageError(f"{error}; name this machine with --hostname") from error
+        raise UsageError(f"{error}; set a valid one with --hostname") from error
 
 
 async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Account]:
@@ -178,15 +178,18 @@ async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Ac
         if owner == name:
             continue
         if owner is not None:
-            raise CommandError(f"{address} is an address of account {escape(owner)}; take another one for --account")
+            raise CommandError(
+                f"--account: {address} already belongs to account {escape(owner)}; choose another address"
+            )
         if name in accounts:
             raise CommandError(
-                f"account {name} exists and {address} is none of its addresses; give it to a new account"
+                f"--account: account {name} exists but does not have the address {address}; "
+                "choose another name, or set its addresses with trio-smtp account set"
             )
         missing.setdefault(name, []).append(address)
     for flag, wanted in (("--postmaster", settings.postmaster), ("--catch-all", settings.catch_all)):
         if wanted is not None and wanted not in accounts.keys() | missing.keys():
-            raise CommandError(f"there is no account {wanted} for {flag}; add it with --account")
+            raise CommandError(f"{flag}: there is no account {wanted}; create it with --account")
     for name, addresses in missing.items():
         accounts[name] = await store.create_account(name, addresses=addresses)
     return list(accounts.values())

@@ -36,15 +36,17 @@ def parse_store(url: str) -> StoreURL:
     kind, _, path = url.partition(":")
     if kind == "json" and path:
         return StoreURL("json", Path(path))
-    hint = "" if ":" in url or kind in ("json", "memory", "null") else f"; a directory is json:{url}"
-    raise ArgumentTypeError(f"{url!a} is none of json:DIRECTORY, memory: and null:{hint}")
+    hint = "" if ":" in url or kind in ("json", "memory", "null") else f"; for a directory, use json:{url}"
+    raise ArgumentTypeError(f"{url!a} is not a store of the form json:DIRECTORY, memory: or null:{hint}")
 
 
 def parse_json_store(url: str) -> StoreURL:
     """Read the flag ``--store`` of a command that may share the store with a server."""
     store = parse_store(url)
     if store.kind != "json":
-        raise ArgumentTypeError(f"{url} lives and dies with one server; only a store json:DIRECTORY can be shared")
+        raise ArgumentTypeError(
+            f"{url} exists only inside a server; this command needs a store of the form json:DIRECTORY"
+        )
     return store
 
 
@@ -120,17 +122,20 @@ class ServeSettings:
         self._check_tls()
         self._check_workers()
         if self.catching and self.store.kind == "null":
-            raise UsageError("what is caught has to be somewhere; take --store memory: or json:DIRECTORY")
+            raise UsageError(
+                "trio-smtp catch cannot show mail that --store null: discards; use --store memory: or json:DIRECTORY"
+            )
         if self.max_header_size > 1 << 20:
-            raise UsageError("--max-header-size is at most 1M")
+            raise UsageError("--max-header-size must not be greater than 1M")
         if self.any_sender and not any(spec.scheme.login for spec in self.listen):
             raise UsageError("--any-sender has no effect without a listener submission:// or submissions://")
         if self.greylist is not None and not any(spec.scheme.greylists for spec in self.listen):
             raise UsageError("--greylist has no effect without a listener smtp:// or smtps://")
         owners: dict[str, str] = {}
         for name, address in self.accounts:
-            if owners.setdefault(address.lower(), name) != name:
-                raise UsageError(f"--account gives {address} to two accounts; an address belongs to one")
+            owner = owners.setdefault(address.lower(), name)
+            if owner != name:
+                raise UsageError(f"--account gives {address} to two accounts, {owner} and {name}; choose one of them")
 
     @property
     def key_pairs(self) -> Sequence[KeyPair]:
@@ -143,12 +148,16 @@ class ServeSettings:
         if self.workers == 1:
             return
         if self.store.kind == "memory":
-            raise UsageError("--workers cannot share a store memory: with each other; take --store json:DIRECTORY")
+            raise UsageError(
+                "--workers cannot be used with --store memory:, which processes cannot share; "
+                "use --store json:DIRECTORY"
+            )
         if self.workers > _MOST_WORKERS:
-            raise UsageError(f"--workers is at most {_MOST_WORKERS}; about one for each processor is what helps")
+            raise UsageError(f"--workers must not be greater than {_MOST_WORKERS}; more than one per CPU is of no use")
         if self.store.kind == "null" and self.greylist is not None:
             raise UsageError(
-                "--greylist remembers in the store, and --workers share only --store json:DIRECTORY; take that"
+                "--greylist with --workers cannot be used with --store null:, which processes cannot share; "
+                "use --store json:DIRECTORY"
             )
 
     def _check_tls(self) -> None:
@@ -157,14 +166,17 @@ class ServeSettings:
             raise UsageError("--tls-key has no effect without --tls-cert FILE")
         if self.tls_key and len(self.tls_key) != len(self.tls_cert):
             raise UsageError(
-                "--tls-key goes with each --tls-cert or with none; a file that holds both can be given to both flags"
+                "--tls-key must be given once for each --tls-cert, or never; "
+                "a file that contains a certificate and its key can be given to both"
             )
         if self.tls and self.tls_cert:
-            raise UsageError(f"--tls {self.tls} and --tls-cert exclude each other; leave one of them out")
+            raise UsageError(f"--tls {self.tls} and --tls-cert cannot be used together; remove one of them")
         if self.tls or self.tls_cert:
             if all(scheme.tls == "never" for scheme in schemes):
                 flag = "--tls-cert" if self.tls_cert else "--tls"
-                raise UsageError(f"{flag} has no effect, for LMTP goes without TLS; add a listener of another kind")
+                raise UsageError(
+                    f"{flag} has no effect, because LMTP is without TLS; add another listener, such as smtp://"
+                )
         else:
             if self.require_tls:
                 raise UsageError("--require-tls needs a certificate: add --tls-cert FILE, or --tls self-signed")
@@ -175,6 +187,6 @@ class ServeSettings:
                     )
         if self.tls_client_ca is not None and not any(scheme.login for scheme in schemes):
             raise UsageError(
-                "--tls-client-ca has no effect, for it is to log in that clients show a certificate; "
-                "add a listener submission:// or submissions://"
+                "--tls-client-ca has no effect without a listener submission:// or submissions://, "
+                "because clients use certificates only to log in"
             )

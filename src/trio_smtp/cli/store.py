@@ -45,10 +45,10 @@ def check(*, store: StoreURL, as_json: bool) -> None:
         say_json({**checked._asdict(), "faults": [_fault(fault) for fault in faults]})
     else:
         _say_faults(faults)
-        unneeded = f"; {_count(checked.unneeded, 'blob')} to be removed" if checked.unneeded else ""
+        unneeded = f"; {_count(checked.unneeded, 'unneeded blob')}" if checked.unneeded else ""
         say(f"{_count(checked.records, 'record')} and {_count(checked.messages, 'message')} read{unneeded}.")
     if faults:
-        raise CommandError(f"{_summary(faults)}; trio-smtp store repair goes on without")
+        raise CommandError(f"{_summary(faults)}; trio-smtp store repair moves the damaged files to quarantine")
 
 
 def repair(*, yes: bool, store: StoreURL, as_json: bool) -> None:
@@ -60,15 +60,15 @@ def repair(*, yes: bool, store: StoreURL, as_json: bool) -> None:
     moved: list[Quarantined] = []
     if faults:
         if not yes:
-            ask(_summary(faults), "go on without, and keep the damaged files in quarantine", refusal="nothing changed")
+            ask(_summary(faults), "move the damaged files to quarantine", refusal="nothing was changed")
         with _using(store), progress("Repairing") as advance:
             moved = repair_store(store.path, faults, advance)
     if as_json:
         say_json({"faults": [_fault(fault) for fault in faults], "quarantined": [file.name for file in moved]})
     elif faults:
-        say(f"Repaired; {_count(len(moved), 'file')} went to quarantine.")
+        say(f"Repaired; {_count(len(moved), 'file')} moved to quarantine.")
     else:
-        say("Nothing is damaged.")
+        say("No damage found.")
 
 
 def quarantine(*, output: Path | None, store: StoreURL, as_json: bool) -> None:
@@ -94,7 +94,7 @@ def compact(*, store: StoreURL, as_json: bool) -> None:
     if as_json:
         say_json({"before": before, "after": after})
     else:
-        why = " What was deleted is gone, and the index that was written takes more than that." * (after > before)
+        why = " The deleted mail is gone, but the new index is larger than that." * (after > before)
         say(f"{before} octets before, {after} now.{why}")
 
 
@@ -124,7 +124,7 @@ def _say_faults(faults: Sequence[Fault]) -> None:
 
 def _summary(faults: Sequence[Fault]) -> str:
     lost = sum(len(fault.messages) for fault in faults)
-    return f"damage in {_count(len(faults), 'place')}, and {_count(lost, 'message')} that cannot be read"
+    return f"damage in {_count(len(faults), 'place')}, with {_count(lost, 'unreadable message')}"
 
 
 def _count(number: int, what: str) -> str:

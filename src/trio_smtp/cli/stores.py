@@ -39,16 +39,16 @@ __all__ = ["NullStore", "check_owner", "opened", "unusable"]
 
 # What to do about an error. The store's own text says what happened.
 _ADVICE: Final[dict[type[StoreError], str]] = {
-    NoSuchAccount: "trio-smtp account list shows which there are",
+    NoSuchAccount: "trio-smtp account list shows all accounts",
     AccountExists: "trio-smtp account show NAME shows it",
-    AddressTaken: "trio-smtp account list shows what is taken",
-    NoSuchMailbox: "trio-smtp mailbox list ACCOUNT shows which there are",
-    MailboxExists: "trio-smtp mailbox list ACCOUNT shows which there are",
-    MailboxReadOnly: "trio-smtp mailbox read-only ACCOUNT MAILBOX off opens it",
-    QuotaExceeded: "trio-smtp account quota NAME SIZE gives it more room",
-    MessageTooBig: "trio-smtp account quota NAME SIZE gives it more room",
-    NoSuchMessage: "trio-smtp mail list ACCOUNT shows which there are",
-    MessageUnreadable: "trio-smtp store check says what else is damaged",
+    AddressTaken: "trio-smtp account list shows all addresses",
+    NoSuchMailbox: "trio-smtp mailbox list ACCOUNT shows all mailboxes",
+    MailboxExists: "trio-smtp mailbox list ACCOUNT shows all mailboxes",
+    MailboxReadOnly: "trio-smtp mailbox read-only ACCOUNT MAILBOX off makes it writable",
+    QuotaExceeded: "trio-smtp account quota NAME SIZE sets another quota",
+    MessageTooBig: "trio-smtp account quota NAME SIZE sets another quota",
+    NoSuchMessage: "trio-smtp mail list ACCOUNT shows all messages",
+    MessageUnreadable: "trio-smtp store check shows all damage",
 }
 
 
@@ -71,7 +71,7 @@ async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailS
     except StoreError as error:
         advice = _ADVICE.get(type(error))
         if advice is None and isinstance(error, StoreUnavailable):
-            raise CommandError(f"cannot use the store {url} any more: {_why(url, error)}") from error
+            raise CommandError(f"the store {url} cannot be used any longer: {_why(url, error)}") from error
         raise CommandError(f"{error}; {advice}" if advice else str(error)) from error
 
 
@@ -89,10 +89,9 @@ def check_owner(url: StoreURL) -> None:
         name = pwd.getpwuid(owner).pw_name
     except KeyError:
         name = f"#{owner}"
-    as_owner = f"sudo -u {shlex.quote(name)} trio-smtp ..."
     raise CommandError(
-        f"the store {url} belongs to the user {name}; run this as that user, {as_owner}, "
-        "or give all of it to another one, chown -R"
+        f"the store {url} belongs to the user {name}; run the command as that user "
+        f"(sudo -u {shlex.quote(name)} trio-smtp ...) or change the owner of the whole store (chown -R)"
     )
 
 
@@ -107,9 +106,9 @@ def _manifest(url: StoreURL) -> os.stat_result | None:
 def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
     """The error for a store that cannot be opened."""
     cannot_begin = create or _is_taken(url) or isinstance(_cause(error), PermissionError)
-    begin = "" if cannot_begin else "begin one with trio-smtp account add, or "
+    begin = "" if cannot_begin else "create one with trio-smtp account add, or "
     return CommandError(
-        f"cannot use the store {url}: {_why(url, error)}; {begin}name another one with --store json:DIRECTORY"
+        f"cannot use the store {url}: {_why(url, error)}; {begin}choose another one with --store json:DIRECTORY"
     )
 
 

@@ -51,7 +51,9 @@ def self_signed_maker() -> Callable[[StoreURL, str], AbstractContextManager[tupl
     try:
         from trio_smtp.cli.self_signed import self_signed  # noqa: PLC0415 - cryptography is an extra
     except ImportError as error:
-        raise CommandError("--tls self-signed needs cryptography: python -m pip install cryptography") from error
+        raise CommandError(
+            "--tls self-signed needs the package cryptography; run python -m pip install cryptography"
+        ) from error
     return self_signed
 
 

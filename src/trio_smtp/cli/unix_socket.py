@@ -44,4 +44,4 @@ def _remove_stale(path: Path) -> None:
             else:
                 raise OSError(errno.EADDRINUSE, "address already in use")
     elif path.exists():
-        raise FileExistsError(errno.EEXIST, "there is a file of this name that is no socket")
+        raise FileExistsError(errno.EEXIST, "the file exists and is not a socket")

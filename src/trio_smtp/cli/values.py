@@ -59,7 +59,7 @@ class Endpoint(NamedTuple):
 def count(text: str) -> int:
     """A whole number of at least 1."""
     if not _COUNT.fullmatch(text) or not int(text):
-        raise ArgumentTypeError(f"{text!a} is no whole number from 1 on")
+        raise ArgumentTypeError(f"{text!a} is not a whole number of at least 1")
     return int(text)
 
 
@@ -68,7 +68,7 @@ def size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     octets = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 0 < octets < 2**63:  # a quota has at most 63 bits
-        raise ArgumentTypeError(f"{text!a} is no size such as 500000, 512K or 10M")
+        raise ArgumentTypeError(f"{text!a} is not a size such as 500000, 512K or 10M")
     return octets
 
 
@@ -82,7 +82,7 @@ def date(text: str) -> datetime:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!a} is no date such as 2026-11-23 or 2026-11-23T20:15:00Z") from error
+        raise ArgumentTypeError(f"{text!a} is not a date such as 2026-11-23 or 2026-11-23T20:15:00Z") from error
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
@@ -106,21 +106,21 @@ def header(text: str) -> tuple[str, str]:
     """``NAME=TEXT``: a header field and a text to find in it. ``NAME`` alone finds any value."""
     field, _, wanted = text.partition("=")
     if not field:
-        raise ArgumentTypeError(f"{text!a} is not of the form NAME=TEXT, such as List-Id=announce")
+        raise ArgumentTypeError(f"{text!a} does not begin with the name of a header field, as List-Id=announce does")
     return field, wanted
 
 
 def seconds(text: str) -> float:
     """A time span of more than 0."""
     if not _SECONDS.fullmatch(text) or not float(text):
-        raise ArgumentTypeError(f"{text!a} is no number of seconds such as 30 or 0.5")
+        raise ArgumentTypeError(f"{text!a} is not a number of seconds greater than 0, such as 30 or 0.5")
     return float(text)
 
 
 def delay(text: str) -> float:
     """A time span, 0 included."""
     if not _SECONDS.fullmatch(text):
-        raise ArgumentTypeError(f"{text!a} is no number of seconds such as 2 or 0.5")
+        raise ArgumentTypeError(f"{text!a} is not a number of seconds such as 2 or 0.5")
     return float(text)
 
 
@@ -131,7 +131,7 @@ def rate(text: str) -> tuple[int, float] | None:
     match = _RATE.fullmatch(text)
     times, seconds = (int(match[1]), int(match[2]) * _SPANS[match[3]]) if match else (0, 0)
     if not times or not seconds:
-        raise ArgumentTypeError(f"{text!a} is no rate such as 100/60s, 1000/10m or 20/1h, nor off")
+        raise ArgumentTypeError(f"{text!a} is neither a rate such as 100/60s, 1000/10m or 20/1h nor off")
     return times, float(seconds)
 
 
@@ -152,15 +152,17 @@ def extension(text: str) -> str:
     from trio_smtp.protocol.config import OPTIONAL_EXTENSIONS  # noqa: PLC0415  # as above
 
     if text.upper() not in OPTIONAL_EXTENSIONS:
-        raise ArgumentTypeError(f"{text!a} is none of {', '.join(sorted(OPTIONAL_EXTENSIONS))}")
+        raise ArgumentTypeError(f"{text!a} is not one of {', '.join(sorted(OPTIONAL_EXTENSIONS))}")
     return text.upper()
 
 
 def endpoint(text: str) -> Endpoint:
     """``HOST:PORT``, an IPv6 address in brackets."""
     match = _ENDPOINT.fullmatch(text)
-    if match is None or int(match[3]) > 65535:
+    if match is None:
         raise ArgumentTypeError(f"{text!a} is not of the form HOST:PORT, such as 127.0.0.1:1025 or [::1]:1025")
+    if int(match[3]) > 65535:
+        raise ArgumentTypeError(f"{text!a} is not of the form HOST:PORT, because the port is above 65535")
     return Endpoint(match[1] or match[2], int(match[3]))
 
 
@@ -168,14 +170,14 @@ def file(text: str) -> Path:
     """The path of a file, which has a name: not ``.``, ``/`` or empty."""
     path = Path(text)
     if not path.name:
-        raise ArgumentTypeError(f"{text!a} names no file")
+        raise ArgumentTypeError(f"{text!a} is not the path of a file")
     return path
 
 
 def line(text: str) -> str:
     """One line of text."""
     if not text.isprintable():
-        raise ArgumentTypeError(f"{text!a} is not one line of text")
+        raise ArgumentTypeError(f"{text!a} contains a line break or another unprintable character")
     return text
 
 
@@ -188,7 +190,7 @@ def address(text: str) -> str:
     except ValueError:
         parsed = None
     if parsed is None or not parsed.domain:
-        raise ArgumentTypeError(f"{text!a} is no mail address such as demo@example.com")
+        raise ArgumentTypeError(f"{text!a} is not a mail address such as demo@example.com")
     return str(parsed)
 
 
