@@ -75,10 +75,10 @@ def wrapper(self: object, *arguments: object) -> Any:
     [
         (
             {"recpt": coroutine},
-            r"Wrong\.recpt is no hook of Handler \(connect, hello, .*\); .* begins with _",
+            r"Wrong\.recpt is not a hook of Handler \(connect, hello, .*\); .* must begin with _",
         ),
-        ({"rset": sync}, r"Wrong\.rset is no hook of Handler"),
-        ({"helper": coroutine}, r"Wrong\.helper is no hook of Handler"),
+        ({"rset": sync}, r"Wrong\.rset is not a hook of Handler"),
+        ({"helper": coroutine}, r"Wrong\.helper is not a hook of Handler"),
         ({"rcpt": sync}, r"Wrong\.rcpt must be an async method"),
         ({"message": generator}, r"Wrong\.message must be an async method"),
         ({"close": wrapper}, r"Wrong\.close must be an async method"),

@@ -25,7 +25,7 @@ from trio_smtp.testing.client import open_session
 )
 @pytest.mark.parametrize(
     ("store", "hint"),
-    [("mail", r"not 'mail'; JSONFileStore('mail') is one"), (Path("m"), "JSONFileStore('m')"), (MemoryStore, "class")],
+    [("mail", r"not 'mail'; use JSONFileStore('mail')"), (Path("m"), "JSONFileStore('m')"), (MemoryStore, "class")],
 )
 def test_what_is_no_store_is_noticed_before_mail_comes(use: Callable[[Any], object], store: object, hint: str) -> None:
     with pytest.raises(TypeError, match=re.escape(hint)):

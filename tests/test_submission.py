@@ -316,9 +316,12 @@ async def without_a_mail() -> None: ...
 @pytest.mark.parametrize(
     ("relay", "message"),
     [
-        (not_async, "a relay is an async function of one Mail, not <function not_async at .*>; make it an async def"),
-        ("smarthost.example", "a relay is an async function of one Mail, not 'smarthost.example'"),
-        (without_a_mail, "a relay takes one argument, the Mail, and <function without_a_mail at .*> does not"),
+        (
+            not_async,
+            "a relay must be an async function of one Mail, not <function not_async at .*>; make it an async def",
+        ),
+        ("smarthost.example", "a relay must be an async function of one Mail, not 'smarthost.example'"),
+        (without_a_mail, "a relay must take one argument, the Mail, and <function without_a_mail at .*> does not"),
     ],
 )
 def test_what_is_no_relay_is_noticed_before_mail_comes(relay: Any, message: str) -> None:

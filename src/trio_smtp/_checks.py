@@ -32,8 +32,8 @@ def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]
                 raise TypeError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
         elif not name.startswith("_") and not hasattr(base, name) and _looks_like_a_hook(name, member, hooks):
             raise TypeError(
-                f"{cls.__name__}.{name} is no hook of {base.__name__} ({', '.join(hooks)}); "
-                "the name of an async helper begins with _"
+                f"{cls.__name__}.{name} is not a hook of {base.__name__} ({', '.join(hooks)}); "
+                "the name of a helper method must begin with _"
             )
     return frozenset(name for name in hooks if getattr(cls, name) is not getattr(base, name))
 
@@ -69,7 +69,7 @@ def hint(candidate: object) -> str:
     while isinstance(candidate, functools.partial):
         candidate = candidate.func
     if inspect.iscoroutine(candidate):
-        return "; hand in the function itself, without calling it"
+        return "; pass the function itself, without calling it"
     if inspect.isasyncgenfunction(candidate):
         return "; it must return, not yield"
     if inspect.isfunction(candidate) and candidate.__name__ == "<lambda>":

@@ -61,7 +61,7 @@ class Refuse(Exception):
         self.reply: Final = Reply(code, text, enhanced)
         self.rule: Final = rule
         if self.reply.positive:
-            raise ValueError(f"{code} does not refuse anything")
+            raise ValueError(f"the code of a refusal must be 4xx or 5xx, not {code}")
 
 
 class MessageAborted(Exception):

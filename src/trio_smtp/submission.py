@@ -99,9 +99,9 @@ class SubmissionHandler(MailboxHandler):
         """
         require_store(store)
         if relay is not None and not is_async(relay):
-            raise TypeError(f"a relay is an async function of one Mail, not {relay!r}{hint(relay)}")
+            raise TypeError(f"a relay must be an async function of one Mail, not {relay!r}{hint(relay)}")
         if relay is not None and not takes(relay, 1):
-            raise TypeError(f"a relay takes one argument, the Mail, and {relay!r} does not")
+            raise TypeError(f"a relay must take one argument, the Mail, and {relay!r} does not")
         return HandlerFactory(lambda: cls(store, postmaster, catch_all, any_sender=any_sender, relay=relay))
 
     async def mail(self, event: MailFrom) -> Reply | None:

@@ -266,8 +266,8 @@ def test_what_is_no_password(
 @pytest.mark.parametrize(
     ("kept", "fragment"),
     [
-        ("$argon2id$v=19$m=256,t=1,p=1$c2FsdHNhbHQ=$" + "A" * 43, "hashed by Argon2; install trio-smtp[auth]"),
-        ("$2b$12$of.another.program", "of an unknown form"),
+        ("$argon2id$v=19$m=256,t=1,p=1$c2FsdHNhbHQ=$" + "A" * 43, "hashed with Argon2; install trio-smtp[auth]"),
+        ("$2b$12$of.another.program", "unknown format"),
     ],
 )
 def test_a_password_that_cannot_be_checked(

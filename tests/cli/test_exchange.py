@@ -225,7 +225,7 @@ def test_one_that_cannot_be_read(run: Run, large: Path, form: str, uids: Sequenc
     good = 2 if uids else 12
     assert (result.code, result.lines) == (1, [f"{good} messages written to out."])
     assert [line for line in result.err.splitlines() if line.startswith("trio-smtp: ")] == [
-        f"trio-smtp: message 13 in 'INBOX' of 'demo' cannot be read: blob {large.name} is damaged",
+        f"trio-smtp: message 13 in mailbox 'INBOX' of account 'demo' cannot be read: blob {large.name} is damaged",
         "trio-smtp: 1 message could not be read; trio-smtp store check shows what is damaged",
     ]
     assert run("mail", "import", "other", "out").lines == [f"{good} messages imported, 0 already in the mailbox."]
@@ -235,7 +235,7 @@ def test_one_that_cannot_be_read_on_the_way_to_a_pipe(run: Run, large: Path) -> 
     large.unlink()
     result = run("mail", "export", "demo")
     assert (result.code, result.out) == (1, b"".join(to_mbox(content, DATE, FLAGS) for content in ALL))
-    assert "message 13 in 'INBOX' of 'demo' cannot be read: its file is missing" in result.err
+    assert "message 13 in mailbox 'INBOX' of account 'demo' cannot be read: its file is missing" in result.err
 
 
 def test_what_is_incomplete_replaces_nothing(run: Run, folder: Path, large: Path) -> None:
@@ -256,7 +256,9 @@ def test_what_is_damaged_comes_back(run: Run, large: Path) -> None:
     run("mail", "export", "demo", "--output", "out")
     spoil(large)
     assert run("mail", "import", "demo", "out").lines == ["1 message imported, 12 already in the mailbox."]
-    run("mail", "show", "demo", "13").fails(1, "message 13 in 'INBOX' of 'demo' cannot be read", "store check")
+    run("mail", "show", "demo", "13").fails(
+        1, "message 13 in mailbox 'INBOX' of account 'demo' cannot be read", "store check"
+    )
     assert run("mail", "show", "demo", "14", "--raw").out == CONTENTS["large"]
 
 
@@ -389,7 +391,7 @@ def test_what_cannot_be_imported(run: Run, folder: Path, arguments: list[str], f
 def test_no_room(run: Run) -> None:
     run("mail", "export", "demo", "--output", "out")
     run("account", "quota", "other", "1K")
-    run("mail", "import", "other", "out").fails(1, "may hold 1024 octets", "account quota")
+    run("mail", "import", "other", "out").fails(1, "of its quota of 1024 octets", "account quota")
     run("account", "quota", "other", "none")
     assert run("mail", "import", "other", "out").code == 0
     assert held(run, "other") == held(run, "demo")

@@ -193,4 +193,4 @@ def test_what_is_not_there(run: Run, line: str, fragment: str) -> None:
 
 def test_no_room_for_a_copy(run: Run) -> None:
     run("account", "quota", "demo", "2K")
-    run("mail", "copy", "demo", "1", "--to", "INBOX").fails(1, "may hold 2048 octets", "account quota")
+    run("mail", "copy", "demo", "1", "--to", "INBOX").fails(1, "of its quota of 2048 octets", "account quota")

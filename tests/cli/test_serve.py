@@ -369,9 +369,9 @@ def test_nowhere_to_listen(run: Run, folder: Path, url: str, fragments: list[str
 @pytest.mark.parametrize(
     ("certificate", "key", "why"),
     [
-        ("cert.pem", "another.pem", "the key is not that of the certificate"),
-        ("cert.pem", None, "not a certificate and its key"),
-        ("ca.pem", "cert.pem", "not a certificate and its key"),
+        ("cert.pem", "another.pem", "the key does not belong to the certificate"),
+        ("cert.pem", None, "no certificate and private key in PEM format"),
+        ("ca.pem", "cert.pem", "no certificate and private key in PEM format"),
         ("nothing.pem", "key.pem", "no such file"),
         ("cert.pem", "nothing.pem", "no such file"),
     ],

@@ -54,7 +54,7 @@ def test_no_store(run: Run, folder: Path, action: str) -> None:
 def test_a_store_that_has_lost_its_manifest(run: Run, folder: Path) -> None:
     (folder / "mail/manifest.json").unlink()
     for command in ("store check", "store repair --yes", "account list", "account add eve --address eve@example.com"):
-        run(*command.split()).fails(1, "json:mail: there is mail, but no manifest.json", "from a backup")
+        run(*command.split()).fails(1, "json:mail: the directory contains mail but no manifest.json", "from a backup")
 
 
 def test_check(run: Run, folder: Path) -> None:

@@ -52,7 +52,7 @@ def test_nobody_is_told_to_begin_a_store_where_there_is_one(run: Callable[..., R
     assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
     (folder / "mail").chmod(0o777)
     result = run("account", "list")
-    result.fails(1, "can be written by others (chmod go-w is what it needs); choose another one with --store")
+    result.fails(1, "other users can write to the directory; run chmod go-w on it; choose another one with --store")
 
 
 def test_nobody_is_told_to_begin_a_store_where_there_is_a_file(run: Callable[..., Result], folder: Path) -> None:

@@ -79,7 +79,9 @@ async def test_a_message_that_cannot_be_read_hides_no_other() -> None:
         await store.append_message("ann", INBOX, b"Subject: " + subject + b"\r\n\r\n")
     assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["one", "", "three"]
     assert [each.uid for each in await store.find_messages("ann", INBOX, Search(header=("Subject", "")))] == [1, 3]
-    with pytest.raises(MessageUnreadable, match="message 2 in 'INBOX' of 'ann' cannot be read: it is gone"):
+    with pytest.raises(
+        MessageUnreadable, match="message 2 in mailbox 'INBOX' of account 'ann' cannot be read: it is gone"
+    ):
         await store.get_message("ann", INBOX, 2)
 
 

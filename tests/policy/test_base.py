@@ -11,7 +11,7 @@ from trio_smtp.protocol import RcptTo
 
 
 def test_a_misspelt_hook_is_an_error_at_once() -> None:
-    with pytest.raises(TypeError, match=r"Bad.recpt is no hook of Policy \(connect, .*rcpt, .*fault\)"):
+    with pytest.raises(TypeError, match=r"Bad.recpt is not a hook of Policy \(connect, .*rcpt, .*fault\)"):
 
         class Bad(Policy):
             async def recpt(self, session: Session, event: RcptTo) -> None: ...

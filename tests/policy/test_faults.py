@@ -35,5 +35,5 @@ async def test_the_delay_grows_with_what_is_used_up(
 
 @pytest.mark.parametrize(("most", "after"), [(-1, 0.5), (math.nan, 0.5), (1, 1), (1, -0.1), (1, math.nan)])
 def test_settings_that_make_no_sense(most: float, after: float) -> None:
-    with pytest.raises(ValueError, match="FaultDelay takes"):
+    with pytest.raises(ValueError, match="FaultDelay needs a time"):
         FaultDelay(most, after=after)

@@ -178,13 +178,13 @@ async def test_a_limit_of_none_refuses_and_delays_nobody(autojump_clock: trio.te
 @pytest.mark.parametrize("name", NO_LIMITS)
 @pytest.mark.parametrize("rate", [10, (10, 60), "10/1m"])
 def test_a_rate_is_a_rate(name: str, rate: Any) -> None:
-    with pytest.raises(TypeError, match=f"^{name} is a Rate, such as "):
+    with pytest.raises(TypeError, match=f"^{name} must be a Rate, such as "):
         RateLimits(**{name: rate})
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])
 def test_a_rate_is_positive(count: int, seconds: float) -> None:
-    with pytest.raises(ValueError, match="a Rate has"):
+    with pytest.raises(ValueError, match="a Rate needs a count of at least 1"):
         Rate(count, seconds)
 
 

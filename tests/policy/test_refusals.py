@@ -93,10 +93,15 @@ async def test_so_many_times_and_no_more() -> None:
 @pytest.mark.parametrize(
     ("what", "code", "text", "why"),
     [
-        ("recipients", 550, "No", "'recipients' is none of connection, login, sender, recipient, message, and no mail"),
-        ("", 550, "No", "no mail address"),
+        (
+            "recipients",
+            550,
+            "No",
+            r"'recipients' is neither a step \(connection, login, sender, recipient, message\) nor a mail address",
+        ),
+        ("", 550, "No", "nor a mail address"),
         ("a@", 550, "No", "not a mail address"),
-        ("sender", 250, "No", "does not refuse anything"),
+        ("sender", 250, "No", "must be 4xx or 5xx, not 250"),
         ("sender", 599, "No", "not an SMTP reply code"),
         ("sender", 550, "N\u00f6", "printable ASCII"),
     ],

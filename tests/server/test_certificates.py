@@ -95,7 +95,7 @@ async def test_a_name_that_is_not_ascii_ends_the_handshake(
 
 
 def test_there_must_be_a_certificate() -> None:
-    with pytest.raises(ValueError, match="there is no certificate"):
+    with pytest.raises(ValueError, match="at least one certificate"):
         Certificates([])
 
 
@@ -119,7 +119,7 @@ def broken_pairs(issuer: Issuer) -> dict[str, tuple[list[tuple[Path, Path | None
     issuer.write("same.pem", NAME)
     nameless = issuer.authority.issue_cert("192.0.2.1")
     nameless.private_key_and_cert_chain_pem.write_to_path(folder / "nameless.pem")
-    not_pem = "they are not a certificate and its key in PEM form"
+    not_pem = "they contain no certificate and private key in PEM format"
     return {
         "missing": ([(folder / "none.pem", None)], "certificate .*none.pem: no such file"),
         "missing key": ([(good, folder / "none.key")], "good.pem with key .*none.key: no such file"),
@@ -129,11 +129,17 @@ def broken_pairs(issuer: Issuer) -> dict[str, tuple[list[tuple[Path, Path | None
         "cut off": ([(folder / "cut.pem", None)], not_pem),
         "no key": ([(folder / "another.crt", None)], not_pem),
         "no certificate": ([(folder / "another.key", None)], not_pem),
-        "another key": ([(good, folder / "another.key")], "the key is not that of the certificate"),
-        "another kind of key": ([(good, folder / "rsa.key")], "the key is not that of the certificate"),
+        "another key": ([(good, folder / "another.key")], "the key does not belong to the certificate"),
+        "another kind of key": ([(good, folder / "rsa.key")], "the key does not belong to the certificate"),
         "the second": ([(good, None), (folder / "text.pem", None)], f"text.pem: {not_pem}"),
-        "name that is taken": ([(good, None), (folder / "same.pem", None)], "same.pem: it has no name of its own"),
-        "no name": ([(good, None), (folder / "nameless.pem", None)], "nameless.pem: it has no name of its own"),
+        "name that is taken": (
+            [(good, None), (folder / "same.pem", None)],
+            "same.pem would never be used: other certificates have all its names",
+        ),
+        "no name": (
+            [(good, None), (folder / "nameless.pem", None)],
+            "nameless.pem would never be used: other certificates have all its names",
+        ),
     }
 
 
@@ -165,7 +171,7 @@ def test_a_key_with_a_passphrase_is_not_asked_for(issuer: Issuer, tmp_path: Path
         serialization.BestAvailableEncryption(b"secret"),
     )
     (tmp_path / "locked.pem").write_bytes(locked + issued.cert_chain_pems[0].bytes())
-    with pytest.raises(CertificateError, match="without a passphrase"):
+    with pytest.raises(CertificateError, match="the key has a passphrase"):
         Certificates([(tmp_path / "locked.pem", None)])
 
 
@@ -194,7 +200,7 @@ def test_a_certificate_that_no_client_would_take(tmp_path: Path) -> None:
 
     server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
     Certificates([(write(ec.SECP256R1(), server), None)])
-    with pytest.raises(CertificateError, match="no client would take it, unsuitable certificate purpose"):
+    with pytest.raises(CertificateError, match="clients would reject it: unsuitable certificate purpose"):
         Certificates([(write(ec.SECP256R1(), client), None)])
     with pytest.raises(CertificateError, match="no shared cipher"):
         Certificates([(write(ec.SECP256K1(), server), None)])
@@ -207,7 +213,7 @@ def test_an_authority_that_cannot_be_used(issuer: Issuer, tmp_path: Path) -> Non
         Certificates(pairs, nobody)
     for content in (b"", b"hello", issuer.authority.cert_pem.bytes()[:300]):
         nobody.write_bytes(content)
-        with pytest.raises(CertificateError, match=r"nobody\.pem: it holds no certificate in PEM form"):
+        with pytest.raises(CertificateError, match=r"nobody\.pem: it contains no certificate in PEM format"):
             Certificates(pairs, nobody)
 
 
@@ -267,7 +273,7 @@ async def test_files_that_do_not_fit_together_yet(
     assert "new.example" in shake_hands(certificates.context, client_tls).shown
     files = f"cannot use the certificate {certificate} with key {key}"
     assert [(record.levelname, record.getMessage()) for record in log.records] == [
-        ("ERROR", f"{files}: the key is not that of the certificate; what was read before is served on"),
+        ("ERROR", f"{files}: the key does not belong to the certificate; what was read before is served on"),
         ("ERROR", f"{files}: no such file or directory; what was read before is served on"),
         ("INFO", f"certificates read again: {certificate}"),
     ]

@@ -187,7 +187,7 @@ async def test_the_log_says_what_a_hook_may_return(
 ) -> None:
     async with open_session(handler(hook, returning(answered))) as client:
         await answer(client, hook)
-    rule = "a hook returns a Reply (not 3xx) or None, and raises Refuse to say no"
+    rule = "a hook must return a Reply (not 3xx) or None, or raise Refuse"
     assert re.search(rf"{re.escape(rule)}; \w+ returned {re.escape(repr(answered))}", caplog.text)
 
 
@@ -265,7 +265,7 @@ async def test_a_factory_that_makes_no_handler(caplog: pytest.LogCaptureFixture)
     make: Any = lambda: Handler  # noqa: E731 - it returns the class instead of an instance, an easy mistake
     async with open_session(HandlerFactory(make)) as client:
         await client.expect_close("421")
-    assert "a function that returns a Handler, and <function" in caplog.text
+    assert "must return a Handler, and <function" in caplog.text
 
 
 class Foreign:

@@ -110,4 +110,4 @@ def test_any_header(header: dict[str, Any], rest: bytes) -> None:
 def test_without_joserfc() -> None:
     script = "import sys; sys.modules['joserfc'] = None; import trio_smtp.server.jwt"
     failed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
-    assert "ImportError: JSON Web Tokens need joserfc; install trio-smtp[auth]" in failed.stderr
+    assert "ImportError: JWTValidator needs the package joserfc; install trio-smtp[auth]" in failed.stderr

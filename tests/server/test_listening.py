@@ -51,7 +51,7 @@ async def test_ipv4_and_ipv6_share_a_free_port() -> None:
     [("1025", TypeError), (1025.0, TypeError), (None, TypeError), (-1, ValueError), (65536, ValueError)],
 )
 async def test_what_is_no_port(port: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="a port is a"):
+    with pytest.raises(error, match="a port must be"):
         await bind_sockets(port)
 
 

@@ -137,7 +137,7 @@ class Sync(SyncMixin, Authenticator):  # type: ignore[misc]  # that is the test
 
 
 def test_a_misspelt_hook_is_noticed_at_once() -> None:
-    with pytest.raises(TypeError, match=r"Misspelt\.check_pasword is no hook of Authenticator \(check_password, "):
+    with pytest.raises(TypeError, match=r"Misspelt\.check_pasword is not a hook of Authenticator \(check_password, "):
 
         class Misspelt(Authenticator):
             async def check_pasword(self, username: str, password: str) -> str | None:
@@ -157,10 +157,13 @@ async def of_one(username: str) -> str:
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (Nothing(), r"^Nothing overrides no hook of Authenticator \(check_password, .*, check_certificate\)$"),
+        (
+            Nothing(),
+            r"^Nothing must override at least one hook of Authenticator \(check_password, .*, check_certificate\)$",
+        ),
         (Sync(), r"Sync\.check_password must be an async method"),
-        (lambda username, password: username, "an async function of a name and a password"),
-        (of_one, "takes two arguments, the name and the password, and <function of_one"),
+        (lambda username, password: username, "an async function of a user name and a password"),
+        (of_one, "must take two arguments, the user name and the password, and <function of_one"),
     ],
 )
 def test_an_authenticator_that_could_not_be_asked(wrong: Any, complaint: str) -> None:

@@ -165,7 +165,7 @@ async def test_a_body_that_was_kept_reads_nothing_of_what_follows(
         await client.expect(*TRANSACTION_ACCEPTED, "354", "452" if refused else ACCEPTED)
         over.set()
         await wait_all_tasks_blocked()
-        assert faults == ["a message can be read only while the hook runs that it was given to"]
+        assert faults == ["the message can no longer be read, because the hook that received it has returned"]
         await client.send(TRANSACTION)
         await client.expect(*TRANSACTION_ACCEPTED)
 
@@ -198,7 +198,7 @@ async def test_a_reader_that_outlives_its_hook_ends_with_its_connection_and_harm
             await begin(client)
             await client.send(TRANSACTION + b"DATA\r\n")
             await client.expect_close(*TRANSACTION_ACCEPTED, "354", "421")
-        assert faults == ["a message can be read only while the hook runs that it was given to"]
+        assert faults == ["the message can no longer be read, because the hook that received it has returned"]
         for _ in range(3):
             async with connected(server) as client:
                 await begin(client)

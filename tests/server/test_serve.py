@@ -95,24 +95,24 @@ class NoBinding(Exception):
     ("handler", "options", "complaint"),
     [
         (None, {}, "not None"),
-        (lambda mail: None, {}, "a handler is an async function"),
+        (lambda mail: None, {}, "a handler must be an async function"),
         (Handler(), {}, "not an instance"),
         (take, {"implicit_tls": True}, "needs an ssl_context"),
-        (take, {"max_conections": 5}, "there is no option max_conections; there are .*, max_connections,"),
-        (take, {"hostname": "mx.example.com"}, "there is no option hostname; Config has one"),
-        (take, {"recipients": 5}, "there is no option recipients; Limits has one"),
-        (take, {"config": {"hostname": "mx.example.com"}}, "config is of the type Config, and {.*} is not"),
-        (take, {"timeouts": 30}, "timeouts is of the type Timeouts, and 30 is not"),
-        (take, {"ssl_context": "cert.pem"}, "ssl_context is of the type Certificates or SSLContext, and 'cert.pem' "),
-        (take, {"ssl_context": ssl.create_default_context()}, "one of a client; server_context"),
-        (take, {"max_connections": "5"}, "max_connections is of the type int, and '5' is not"),
-        (take, {"max_connections_per_peer": "5"}, "max_connections_per_peer is of the type int, and '5' is not"),
-        (take, {"message_memory": "256M"}, "message_memory is of the type int, and '256M' is not"),
-        (take, {"on_error": "ignore"}, "on_error is reply or raise, not 'ignore'"),
-        (take, {"early_talkers": "refused"}, "early_talkers is refuse or allow, not 'refused'"),
+        (take, {"max_conections": 5}, "there is no option max_conections; the options are .*, max_connections,"),
+        (take, {"hostname": "mx.example.com"}, "there is no option hostname; it is an argument of Config"),
+        (take, {"recipients": 5}, "there is no option recipients; it is an argument of Limits"),
+        (take, {"config": {"hostname": "mx.example.com"}}, "config must be of type Config, not {.*}"),
+        (take, {"timeouts": 30}, "timeouts must be of type Timeouts, not 30"),
+        (take, {"ssl_context": "cert.pem"}, "ssl_context must be of type Certificates or SSLContext, not 'cert.pem'"),
+        (take, {"ssl_context": ssl.create_default_context()}, "not for a client; use server_context"),
+        (take, {"max_connections": "5"}, "max_connections must be of type int, not '5'"),
+        (take, {"max_connections_per_peer": "5"}, "max_connections_per_peer must be of type int, not '5'"),
+        (take, {"message_memory": "256M"}, "message_memory must be of type int, not '256M'"),
+        (take, {"on_error": "ignore"}, "on_error must be 'reply' or 'raise', not 'ignore'"),
+        (take, {"early_talkers": "refused"}, "early_talkers must be 'refuse' or 'allow', not 'refused'"),
         (take, {"policy": RateLimits}, "an instance of a subclass of Policy"),
         (take, {"proxy_networks": "10.0.0.0/8"}, r"a list, such as \['10.0.0.0/8'\]"),
-        (take, {"authenticator": lambda name, password: name}, "an authenticator is an async function"),
+        (take, {"authenticator": lambda name, password: name}, "an authenticator must be an async function"),
     ],
 )
 async def test_mistakes_are_found_before_anything_is_bound(
@@ -316,14 +316,14 @@ async def test_sockets_that_are_bound_already() -> None:
 
 
 async def test_what_is_no_socket() -> None:
-    with pytest.raises(TypeError, match="one of the standard library's that listens, and '/run/lmtp' is not"):
+    with pytest.raises(TypeError, match=r"must be a listening socket\.socket, not '/run/lmtp'"):
         await serve_sockets(take, cast("Any", ["/run/lmtp"]))
 
 
 async def test_a_socket_that_does_not_listen() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        with pytest.raises(ValueError, match=r"does not listen; call its listen\(\) first"):
+        with pytest.raises(ValueError, match=r"is not listening; call its listen\(\) first"):
             await serve_sockets(take, [sock])
 
 

@@ -80,16 +80,16 @@ async def on_nothing() -> None: ...
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (Needy, r"Needy cannot be made without arguments; hand in HandlerFactory\(lambda: Needy\(\.\.\.\)\)"),
-        (Made, r"Made cannot be made without arguments; hand in Made\.factory\(\.\.\.\)"),
+        (Needy, r"Needy cannot be created without arguments; pass HandlerFactory\(lambda: Needy\(\.\.\.\)\)"),
+        (Made, r"Made cannot be created without arguments; pass Made\.factory\(\.\.\.\)"),
         (
             HandlerFactory(Needy),  # type: ignore[arg-type]  # that is the test
-            "made of a function without arguments that is not async, not of <class",
+            "needs a synchronous function without arguments, not <class",
         ),
-        (HandlerFactory(Special(7)), "without arguments that is not async, not of <"),  # type: ignore[arg-type]  # that is the test
-        (HandlerFactory(on_nothing), "not async, not of <function on_nothing"),  # type: ignore[arg-type]  # that is the test
-        (on_two, "takes one argument, the Mail, and <function on_two"),
-        (on_nothing, "takes one argument, the Mail"),
+        (HandlerFactory(Special(7)), "needs a synchronous function without arguments, not <"),  # type: ignore[arg-type]  # that is the test
+        (HandlerFactory(on_nothing), "needs a synchronous function without arguments, not <function on_nothing"),  # type: ignore[arg-type]  # that is the test
+        (on_two, "must take one argument, the Mail, and <function on_two"),
+        (on_nothing, "must take one argument, the Mail"),
     ],
 )
 def test_what_could_not_be_called(wrong: Any, complaint: str) -> None:
@@ -131,7 +131,7 @@ def test_handler_factory() -> None:
     ],
 )
 def test_anything_else_is_a_type_error(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="a handler is an async function of one Mail, a subclass of Handler"):
+    with pytest.raises(TypeError, match="a handler must be an async function of one Mail, a subclass of Handler"):
         resolve_handler(wrong)
 
 
@@ -158,6 +158,6 @@ def test_the_error_says_what_to_write_instead(wrong: Any, advice: str) -> None:
 
 def test_a_handler_that_was_called() -> None:
     called: Any = on_nothing()
-    with pytest.raises(TypeError, match=r"hand in the function itself, without calling it$"):
+    with pytest.raises(TypeError, match=r"pass the function itself, without calling it$"):
         resolve_handler(called)
     called.close()

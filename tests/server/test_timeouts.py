@@ -15,13 +15,13 @@ NAMES = [field.name for field in fields(Timeouts)]
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0, -1, math.nan])
 def test_every_value_is_positive(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"Timeouts\.{name} must be more than 0"):
+    with pytest.raises(ValueError, match=rf"Timeouts\.{name} must be greater than 0, not {value}"):
         Timeouts(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["30", None])
 def test_every_value_is_a_number(value: object) -> None:
-    with pytest.raises(TypeError, match=r"Timeouts\.command is a number, not "):
+    with pytest.raises(TypeError, match=r"Timeouts\.command must be a number, not "):
         Timeouts(command=value)  # type: ignore[arg-type]  # what somebody without a type checker may write
 
 

@@ -144,7 +144,7 @@ def test_to_wait_for_what_is_sent_elsewhere() -> None:
         assert len(server.wait_for(2)) == 2
         thread.join()
         assert len(server.messages) == 2
-        with pytest.raises(TimeoutError, match=r"2 of 3 messages came within 0\.01 seconds"):
+        with pytest.raises(TimeoutError, match=r"2 of 3 messages arrived within 0\.01 seconds"):
             server.wait_for(3, timeout=0.01)
 
 
@@ -152,7 +152,7 @@ def test_to_wait_for_one_of_several() -> None:
     with CatchingServer() as server:
         with pytest.raises(TimeoutError) as nothing:
             server.wait_for(timeout=0.01)
-        assert str(nothing.value) == "0 of 1 messages came within 0.01 seconds"
+        assert str(nothing.value) == "0 of 1 messages arrived within 0.01 seconds"
 
         def send() -> None:
             with smtplib.SMTP(server.host, server.port) as client:
@@ -168,7 +168,7 @@ def test_to_wait_for_one_of_several() -> None:
         with pytest.raises(TimeoutError) as missed:
             server.wait_for(2, 0.01, where=lambda mail: mail is last)
     first, *lines = str(missed.value).splitlines()
-    assert first == "1 of 2 messages came within 0.01 seconds:"
+    assert first == "1 of 2 messages arrived within 0.01 seconds:"
     assert lines[0] == r"    from <app@example.com> to ann@example.com, bob@example.com: 'Gr\xfc\xdfe 0'"
     assert (len(lines), lines[-1]) == (11, "    and 2 more")
 
@@ -186,7 +186,7 @@ def test_refusals() -> None:
             server.refuse_nothing()
             assert client.sendmail("app@example.com", ["bob@example.com"], b"") == {}
         assert len(server.messages) == 2
-        with pytest.raises(ValueError, match="'recipients' is none of connection"):
+        with pytest.raises(ValueError, match="'recipients' is neither a step"):
             server.refuse("recipients")
 
 

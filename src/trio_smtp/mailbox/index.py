@@ -115,7 +115,7 @@ def _domain(key: str) -> str:
 
 def _check_new_quota(quota: int | None) -> None:
     if quota is not None and not 0 <= quota < 2**63:
-        raise ValueError("a quota cannot be negative, nor have more than 63 bits")
+        raise ValueError(f"a quota must be from 0 to 2**63 - 1 octets, not {quota}")
 
 
 class Index(Generic[B]):
@@ -273,7 +273,7 @@ class Index(Generic[B]):
     def keep_note(self, key: str, text: str, expires: int, date: int) -> tuple[KeepNote, None]:
         check_note(key, text, expires)
         if not self._notes.has_room(key, date, self._promised_notes):
-            raise StoreUnavailable("there are as many notes as a store keeps")
+            raise StoreUnavailable("the store already has the maximum number of notes")
         self._promised_notes += self._in_group
         return KeepNote(key, text, expires, date), None
 

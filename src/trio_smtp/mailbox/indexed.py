@@ -244,7 +244,9 @@ class IndexedStore(MailStore, Generic[B]):
         try:
             return Message(info, await self._run(lambda: self._read(body, None)))
         except MessageUnreadable as error:
-            raise MessageUnreadable(f"message {uid} in {mailbox!r} of {account!r} cannot be read: {error}") from error
+            raise MessageUnreadable(
+                f"message {uid} in mailbox {mailbox!r} of account {account!r} cannot be read: {error}"
+            ) from error
 
     async def append_message(
         self,
@@ -339,7 +341,7 @@ class _BufferedDelivery(Delivery):
 
     def _open(self) -> BytesIO:
         if self._body is None:
-            raise RuntimeError("this delivery has ended")
+            raise RuntimeError("this delivery has already ended")
         return self._body
 
 

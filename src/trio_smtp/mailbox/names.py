@@ -49,7 +49,7 @@ _KEYWORD = re.compile(r'[^\x00-\x20\x7f-\U0010ffff(){%*"\\\]]{1,100}')  # atom o
 def several(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the texts. Raises TypeError for a single str, which would count as a list of its characters."""
     if isinstance(texts, str):
-        raise TypeError(f"a list belongs here, such as [{texts!r}]")
+        raise TypeError(f"expected a list such as [{texts!r}], not a string")
     return tuple(texts)
 
 
@@ -64,7 +64,7 @@ def check_address(address: str) -> str:
     """Return the address that an account is about to get, or raise InvalidName."""
     local, at, domain = address.rpartition("@")
     if not (local and at and domain):
-        raise InvalidName(f"{address[:40]!r} is not of the form local@domain")
+        raise InvalidName(f"{address[:40]!r} is not a mail address of the form local@domain")
     return _check_text(address, MAX_ADDRESS)
 
 
@@ -78,12 +78,12 @@ def check_note(key: str, text: str, expires: int) -> None:
     check_name(key)
     _check_text(text, MAX_NOTE)
     if not 0 <= expires < 2**63:
-        raise ValueError("a note expires at a time in seconds since 1970")
+        raise ValueError(f"expires must be a time in seconds since 1970, from 0 to 2**63 - 1, not {expires}")
 
 
 def _check_text(text: str, octets: int) -> str:
     if _UNUSABLE.search(text):
-        raise InvalidName(f"{text[:octets]!r} contains a control character or half a character")
+        raise InvalidName(f"{text[:octets]!r} contains a control character or a surrogate")
     if len(text) > octets or len(text.encode()) > octets:
         raise InvalidName(f"{text[:40]!r}... is longer than {octets} octets")
     return text
@@ -133,10 +133,10 @@ def check_flags(flags: Iterable[str]) -> frozenset[str]:
     for flag in flags:
         folded = flag.lower()
         if folded not in SYSTEM_FLAGS and not _KEYWORD.fullmatch(flag):
-            raise InvalidFlag(f"{flag[:100]!r} is neither a system flag nor a keyword")
+            raise InvalidFlag(rf"{flag[:100]!r} is neither a system flag such as \Seen nor a keyword")
         spelled.setdefault(folded, SYSTEM_FLAGS.get(folded, flag))
     if len(spelled) > MAX_FLAGS:
-        raise InvalidFlag(f"more than {MAX_FLAGS} flags")
+        raise InvalidFlag(f"a message cannot have more than {MAX_FLAGS} flags")
     return frozenset(spelled.values())
 
 
@@ -152,4 +152,4 @@ def change_flags(old: frozenset[str], flags: Iterable[str], mode: FlagMode) -> f
     if mode == "add":
         have = {flag.lower() for flag in old}
         return check_flags([*old, *(flag for flag in new if flag.lower() not in have)])
-    raise ValueError(f"mode {mode!r} is none of replace, add, remove")
+    raise ValueError(f"mode must be 'replace', 'add' or 'remove', not {mode!r}")

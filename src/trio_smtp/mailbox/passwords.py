@@ -75,7 +75,7 @@ def hash_password(password: str) -> Credentials:
     """
     octets = _octets(password)
     if octets is None:
-        raise ValueError(f"a password is 1 to {MAX_PASSWORD} octets of UTF-8 without control characters")
+        raise ValueError(f"a password must have 1 to {MAX_PASSWORD} octets of UTF-8 and no control characters")
     method, salt = _preferred(), secrets.token_bytes(_SALT)
     key = _hash(octets, method, salt, _HASH)
     form = "$scrypt$ln={},r={},p={}" if method.scheme == "scrypt" else "$argon2id$v=19$m={},t={},p={}"
@@ -148,7 +148,7 @@ def _preferred() -> _Method:
 def _match(credentials: Credentials) -> re.Match[str]:
     form = _FORM.fullmatch(credentials.text)
     if form is None:
-        raise ValueError("the stored credentials are of an unknown form")
+        raise ValueError("the stored credentials have an unknown format")
     return form
 
 
@@ -176,7 +176,7 @@ def _hash(password: bytes, method: _Method, salt: bytes, length: int) -> bytes:
     if method.scheme == "scrypt":
         return hashlib.scrypt(password, salt=salt, n=1 << first, r=second, p=third, maxmem=_MAX_MEMORY, dklen=length)
     if not HAS_ARGON2:
-        raise RuntimeError("it was hashed by Argon2; install trio-smtp[auth] to check it")
+        raise RuntimeError("it was hashed with Argon2; install trio-smtp[auth] to check it")
     from argon2 import low_level  # noqa: PLC0415 - an extra
 
     return low_level.hash_secret_raw(password, salt, second, first, third, length, low_level.Type.ID)

@@ -56,11 +56,11 @@ def to_seconds(date: datetime) -> int:
         ValueError: if it has no time zone, or in UTC no year from 1 to 9999.
     """
     if date.tzinfo is None:
-        raise ValueError("an internal date needs a time zone")
+        raise ValueError(f"an internal date needs a time zone, and {date!r} has none")
     try:
         return (date.astimezone(UTC) - _EPOCH) // timedelta(seconds=1)
     except OverflowError:
-        raise ValueError("an internal date must have a year from 1 to 9999 in UTC") from None
+        raise ValueError(f"the year of an internal date must be from 1 to 9999 in UTC, which {date!r} is not") from None
 
 
 def to_datetime(seconds: int) -> datetime:
@@ -156,7 +156,7 @@ class Box(Generic[B]):
     def writable(self) -> Self:
         """Return the mailbox itself. Raises MailboxReadOnly."""
         if self.read_only:
-            raise MailboxReadOnly(f"{self.name!r} is read-only")
+            raise MailboxReadOnly(f"mailbox {self.name!r} is read-only")
         return self
 
     def spend_uid(self) -> int:
@@ -234,9 +234,14 @@ class Owner(Generic[B]):
         if self.quota is None:
             return
         if size > self.quota:
-            raise MessageTooBig(f"{self.name!r} may hold {self.quota} octets, and the message has {size}")
+            raise MessageTooBig(
+                f"the message has {size} octets, but the quota of account {self.name!r} is {self.quota}"
+            )
         if self.used + promised + size > self.quota:
-            raise QuotaExceeded(f"{self.name!r} may hold {self.quota} octets and holds {self.used + promised}")
+            used = self.used + promised
+            raise QuotaExceeded(
+                f"account {self.name!r} uses {used} of its quota of {self.quota} octets, which leaves too little room"
+            )
 
     def view(self) -> Account:
         """Return the `Account` that callers of the store get."""

@@ -515,5 +515,5 @@ def require_store(store: object) -> None:
     """
     is_store = all(callable(getattr(store, name, None)) for name in MailStore.__abstractmethods__)
     if not is_store or isinstance(store, type):
-        hint = f"; JSONFileStore({str(store)!r}) is one" if isinstance(store, str | PurePath) else ""
-        raise TypeError(f"a store is an instance of a MailStore, not {store!r}{hint}")
+        hint = f"; use JSONFileStore({str(store)!r})" if isinstance(store, str | PurePath) else ""
+        raise TypeError(f"a store must be an instance of a MailStore, not {store!r}{hint}")

@@ -195,7 +195,7 @@ class Search:
             object.__setattr__(self, "uids", frozenset(self.uids))
         for date in (self.since, self.before):
             if date is not None and date.tzinfo is None:
-                raise ValueError("since and before need a time zone")
+                raise ValueError(f"since and before need a time zone, and {date!r} has none")
 
     def __and__(self, other: Search) -> Search:
         return Search(all_of=(self, other))

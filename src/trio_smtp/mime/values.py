@@ -40,9 +40,9 @@ class MimeLimits:
 
     def __post_init__(self) -> None:
         if min(self.octets, self.header, self.parts, self.depth, self.addresses, self.text) < 1:
-            raise ValueError("a limit is at least 1")
+            raise ValueError("every limit must be at least 1")
         if self.depth > _DEEPEST:
-            raise ValueError(f"a depth is at most {_DEEPEST}")
+            raise ValueError(f"depth must be at most {_DEEPEST}, not {self.depth}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class FaultDelay(Policy):
 
     def __init__(self, most: float = 0.5, *, after: float = 0.5) -> None:
         if not most >= 0 or not 0 <= after < 1:
-            raise ValueError("FaultDelay takes a time of at least 0 seconds, and a part from 0 to less than 1")
+            raise ValueError("FaultDelay needs a time of at least 0 seconds, and a share from 0 to less than 1")
         self._most = most
         self._after = after
 

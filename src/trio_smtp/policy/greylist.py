@@ -64,7 +64,7 @@ class Greylist(Policy):
     ) -> None:
         require_store(store)
         if not (delay > 0 and window > 0 and lifetime > 0):
-            raise ValueError("the times of a Greylist are more than 0 seconds")
+            raise ValueError("delay, window and lifetime must be greater than 0")
         self._store = store
         self._delay = delay
         self._window = window

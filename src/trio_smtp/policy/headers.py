@@ -29,7 +29,7 @@ class HeaderLimits(Policy):
 
     def __init__(self, *, received: int | None = 50, fields: int | None = 1_000, size: int | None = 128 * 1024) -> None:
         if size is not None and size > HEADER_BOUND:
-            raise ValueError("HeaderLimits.size is at most 1 MiB")
+            raise ValueError(f"HeaderLimits.size must be at most 1 MiB, not {size}")
         self._received = received
         self._fields = fields
         self._size = size

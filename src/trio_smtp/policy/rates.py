@@ -39,7 +39,7 @@ class Rate:
 
     def __post_init__(self) -> None:
         if self.count < 1 or not self.seconds > 0:
-            raise ValueError("a Rate has a count of at least 1 and a time of more than 0 seconds")
+            raise ValueError("a Rate needs a count of at least 1 and more than 0 seconds")
 
 
 class RateLimits(Policy):
@@ -96,7 +96,7 @@ class RateLimits(Policy):
         """The rates in force, by argument name."""
         for name, rate in self.rates.items():
             if not isinstance(rate, Rate | None):
-                raise TypeError(f"{name} is a Rate, such as Rate(100, 60), or None, not {rate!r}")
+                raise TypeError(f"{name} must be a Rate, such as Rate(100, 60), or None, not {rate!r}")
         self._any_for_everyone = any(rate is not None and rate.everyone for rate in self.rates.values())
         make = windows or (lambda _, seconds: SlidingWindow(seconds, max_keys))
         self._connections = _Limit("connection-rate", connections, make, _TOO_MANY_CONNECTIONS)

@@ -49,7 +49,7 @@ class Refusals(Policy):
         """
         if what not in STEPS:
             if "@" not in what:
-                raise ValueError(f"{what!r} is none of {', '.join(STEPS)}, and no mail address")
+                raise ValueError(f"{what!r} is neither a step ({', '.join(STEPS)}) nor a mail address")
             what = _key(Address.parse(what))
         Refuse(code, text, enhanced)  # raises ValueError if this is not a valid refusal
         self._orders[what] = _Order(code, text, enhanced, times)

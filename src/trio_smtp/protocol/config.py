@@ -66,9 +66,9 @@ class Limits:
             value = getattr(self, limit.name)
             minimum = 512 if limit.name == "command_line" else 1
             if not isinstance(value, int):
-                raise TypeError(f"Limits.{limit.name} is a whole number, not {value!r}")
+                raise TypeError(f"Limits.{limit.name} must be an int, not {value!r}")
             if value < minimum:
-                raise ValueError(f"Limits.{limit.name} must be at least {minimum}")
+                raise ValueError(f"Limits.{limit.name} must be at least {minimum}, not {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +118,18 @@ class Config:
         for name, kind in (("hostname", str), ("limits", Limits)):
             value = getattr(self, name)
             if not isinstance(value, kind):
-                raise TypeError(f"Config.{name} is of the type {kind.__name__}, and {value!r} is not")
+                raise TypeError(f"Config.{name} must be of type {kind.__name__}, not {value!r}")
         if not _HOSTNAME.fullmatch(self.hostname):
-            raise ValueError(f"not a host name: {self.hostname!r}")
+            raise ValueError(
+                f"{self.hostname!r} is not a host name: 1 to 255 printable ASCII characters without spaces"
+            )
         if self.bare_newline not in ("reject", "keep"):
-            raise ValueError(f"bare_newline is 'reject' or 'keep', not {self.bare_newline!r}")
+            raise ValueError(f"Config.bare_newline must be 'reject' or 'keep', not {self.bare_newline!r}")
         if isinstance(self.without, str):
-            raise TypeError(f"Config.without is a collection of extensions, and {self.without!r} is a text")
+            raise TypeError(f"Config.without must be a collection of extensions, not the string {self.without!r}")
         without = frozenset(self.without)
         if unknown := without - OPTIONAL_EXTENSIONS:
-            raise ValueError(f"Config.without cannot leave out {min(unknown)!r}, but {sorted(OPTIONAL_EXTENSIONS)}")
+            raise ValueError(
+                f"Config.without has the unknown extension {min(unknown)!r}; known: {sorted(OPTIONAL_EXTENSIONS)}"
+            )
         object.__setattr__(self, "without", without.union(*(_BUILT_ON.get(keyword, ()) for keyword in without)))

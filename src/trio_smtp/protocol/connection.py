@@ -106,9 +106,9 @@ class SMTPConnection(Dialogue):
             LocalProtocolError: if the greeting was sent before, or the reply is neither 220 nor negative.
         """
         if self._mode.state is not State.CONNECTED:
-            raise LocalProtocolError("the greeting was sent before")
+            raise LocalProtocolError("the greeting has already been sent")
         if reply is not None and reply.positive and reply.code != 220:
-            raise LocalProtocolError(f"not a greeting: {reply!r}")
+            raise LocalProtocolError(f"{reply!r} is not a greeting")
         if reply is None:
             reply = _greeting(self._config.hostname, self._config.lmtp)
         self._out.append(reply.without_enhanced_code().wire)
@@ -186,7 +186,7 @@ class SMTPConnection(Dialogue):
             LocalProtocolError: if there is nothing to refuse, or the reply is positive.
         """
         if reply.positive:
-            raise LocalProtocolError(f"reject() with the positive reply {reply!r}")
+            raise LocalProtocolError(f"reject() needs a 4xx or 5xx reply, not {reply!r}")
         event = self._waiting
         if event is None:
             if self._mode.state is not State.DATA and self._mode.state is not State.BDAT:
@@ -217,11 +217,11 @@ class SMTPConnection(Dialogue):
                 one of them is a 3xx reply.
         """
         if type(self._waiting) is not MessageEnd or not self._config.lmtp:
-            raise LocalProtocolError("accept_each() answers the end of an LMTP message only")
+            raise LocalProtocolError("accept_each() can only answer the end of an LMTP message")
         if len(verdicts) != self._due - len(self._verdicts):
-            raise LocalProtocolError("accept_each() takes one reply per accepted recipient")
+            raise LocalProtocolError("accept_each() needs one reply per accepted recipient")
         if any(verdict.code // 100 == 3 for verdict in verdicts):
-            raise LocalProtocolError("a 3xx reply is no verdict")
+            raise LocalProtocolError("a verdict must not be a 3xx reply")
         for verdict in tuple(verdicts):
             self._judge(verdict)
 
@@ -232,7 +232,7 @@ class SMTPConnection(Dialogue):
             LocalProtocolError: if no such event waits.
         """
         if type(self._waiting) not in (Auth, AuthResponse):
-            raise LocalProtocolError("challenge() answers Auth and AuthResponse only")
+            raise LocalProtocolError("challenge() can only answer Auth and AuthResponse")
         self._waiting = None
         self._out.append(b"334 " + binascii.b2a_base64(data, newline=False) + b"\r\n")
         self._advance(Trigger.AUTH)
@@ -244,7 +244,7 @@ class SMTPConnection(Dialogue):
             LocalProtocolError: if STARTTLS was not accepted just before.
         """
         if self._mode.state is not State.TLS:
-            raise LocalProtocolError("tls_established() follows an accepted StartTLS only")
+            raise LocalProtocolError("tls_established() must follow an accepted StartTLS")
         self.tls_active = True
         self.authenticated = False
         self.hello = None
@@ -269,7 +269,7 @@ class SMTPConnection(Dialogue):
             try:
                 answer = Reply(250, (f"{answer.lines[0]} {reply.lines[0]}", *answer.lines[1:]), "")
             except ValueError:
-                raise LocalProtocolError("the text does not fit behind the host name") from None
+                raise LocalProtocolError("the text is too long to follow the host name in the reply") from None
         self.hello = event
         self._mail_keywords, self._rcpt_keywords = offered.mail, offered.rcpt
         self._out.append(answer.wire)

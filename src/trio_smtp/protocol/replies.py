@@ -38,16 +38,16 @@ class Reply:
     def __init__(self, code: int, text: str | Sequence[str], enhanced: str | None = None) -> None:
         lines = (text,) if isinstance(text, str) else tuple(text)
         if code not in _CODE or code % 100 >= 60:
-            raise ValueError(f"not an SMTP reply code: {code!r}")
+            raise ValueError(f"{code!r} is not an SMTP reply code")
         if enhanced is None:
             enhanced = "" if code // 100 == 3 else f"{code // 100}.0.0"
         elif enhanced and (not _ENHANCED.fullmatch(enhanced) or int(enhanced[0]) != code // 100):
             raise ValueError(f"the enhanced code {enhanced!r} does not fit the reply code {code}")
         if not lines:
-            raise ValueError("a reply has at least one line")
+            raise ValueError("a reply needs at least one line")
         for line in lines:
             if not _TEXT.fullmatch(line):
-                raise ValueError(f"not a line of printable ASCII: {line!r}")
+                raise ValueError(f"{line!r} is not a line of printable ASCII")
         self.code: Final = code
         self.positive: Final = code < 400
         """Whether this is a 2xx or 3xx reply (RFC 5321 §4.2.1)."""
@@ -57,7 +57,7 @@ class Reply:
         wire_lines = [f"{code}-{prefix}{line}\r\n".encode("ascii") for line in lines]
         wire_lines[-1] = f"{code} {prefix}{lines[-1]}".rstrip(" ").encode("ascii") + b"\r\n"
         if max(map(len, wire_lines)) > _LINE_LIMIT:
-            raise ValueError(f"a reply line is over {_LINE_LIMIT} octets")
+            raise ValueError(f"a reply line must not be longer than {_LINE_LIMIT} octets")
         self.wire: Final = b"".join(wire_lines)
         """The octets that go out, CRLF included."""
 

@@ -24,7 +24,7 @@ def as_identity(answer: object) -> str | None:
     """
     if answer is None or (isinstance(answer, str) and answer):
         return answer
-    raise TypeError(f"an authenticator returns the identity or None, not {answer!r}")
+    raise TypeError(f"an authenticator must return the identity or None, not {answer!r}")
 
 
 def as_reply(answer: object, hook: object) -> Reply | None:
@@ -39,7 +39,7 @@ def as_reply(answer: object, hook: object) -> Reply | None:
         return answer
     name = getattr(hook, "__name__", hook)  # the hook has returned, so the traceback does not show it
     raise TypeError(
-        f"a hook returns a Reply (not 3xx) or None, and raises Refuse to say no; {name} returned {answer!r}"
+        f"a hook must return a Reply (not 3xx) or None, or raise Refuse; {name} returned {answer!r}"
     ) from None  # without the StopIteration by which the hook returned
 
 
@@ -55,5 +55,5 @@ def as_verdicts(answer: object, due: int) -> list[Reply]:
         return [as_reply(answer, "message") or replies.MESSAGE_ACCEPTED] * due
     answers = [as_reply(reply, "message") or replies.MESSAGE_ACCEPTED for reply in answer]
     if len(answers) != due:
-        raise TypeError(f"the message hook returned {len(answers)} replies where {due} are due")
+        raise TypeError(f"the message hook must return {due} replies, not {len(answers)}")
     return answers

@@ -103,5 +103,5 @@ def _field(field: tuple[str, str]) -> bytes:
     name, value = field
     line = f"{name}: {value}"
     if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value) or len(line) > _LINE_LIMIT:
-        raise ValueError(f"not a header field: {line!r}")
+        raise ValueError(f"{line!r} is not a valid header field")
     return line.encode("ascii") + b"\r\n"

@@ -73,9 +73,9 @@ class Certificates:
         self, pairs: Sequence[tuple[Path | str, Path | str | None]], client_authority: Path | str | None = None
     ) -> None:
         if not pairs:
-            raise ValueError("there is no certificate")
+            raise ValueError("at least one certificate is needed")
         if isinstance(pairs, str | Path) or any(isinstance(pair, str | Path) for pair in pairs):
-            raise TypeError("certificates come as a list of pairs: [(certificate, key)], or [(certificate, None)]")
+            raise TypeError("certificates must be a list of pairs: [(certificate, key)] or [(certificate, None)]")
         self._pairs = tuple(pairs)
         self._client_authority = client_authority
         self._complaint = ""  # why the files could not be used at the last attempt
@@ -137,7 +137,9 @@ class Certificates:
                 files = f"certificate {certificate}" if key is None else f"certificate {certificate} with key {key}"
                 raise CertificateError(f"cannot use the {files}: {_reason(error)}") from error
             if contexts and names <= by_name.keys():
-                raise CertificateError(f"nobody would see the certificate {certificate}: it has no name of its own")
+                raise CertificateError(
+                    f"the certificate {certificate} would never be used: other certificates have all its names"
+                )
             contexts.append(context)
             by_name = {**dict.fromkeys(names, context), **by_name}
         for context in contexts:
@@ -152,7 +154,7 @@ class Certificates:
         try:
             context.load_verify_locations(self._client_authority)
         except OSError as error:
-            why = "it holds no certificate in PEM form" if isinstance(error, ssl.SSLError) else _reason(error)
+            why = "it contains no certificate in PEM format" if isinstance(error, ssl.SSLError) else _reason(error)
             raise CertificateError(f"cannot use the authority {self._client_authority}: {why}") from error
         context.verify_mode = ssl.CERT_OPTIONAL
         # Python 3.13 sets these by default. With them, every certificate in the file is trusted, root or not.
@@ -244,9 +246,9 @@ def _reason(error: OSError) -> str:
         text = error.strerror or str(error)
         return text[:1].lower() + text[1:]
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"no client would take it, {error.verify_message}"
+        return f"clients would reject it: {error.verify_message}"
     if error.reason in _OTHER_KEY:
-        return "the key is not that of the certificate"
+        return "the key does not belong to the certificate"
     if not error.reason:  # OpenSSL gives none if it cannot read a file
-        return "they are not a certificate and its key in PEM form, without a passphrase"
+        return "they contain no certificate and private key in PEM format, or the key has a passphrase"
     return error.reason.replace("_", " ").lower()

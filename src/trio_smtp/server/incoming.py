@@ -25,7 +25,7 @@ __all__ = ["IncomingMessage", "Pump"]
 
 _T = TypeVar("_T")
 
-_OVER: Final = "a message can be read only while the hook runs that it was given to"
+_OVER: Final = "the message can no longer be read, because the hook that received it has returned"
 
 
 class Pump(Protocol):

@@ -8,7 +8,7 @@ try:
     from joserfc import jwt
     from joserfc.jwk import Key, KeySet
 except ImportError as error:
-    raise ImportError("JSON Web Tokens need joserfc; install trio-smtp[auth]") from error
+    raise ImportError("JWTValidator needs the package joserfc; install trio-smtp[auth]") from error
 
 __all__ = ["JWTValidator"]
 

@@ -32,9 +32,9 @@ async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -
         OSError: if the port is taken, or the machine has none of the addresses; `filename` says which.
     """
     if not isinstance(port, int):
-        raise TypeError(f"a port is a whole number, not {port!r}")
+        raise TypeError(f"a port must be an int, not {port!r}")
     if not 0 <= port <= _LAST_PORT:
-        raise ValueError(f"a port is a number from 0 to {_LAST_PORT}, not {port}")
+        raise ValueError(f"a port must be from 0 to {_LAST_PORT}, not {port}")
     hosts = _EVERYWHERE if host is None else (host,) if isinstance(host, str) else tuple(host)
     addresses: list[tuple[int, str]] = []
     for name in hosts:

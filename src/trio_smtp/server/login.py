@@ -106,19 +106,19 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
     if isinstance(authenticator, Authenticator):
         name = type(authenticator).__name__
         if not authenticator.overrides and type(authenticator) is not Authenticator:
-            raise TypeError(f"{name} overrides no hook of Authenticator ({', '.join(HOOKS)})")
+            raise TypeError(f"{name} must override at least one hook of Authenticator ({', '.join(HOOKS)})")
         for hook in authenticator.overrides:  # a hook from a mixin class has not been checked yet
             if not is_async(getattr(authenticator, hook)):
                 raise TypeError(f"{name}.{hook} must be an async method")
         return authenticator
     if not is_async(authenticator):
         raise TypeError(
-            "an authenticator is an async function of a name and a password or an instance of a subclass of "
+            "an authenticator must be an async function of a user name and a password, or an instance of a subclass of "
             f"Authenticator (not the class), not {authenticator!r}{hint(authenticator)}"
         )
     if not takes(authenticator, 2):
         raise TypeError(
-            "a function that is an authenticator takes two arguments, the name and the password, and "
+            "an authenticator function must take two arguments, the user name and the password, and "
             f"{authenticator!r} does not"
         )
     return _PasswordFunction(authenticator)

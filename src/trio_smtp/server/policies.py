@@ -68,7 +68,7 @@ def resolve_policies(policy: AnyPolicy | None) -> Policies:
     policies = [policy] if isinstance(policy, Policy) or not isinstance(policy, Iterable) else list(policy)
     for candidate in policies:
         if not isinstance(candidate, Policy):
-            raise TypeError(f"a policy is an instance of a subclass of Policy (not the class), not {candidate!r}")
+            raise TypeError(f"a policy must be an instance of a subclass of Policy (not the class), not {candidate!r}")
     return Policies(policies)
 
 

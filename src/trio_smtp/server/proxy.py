@@ -178,11 +178,11 @@ def parse_networks(networks: Iterable[str | Network]) -> tuple[Network, ...]:
             would be ignored.
     """
     if isinstance(networks, str):
-        raise ValueError(f"the networks of proxies are a list, such as [{networks!r}]")  # noqa: TRY004 - as for a bad item
+        raise ValueError(f"the networks of proxies must be a list, such as [{networks!r}], not a string")  # noqa: TRY004 - as for a bad item
     parsed = tuple(map(ipaddress.ip_network, networks))
     for network in parsed:
         if "%" in str(network):
-            raise ValueError(f"{str(network)!a} is a network with a zone")
+            raise ValueError(f"the network {str(network)!a} must not have a zone")
     return parsed
 
 

@@ -129,11 +129,11 @@ async def serve_sockets(  # noqa: ASYNC128 - Server.run calls it
     settings = _settings(handler, options, ServerOptions.__optional_keys__)
     for sock in sockets:
         if not isinstance(sock, socket.socket):  # such as a path or a trio socket
-            raise TypeError(f"a socket is one of the standard library's that listens, and {sock!r} is not")
+            raise TypeError(f"a socket must be a listening socket.socket, not {sock!r}")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             _check_port(settings, sock.getsockname()[1])
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # accept() would fail again and again
-            raise ValueError(f"{sock!r} does not listen; call its listen() first")
+            raise ValueError(f"{sock!r} is not listening; call its listen() first")
         sock.setblocking(False)
     await _server(settings, sockets, options).run(task_status)
 
@@ -198,7 +198,7 @@ async def _abort_when_cancelled(session: ServerSession) -> None:
 
 def _settings(handler: AnyHandler, options: SessionOptions, known: frozenset[str]) -> Settings:
     if not trio.lowlevel.in_trio_run():
-        raise RuntimeError("trio-smtp runs in trio: start it by trio.run, or in a program that is run by it")
+        raise RuntimeError("the server must be called from async code that runs in trio.run()")
     _check_options(options, known)
     config = options.get("config") or Config()
     config = dataclasses.replace(config, lmtp=config.lmtp or options.get("lmtp", False), verify=True)
@@ -237,22 +237,22 @@ def _check_options(options: Mapping[str, object], known: frozenset[str]) -> None
     """Find the mistakes that a type checker finds, for callers who use none; they would show much later, or never."""
     for name in options.keys() - known:
         home = next((kind.__name__ for kind in (Config, Limits, Timeouts) if hasattr(kind(), name)), None)
-        hint = f"{home} has one" if home else f"there are {', '.join(sorted(known))}"
+        hint = f"it is an argument of {home}" if home else f"the options are {', '.join(sorted(known))}"
         raise TypeError(f"there is no option {name}; {hint}")
     for name, value in options.items():
         if name in _TYPES and not isinstance(value, _TYPES[name]):
             kinds = " or ".join(kind.__name__ for kind in _TYPES[name] if kind is not NoneType)
-            raise TypeError(f"{name} is of the type {kinds}, and {value!r} is not")
+            raise TypeError(f"{name} must be of type {kinds}, not {value!r}")
         if name in _CHOICES and value not in _CHOICES[name]:
-            raise ValueError(f"{name} is {' or '.join(_CHOICES[name])}, not {value!r}")
+            raise ValueError(f"{name} must be {' or '.join(map(repr, _CHOICES[name]))}, not {value!r}")
     context = options.get("ssl_context")
     if isinstance(context, ssl.SSLContext) and context.protocol == ssl.PROTOCOL_TLS_CLIENT:
-        raise ValueError("the ssl_context is one of a client; server_context(certificate, key) makes one for a server")
+        raise ValueError("ssl_context must be for a server, not for a client; use server_context(certificate, key)")
 
 
 def _check_port(settings: Settings, port: int) -> None:
     if settings.config.lmtp and port == _SMTP_PORT:
-        raise ValueError("LMTP must not be spoken on port 25, which is that of SMTP (RFC 2033 section 5)")
+        raise ValueError("LMTP must not use port 25 (RFC 2033 section 5)")
 
 
 def _server(settings: Settings, sockets: Sequence[socket.socket], options: ServerOptions) -> Server:

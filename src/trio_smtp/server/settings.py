@@ -52,22 +52,20 @@ def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
     """
     if isinstance(handler, HandlerFactory):
         if is_async(handler.make) or not takes(handler.make, 0):
-            raise TypeError(
-                f"a HandlerFactory is made of a function without arguments that is not async, not of {handler.make!r}"
-            )
+            raise TypeError(f"a HandlerFactory needs a synchronous function without arguments, not {handler.make!r}")
         return functools.partial(_made, handler.make)
     if isinstance(handler, type) and issubclass(handler, Handler):
         if not takes(handler, 0):
             name = handler.__name__
             way = f"{name}.factory(...)" if hasattr(handler, "factory") else f"HandlerFactory(lambda: {name}(...))"
-            raise TypeError(f"{name} cannot be made without arguments; hand in {way}")
+            raise TypeError(f"{name} cannot be created without arguments; pass {way}")
         return handler
     if is_async(handler):
         if not takes(handler, 1):
-            raise TypeError(f"a function that is a handler takes one argument, the Mail, and {handler!r} does not")
+            raise TypeError(f"a handler function must take one argument, the Mail, and {handler!r} does not")
         return functools.partial(_FunctionHandler, handler)
     raise TypeError(
-        "a handler is an async function of one Mail, a subclass of Handler (the class, not an instance) or a "
+        "a handler must be an async function of one Mail, a subclass of Handler (the class, not an instance) or a "
         f"HandlerFactory, not {handler!r}{hint(handler)}"
     )
 
@@ -75,7 +73,7 @@ def resolve_handler(handler: AnyHandler) -> Callable[[], Handler]:
 def _made(make: Callable[[], Handler]) -> Handler:
     handler = make()
     if not isinstance(handler, Handler):
-        raise TypeError(f"a HandlerFactory is made of a function that returns a Handler, and {make!r} gave {handler!r}")
+        raise TypeError(f"the function of a HandlerFactory must return a Handler, and {make!r} returned {handler!r}")
     return handler
 
 

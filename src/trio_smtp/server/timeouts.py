@@ -45,6 +45,6 @@ class Timeouts:
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, (int, float)):
-                raise TypeError(f"Timeouts.{field.name} is a number, not {value!r}; math.inf is for ever")
+                raise TypeError(f"Timeouts.{field.name} must be a number, not {value!r}; math.inf means no limit")
             if not value > 0:
-                raise ValueError(f"Timeouts.{field.name} must be more than 0")
+                raise ValueError(f"Timeouts.{field.name} must be greater than 0, not {value}")

@@ -66,7 +66,7 @@ class CatchingServer:
         }
         self._authority: trustme.CA | None = None
         if tls not in (None, "starttls", "implicit"):
-            raise ValueError(f"tls is 'starttls', 'implicit' or None, not {tls!r}")
+            raise ValueError(f"tls must be 'starttls', 'implicit' or None, not {tls!r}")
         if tls is not None:
             self._options |= {"ssl_context": self._certified(), "implicit_tls": tls == "implicit"}
 
@@ -85,7 +85,9 @@ class CatchingServer:
             RuntimeError: if the server is without TLS.
         """
         if self._authority is None:
-            raise RuntimeError('there is no certificate without TLS: CatchingServer(tls="starttls") has one')
+            raise RuntimeError(
+                'this server has no certificate, because it is without TLS; use CatchingServer(tls="starttls")'
+            )
         return self._authority.cert_pem.bytes()
 
     @property
@@ -141,7 +143,7 @@ class CatchingServer:
         with self._arrived:
             if not self._arrived.wait_for(enough, timeout):
                 raise TimeoutError(
-                    f"{len(found)} of {count} messages came within {timeout:g} seconds{_listed(self.messages)}"
+                    f"{len(found)} of {count} messages arrived within {timeout:g} seconds{_listed(self.messages)}"
                 )
             return found
 

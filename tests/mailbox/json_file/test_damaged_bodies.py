@@ -31,7 +31,9 @@ async def test_a_damaged_message_hides_no_other(store: JSONFileStore, path: Path
     segment.write_bytes(segment.read_bytes().replace(b"number 1", b"number 7"))
     assert [each.subject for each in await store.list_messages("ann", INBOX)] == ["number 0", "", "number 2"]
     assert [each.uid for each in await store.find_messages("ann", INBOX, Search(text="body"))] == [1, 3]
-    with pytest.raises(MessageUnreadable, match="message 2 in 'INBOX' of 'ann' cannot be read: the checksum is wrong"):
+    with pytest.raises(
+        MessageUnreadable, match="message 2 in mailbox 'INBOX' of account 'ann' cannot be read: the checksum is wrong"
+    ):
         await store.get_message("ann", INBOX, 2)
     [damage] = store.damage
     assert (damage.segment, damage.reason) == (1, "the checksum is wrong")

@@ -58,7 +58,7 @@ async def test_what_cannot_be_opened(path: Path, tmp_path: Path) -> None:
         (JSONFileStore(path, create=False), "No such file or directory"),
         (JSONFileStore(path / "deeper"), "No such file or directory"),
         (JSONFileStore(Path(__file__)), "Not a directory"),
-        (JSONFileStore(Path(__file__).parent), "neither a store nor empty"),
+        (JSONFileStore(Path(__file__).parent), "not empty and contains no store"),
     ):
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match=match):

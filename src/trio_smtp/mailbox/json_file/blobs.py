@@ -51,7 +51,7 @@ class NewBlob:
     def seal(self) -> BlobInfo:
         """Make the blob durable, before the record that names it is written."""
         if self._doubtful:  # a second sync would succeed although the first has failed
-            raise OSError(errno.EIO, "could not be synced")
+            raise OSError(errno.EIO, "an earlier sync failed")
         self._doubtful = True
         files.sync(self._fd)
         self._folder.sync()
@@ -93,7 +93,7 @@ class OldBlob:
         self._fd = folder.open(name)
         with files.closed_on_error(self._fd):
             if not files.try_lock(self._fd):
-                raise OSError(errno.EWOULDBLOCK, "somebody is writing it", name)
+                raise OSError(errno.EWOULDBLOCK, "another process or thread is writing it", name)
 
     def remove(self) -> bool:
         """Remove the blob; return whether that worked. Needs no lock, so nobody waits while its space is freed."""

@@ -46,7 +46,7 @@ class OperationChange(Change[R]):
         try:  # refuse a float, for example, which would be read as damage
             decode(line, segment, offset)
         except RecordError as error:
-            raise TypeError(f"the store cannot keep this: {error}") from None
+            raise TypeError(f"the store cannot save a value of this type: {error}") from None
         return operation, line, result
 
 

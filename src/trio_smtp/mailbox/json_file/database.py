@@ -81,7 +81,7 @@ class Database:
         with ExitStack() as opened:
             self.root = opened.enter_context(closing(files.Directory.at(path, create=create)))
             if self.root.mode() & _OTHERS_MAY_WRITE:
-                raise StoreUnavailable("the directory can be written by others (chmod go-w is what it needs)")
+                raise StoreUnavailable("other users can write to the directory; run chmod go-w on it")
             is_new = self._is_new(create)
             self._lock = opened.enter_context(closing(StoreLock(self.root, to_read=not create)))
             self.segments = opened.enter_context(closing(self.root.directory("journal")))
@@ -113,7 +113,7 @@ class Database:
         if not create:
             raise StoreUnavailable("there is no store")
         if names - _BEFORE_MANIFEST:
-            raise StoreUnavailable("the directory is neither a store nor empty")
+            raise StoreUnavailable("the directory is not empty and contains no store")
         return True
 
     def _has_mail(self, names: set[str]) -> bool:
@@ -172,7 +172,7 @@ class Database:
             finally:
                 self._writing = False
             if not self.journal.is_sound():  # the mark in the lock stays, so the next writer syncs the segments
-                raise StoreUnavailable("a refused record may have been left behind")
+                raise StoreUnavailable("a record that was refused may still be in the journal")
             lock.note = self._note = self.journal.note()
 
     @contextmanager
@@ -219,7 +219,7 @@ class Database:
             try:
                 replica.replay_all(self.journal.read_on(sync=lock.writer_died))
             except FileNotFoundError as error:
-                raise StoreUnavailable(f"{why(error)}; restore it, or repair the store") from None
+                raise StoreUnavailable(f"{why(error)}; restore it from a backup, or repair the store") from None
         replica.manifest = self.journal.manifest
         if replica is not self.replica:
             self.adopt(replica)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MANIFEST = "manifest.json"
-NO_MANIFEST = f"there is mail, but no {MANIFEST}, which says what of it counts; restore the store from a backup"
+NO_MANIFEST = f"the directory contains mail but no {MANIFEST}; restore the store from a backup"
 _MAX_MARK = 1024
 _MAX_LINE = 64 * 1024 * 1024  # limit for the line that stands for lost records: a compacted segment may be huge
 _SEGMENT_NAME = re.compile(r"([0-9]{6,15})\.jsonl", re.ASCII)
@@ -142,7 +142,7 @@ class Journal:
             if isinstance(error, OSError):
                 raise
             raise StoreUnavailable(
-                f"{MANIFEST} is damaged or of another version ({error}); restore the store from a backup"
+                f"{MANIFEST} is damaged or from another version ({error}); restore the store from a backup"
             ) from None
         files.close(self._manifest_fd)
         self._manifest_fd, self._inode, self.manifest = fd, inode, manifest

@@ -234,7 +234,7 @@ class JSONFileStore(IndexedStore[Place]):
         if self._engine is None or self._closed:
             return None
         if self._pid != os.getpid():
-            raise RuntimeError("a store that was used before a fork cannot be used after it")
+            raise RuntimeError("a store that was used before a fork cannot be used in the child; open it again there")
         return self._engine
 
     async def _start(self) -> _Engine:
@@ -323,4 +323,4 @@ class _JSONDelivery(Delivery):
 
     def _check(self) -> None:
         if self._ended:
-            raise RuntimeError("this delivery has ended")
+            raise RuntimeError("this delivery has already ended")
