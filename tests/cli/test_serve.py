@@ -370,8 +370,8 @@ def test_nowhere_to_listen(run: Run, folder: Path, url: str, fragments: list[str
     ("certificate", "key", "why"),
     [
         ("cert.pem", "another.pem", "the key does not belong to the certificate"),
-        ("cert.pem", None, "no certificate and private key in PEM format"),
-        ("ca.pem", "cert.pem", "no certificate and private key in PEM format"),
+        ("cert.pem", None, "no private key in PEM format"),
+        ("ca.pem", "cert.pem", "no private key in PEM format"),
         ("nothing.pem", "key.pem", "no such file"),
         ("cert.pem", "nothing.pem", "no such file"),
     ],

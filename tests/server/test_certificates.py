@@ -119,19 +119,20 @@ def broken_pairs(issuer: Issuer) -> dict[str, tuple[list[tuple[Path, Path | None
     issuer.write("same.pem", NAME)
     nameless = issuer.authority.issue_cert("192.0.2.1")
     nameless.private_key_and_cert_chain_pem.write_to_path(folder / "nameless.pem")
-    not_pem = "they contain no certificate and private key in PEM format"
+    no_certificate, no_key = "there is no certificate in PEM format", "there is no private key in PEM format"
     return {
         "missing": ([(folder / "none.pem", None)], "certificate .*none.pem: no such file"),
         "missing key": ([(good, folder / "none.key")], "good.pem with key .*none.key: no such file"),
         "folder": ([(folder, None)], "is a directory"),
-        "text": ([(folder / "text.pem", None)], not_pem),
-        "empty": ([(folder / "empty.pem", None)], not_pem),
-        "cut off": ([(folder / "cut.pem", None)], not_pem),
-        "no key": ([(folder / "another.crt", None)], not_pem),
-        "no certificate": ([(folder / "another.key", None)], not_pem),
+        "text": ([(folder / "text.pem", None)], no_certificate),
+        "empty": ([(folder / "empty.pem", None)], no_certificate),
+        "cut off": ([(folder / "cut.pem", None)], "the certificate or the key is damaged"),
+        "no key": ([(folder / "another.crt", None)], no_key),
+        "no key in its file": ([(good, folder / "text.pem")], f"text.pem: {no_key}"),
+        "no certificate": ([(folder / "another.key", None)], no_certificate),
         "another key": ([(good, folder / "another.key")], "the key does not belong to the certificate"),
         "another kind of key": ([(good, folder / "rsa.key")], "the key does not belong to the certificate"),
-        "the second": ([(good, None), (folder / "text.pem", None)], f"text.pem: {not_pem}"),
+        "the second": ([(good, None), (folder / "text.pem", None)], f"text.pem: {no_certificate}"),
         "name that is taken": (
             [(good, None), (folder / "same.pem", None)],
             "same.pem would never be used: other certificates have all its names",
@@ -170,9 +171,11 @@ def test_a_key_with_a_passphrase_is_not_asked_for(issuer: Issuer, tmp_path: Path
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"secret"),
     )
-    (tmp_path / "locked.pem").write_bytes(locked + issued.cert_chain_pems[0].bytes())
-    with pytest.raises(CertificateError, match="the key has a passphrase"):
-        Certificates([(tmp_path / "locked.pem", None)])
+    old_form = b"-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n"
+    for pem in (locked, old_form):
+        (tmp_path / "locked.pem").write_bytes(pem + issued.cert_chain_pems[0].bytes())
+        with pytest.raises(CertificateError, match="the key has a passphrase"):
+            Certificates([(tmp_path / "locked.pem", None)])
 
 
 def test_a_certificate_that_no_client_would_take(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,9 @@ from trio_smtp.server.log import log
 __all__ = ["AnyContext", "CertificateError", "Certificates", "current_context", "server_context"]
 
 _NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no name
+_CERTIFICATE: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
+_KEY: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_LOCKED: Final = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|\nProc-Type: 4,ENCRYPTED")
 _OTHER_KEY: Final = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}  # the latter for a key of another kind
 
 
@@ -135,7 +139,9 @@ class Certificates:
                 context, names = _load(certificate, key)
             except OSError as error:
                 files = f"certificate {certificate}" if key is None else f"certificate {certificate} with key {key}"
-                raise CertificateError(f"cannot use the {files}: {_reason(error)}") from error
+                no_pem = isinstance(error, ssl.SSLError) and not error.reason  # OpenSSL gives no reason for that
+                why = _fault(certificate, key) if no_pem else _reason(error)
+                raise CertificateError(f"cannot use the {files}: {why}") from error
             if contexts and names <= by_name.keys():
                 raise CertificateError(
                     f"the certificate {certificate} would never be used: other certificates have all its names"
@@ -249,6 +255,17 @@ def _reason(error: OSError) -> str:
         return f"clients would reject it: {error.verify_message}"
     if error.reason in _OTHER_KEY:
         return "the key does not belong to the certificate"
-    if not error.reason:  # OpenSSL gives none if it cannot read a file
-        return "they contain no certificate and private key in PEM format, or the key has a passphrase"
     return error.reason.replace("_", " ").lower()
+
+
+def _fault(certificate: Path | str, key: Path | str | None) -> str:
+    """Why OpenSSL finds no certificate or no key in these files, guessed from the lines that begin a PEM block."""
+    with suppress(OSError):
+        key_pem = Path(key or certificate).read_bytes()
+        if not _CERTIFICATE.search(Path(certificate).read_bytes()):
+            return "there is no certificate in PEM format"
+        if not _KEY.search(key_pem):
+            return "there is no private key in PEM format"
+        if _LOCKED.search(key_pem):
+            return "the key has a passphrase"
+    return "the certificate or the key is damaged"
