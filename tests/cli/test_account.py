@@ -48,7 +48,7 @@ def has_password(prepare: Prepare, password: str | None) -> bool:
 
 def test_add(run: Run, folder: Path) -> None:
     result = run("account", "add", "demo", "--address", "demo@example.com")
-    assert result == (0, b"Account demo added; it receives mail for demo@example.com.\n", "")
+    assert result == (0, b"Account demo added without a password; it receives mail for demo@example.com.\n", "")
     assert run("account", "list", "--json").records == [DEMO]
     assert [path.name for path in folder.iterdir()] == ["mail"]
 

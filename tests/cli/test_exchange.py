@@ -380,11 +380,14 @@ def test_a_date_that_is_none(run: Run, folder: Path, monkeypatch: pytest.MonkeyP
             ["text", "--format", "mbox"],
             "text is not an mbox: it does not begin with a From line; add --format eml to import it",
         ),
-        (["text", "--format", "maildir"], "cannot read text: not a directory"),
+        (["missing", "--format", "maildir"], "cannot read missing: no such file"),
+        (["text", "--format", "maildir"], "text is not a Maildir: it has no folder cur"),
+        (["folder", "--format", "maildir"], "folder is not a Maildir: it has no folder new"),
     ],
 )
 def test_what_cannot_be_imported(run: Run, folder: Path, arguments: list[str], fragment: str) -> None:
     (folder / "text").write_text("text")
+    (folder / "folder" / "cur").mkdir(parents=True)
     run("mail", "import", "other", *arguments).fails(1, fragment)
 
 

@@ -331,7 +331,7 @@ def test_saved_attachments_are_private(run: Run, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("with_files")
-@pytest.mark.parametrize(("where", "why"), [("missing/new", "no such file"), ("a-file", "file exists")])
+@pytest.mark.parametrize(("where", "why"), [("missing/new", "no such file"), ("a-file", "not a directory")])
 def test_where_attachments_cannot_be_saved(run: Run, folder: Path, where: str, why: str) -> None:
     (folder / "a-file").touch()
     run("mail", "show", "demo", "4", "--save-attachments", where).fails(1, "cannot save attachments in", why)

@@ -95,7 +95,7 @@ def test_to_wait_for_what_is_there(run: Run) -> None:
 
 @pytest.mark.parametrize("line", ["list demo --mailbox Old\u202e", "search demo --subject three"])
 def test_to_wait_for_what_does_not_come(run: Run, line: str) -> None:
-    run("mail", *line.split(" "), "--wait", "0.01").fails(1, "no such message arrived within 0.01 seconds")
+    run("mail", *line.split(" "), "--wait", "0.01").fails(1, "no message was found within 0.01 seconds")
 
 
 async def test_to_wait_for_what_comes(autojump_clock: trio.testing.MockClock) -> None:

@@ -41,7 +41,8 @@ async def add(
     if as_json:
         say_json(_record(account))
     else:
-        say(f"Account {escape(name)} added; it receives mail for {escape(', '.join(addresses))}.")
+        without = " without a password" * (password is None)
+        say(f"Account {escape(name)} added{without}; it receives mail for {escape(', '.join(addresses))}.")
 
 
 async def list_all(*, store: StoreURL, as_json: bool) -> None:

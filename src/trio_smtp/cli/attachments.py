@@ -26,12 +26,13 @@ def save(attachments: Sequence[Attachment], folder: Path) -> Iterator[Path]:
         folder.mkdir(0o700, exist_ok=True)
         inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise CommandError(f"cannot save attachments in {folder}: {reason(error)}; name another folder") from error
+        why = "not a directory" if isinstance(error, FileExistsError) else reason(error)
+        raise CommandError(f"cannot save attachments in {folder}: {why}; choose another directory") from error
     try:
         for attachment in attachments:
             yield folder / _write(attachment, inside)
     except OSError as error:
-        raise CommandError(f"cannot write in {folder}: {reason(error)}; name another folder") from error
+        raise CommandError(f"cannot write in {folder}: {reason(error)}; choose another directory") from error
     finally:
         os.close(inside)
 

@@ -144,6 +144,9 @@ def _find_in(path: Path, form: str) -> Iterator[_Found]:
             with path.open("rb") as file:
                 yield from _mbox(file, path, os.fstat(file.fileno()).st_size)
     elif form == "maildir":
+        for folder in (path / "cur", path / "new"):
+            if path.exists() and not folder.is_dir():
+                raise CommandError(f"{path} is not a Maildir: it has no folder {folder.name}")
         yield from _files(path / "cur", path / "new")
     elif str(path) == "-":
         yield _Found(sys.stdin.buffer.read(), None, frozenset(), path, 1)

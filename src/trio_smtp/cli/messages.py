@@ -61,7 +61,7 @@ async def wait_for(
             while not await find(after=0, limit=1):
                 await anext(changes, None)  # None if the account was deleted; then `find` raises
             return
-    raise CommandError(f"no such message arrived within {seconds:g} seconds")
+    raise CommandError(f"no message was found within {seconds:g} seconds")
 
 
 async def say_messages(find: Callable[..., Awaitable[list[MessageSummary]]], *, as_json: bool) -> None:

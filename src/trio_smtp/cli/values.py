@@ -68,7 +68,7 @@ def size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     octets = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 0 < octets < 2**63:  # a quota has at most 63 bits
-        raise ArgumentTypeError(f"{text!a} is not a size such as 500000, 512K or 10M")
+        raise ArgumentTypeError(f"{text!a} is not a size of at least 1 octet, such as 500000, 512K or 10M")
     return octets
 
 
