@@ -140,10 +140,12 @@ def refusal(text: str) -> tuple[str, int]:
     from trio_smtp.policy import Refusals  # noqa: PLC0415  # --help need not load it
 
     what, _, code = text.rpartition("=")
+    if not what or not _COUNT.fullmatch(code):
+        raise ArgumentTypeError(f"{text!a} is not of the form WHAT=CODE, such as recipient=550")
     try:
-        Refusals().refuse(what, int(code) if _COUNT.fullmatch(code) else 0)
+        Refusals().refuse(what, int(code))
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!a} is not of the form WHAT=CODE, such as recipient=550: {error}") from error
+        raise ArgumentTypeError(f"{text!a} cannot be refused: {error}") from error
     return what, int(code)
 
 
