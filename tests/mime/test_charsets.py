@@ -32,7 +32,7 @@ def test_other_codecs_are_not_used(charset: str) -> None:
         ("grün".encode(), None, "grün", UTF_8),
         ("grün".encode(), "US-ASCII", "grün", UTF_8),
         (b"gr\xfcn \x80", None, "grün €", WINDOWS),
-        (b"gr\xfcn", "utf-8", "gr\ufffdn", "it holds octets that utf-8 does not have"),
+        (b"gr\xfcn", "utf-8", "gr\ufffdn", "it contains octets that are not valid in utf-8"),
         (b"gr\xfcn \x93q\x94", "iso-8859-1", "grün “q”", None),  # Outlook declares iso-8859-1 for windows-1252
         (b"gr\xfcn \xa4", "iso-8859-15", "grün €", None),
         ("日本".encode("iso-2022-jp"), "ISO-2022-JP", "日本", None),

@@ -340,10 +340,10 @@ def test_results_are_values() -> None:
 @pytest.mark.parametrize(
     ("content", "defect"),
     [
-        (b"Subject: x\r\nno field\r\n\r\n", "part 1: its header ends at a line that is no field"),
+        (b"Subject: x\r\nno field\r\n\r\n", "part 1: its header ends at a line that is not a header field"),
         (b"no field\r\n\r\n", "part 1: it has no header"),
-        (b"Content-Type: text\r\n\r\n", "part 1: its type 'text' is none; it is taken for plain text"),
-        (b"Content-Type: \xff/\x1b\r\n\r\n", r"part 1: its type '\xff/\x1b' is none; it is taken for plain text"),
+        (b"Content-Type: text\r\n\r\n", "part 1: its type 'text' is not valid; it is taken for plain text"),
+        (b"Content-Type: \xff/\x1b\r\n\r\n", r"part 1: its type '\xff/\x1b' is not valid; it is taken for plain text"),
         (
             b"Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\n",
             "part 1: it has more than one Content-Type, which differ",
@@ -369,14 +369,14 @@ def test_results_are_values() -> None:
         (b"Content-Type: text/plain; charset=rot13\r\n\r\nx", "part 1: the charset 'rot13' is unknown"),
         (b"Subject: \xff\r\n\r\n", "Subject: neither ASCII nor UTF-8; it was read as windows-1252"),
         (b"Cc: \xff@x\r\n\r\n", "Cc: neither ASCII nor UTF-8; it was read as windows-1252"),
-        (b"Subject: =?rot13?q?x?=\r\n\r\n", "Subject: it holds an encoded word that cannot be decoded"),
+        (b"Subject: =?rot13?q?x?=\r\n\r\n", "Subject: it contains an encoded word that cannot be decoded"),
         (b"Subject: x\r\nSubject: x\r\n\r\n", "Subject: there is more than one; the first one counts"),
         (b"To: somebody\r\n\r\n", "To: a name without an address"),
         (
             b"Date: 23 Nov 2026 12:00 CEST\r\n\r\n",
             "Date: the zone of '23 Nov 2026 12:00 CEST' is unknown; it was read as UTC",
         ),
-        (b"Date: today\r\n\r\n", "Date: 'today' is no date"),
+        (b"Date: today\r\n\r\n", "Date: 'today' is not a date"),
     ],
 )
 def test_defects(content: bytes, defect: str) -> None:
@@ -439,7 +439,7 @@ def test_limit_of_what_looks_like_a_boundary(looks: int, parts: int) -> None:
     content = b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\na" + b"--x" * looks + b"\r\n--x\r\n\r\nb"
     parsed = parse(content, MimeLimits(parts=3))
     assert len(parsed.tree.children) == parts
-    assert parts == 2 or "part TEXT: too much of it looks like a boundary; the rest was not looked at" in parsed.defects
+    assert parts == 2 or "part TEXT: too much of it looks like a boundary; the rest was not parsed" in parsed.defects
 
 
 def test_limit_of_parts() -> None:
@@ -487,7 +487,7 @@ def test_limit_of_depth(content_type: str) -> None:
     parsed = parse(content, MimeLimits(depth=1))
     assert paths(parsed) == ["1"]
     assert [attachment.part for attachment in parsed.attachments] == [parsed.tree]
-    assert parsed.defects == ("part 1: what is in it was not looked at: the message has too many parts or levels",)
+    assert parsed.defects == ("part 1: its content was not parsed: the message has too many parts or levels",)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from trio_smtp.mime.transfer import decode_content
 
 CUT = "its base64 is cut short"
-MORE = "there is more after the end of its base64"
-JUNK = "it holds characters that are no base64"
+MORE = "there is data after the end of its base64"
+JUNK = "it contains characters that are not base64"
 STRAY = "its quoted-printable has a stray '='"
 
 

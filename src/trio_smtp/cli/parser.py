@@ -128,7 +128,13 @@ _PASSWORD = _flag("--password-stdin", **_PASSWORD_STDIN)
 
 # flag, field of Search (or a name that `messages._condition` translates), type, metavar, help
 _CONDITIONS: Sequence[tuple[str, str, Callable[[str], object], str, str]] = (
-    ("--subject", "subject", str, "TEXT", "text in the subject, in upper or lower case, as in all conditions"),
+    (
+        "--subject",
+        "subject",
+        str,
+        "TEXT",
+        "text in the subject; upper and lower case are the same, as in all conditions",
+    ),
     ("--from", "sender", str, "TEXT", "text in the From field"),
     ("--to", "recipient", str, "TEXT", "text in the To, Cc or Bcc fields"),
     (

@@ -66,7 +66,7 @@ def decode_text(octets: bytes, charset: str | None) -> tuple[str, str | None]:
         wrong = wrong or guessed
     text = _replace(octets, codec)
     if "\ufffd" in text:
-        wrong = wrong or f"it holds octets that {codec} does not have"
+        wrong = wrong or f"it contains octets that are not valid in {codec}"
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), wrong
 
 

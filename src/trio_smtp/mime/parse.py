@@ -96,7 +96,7 @@ class _Header:
         """The decoded value of a field, on one line."""
         text = decode(self._first(name))
         if "=?" in text and "?=" in text:
-            self._wrong(name, "it holds an encoded word that cannot be decoded")
+            self._wrong(name, "it contains an encoded word that cannot be decoded")
         return one_line(text)
 
     def addresses(self, name: bytes) -> tuple[MailAddress, ...]:
@@ -139,7 +139,7 @@ class _Header:
                     self._wrong(b"date", f"the zone of {shown(text)} is unknown; it was read as UTC")
             date.astimezone(UTC)  # raises OverflowError for a date that cannot be compared with others
         except (ValueError, TypeError, IndexError, OverflowError):
-            self._wrong(b"date", f"{shown(text)} is no date")
+            self._wrong(b"date", f"{shown(text)} is not a date")
             return None
         return date
 

@@ -74,7 +74,7 @@ class _Header:
             self.content_type = declared
         elif declared:
             self.content_type = "text/plain"
-            self.wrong.append(f"its type {shown(declared)} is none; it is taken for plain text")
+            self.wrong.append(f"its type {shown(declared)} is not valid; it is taken for plain text")
         disposition, disposed = read_parameters(values.get(b"content-disposition", b""))
         self.disposition = one_line(disposition)
         self.filename = one_line(disposed.get("filename") or self.parameters.get("name", ""))
@@ -167,7 +167,7 @@ class Builder:
         elif start == last == body < end:
             header.wrong.append("it has no header")
         elif last == body < end:
-            header.wrong.append("its header ends at a line that is no field")
+            header.wrong.append("its header ends at a line that is not a header field")
         header.read()
         return header, body
 
@@ -192,7 +192,7 @@ class Builder:
                 break
         else:
             if not self._looks_left:
-                header.wrong.append("too much of it looks like a boundary; the rest was not looked at")
+                header.wrong.append("too much of it looks like a boundary; the rest was not parsed")
             if begin is not None:
                 header.wrong.append("its last boundary is missing")
                 ranges.append((begin, end))
@@ -218,7 +218,7 @@ class Builder:
     def _may_look_into(self, header: _Header, depth: int) -> bool:
         if depth < self._limits.depth and self._parts_left:
             return True
-        header.wrong.append("what is in it was not looked at: the message has too many parts or levels")
+        header.wrong.append("its content was not parsed: the message has too many parts or levels")
         return False
 
 

@@ -52,11 +52,11 @@ def _decode_base64(octets: bytes) -> tuple[bytes, str | None]:
     over = len(data) % 4
     wrong = None
     if rest.strip(b"="):
-        wrong = "there is more after the end of its base64"
+        wrong = "there is data after the end of its base64"
     elif over and len(padding + rest) < 4 - over:
         wrong = "its base64 is cut short"
     elif len(octets) - sum(map(octets.count, _BLANKS)) > len(letters):
-        wrong = "it holds characters that are no base64"
+        wrong = "it contains characters that are not base64"
     if over == 1:  # six bits do not make an octet
         data = data[:-1]
     return binascii.a2b_base64(data + b"=" * (-len(data) % 4)), wrong
