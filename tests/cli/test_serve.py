@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import trustme
 
 from tests.cli.tools import Result, Serving
+from trio_smtp.cli import serve
 from trio_smtp.cli.serving import server_options
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.mailbox import MemoryStore
@@ -350,6 +352,12 @@ def test_port_in_use(run: Run, folder: Path, command: str, flag: str) -> None:
         f"Stop the other program or choose another port with {flag}127.0.0.1:PORT\n",
     )
     assert not list(folder.iterdir())
+
+
+def test_too_many_open_files(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "bind_sockets", AsyncMock(side_effect=OSError(24, "Too many open files")))
+    result = run("serve", "--listen", "smtp://127.0.0.1:0")
+    result.fails(1, "127.0.0.1:0: too many open files. Raise the limit of open files with ulimit -n")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,12 @@ def test_nobody_is_told_to_begin_a_store_that_is_out_of_sight() -> None:
     assert said == "cannot use the store json:mail: permission denied; choose another one with --store json:DIRECTORY"
 
 
+def test_too_many_open_files() -> None:
+    """Another store would not help."""
+    said = str(unusable(parse_json_store("json:mail"), OSError(24, "Too many open files")))
+    assert said == "cannot use the store json:mail: too many open files; raise the limit with ulimit -n"
+
+
 def test_the_file_that_is_at_fault_is_named(run: Callable[..., Result], folder: Path) -> None:
     assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
     (folder / "mail/journal/000001.jsonl").rename(folder / "elsewhere")

@@ -82,6 +82,11 @@ def test_no_address(text: str) -> None:
         values.address(text)
 
 
+def test_an_address_that_is_too_long() -> None:
+    with pytest.raises(ArgumentTypeError, match="cannot be used: the address is too long: 64 octets before the @"):
+        values.address("x" * 65 + "@example.com")
+
+
 def test_account_is_split_at_the_first_equals_sign() -> None:
     assert values.account("demo=a=b@example.com") == ("demo", "a=b@example.com")
 

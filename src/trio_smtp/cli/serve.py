@@ -179,6 +179,8 @@ async def _bind(spec: ListenSpec, catching: bool, stack: contextlib.AsyncExitSta
 
 def _advice(error: OSError, spec: ListenSpec, catching: bool) -> str:
     flag = f"--{spec.scheme.name} " if catching else f"--listen {spec.scheme.name}://"
+    if error.errno == errno.EMFILE:
+        return "Raise the limit of open files with ulimit -n"
     if isinstance(spec.where, Path):
         return f"Choose another path with {flag}/PATH"
     another_port = f"choose another port with {flag}{str(spec.where).rpartition(':')[0]}:PORT"

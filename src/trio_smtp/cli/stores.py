@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shlex
@@ -105,7 +106,10 @@ def _manifest(url: StoreURL) -> os.stat_result | None:
 
 def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
     """The error for a store that cannot be opened."""
-    cannot_begin = create or _is_taken(url) or isinstance(_cause(error), PermissionError)
+    cause = _cause(error)
+    if isinstance(cause, OSError) and cause.errno == errno.EMFILE:
+        return CommandError(f"cannot use the store {url}: {reason(cause)}; raise the limit with ulimit -n")
+    cannot_begin = create or _is_taken(url) or isinstance(cause, PermissionError)
     begin = "" if cannot_begin else "create one with trio-smtp account add, or "
     return CommandError(
         f"cannot use the store {url}: {_why(url, error)}; {begin}choose another one with --store json:DIRECTORY"

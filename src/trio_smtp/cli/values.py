@@ -186,10 +186,13 @@ def line(text: str) -> str:
 def address(text: str) -> str:
     """A mail address, converted to its simplest spelling."""
     from trio_smtp.protocol import Address  # noqa: PLC0415  # --help need not load the protocol
+    from trio_smtp.protocol.grammar import GrammarError  # noqa: PLC0415  # as above
 
     try:
         parsed = Address.parse(text)
-    except ValueError:
+    except GrammarError as error:
+        if error.kind == "path_too_long":
+            raise ArgumentTypeError(f"{text!a} cannot be used: {error}") from error
         parsed = None
     if parsed is None or not parsed.domain:
         raise ArgumentTypeError(f"{text!a} is not a mail address such as demo@example.com")
