@@ -15,8 +15,8 @@ NO_CHARSETS = (
     "", "8bit", "base64", "bz2", "hex", "idna", "mbcs", "oem", "palmos", "punycode", "quopri", "raw_unicode_escape",
     "rot13", "undefined", "unicode_escape", "utf-8-sig", "uu", "zlib", "../utf-8", "utf-8\0", "utf\u20118",
 )  # fmt: skip
-WINDOWS = "it holds 8-bit octets and does not say of which charset; they were read as windows-1252"
-UTF_8 = "it holds 8-bit octets and does not say of which charset; they were read as UTF-8"
+WINDOWS = "it contains 8-bit octets without a declared charset; they were read as windows-1252"
+UTF_8 = "it contains 8-bit octets without a declared charset; they were read as UTF-8"
 
 
 @pytest.mark.parametrize("charset", NO_CHARSETS)

@@ -17,7 +17,7 @@ def test_those_of_several_servers_add_up() -> None:
 def test_for_prometheus() -> None:
     stats = Stats(connections=12, octets_accepted=3456, rules=Counter({"greylist": 2, "errors": 1}))
     assert stats.prometheus().startswith(
-        "# HELP trio_smtp_connections_total Connections that were let in.\n"
+        "# HELP trio_smtp_connections_total Connections accepted.\n"
         "# TYPE trio_smtp_connections_total counter\n"
         "trio_smtp_connections_total 12\n"
     )

@@ -79,10 +79,10 @@ def _guess(octets: bytes) -> tuple[str, str | None]:
     try:
         octets.decode()
     except UnicodeDecodeError:
-        return "cp1252", "it holds 8-bit octets and does not say of which charset; they were read as windows-1252"
+        return "cp1252", "it contains 8-bit octets without a declared charset; they were read as windows-1252"
     if octets.isascii():
         return "ascii", None
-    return "utf-8", "it holds 8-bit octets and does not say of which charset; they were read as UTF-8"
+    return "utf-8", "it contains 8-bit octets without a declared charset; they were read as UTF-8"
 
 
 def _replace(octets: bytes, codec: str) -> str:

@@ -9,15 +9,15 @@ from typing import Final
 __all__ = ["Stats"]
 
 _HELP: Final = {
-    "connections": "Connections that were let in.",
-    "connections_refused": "Connections that were turned away.",
-    "messages_accepted": "Messages that were acknowledged.",
-    "messages_refused": "Messages that were refused after their content had come.",
-    "octets_accepted": "Octets of the messages that were acknowledged.",
-    "logins": "Logins.",
-    "login_failures": "Logins that failed.",
-    "hook_errors": "Faults of the application, answered by 451.",
-    "rules": "How often each limit and policy has struck.",
+    "connections": "Connections accepted.",
+    "connections_refused": "Connections refused.",
+    "messages_accepted": "Messages accepted.",
+    "messages_refused": "Messages refused after their content was received.",
+    "octets_accepted": "Octets of the accepted messages.",
+    "logins": "Successful logins.",
+    "login_failures": "Failed logins.",
+    "hook_errors": "Errors in hooks of the application.",
+    "rules": "Refusals and closed connections by limit or policy.",
 }
 
 
