@@ -22,7 +22,7 @@ def test_what_is_written_is_found(message: Node) -> None:
         assert len(found[path].children) == len(node.children)
         if not node.children:
             assert found[path].content == node.content
-    texts = (": it holds", ": the text")  # defects of text parts, whose octets are random
+    texts = (": it contains", ": the text")  # defects of text parts, whose octets are random
     assert not [defect for defect in parsed.defects if not any(text in defect for text in texts)]
 
 
