@@ -10,12 +10,13 @@ import pytest
 import trio_smtp
 
 HERE = Path(__file__).parent
-FOLDERS = [Path(trio_smtp.__file__).parent, HERE, HERE.parent / "docs", HERE.parent / "fuzz"]
+ROOT = HERE.parent
+FOLDERS = [Path(trio_smtp.__file__).parent, HERE, ROOT / "docs", ROOT / "fuzz", ROOT / "bench"]
 FILES = [
     path
-    for folder in FOLDERS
-    for path in sorted(folder.rglob("*"))
-    if path.suffix in {".py", ".md"} and path.resolve() != Path(__file__).resolve()
+    for paths in (sorted(ROOT.glob("*")), *(sorted(folder.rglob("*")) for folder in FOLDERS))
+    for path in paths
+    if path.suffix in {".py", ".md", ".c"} and path.resolve() != Path(__file__).resolve()
 ]
 
 CITATION = re.compile(r"RFC\s+(\d+)(?:,?\s*§\s*([0-9A-Z.]*[0-9A-Z]))?")

@@ -367,7 +367,10 @@ def test_a_date_that_is_none(run: Run, folder: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(import_, "datetime", Clock)
     (folder / "a.eml").write_bytes(b"a")
+    before = datetime.now(UTC).replace(microsecond=0)
     assert run("mail", "import", "other", "a.eml").code == 0
+    [(_, date, _)] = held(run, "other")
+    assert before <= datetime.fromisoformat(date) <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize(

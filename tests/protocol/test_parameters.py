@@ -296,13 +296,26 @@ def test_utf_8_address_round_trip(text: str) -> None:
     assert rcpt(f" ORCPT=utf-8;{encode_unicode(text)}").orcpt == ("utf-8", text)
 
 
-@given(st.lists(st.sampled_from([" ", "SIZE=", "1", "ENVID=", "AUTH=", "+0D", "+2B", "u@d", "=", "\t", "é"])))
-def test_nothing_but_grammar_errors(pieces: list[str]) -> None:
+PIECES = ["1", "u", "u@d", "<>", "+2B", "+20", "+0D", "+0a", "+", "=", "\t", "é"]
+VALUES = st.lists(st.sampled_from(PIECES), min_size=1, max_size=3).map("".join)
+
+
+@given(
+    st.permutations([" SIZE=1", " BODY=7BIT", " SMTPUTF8", " RET=HDRS"]),
+    st.integers(0, 4),
+    st.sampled_from([" ENVID=", " AUTH="]),
+    VALUES,
+)
+def test_nothing_but_grammar_errors(others: list[str], before: int, keyword: str, value: str) -> None:
+    others.insert(before, keyword + value)
     try:
-        parameters = mail("".join(pieces))
+        parameters = mail("".join(others))
     except GrammarError:
         return
-    assert "\r" not in f"{parameters.envid}{parameters.auth}"
+    assert (parameters.size, parameters.body, parameters.smtputf8, parameters.ret) == (1, "7BIT", True, "HDRS")
+    assert (parameters.envid is None) == (keyword == " AUTH=")
+    assert (parameters.auth is None) == (keyword == " ENVID=")
+    assert (parameters.envid or parameters.auth or "").isprintable()
 
 
 @pytest.mark.parametrize(

@@ -79,13 +79,23 @@ def test_what_cannot_be_built(code: int, text: str | Sequence[str], enhanced: st
         Reply(code, text, enhanced)
 
 
-@given(st.integers(0, 700), st.lists(st.text(max_size=20), max_size=3), st.none() | st.text(max_size=8))
-def test_what_can_be_built_is_one_reply(code: int, lines: list[str], enhanced: str | None) -> None:
+def mostly(good: st.SearchStrategy[str], bad: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(good, good, good, good, bad)
+
+
+LINES = mostly(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=520), st.text(max_size=20))
+ENHANCED = mostly(st.from_regex(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}", fullmatch=True), st.text(max_size=8))
+
+
+@given(st.integers(2, 5), st.integers(0, 60), st.lists(LINES, max_size=3), st.sampled_from([None, ""]) | ENHANCED)
+def test_what_can_be_built_is_one_reply(digit: int, rest: int, lines: list[str], enhanced: str | None) -> None:
+    code = 100 * digit + rest
     try:
         reply = Reply(code, lines, enhanced)
     except ValueError:
         return
     assert reply.wire.count(b"\r\n") == len(lines)
+    assert reply.wire.count(b"\r") == reply.wire.count(b"\n") == len(lines)
     assert reply.wire.isascii()
     assert all(line.startswith(b"%d" % code) and len(line) <= 510 for line in reply.wire.split(b"\r\n")[:-1])
 

@@ -434,6 +434,7 @@ async def test_addresses_in_the_log_are_escaped(log: pytest.LogCaptureFixture) -
         await client.send(b'RCPT TO:<"x\\\\y"@example.com>\r\n' + DATA)
         await client.send_eof()
         assert len(await client.rest()) == 6
+    assert [line.partition(" ")[0] for line in lines(log)] == ["refused", "accepted"]
     for record in log.records:
         assert record.getMessage().isprintable()
 

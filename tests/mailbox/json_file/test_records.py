@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import get_args, get_origin
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,7 @@ from trio_smtp.mailbox.operations import (
     RenameMailbox,
     SetCredentials,
     SetFlags,
+    SetQuota,
     SetReadOnly,
     SpendUids,
     SpendUidValidities,
@@ -73,6 +75,7 @@ OPERATIONS: list[tuple[Operation[Place], str]] = [
         '"type":"update_account","account":"ann","description":"Ann \\u00fc","addresses":["ann@x","a@x"]',
     ),
     (DeleteAccount("ann"), '"type":"delete_account","name":"ann"'),
+    (SetQuota("ann", 5), '"type":"set_quota","account":"ann","quota":5'),
     (SetCredentials("ann", None), '"type":"set_credentials","account":"ann","credentials":null'),
     (KeepNote("a", "ü", 7, 5), '"type":"keep_note","key":"a","text":"\\u00fc","expires":7,"date":5'),
     (KeepSecret("0a1b"), '"type":"keep_secret","secret":"0a1b"'),
@@ -114,6 +117,11 @@ def test_operations(operation: Operation[Place], members: str) -> None:
     covered = f",{members}}}".encode()
     assert line == b'{"v":1,"crc":"%08x"%s\n' % (zlib.crc32(covered), covered)
     assert decode(line, 1, 0) == operation
+
+
+def test_all_operations_are_here() -> None:
+    types = {get_origin(each) or each for each in get_args(Operation)}
+    assert {type(operation) for operation, _ in OPERATIONS} == types
 
 
 def test_an_operation_of_older_stores() -> None:
