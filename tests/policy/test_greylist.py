@@ -101,10 +101,13 @@ async def test_other_times(store: MemoryStore, clock: Clock) -> None:
         assert await passes(policy) is result
 
 
-@pytest.mark.parametrize("name", ["delay", "window", "lifetime"])
-def test_less_than_a_second_is_a_time(store: MemoryStore, name: str) -> None:
+@pytest.mark.parametrize(("name", "result"), [("delay", True), ("window", False), ("lifetime", True)])
+async def test_less_than_a_second_is_a_time(store: MemoryStore, clock: Clock, name: str, result: bool) -> None:
     times: dict[str, Any] = {name: 0.1}
-    Greylist(store, **times)
+    policy = Greylist(store, clock=clock, **times)
+    assert not await passes(policy)
+    clock.now += 301
+    assert await passes(policy) is result
 
 
 @pytest.mark.parametrize(

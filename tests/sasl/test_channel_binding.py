@@ -86,5 +86,5 @@ def test_not_a_certificate(der: bytes) -> None:
 
 @given(st.binary())
 def test_any_octets(der: bytes) -> None:
-    tls_server_end_point(der)
-    tls_server_end_point(b"\x30\x84" + len(der).to_bytes(4) + der)
+    assert tls_server_end_point(der) is None
+    assert tls_server_end_point(b"\x30\x84" + len(der).to_bytes(4) + der) is None

@@ -231,6 +231,7 @@ async def test_draining_twice_and_from_several_tasks() -> None:
             nursery.start_soon(server.aclose)
             nursery.start_soon(server.aclose)
         await server.aclose()
+        await client.expect_close(CLOSING)
 
 
 @pytest.mark.parametrize("in_a_task", [False, True])

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 import trio
-from trio.testing import assert_checkpoints, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, assert_checkpoints, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.server.tools import connection
 from trio_smtp.server.polled import open_poller
@@ -141,7 +141,7 @@ async def test_the_end(ends: tuple[TLSTransport, Client], says_goodbye: bool) ->
 
 
 async def test_the_goodbye_is_the_end_of_a_connection_that_stays_open(
-    ends: tuple[TLSTransport, Client], autojump_clock: trio.testing.MockClock
+    ends: tuple[TLSTransport, Client], autojump_clock: MockClock
 ) -> None:
     """The client may wait for our close_notify before it closes, and sends nothing more until then."""
     transport, client = ends
@@ -208,10 +208,13 @@ async def test_closing_says_goodbye_and_waits_for_none(ends: tuple[TLSTransport,
         await client.stream.send_all(b"x")
 
 
-async def test_closing_after_the_peer_has_gone(ends: tuple[TLSTransport, Client]) -> None:
+async def test_closing_after_the_peer_has_gone(ends: tuple[TLSTransport, Client], autojump_clock: MockClock) -> None:
     transport, client = ends
     await client.stream.aclose()
     await transport.aclose(linger=True, seconds=5)
+    assert trio.current_time() == 0
+    with pytest.raises(trio.BrokenResourceError, match="closed on this side"):
+        await transport.receive(1)
 
 
 async def test_a_handshake_that_is_broken_off(server_tls: ssl.SSLContext) -> None:

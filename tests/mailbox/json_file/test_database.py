@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -174,7 +175,9 @@ def test_others_may_write(path: Path, mode: int) -> None:
 def test_others_may_read(path: Path, mode: int) -> None:
     path.mkdir()
     path.chmod(mode)
-    Database(str(path), create=True).close()
+    with closing(Database(str(path), create=True)) as database:
+        write(database, account("ann"))
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 @pytest.mark.parametrize("name", ["gate", "lock", "journal", "blobs"])
@@ -242,7 +245,7 @@ def test_what_one_writes_the_other_sees(database: Database, other: Database) -> 
     assert names(other) == names(database) == ["ann", "bob", "carl"]
 
 
-def test_who_writes_is_current(database: Database, other: Database) -> None:
+def test_who_writes_is_current(database: Database) -> None:
     with database.exclusive():
         database.journal.append([encode(account("ann"))])
         assert database.is_current()

@@ -59,23 +59,39 @@ def test_the_lock_is_held_and_the_gate_is_not(tmp_path: Path, lock: StoreLock, e
     assert is_free(tmp_path / "lock", exclusive=True)
 
 
-def test_readers_share(lock: StoreLock, other: StoreLock) -> None:
-    with lock.hold(exclusive=False), other.hold(exclusive=False):
-        pass
+def test_readers_share(tmp_path: Path, lock: StoreLock, other: StoreLock) -> None:
+    with lock.hold(exclusive=False):
+        with other.hold(exclusive=False):
+            assert not is_free(tmp_path / "lock", exclusive=True)
+        assert not is_free(tmp_path / "lock", exclusive=True)
+    assert is_free(tmp_path / "lock", exclusive=True)
 
 
-def test_threads_take_turns(lock: StoreLock) -> None:
+def test_threads_take_turns(lock: StoreLock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The threads of a process share its descriptors, so the flocks alone would not exclude them."""
-    entered = threading.Event()
+    wanted, entered = threading.Event(), threading.Event()
+
+    class Mutex:
+        mutex = threading.Lock()
+
+        def __enter__(self) -> None:
+            if threading.current_thread() is waiting:
+                wanted.set()
+            self.mutex.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.mutex.release()
 
     def enter() -> None:
         with lock.hold(exclusive=True):
             entered.set()
 
+    monkeypatch.setattr(lock, "_mutex", Mutex())
     waiting = threading.Thread(target=enter)
     with lock.hold(exclusive=True):
         waiting.start()
-        assert not entered.wait(0.05)
+        assert wanted.wait(10)
+        assert not entered.is_set()
     waiting.join()
     assert entered.is_set()
 

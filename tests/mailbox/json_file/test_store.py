@@ -185,6 +185,8 @@ async def test_closing_does_not_wait_for_ever(
         await trio.testing.wait_all_tasks_blocked()
         await store.aclose()
         released.set()
+    async with JSONFileStore(path) as again:
+        assert await contents(again) == [b"x"]
 
 
 async def test_closing_without_a_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
