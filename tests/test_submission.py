@@ -262,7 +262,7 @@ async def test_the_fields(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -
     assert first[1] != second[1]
 
 
-async def test_a_large_message_is_not_held_back(store: MemoryStore) -> None:
+async def test_a_large_message_arrives_whole(store: MemoryStore) -> None:
     content = b"Subject: a\r\n\r\n" + b"0123456789\r\n" * 100_000
     async with logged_in(store) as client:
         assert (await send(client, "bob@example.com", content=content)).code == 250

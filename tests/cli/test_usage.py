@@ -113,6 +113,7 @@ WRONG = [
     ("catch: port of other digits", "catch --smtp ٢٥", "HOST:PORT"),
     ("catch: TLS from the start without a certificate", "catch --smtps 0", "--tls self-signed"),
     ("catch: nowhere to keep it", "catch --store null:", "memory:"),
+    ("catch: extension that is none", "catch --without STARTTLS", "--without: 'STARTTLS' is not one of 8BITMIME, "),
     # account, mailbox, mail
     ("add: no address", "account add demo", "--address"),
     ("add: bad address", "account add demo --address demo", "'demo'"),
@@ -153,7 +154,6 @@ WRONG = [
     ("send: nobody", "send", "--to"),
     ("send: bad recipient", "send --to demo", "'demo'"),
     ("send: bad sender", f"send --to {A} --from me", "'me'"),
-    ("catch: extension that is none", "catch --without STARTTLS", "--without: 'STARTTLS' is not one of 8BITMIME, "),
     ("send: no port", f"send --to {A} --server localhost", "HOST:PORT"),
     ("send: endless label", f"send --to {A} --server {'x' * 64}:25", "HOST:PORT"),
     ("send: subject of two lines", f"send --to {A} --subject a\x0bb", "--subject"),

@@ -192,7 +192,3 @@ def test_credentials_of_another_kind(text: str) -> None:
         verify_password(Credentials(text), "secret")
     with pytest.raises(ValueError, match="unknown form"):
         scram_keys(Credentials(text))
-
-
-def test_credentials_are_not_shown() -> None:
-    assert SECRET.text not in repr(SECRET)

@@ -98,7 +98,7 @@ def test_a_body_without_a_header_and_the_other_way_round(content: bytes, found: 
 
 
 @pytest.mark.parametrize("search", [Search(body=""), Search(text="")])
-def test_no_text_is_in_every_message(search: Search) -> None:
+def test_an_empty_text_is_in_every_message(search: Search) -> None:
     for content in (b"", b"Subject: hello\r\n\r\n"):
         assert matches(search, info(content), Reader(content))
 

@@ -79,7 +79,8 @@ def test_html_to_text(markup: str, text: str) -> None:
     ],
 )
 def test_much_of_what_is_never_closed(piece: str) -> None:
-    assert len(html_to_text(piece * 30_000)) <= len(piece) * 30_000
+    """If the time grows with the square of the length, the timeout of the test run ends this test."""
+    assert len(html_to_text(piece * 150_000)) <= len(piece) * 150_000
 
 
 @given(st.lists(st.sampled_from(["<", ">", "!--", "-->", "pre", "/", "script", "p", "\n", "&", "#", "3", ";", "x"])))

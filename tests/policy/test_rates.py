@@ -137,7 +137,7 @@ async def test_a_user_name_is_the_same_in_any_case_and_with_any_subaddress(
         await policy.login(session("192.0.2.3"), names[2])
 
 
-async def test_a_long_user_name_takes_no_more_memory_than_others(autojump_clock: trio.testing.MockClock) -> None:
+async def test_only_the_first_64_characters_of_a_user_name_count(autojump_clock: trio.testing.MockClock) -> None:
     policy = only("account_login_failures")
     for end in ("x", "y"):
         await fail(policy, session(), "a" * 64 + end * 900)

@@ -64,7 +64,7 @@ def test_the_quietest_is_forgotten_first() -> None:
     assert [window.count(name, 5) for name in ("ann", "bob", "carl")] == [2, 0, 1]
 
 
-def test_a_million_keys_take_no_more_memory_than_the_bound_allows() -> None:
+def test_many_keys_take_no_more_memory_than_the_bound_allows() -> None:
     window = SlidingWindow(60, max_keys=1_000)
     tracemalloc.start()
     try:

@@ -29,7 +29,6 @@ from trio_smtp.protocol import (
     MailFrom,
     MailParameters,
     MessageChunk,
-    MessageEnd,
     MessageStart,
     RcptParameters,
     RcptTo,
@@ -389,8 +388,3 @@ def check_end(player: Player) -> None:
     assert player.events == expected
     assert player.sent == sent
     assert (connection.state, connection.envelope, connection.waiting) == (State.CLOSED, None, None)
-
-
-def end_of(*events: Event) -> MessageEnd:
-    """Return the end of the message that consists of these chunks."""
-    return MessageEnd(sum(len(event.data) for event in events if type(event) is MessageChunk))

@@ -9,7 +9,7 @@ import pytest
 from trio_smtp.protocol import Config, Limits, SMTPConnection
 
 
-def test_defaults_are_those_of_the_rfcs() -> None:
+def test_defaults() -> None:
     """RFC 5321 §4.5.3.1 has minima for the command line and the recipients, RFC 4954 §4 one for AUTH."""
     limits = Limits()
     assert limits.command_line >= 512

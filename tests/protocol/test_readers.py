@@ -66,7 +66,7 @@ def test_line_with_an_lf_that_comes_bit_by_bit() -> None:
 
 
 @pytest.mark.parametrize("mark", [LineReader.TOO_LONG, LineReader.BARE_LF, LineReader.OVER])
-def test_no_line_can_be_taken_for_another(mark: bytes) -> None:
+def test_no_line_can_be_taken_for_a_mark(mark: bytes) -> None:
     assert b"\n" in mark, "which no line holds"
 
 

@@ -361,7 +361,7 @@ async def test_hashes_run_in_threads_few_at_a_time(store: MemoryStore, monkeypat
             for _ in range(5):
                 nursery.start_soon(login)
             await wait_all_tasks_blocked()
-            await trio.to_thread.run_sync(hashing.both.wait)
+            assert await trio.to_thread.run_sync(hashing.both.wait, 10)
             async with open_session(take, config=IN_CLEAR, authenticator=authenticator) as client:
                 await begin(client)
                 for _ in range(4):  # does not count as a failure

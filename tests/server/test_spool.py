@@ -95,7 +95,7 @@ async def test_what_goes_to_the_disk_is_written_in_large_pieces(monkeypatch: pyt
     await spool.aclose()
 
 
-async def test_what_is_written_after_a_look_comes_behind() -> None:
+async def test_what_is_written_after_a_read_is_appended() -> None:
     spool = await filled(MessageMemory(10), b"a" * 100)
     assert await spool.read(2) == b"aa"
     await spool.write(b"b")

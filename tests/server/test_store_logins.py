@@ -187,44 +187,6 @@ async def test_a_sandbox_without_priorities(store: MemoryStore) -> None:
         assert await StoreAuthenticator(store).check_password("ann", "secret") == "ann"
 
 
-async def test_few_at_a_time_and_a_bounded_queue(store: MemoryStore) -> None:
-    go, two, running, most = threading.Event(), threading.Event(), 0, 0
-    lock = threading.Lock()
-
-    def verify(credentials: object, password: str) -> bool:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        if running == 2:
-            two.set()
-        go.wait()
-        with lock:
-            running -= 1
-        return False
-
-    authenticator = StoreAuthenticator(store, waiting=3)
-    outcomes: list[str | None] = []
-
-    async def try_it() -> None:
-        outcomes.append(await authenticator.check_password("ann", "Secret"))
-
-    with mock.patch.object(authentication, "verify_password", verify):
-        async with trio.open_nursery() as nursery:
-            try:
-                for _ in range(2 + 3):
-                    nursery.start_soon(try_it)
-                await trio.testing.wait_all_tasks_blocked()
-                with pytest.raises(Refuse) as refusal:
-                    await authenticator.check_password("ann", "secret")
-                assert refusal.value.reply.code == 454
-                assert await trio.to_thread.run_sync(two.wait, 10)
-            finally:
-                go.set()
-    assert outcomes == [None] * 5
-    assert most == 2
-
-
 async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore) -> None:
     """When the store answers, all logins that waited for it reach the queue at once."""
     go, refused = threading.Event(), 0

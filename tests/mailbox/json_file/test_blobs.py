@@ -113,7 +113,7 @@ def test_an_old_one_is_held_until_it_is_removed(folder: files.Directory, system:
     assert again.remove()
 
 
-def test_sweep(folder: files.Directory, tmp_path: Path) -> None:
+def test_sweep(folder: files.Directory) -> None:
     named, orphan = made(folder, b"named"), made(folder, b"orphan")
     held = NewBlob(folder)
     sweep(folder, lambda: {named.name})

@@ -264,13 +264,22 @@ async def test_what_happens_meanwhile(store: JSONFileStore, path: Path, pause: P
     assert await everything(store) == await reopened(path)
 
 
-async def test_others_are_as_fast_as_the_compaction(
+async def test_a_compaction_that_does_not_catch_up(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stops catching up after a while, and replays the rest under the lock."""
+    follow, rounds = compaction.Compaction.follow, 0
+
+    def count(self: compaction.Compaction, end: tuple[int, int]) -> int:
+        nonlocal rounds
+        rounds += 1
+        return follow(self, end)
+
     monkeypatch.setattr(housekeeping, "_FEW", 0)
+    monkeypatch.setattr(compaction.Compaction, "follow", count)
     before = await everything(store)
     await store.compact()
+    assert rounds == 2 * housekeeping._ROUNDS + 1
     assert await everything(store) == await reopened(path) == before
 
 

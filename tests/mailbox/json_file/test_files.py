@@ -192,7 +192,7 @@ def test_short_writes_and_reads(fd: int, system: System) -> None:
     assert system.count("pwrite") == 6
 
 
-def test_nothing_is_written_once_and_for_all(fd: int, system: System) -> None:
+def test_a_write_that_writes_nothing_is_an_error(fd: int, system: System) -> None:
     system.hooks["pwrite"] = lambda *_: 0
     with pytest.raises(OSError, match="nothing was written"):
         files.write_at(fd, 0, b"xy")

@@ -222,7 +222,7 @@ async def test_blobs_of_the_dead_do_not_wait_for_a_compaction(
 
 
 async def test_it_is_not_tried_again_and_again(
-    store: JSONFileStore, path: Path, system: System, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: JSONFileStore, system: System, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await settle(store)
     monkeypatch.setattr(housekeeping, "DUE", 10_000)
