@@ -392,7 +392,7 @@ async def test_a_link_that_points_elsewhere_is_a_change(issuer: Issuer, mock_clo
 
 async def test_reading_them_again_under_load_fails_nobody(issuer: Issuer, client_tls: ssl.SSLContext) -> None:
     certificates = Certificates([(issuer.write("mx.pem", NAME), None), (issuer.write("b.pem", "b.example"), None)])
-    shaken = 0
+    shaken, another = 0, trio.Event()
     busy = trio.CancelScope()
 
     async def keep_connecting(port: int, name: str) -> None:
@@ -402,6 +402,7 @@ async def test_reading_them_again_under_load_fails_nobody(issuer: Issuer, client
                 await client.start_tls(client_tls, name)
                 await client.expect("220")
                 shaken += 1
+                another.set()
 
     async with open_server(take, ssl_context=certificates, implicit_tls=True) as server:
         async with connected(server) as old, trio.open_nursery() as nursery:
@@ -413,6 +414,8 @@ async def test_reading_them_again_under_load_fails_nobody(issuer: Issuer, client
                 issuer.write("mx.pem", NAME)
                 issuer.write("b.pem", "b.example") if turn % 3 else (issuer.folder / "b.pem").write_bytes(b"half")
                 assert await certificates.reload() == bool(turn % 3)
+                another = trio.Event()
+                await another.wait()
             busy.cancel()
             await deliver(old)
         assert server.stats.connections == shaken + 1

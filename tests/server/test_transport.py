@@ -246,12 +246,15 @@ async def test_lingering_lets_the_peer_read(pair: tuple[SocketTransport, socket.
 
 
 @pytest.mark.parametrize("kind", ["socket", "stream"])
-async def test_closing_does_not_linger_for_ever(kind: str, pair: tuple[SocketTransport, socket.socket]) -> None:
+async def test_closing_does_not_linger_for_ever(
+    kind: str, pair: tuple[SocketTransport, socket.socket], autojump_clock: MockClock
+) -> None:
     transport: Transport
     transport, peer = pair
     if kind == "stream":
         transport = StreamTransport(trio.SocketStream(trio.socket.from_stdlib_socket(transport._socket)))
-    await transport.aclose(linger=True, seconds=0.01)
+    await transport.aclose(linger=True, seconds=5)
+    assert trio.current_time() == 5
     peer.sendall(b"x")
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         for _ in range(2):

@@ -96,21 +96,19 @@ def test_a_client_that_stays_does_not_keep_the_server() -> None:
 
 
 def test_a_failing_test_stops_it_too() -> None:
-    threads = threading.active_count()
-    with pytest.raises(ZeroDivisionError), CatchingServer():
+    with pytest.raises(ZeroDivisionError), CatchingServer() as server:
         raise ZeroDivisionError
-    assert threading.active_count() == threads
+    assert not server._portal._thread.is_alive()
 
 
 async def test_a_test_that_is_async_itself() -> None:
-    threads = threading.active_count()
     with CatchingServer() as server:
         async with ScriptedClient(await trio.open_tcp_stream(server.host, server.port)) as client:
             await client.expect("220")
             await client.command("EHLO client.example")
             assert (await client.send_mail("app@example.com", ["ann@example.com"], b"")).code == 250
         assert len(server.messages) == 1
-    assert threading.active_count() == threads
+    assert not server._portal._thread.is_alive()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

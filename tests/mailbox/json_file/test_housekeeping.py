@@ -226,13 +226,11 @@ async def test_it_is_not_tried_again_and_again(
 ) -> None:
     await settle(store)
     monkeypatch.setattr(housekeeping, "DUE", 10_000)
-    for _ in range(8):
-        await store.delete_message("ann", INBOX, await add(store, b"x" * 800))
     system.fail("rename", errno.EIO, times=1000)
-    for _ in range(10):
+    for _ in range(13):  # it is due after 9, and would be again after 18
         await store.delete_message("ann", INBOX, await add(store, b"x" * 800))
         await settle(store)
-    assert len(caplog.records) in (1, 2)
+    assert len(caplog.records) == 1
 
 
 async def test_no_thread_to_be_had(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> None:
