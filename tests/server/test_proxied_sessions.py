@@ -24,6 +24,7 @@ from tests.server.tools import (
     no_connections,
     reset,
     take,
+    until,
 )
 from trio_smtp.handler import Handler, HandlerFactory, Mail, Peer
 from trio_smtp.mailbox import MemoryStore
@@ -298,8 +299,7 @@ async def test_the_end_instead_of_a_header(sent: bytes, log: pytest.LogCaptureFi
 async def test_a_reset_instead_of_a_header(log: pytest.LogCaptureFixture) -> None:
     async with open_server(take, proxy_networks=LOOPBACK) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
-            while not server.connections:
-                await wait_all_tasks_blocked()
+            await until(lambda: server.connections > 0)
             reset(sock)
         await no_connections(server)
     [refusal] = refusals(log)
@@ -345,8 +345,7 @@ async def test_the_time_for_a_command_begins_behind_the_header(autojump_clock: M
 
 async def test_a_drain_does_not_wait_for_a_header(autojump_clock: MockClock) -> None:
     async with open_server(take, proxy_networks=LOOPBACK) as server, connected(server) as client:
-        while not server.connections:
-            await wait_all_tasks_blocked()
+        await until(lambda: server.connections > 0)
         await server.aclose()
         assert trio.current_time() == 0
         await client.expect_close()
@@ -366,8 +365,7 @@ async def test_an_abort_says_nothing_before_the_header() -> None:
     async with trio.open_nursery() as nursery:
         server = await nursery.start(partial(serve_sockets, take, [listening()], proxy_networks=LOOPBACK))
         async with connected(server) as client:
-            while not server.connections:
-                await wait_all_tasks_blocked()
+            await until(lambda: server.connections > 0)
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
                 await client.expect_close()
@@ -396,8 +394,7 @@ async def test_the_client_is_counted_and_not_the_proxy() -> None:
             assert server.stats.connections_refused == 1
             assert (await ann[0].command("QUIT")).code == 221
             await ann[0].expect_close()
-            while server.connections > 3:
-                await wait_all_tasks_blocked()
+            await until(lambda: server.connections == 3)
             async with announced(server, header_of("192.0.2.1")) as fourth:
                 await begin(fourth)
                 await deliver(fourth)

@@ -20,6 +20,7 @@ from tests.server.tools import (
     no_connections,
     reset,
     take,
+    until,
 )
 from trio_smtp.handler import Body, HandlerFactory
 from trio_smtp.protocol import Config, Envelope
@@ -75,14 +76,12 @@ async def test_at_every_step(
         async with connected(server) as client:
             await client.expect("220")
             await client.send(sent)
-            while victim.calls != calls:
-                await wait_all_tasks_blocked()
+            await until(lambda: victim.calls == calls)
             await wait_all_tasks_blocked()
             if how == "reset":
                 assert isinstance(client.stream, trio.SocketStream)
                 reset(client.stream.socket)
-        while server.connections > 1:
-            await wait_all_tasks_blocked()
+        await until(lambda: server.connections == 1)
         await deliver(other)
     assert victim.calls == [*calls, *(["reset EOF"] if step in IN_A_TRANSACTION else []), "close"]
     assert not faults(caplog)
@@ -130,8 +129,7 @@ async def test_while_the_hook_takes_its_time_over_the_body(caplog: pytest.LogCap
         async with connected(server) as client:
             await client.expect("220")
             await client.send(HELLO + TRANSACTION + b"DATA\r\nabc")
-            while "chunk" not in slow.calls:
-                await wait_all_tasks_blocked()
+            await until(lambda: "chunk" in slow.calls)
             assert isinstance(client.stream, trio.SocketStream)
             reset(client.stream.socket)
         await wait_all_tasks_blocked()
@@ -150,7 +148,6 @@ async def test_a_hundred_at_once(caplog: pytest.LogCaptureFixture) -> None:
                 await client.receive_some()
                 await client.send_all(HELLO + TRANSACTION + b"DATA\r\nabc")
             reset(client.socket)
-        while server.connections > 1:
-            await wait_all_tasks_blocked()
+        await until(lambda: server.connections == 1)
         await deliver(witness)
     assert not faults(caplog)

@@ -32,6 +32,7 @@ from tests.server.tools import (
     no_connections,
     reset,
     take,
+    until,
 )
 from trio_smtp.handler import Handler, Peer
 from trio_smtp.protocol import Config
@@ -64,8 +65,7 @@ async def test_more_than_so_many_connections_are_turned_away() -> None:
             await deliver(client)
         assert (await clients[0].command("QUIT")).code == 221
         await clients[0].expect_close()
-        while server.connections > 1:
-            await wait_all_tasks_blocked()
+        await until(lambda: server.connections == 1)
         async with connected(server) as fourth:
             await begin(fourth)
             await deliver(fourth)
@@ -91,8 +91,7 @@ async def test_more_than_so_many_from_one_address() -> None:
         await begin(first)
         assert (await first.command("QUIT")).code == 221
         await first.expect_close()
-        while server.connections > 1:
-            await wait_all_tasks_blocked()
+        await until(lambda: server.connections == 1)
         async with connected(server) as fourth:
             await begin(fourth)
 

@@ -13,10 +13,9 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import wait_all_tasks_blocked
 
 from tests.policy.tools import MAIL, session
-from tests.server.tools import begin, deliver, take
+from tests.server.tools import begin, deliver, take, until
 from trio_smtp.cli.limits import WINDOWS as LIMITS
 from trio_smtp.handler import Refuse
 from trio_smtp.policy import Rate, RateLimits, SlidingWindow
@@ -246,8 +245,7 @@ async def test_limits_of_connections_hold_over_both(options: ServerOptions, rule
         assert sum((server.stats for server in servers[1:]), servers[0].stats).rules == {rule: 3}
         assert (await clients[0].command("QUIT")).code == 221
         await clients[0].expect_close()
-        while sum(server.connections for server in servers) == 4:
-            await wait_all_tasks_blocked()
+        await until(lambda: sum(server.connections for server in servers) == 3)
         another = await connect(stack, servers[0])
         await begin(another)
         await deliver(another)

@@ -176,11 +176,18 @@ def reset(sock: socket.socket | trio.socket.SocketType) -> None:
     sock.close()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens in the tasks of the server, without regard to the clock, which may be a mock one."""
+    for _ in range(100_000):
+        if condition():
+            return
+        await trio.testing.wait_all_tasks_blocked()
+    raise AssertionError("it does not happen")
+
+
 async def no_connections(server: Server) -> None:
     """Wait until the last session has ended."""
-    with trio.fail_after(30):
-        while server.connections:
-            await trio.testing.wait_all_tasks_blocked()
+    await until(lambda: not server.connections)
 
 
 @asynccontextmanager
