@@ -95,9 +95,13 @@ class Postfix:
 @contextmanager
 def running(where: str) -> Generator[Postfix]:
     """Run Postfix during a block. It delivers to `where`: ``inet:127.0.0.1:24`` or ``unix:/path``."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="postfix-") as name:  # tmp_path is closed to Postfix's user
+    with (
+        socket.socket() as holder,  # it does not listen, but keeps the port from all who ask for any port
+        tempfile.TemporaryDirectory(prefix="postfix-") as name,  # tmp_path is closed to Postfix's user
+    ):
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
         folder = Path(name)
         folder.chmod(0o755)
         (folder / "queue").mkdir()
