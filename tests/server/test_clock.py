@@ -79,6 +79,22 @@ async def test_a_silent_client_hears_421(
     assert [record.levelname for record in log.records if "timed out" in record.getMessage()] == ["INFO"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [(TRANSACTION + b"DATA\r\na\nb", (*TRANSACTION_ACCEPTED, "354")), (b"BDAT 5 LAST\r\nab", ())],
+    ids=["refused-data", "chunk-out-of-sequence"],
+)
+async def test_who_was_silent_before_has_no_more_time_for_a_refused_message(
+    autojump_clock: MockClock, sent: bytes, answers: tuple[str, ...]
+) -> None:
+    """Although the deadline of a command, which comes first, is not moved for it."""
+    async with open_session(take, timeouts=Timeouts(command=100, data=180)) as client:
+        await begin(client)
+        await trio.sleep(50)
+        await client.send(sent)
+        await expect_at(client, 50 + 180, *answers, TIMED_OUT)
+
+
 async def test_every_command_starts_the_clock_anew(autojump_clock: MockClock) -> None:
     async with open_session(take, timeouts=Timeouts(command=100)) as client:
         await begin(client)

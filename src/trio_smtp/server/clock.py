@@ -4,7 +4,7 @@ A new scope for each read or hook would cost five times as much as moving a dead
 parsing a command. So the deadline is not moved
 
 - if it is right to within 1 % of the timeout;
-- if it is too early and no hook is running: should it expire, the session goes on with a new scope;
+- if it is too early for a command and no hook is running: should it expire, the session goes on with a new scope;
 - when a hook starts. It is moved when the hook first waits, which most hooks never do.
 """
 
@@ -144,9 +144,10 @@ class Clock:
             self.waits_for = "session-time"
         self._until = until
         too_early = until - self._deadline
-        if in_hook and 0 <= too_early < timeout * _TOLERANCE:
+        exact = in_hook or receiving  # a new scope would begin the timeout for a refused message anew
+        if exact and 0 <= too_early < timeout * _TOLERANCE:
             self._until = self._deadline
-        elif in_hook:
+        elif exact:
             self._expire_at(until)
         elif too_early < 0:  # set it early enough for a message too, so that the first one does not move it again
             self._expire_at(min(until, now + self._timeouts.data))
