@@ -210,9 +210,9 @@ def typed(content_type: str, content: str = "", more: str = "") -> bytes:
 
 PLAIN, HTML, PNG = typed("text/plain", "plain"), typed("text/html", "html"), typed("image/png", "png")
 ALTERNATIVE = body("multipart/alternative", PLAIN, HTML).replace(b"x", b"y").replace(b"teyt", b"text")
-HTML_ALONE, PLAIN_ALONE = (
-    b"Content-Type: multipart/alternative; boundary=y\r\n\r\n--y\r\n" + part + b"\r\n--y--\r\n"
-    for part in (HTML, PLAIN)
+HTML_ALONE, PLAIN_ALONE, PLAIN_OR_PNG = (
+    b"Content-Type: multipart/alternative; boundary=y\r\n\r\n--y\r\n" + parts + b"\r\n--y--\r\n"
+    for parts in (HTML, PLAIN, PLAIN + b"\r\n--y\r\n" + PNG)
 )
 HTML_AND_PLAIN = b"Content-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n%b\r\n--y\r\n%b\r\n--y--\r\n" % (HTML, PLAIN)
 ATTACHED = "Content-Disposition: attachment\r\n"
@@ -237,6 +237,7 @@ WITH_ID = "Content-ID: <1>\r\n"
         (body("multipart/alternative", PLAIN, HTML_AND_PLAIN), "plain", "html\n<pre>plain</pre>", []),
         (body("multipart/mixed", PLAIN, HTML_ALONE), None, "<pre>plain</pre>\nhtml", []),
         (body("multipart/mixed", HTML, PLAIN_ALONE), None, "html\n<pre>plain</pre>", []),
+        (body("multipart/mixed", HTML, PLAIN_OR_PNG), None, "html\n<pre>plain</pre>", ["2.2"]),
         (body("multipart/mixed", HTML, PLAIN), None, "html\n<pre>plain</pre>", []),
         (body("multipart/mixed", HTML, typed("text/plain", "<&>")), None, "html\n<pre>&lt;&amp;&gt;</pre>", []),
         (body("multipart/alternative", PLAIN, HTML), "plain", "html", []),
@@ -247,6 +248,7 @@ WITH_ID = "Content-ID: <1>\r\n"
         (body("multipart/alternative", PLAIN, typed("text/calendar"), HTML), "plain", "html", ["2"]),
         (body("multipart/related", HTML, PNG), None, "html", ["2"]),
         (body("multipart/related", HTML, typed("text/plain")), None, "html", ["2"]),
+        (body("multipart/related", typed("text/html", "html", WITH_ID), PLAIN), None, "html", ["2"]),
         (body('multipart/related; start="<1>"', PLAIN, typed("text/html", "html", WITH_ID)), None, "html", ["1"]),
         (body("multipart/related; start=1", PLAIN, typed("text/html", "html", WITH_ID)), None, "html", ["1"]),
         (body("multipart/related; start=2", PLAIN, typed("text/html", "html", WITH_ID)), "plain", None, ["2"]),
