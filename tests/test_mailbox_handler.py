@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from tests.server.tools import CONTENT, DATA, TRANSACTION, begin, deliver
-from trio_smtp.handler import Refuse
+from trio_smtp.handler import HandlerFactory, Refuse
 from trio_smtp.mailbox import MailStore, MemoryStore
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.store import INBOX, Account, Delivered, Delivery, StoreError, StoreUnavailable, Target
@@ -110,11 +110,13 @@ async def test_unknown_recipients_do_not_spoil_the_others(store: MemoryStore) ->
 
 
 async def test_recipients_of_an_earlier_transaction_are_forgotten(store: MemoryStore) -> None:
-    async with open_session(MailboxHandler.factory(store)) as client:
+    handler = MailboxHandler(store)
+    async with open_session(HandlerFactory(lambda: handler)) as client:
         await begin(client)
         await client.send(b"MAIL FROM:<>\r\nRCPT TO:<ann@example.com>\r\nRSET\r\n" + TRANSACTION + DATA)
         await client.expect("250", "250", "250", "250", "250", "354", "250")
     assert await counts(store) == [0, 1, 0]
+    assert [str(recipient) for recipient in handler._accounts] == ["bob@example.com"]
 
 
 @pytest.mark.parametrize("name", ["bob", "gone"])
@@ -273,6 +275,14 @@ async def test_a_message_does_not_continue_our_fields(store: MemoryStore, conten
     fields, separator, body = stored.partition(b"\r\n\r\n")
     assert (separator, body) == (b"\r\n\r\n", content)
     assert fields.splitlines()[-1].endswith(b" +0000")
+
+
+async def test_a_field_may_go_on_in_the_next_chunk(store: MemoryStore) -> None:
+    async with open_session(MailboxHandler.factory(store)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 12\r\nSubject: x\r\nBDAT 7 LAST\r\n y\r\n\r\nz")
+        await client.expect(*["250"] * 4)
+    assert await bodies(store, "bob") == [b"Subject: x\r\n y\r\n\r\nz"]
 
 
 async def test_a_large_message_is_written_in_pieces(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
