@@ -224,6 +224,26 @@ async def test_an_idle_client_inside_tls_hears_421(server_tls: ssl.SSLContext, c
         await client.expect_close(CLOSING)
 
 
+async def test_a_command_that_came_just_before_is_answered(autojump_clock: MockClock) -> None:
+    """Its octets have been received, but the session has not gone on yet."""
+
+    class Draining(StreamTransport):
+        async def receive(self, size: int) -> bytes:
+            data = await super().receive(size)
+            session.drain()
+            return data
+
+    async def hello(event: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    ours, theirs = memory_stream_pair()
+    session = ServerSession(Settings(handler_with(hello=hello)), Draining(theirs), Peer("", 0))
+    async with ScriptedClient(ours) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        await begin(client)
+        await client.expect_close(CLOSING)
+
+
 async def test_draining_twice_and_from_several_tasks() -> None:
     async with open_server(take) as server, connected(server) as client:
         await begin(client)
@@ -313,8 +333,9 @@ async def test_a_cancelled_server_says_goodbye(
     assert events == ["reset CLOSING", "close"]
 
 
+@pytest.mark.parametrize("silence", [0, 200], ids=["at-once", "after-a-silence"])
 async def test_a_message_that_is_here_is_committed_and_answered(
-    kind: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+    kind: str, silence: float, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, patient_clock: MockClock
 ) -> None:
     """Even if the server is cancelled: otherwise the client would send it again, and it would be stored twice."""
     events: list[str] = []
@@ -322,6 +343,7 @@ async def test_a_message_that_is_here_is_committed_and_answered(
     handler = HandlerFactory(lambda: Committing(events, ready))
     async with serving(kind, handler, server_tls, client_tls) as (client, cancel):
         await begin(client)
+        await trio.sleep(silence)
         await client.send(TRANSACTION + b"DATA\r\n")
         await client.expect(*TRANSACTION_ACCEPTED, "354")
         await client.send(CONTENT + b".\r\n" + TRANSACTION + DATA)
@@ -414,11 +436,12 @@ async def test_but_it_is_not_waited_for_long(autojump_clock: MockClock) -> None:
         nursery.start_soon(serve_stream, take, sluggish)
         client = ScriptedClient(ours)
         await begin(client)
+        await trio.sleep(100)
         sluggish.hold = trio.Event()
         await client.send(b"NOOP\r\n")
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    assert trio.current_time() == 5
+    assert trio.current_time() == 100 + 5
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 5), (3, 2), (60, 0)])
@@ -493,7 +516,9 @@ async def test_a_connection_that_was_just_accepted_is_closed_properly() -> None:
     [({}, b"421 "), ({"implicit_tls": True}, b""), ({"proxy_networks": parse_networks(["10.0.0.0/8"])}, b"")],
     ids=["plain", "tls", "proxy"],
 )
-async def test_and_told_what_may_be_said(options: dict[str, Any], said: bytes, server_tls: ssl.SSLContext) -> None:
+async def test_and_told_what_may_be_said(
+    options: dict[str, Any], said: bytes, server_tls: ssl.SSLContext, autojump_clock: MockClock
+) -> None:
     """Nothing in clear on a port for TLS, and nothing at all to a peer not known to be a listed proxy."""
     ours, theirs = memory_stream_pair()
     session = ServerSession(Settings(Handler, ssl_context=server_tls, **options), StreamTransport(theirs), Peer("", 0))

@@ -355,7 +355,7 @@ async def test_over_memory() -> None:
         await client.expect_close()
 
 
-async def test_an_exception_of_a_hook_comes_out_as_it_is() -> None:
+async def test_an_exception_of_a_hook_comes_out_as_it_is(autojump_clock: trio.testing.MockClock) -> None:
     class Failing(Handler):
         async def connect(self) -> None:
             raise ZeroDivisionError
