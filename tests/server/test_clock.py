@@ -21,6 +21,7 @@ from tests.server.tools import (
     deliver,
     handler_with,
     late_reader,
+    serving,
     session_over,
     take,
 )
@@ -116,6 +117,19 @@ async def test_so_does_every_burst_however_long(autojump_clock: MockClock) -> No
             assert (await client.command("NOOP")).code == 250
 
 
+@pytest.mark.parametrize(("command", "data"), [(100, 180), (180, 100)])
+async def test_over_tcp_too(patient_clock: MockClock, command: float, data: float) -> None:
+    """Where sending an answer takes no time, so that it does not move the deadline."""
+    async with serving(take, timeouts=Timeouts(command=command, data=data)) as (server, client):
+        await begin(client)
+        for _ in range(3):
+            await trio.sleep(90)
+            assert (await client.command("NOOP")).code == 250
+        await deliver(client)
+        await expect_at(client, 270 + command, TIMED_OUT)
+    assert server.stats.rules == {"command-timeout": 1}
+
+
 async def test_so_does_an_answer_that_is_read_late(patient_clock: MockClock) -> None:
     async with late_reader() as (server, client, _):
         answers, received = server.stats.messages_accepted, b""
@@ -181,13 +195,14 @@ async def test_a_message_may_take_its_time_if_it_moves_on(autojump_clock: MockCl
         await client.expect(ACCEPTED)
 
 
-async def test_a_message_makes_a_minimum_rate(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("begun", [b"", b"a\nb"], ids=["good", "refused"])
+async def test_a_message_makes_a_minimum_rate(autojump_clock: MockClock, begun: bytes) -> None:
     """100 octets every 10 s are 10 a second, where 50 are required: they earn 2 s of every 10 s, so the head start of
     180 s shrinks by 8 s each time.
     """
     async with open_session(take, timeouts=Timeouts(minimum_rate=50)) as client, trio.open_nursery() as nursery:
         await begin(client)
-        await client.send(TRANSACTION + b"DATA\r\n")
+        await client.send(TRANSACTION + b"DATA\r\n" + begun)
         await client.expect(*TRANSACTION_ACCEPTED, "354")
 
         async def crawl() -> None:
@@ -230,6 +245,16 @@ async def test_chunks_make_a_minimum_rate(autojump_clock: MockClock) -> None:
         assert reply.code == 421
         assert trio.current_time() == pytest.approx(180 * 10 / 8, rel=0.05)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_late_chunk_earns_no_time_for_the_next_command(autojump_clock: MockClock) -> None:
+    async with open_session(take, timeouts=Timeouts(command=100, data=180, minimum_rate=50)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 90\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED)
+        await trio.sleep(10)
+        await client.send(b"x" * 90)
+        await expect_at(client, 10 + 100, "250", TIMED_OUT)
 
 
 async def test_the_time_of_a_slow_reader_is_not_the_clients(autojump_clock: MockClock) -> None:
