@@ -217,6 +217,24 @@ async def test_a_reset_breaks_every_operation(pair: tuple[SocketTransport, socke
     await transport.aclose(linger=True, seconds=5)
 
 
+@pytest.mark.parametrize("waits_for", ["input", "room"])
+async def test_closing_breaks_what_another_task_waits_for(
+    waits_for: str, pair: tuple[SocketTransport, socket.socket]
+) -> None:
+    transport, _ = pair
+    if waits_for == "room":
+        assert not transport.send_now(b"0123456789abcdef" * 1_000_000)
+
+    async def wait() -> None:
+        with pytest.raises(trio.BrokenResourceError):
+            await (transport.flush() if waits_for == "room" else transport.receive(10))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        await transport.aclose(linger=False, seconds=5)
+
+
 async def test_closing_with_unread_input_resets(pair: tuple[SocketTransport, socket.socket]) -> None:
     transport, peer = pair
     transport.send_now(b"221 Bye\r\n")

@@ -121,7 +121,8 @@ class SocketTransport:
         rest, self._rest = self._rest, b""
         while rest and not self.send_now(rest):
             self._is_known_to_trio = True
-            await trio.lowlevel.wait_writable(self._socket)
+            with _closed_is_broken():
+                await trio.lowlevel.wait_writable(self._socket)
             rest, self._rest = self._rest, b""
 
     def has_input(self) -> bool:
@@ -202,7 +203,9 @@ class StreamTransport:
 
 @contextlib.contextmanager
 def _closed_is_broken() -> Iterator[None]:
-    """Treat a closed stream as broken: an application may close the stream it has passed in, to end the session."""
+    """Treat a closed stream as broken: an application may close the stream it has passed in, to end the session, and a
+    task that has outlived its hook may still wait when the session closes its socket.
+    """
     try:
         yield
     except trio.ClosedResourceError as error:
