@@ -129,6 +129,7 @@ def test_a_copy_goes_its_own_way() -> None:
     before, dump = contents(index), list(index.dump())
     copy = index.copy()
     assert list(copy.dump()) == dump
+    assert copy.has_domain("x")
     copy.apply(SetFlags("ann", INBOX, 1, frozenset({SEEN})))
     copy.apply(AddMessages([new(9)]))
     copy.apply(DeleteMessage("ann", INBOX, 1))

@@ -526,7 +526,6 @@ class Index(Generic[B]):
         index._uid_validity = self._uid_validity
         index._secret = self._secret
         index._notes = self._notes.copy()
-        index._flag_sets = self._flag_sets.copy()
         return index
 
     def dump(self) -> Iterator[Operation[B]]:
