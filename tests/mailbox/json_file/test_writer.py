@@ -542,6 +542,18 @@ async def test_a_change_that_cannot_be_planned_hurts_nobody_else(store: JSONFile
 # --- the end
 
 
+async def test_closing_waits_for_what_has_begun(store: JSONFileStore, gate: Gate, path: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver, store)
+        await gate.entered()
+        nursery.start_soon(deliver, store)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(store.aclose)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.open()
+    assert len(await kept(path)) == 2
+
+
 async def test_closed(path: Path) -> None:
     async with JSONFileStore(path) as store:
         await store.create_account("ann")
