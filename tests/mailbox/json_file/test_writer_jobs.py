@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.mailbox.json_file.system import System
 from tests.mailbox.json_file.writing import Gate, contents, deliver
 from trio_smtp.mailbox.json_file import JSONFileStore, writer
 from trio_smtp.mailbox.operations import AddMessages, Operation
@@ -143,3 +144,29 @@ async def test_a_job_that_the_machine_refuses(
 
     await in_one_group(store, gate, queued, refused)
     assert list(await contents(store)) == [1, 2]
+
+
+async def test_a_job_behind_a_failed_write_is_not_done(
+    store: JSONFileStore,
+    gate: Gate,
+    run: Callable[[Callable[[], Any]], Any],
+    queued: threading.Event,
+    system: System,
+) -> None:
+    done: list[None] = []
+
+    def sync(call: Callable[[], Any], *_: object) -> Any:
+        if gate.calls:
+            system.hooks["fdatasync"] = gate
+            raise OSError(errno.EIO, "input/output error")
+        return gate(call)
+
+    async def refused() -> None:
+        with pytest.raises(StoreUnavailable, match="input/output error"):
+            await trio.to_thread.run_sync(run, partial(done.append, None))
+
+    system.hooks["fdatasync"] = sync
+    with pytest.RaisesGroup(StoreUnavailable):
+        await in_one_group(store, gate, queued, refused)
+    assert not done
+    assert list(await contents(store)) == [1]
