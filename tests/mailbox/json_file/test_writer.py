@@ -395,12 +395,13 @@ async def test_who_comes_after_a_record_that_could_not_be_undone(path: Path, sys
     assert system.count("fdatasync") == 1
 
 
-async def test_a_lock_that_cannot_be_had(store: JSONFileStore, system: System) -> None:
-    failures = [errno.ENOLCK]
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "made to fail"), ZeroDivisionError("made to fail")])
+async def test_a_lock_that_cannot_be_had(store: JSONFileStore, system: System, error: Exception) -> None:
+    failures = [error]
 
     def fail_once(call: Callable[[], Any], fd: int, operation: int) -> Any:
         if failures and operation != fcntl.LOCK_UN:  # the change before may still have to unlock
-            raise OSError(failures.pop(), "made to fail")
+            raise failures.pop()
         return call()
 
     system.hooks["flock"] = fail_once
