@@ -100,7 +100,7 @@ async def test_none_stands_for_the_standard_reply(hook: str) -> None:
 
 
 @every_hook
-async def test_a_positive_reply_takes_its_place(hook: str) -> None:
+async def test_a_positive_reply_takes_its_place(hook: str, log: pytest.LogCaptureFixture) -> None:
     code = 220 if hook == "connect" else 250
     async with open_session(handler(hook, returning(Reply(code, "Nice to see you", "2.7.7")))) as client:
         reply = str(await answer(client, hook))
@@ -108,6 +108,7 @@ async def test_a_positive_reply_takes_its_place(hook: str) -> None:
         assert reply == "250 localhost Nice to see you"
     else:
         assert reply == f"{code} {'' if hook in WITHOUT_ENHANCED_CODE else '2.7.7 '}Nice to see you"
+    assert "refused" not in log.text
 
 
 @every_hook

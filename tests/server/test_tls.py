@@ -23,12 +23,13 @@ from tests.server.tools import (
     begin,
     connected,
     deliver,
+    handler_with,
     no_connections,
     session_over,
     take,
 )
 from trio_smtp.handler import Body, Handler, HandlerFactory, Session, TLSInfo
-from trio_smtp.protocol import Config, Envelope
+from trio_smtp.protocol import Config, Envelope, Reply
 from trio_smtp.server import Timeouts, open_server, serve_smtp, server_context
 from trio_smtp.testing.client import ScriptedClient, open_session
 
@@ -453,6 +454,23 @@ async def test_a_client_that_reads_nothing_inside_tls(
                     await client.send(b"HELP\r\n" * 45 + TRANSACTION + b"DATA\r\n.\r\n")
             await no_connections(server)
         assert trio.current_time() >= 300
+
+
+async def test_a_client_that_reads_no_goodbye_inside_tls(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, patient_clock: MockClock
+) -> None:
+    """Once the time for that is over, it is not offered the goodbye of TLS either."""
+
+    async def mail(event: object) -> Reply:
+        return Reply(250, ["x" * 400] * 50_000)  # more than the buffers of the kernel take
+
+    tls = open_server(handler_with(mail=mail), ssl_context=server_tls, implicit_tls=True)
+    async with tls as server, connected(server) as client:
+        await client.start_tls(client_tls, NAME)
+        await begin(client)
+        await client.send(b"MAIL FROM:<>\r\nQUIT\r\n")
+        await trio.sleep(6)
+        assert not server.connections
 
 
 # --- the server's context
