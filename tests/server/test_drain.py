@@ -19,6 +19,7 @@ from tests.server.tools import (
     CONTENT,
     DATA,
     HELLO,
+    RCPT,
     TRANSACTION,
     TRANSACTION_ACCEPTED,
     begin,
@@ -132,6 +133,19 @@ async def test_a_transaction_may_be_finished(begun: bytes, answered: int, rest: 
         await client.expect(*replies, ACCEPTED, CLOSING)
         await client.send_eof()
         await client.expect_close()
+
+
+async def test_it_may_be_finished_step_by_step() -> None:
+    async with running(take) as (server, nursery, client):
+        await begin(client)
+        await client.send(b"MAIL FROM:<>\r\n")
+        await client.expect("250")
+        nursery.start_soon(server.aclose)
+        for sent, reply in ((RCPT, "250"), (RCPT, "250"), (b"DATA\r\n", "354"), (CONTENT, ""), (b".\r\n", ACCEPTED)):
+            await wait_all_tasks_blocked()
+            await client.send(sent)
+            await client.expect(*filter(None, [reply]))
+        await client.expect_close(CLOSING)
 
 
 async def test_a_pipelined_rest_is_served() -> None:
