@@ -28,6 +28,7 @@ from tests.server.tools import (
 from trio_smtp.handler import Body
 from trio_smtp.protocol import Config, Envelope
 from trio_smtp.server import Timeouts
+from trio_smtp.server.clock import Clock
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 TIMED_OUT = "421 4.4.2 Timed out"
@@ -141,6 +142,21 @@ async def test_so_does_an_answer_that_is_read_late(patient_clock: MockClock) -> 
                 received += data
         assert received.count(ACCEPTED.encode()) == answers
         assert b"421" not in received
+
+
+async def test_a_silent_session_wakes_up_once(patient_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deadline that is early enough for a message may expire, but not again and again."""
+    renewals: list[float] = []
+    renew = Clock.renew
+
+    def counted(clock: Clock) -> None:
+        renewals.append(trio.current_time())
+        renew(clock)
+
+    monkeypatch.setattr(Clock, "renew", counted)
+    async with serving(take, timeouts=Timeouts(command=100, data=10)) as (_, client):
+        await expect_at(client, 100, "220", TIMED_OUT)
+    assert renewals == [pytest.approx(10, rel=0.011)]
 
 
 @pytest.mark.parametrize(

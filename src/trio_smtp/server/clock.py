@@ -150,7 +150,7 @@ class Clock:
         elif exact:
             self._expire_at(until)
         elif too_early < 0:  # set it early enough for a message too, so that the first one does not move it again
-            self._expire_at(min(until, now + self._timeouts.data))
+            self._expire_at(min(until, now + self._timeouts.data) if replied else until)
 
     def count_body(self, octets: int) -> None:
         """Count received octets of a message: they earn time at the minimum rate, less the time spent waiting."""
