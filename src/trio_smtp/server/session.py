@@ -170,7 +170,7 @@ class ServerSession:
                 if not clock.scope.cancel_called or self._aborting:
                     break
                 if clock.scope.cancelled_caught:
-                    if clock.phase is not Phase.PEER and clock.phase is not Phase.REPLY:
+                    if clock.phase is not Phase.PEER:
                         self._give_up_hook()
                     elif clock.is_over():
                         if not self._stopping:
