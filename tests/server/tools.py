@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Unpack
 
 import trio
@@ -174,6 +176,19 @@ def reset(sock: socket.socket | trio.socket.SocketType) -> None:
     """Close a connection by a reset (RST)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+def open_files() -> Counter[str]:
+    """What the descriptors of this process refer to, and how many refer to it.
+
+    Each socket has a name of its own. So a new one is seen even if a thread that another test has left closes a file
+    meanwhile.
+    """
+    files = Counter[str]()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the descriptor with which they were listed
+            files[str(descriptor.readlink())] += 1
+    return files
 
 
 async def until(condition: Callable[[], bool]) -> None:
