@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from functools import partial
 from typing import Final, Protocol
 
@@ -495,7 +495,6 @@ class ServerSession:
         if connection.refused:  # logged before the message, in the order in which they came
             self._log_refused()
         due = len(envelope.recipients) if session.lmtp else 1  # read now, as a hook may change the envelope
-        verdicts: Sequence[Reply] = ()
         message = IncomingMessage(self, session, envelope, hooks)
         body = IncomingBody(message, hooks.policies, self.settings.memory)
         self._clock.start_hook()
@@ -504,8 +503,8 @@ class ServerSession:
             verdicts = as_verdicts(answer, due)
         except Exception as raised:  # noqa: BLE001 - a fault of the hook is the client's 451
             error = bare(raised)
-            if message.aborted is None or not isinstance(error, MessageAborted):
-                verdicts = [hooks.reply_to(error)] * due
+            broken_off = message.aborted is not None and isinstance(error, MessageAborted)
+            verdicts = [] if broken_off else [hooks.reply_to(error)] * due
         finally:
             await body.aclose()
         if message.refusal is not None:

@@ -49,7 +49,7 @@ class Portal:
     def _work(self, started: Future[trio.lowlevel.TrioToken]) -> None:
         try:
             trio.run(self._run, started)
-        except BaseException as error:
+        except Exception as error:
             if started.done():
                 raise
             started.set_exception(error)  # trio could not start: the machine has no descriptors left, for example
