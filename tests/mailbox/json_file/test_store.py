@@ -53,6 +53,17 @@ async def test_entering_opens(path: Path) -> None:
         assert path.exists()
 
 
+async def test_entering_an_open_store_opens_nothing(path: Path, system: System) -> None:
+    store = JSONFileStore(path)
+    await store.create_account("ann")
+    opened = system.count("open")
+    async with store:
+        assert system.count("open") == opened
+        assert [account.name for account in await store.list_accounts()] == ["ann"]
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await store.list_accounts()
+
+
 async def test_what_cannot_be_opened(path: Path, tmp_path: Path) -> None:
     for store, match in (
         (JSONFileStore(path, create=False), "No such file or directory"),

@@ -108,8 +108,7 @@ class JSONFileStore(IndexedStore[Place]):
         self._lost: set[Place] = set()  # missing twice in a row, so no compaction has moved them
 
     async def __aenter__(self) -> Self:
-        if self._running() is None:
-            await self._start()
+        await self._start()
         return self
 
     @property
@@ -239,11 +238,12 @@ class JSONFileStore(IndexedStore[Place]):
 
     async def _start(self) -> _Engine:
         async with self._opening:
-            if self._engine is None and not self._closed:
+            if self._running() is None and not self._closed:
                 await self._in_thread(self._start_engine, self._looks, abandon=True)
-            if self._engine is None or self._closed:
+            engine = self._running()
+            if engine is None:
                 raise StoreUnavailable("the store is closed")
-            return self._engine
+            return engine
 
     def _start_engine(self) -> None:
         """Start the engine, which may wait for the lock; stop it if by then there is one, or the store is closed."""
