@@ -26,7 +26,7 @@ WAKE_FIRST = """
 for request in taken:
     _wake([request])
     for _ in range(9):  # until its task has been told
-        trio.from_thread.run_sync(int, trio_token=request.token)
+        trio.from_thread.run_sync(int, trio_token=request.turn.token)
 self._database.journal.append(lines)
 taken.clear()
 """
