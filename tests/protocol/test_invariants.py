@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.protocol.dialogue import (
@@ -192,3 +192,62 @@ def test_5_nothing_of_a_body_is_held(octet: bytes) -> None:
             pass
         assert connection.receiving_message
         assert not connection.has_unread_data
+
+
+RECIPIENTS = [
+    b"RCPT TO:<bob@b.example>\r\n",
+    b"rcpt to:<bob@b.example>\r\n",
+    b"RCPT TO:<a.b+c@b-1.example>\r\n",
+    b"RCPT TO:<%b@b.example>\r\n" % (b"a" * 64),
+    b"RCPT TO:<%b@b.example>\r\n" % (b"a" * 65),
+    b"RCPT TO:<bob@%b.example>\r\n" % (b"b" * 242),  # a path of 256 octets
+    b"RCPT TO:<bob@%b.example>\r\n" % (b"b" * 243),
+    b"RCPT TO:<bob@b.example> \r\n",
+    b"RCPT TO:<bob@b.example> NOTIFY=NEVER\r\n",
+    b"RCPT TO:<bob@b.example> X=1\r\n",
+    "RCPT TO:<bób@b.example>\r\n".encode(),
+    "RCPT TO:<bob@bé.example>\r\n".encode(),
+    b"RCPT TO:<bob@b\xff.example>\r\n",
+    b'RCPT TO:<"b@b"@b.example>\r\n',
+    b"RCPT TO:<@r.example:bob@b.example>\r\n",
+    b"RCPT TO:<bob@[192.0.2.1]>\r\n",
+    b"RCPT TO:<Postmaster>\r\n",
+    b"RCPT TO:<.bob@b.example>\r\n",
+    b"RCPT TO:<bob@b.example>\n\r\n",
+    b"RCPT TO: <bob@b.example>\r\n",
+    b"NOOP\r\n",
+]
+
+
+@example([line for each in RECIPIENTS for line in (RECIPIENTS[0], each)], b"", 100, False, False, 0)
+@given(
+    st.lists(st.sampled_from(RECIPIENTS + RECIPIENTS[:1] * 20), max_size=30),
+    st.sampled_from([b"", b" SMTPUTF8"]),
+    st.sampled_from([3, 11, 100]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_recipients_accepted_without_an_event_are_those_that_would_be_events(
+    lines: list[bytes], parameter: bytes, most: int, lmtp: bool, loose: bool, seed: int
+) -> None:
+    config = Config(
+        hostname="mx.example", lmtp=lmtp, loose_paths=loose, dsn=True, limits=Limits(recipients=most, errors=99)
+    )
+    hello = b"LHLO c\r\n" if lmtp else b"EHLO c\r\n"
+    heard = Player.start(config)
+    heard.feed(hello + b"MAIL FROM:<ann@a.example>%b\r\n" % parameter + b"".join(lines))
+    envelope = heard.connection.envelope
+    heard.feed(b"DATA\r\n.\r\n")
+    assert envelope is not None
+    events = [event for event in heard.events if type(event) is RcptTo]
+    assert [event.recipient for event in events] == envelope.recipients
+    for pieces in cuts(b"".join(lines), str(seed)):
+        spared = Player.start(config)
+        spared.connection.auto_accept = frozenset({MailFrom, RcptTo})
+        spared.feed(hello + b"MAIL FROM:<ann@a.example>%b\r\n" % parameter)
+        spared.play([pieces])
+        assert spared.connection.envelope == envelope
+        assert [event for event in spared.events if type(event) is RcptTo] == events[7::8]
+        spared.feed(b"DATA\r\n.\r\n")
+        assert spared.sent == heard.sent

@@ -23,6 +23,7 @@ __all__ = [
     "LOOSE_PATH",
     "PARAMETER",
     "PATH",
+    "PLAIN_RCPT",
     "QUOTED_PAIR",
     "SIZE",
     "UTF8_ADDRESS",
@@ -141,6 +142,13 @@ LOOSE_PATH: Final = _path(
     _domain(rb"[A-Za-z0-9_\x80-\xff]++"),
 )
 """The same for what many programs send: dots anywhere in the local part, and ``_`` in the domain."""
+
+PLAIN_RCPT: Final = re.compile(
+    rb"(?i:RCPT TO:)<(?=[^@]{1,64}+@)(?=[!-=?-~]{1,254}+>)(%b)@(%b)>\r\n" % (_DOT_STRING, _DOMAIN)
+)
+"""A whole line: RCPT in its usual form, in ASCII, without parameters and within the limits of RFC 5321 §4.5.3.1.
+
+Groups: the Dot-string, the domain."""
 
 DOT_STRING: Final = re.compile(_DOT_STRING)
 QUOTED_PAIR: Final = re.compile(rb"\\(.)")
