@@ -108,6 +108,8 @@ class Model:
             return self.close(421)
         if fault or verdict:
             return self.refuse(fault or verdict)
+        if not self.greeted:
+            self.junk -= 1
         self.greeted = True
         self.forget(lost=True)
         return [250]

@@ -101,6 +101,8 @@ async def test_policies_are_asked_before_the_handler_in_their_order() -> None:
 
     async with serving(Told().factory, Asked("first"), Asked("second")) as (_, client):
         await begin(client)
+        await client.send(b"NOOP\r\n")
+        await client.expect("250")
         await deliver(client)
     assert [call for call in calls if call.startswith(("first", "second"))] == [
         "first connect",
@@ -135,10 +137,9 @@ async def test_what_a_policy_is_told() -> None:
     assert policy.calls == [
         "connect 127.0.0.1",
         "hello client.example",
-        "fault 0.00 0.01",
         "login ann",
         "login_failed ann",
-        "fault 0.05 0.01",
+        "fault 0.05 0.00",
         "login ann",
         "mail ann@example.com",
         "rcpt bob@example.com",

@@ -43,8 +43,8 @@ class Limits:
         recipients: recipients of one message. More get 452. RFC 5321 §4.5.3.1.8 wants room for at least 100.
         transactions: MAIL commands that are accepted in one connection (MAILMAX of RFC 9422). The next one gets 421.
         errors: refused commands (5xx) since the last accepted message; the one that reaches the limit gets 421.
-        junk_commands: HELO, EHLO, LHLO, RSET, NOOP, VRFY, EXPN, HELP and empty chunks of BDAT that are not the last,
-            since the last accepted message; the one that reaches the limit gets 421.
+        junk_commands: RSET, NOOP, VRFY, EXPN, HELP, a second HELO, EHLO or LHLO, and empty chunks of BDAT that are not
+            the last, since the last accepted message; the one that reaches the limit gets 421.
         auth_failures: failed logins of one connection; the one that reaches the limit gets 421.
 
     Raises:

@@ -270,6 +270,8 @@ class SMTPConnection(Dialogue):
                 answer = Reply(250, (f"{answer.lines[0]} {reply.lines[0]}", *answer.lines[1:]), "")
             except ValueError:
                 raise LocalProtocolError("the text is too long to follow the host name in the reply") from None
+        if self.hello is None:
+            self.junk_count -= 1  # every session needs one, and one more after STARTTLS
         self.hello = event
         self._mail_keywords, self._rcpt_keywords = offered.mail, offered.rcpt
         self._out.append(answer.wire)
