@@ -41,7 +41,7 @@ _TOLERANCE: Final = 0.01  # of a timeout
 
 
 class Clock:
-    """What a session waits for at the moment, and until when. Must be created inside trio.
+    """What a session waits for at the moment, and until when. Must be created inside trio, when the session begins.
 
     Args:
         timeouts: how long it waits for what.
@@ -67,24 +67,23 @@ class Clock:
     def __init__(self, timeouts: Timeouts) -> None:
         self._now: Final = trio.lowlevel.current_clock().current_time  # a third of the cost of trio.current_time
         self._timeouts = timeouts
-        self._ends_at = math.inf
+        now = self._now()
+        self._ends_at = now + timeouts.session
         self._until = math.inf  # when the session gives up waiting
-        self._deadline = math.inf  # of the scope; may be earlier than `_until`
+        # Of the scope; may be earlier than `_until`. Early enough for the first command and the first message, neither
+        # of which has to move it then.
+        self._deadline = now + min(timeouts.command, timeouts.data)
         self._waiting_since = 0.0
         self._command_until: float | None = None  # when the timeout of a command ends; more octets do not extend it
         self._hook_seconds: float | None = None  # the time limit of a hook that has not waited yet
         self._hook_waits = False  # the hook is suspended; calls then come from a child task that it waits for
         self._body_credit = 0.0  # seconds by which the message being received is ahead of the minimum rate
         self.phase = _PEER
-        self.scope = trio.CancelScope(shield=True)
+        self.scope = trio.CancelScope(deadline=self._deadline, shield=True)
         self.waits_for = "command-timeout"
         """The name of the rule that strikes if the peer does not act in time."""
         self.before_wait: Callable[[], None] | None = None
         """Called just before a hook waits."""
-
-    def start(self) -> None:
-        """Start the time limit of the session."""
-        self._ends_at = self._now() + self._timeouts.session
 
     def renew(self) -> None:
         """Go on with a new scope, after the old one has expired."""

@@ -158,7 +158,6 @@ class ServerSession:
         goodbye = replies.CLOSING
         try:
             clock = self._clock
-            clock.start()
             while not self._aborting:
                 try:
                     with clock.scope:
@@ -253,6 +252,7 @@ class ServerSession:
         if self._stopping:
             return False
         self._idle = True  # nothing has begun yet that a drain must wait for
+        self._clock.stop()  # `receive_peer` has its own timeout
         try:
             peer = await receive_peer(self._transport, proxy, settings.proxy_networks, settings.timeouts.handshake)
         except (ProxyError, trio.BrokenResourceError, trio.TooSlowError) as error:
