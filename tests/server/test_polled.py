@@ -387,6 +387,7 @@ async def test_nothing_is_left(is_cancelled: bool) -> None:
                         transport, peer = await watched(poller, stack)
                         peer.sendall(b"x")
                         assert await transport.receive(10) == b"x"
+                await wait_all_tasks_blocked(cushion=0.001)  # until trio's loop has waited
                 with pytest.raises(KeyError):
                     trio.lowlevel.remove_instrument(hooks)
             if is_cancelled:

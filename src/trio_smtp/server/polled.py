@@ -83,6 +83,7 @@ if sys.platform == "linux":
                 self._closed.set()
 
         async def aclose(self) -> None:
+            self._rest()
             self._waking.cancel()
             with trio.CancelScope(shield=True):
                 await self._closed.wait()
@@ -102,9 +103,6 @@ if sys.platform == "linux":
         def forget(self, descriptor: int) -> None:
             """Stop watching a socket that is about to be closed; closing it removes it from the epoll."""
             del self._watched[descriptor]
-            if not self._watched:
-                trio.lowlevel.remove_instrument(self)
-                self._told = 0
 
         def send_all(self) -> None:
             """Send the kept output of all transports. If the turn goes on, some may keep more output afterwards."""
@@ -121,6 +119,14 @@ if sys.platform == "linux":
             """Send the kept output at the end of a turn of the loop."""
             if self.outgoing:
                 self.send_all()
+            if timeout and not self._watched:  # not busy: the next connection may be far away
+                self._rest()
+
+        def _rest(self) -> None:
+            """Cease to be an instrument of trio, as long as no socket is watched."""
+            with contextlib.suppress(KeyError):
+                trio.lowlevel.remove_instrument(self)
+            self._told = 0
 
         def after_io_wait(self, timeout: float) -> None:
             """Wake the tasks whose sockets have events, so that they run in this turn of the loop.
