@@ -86,7 +86,7 @@ class Server:
         self._counts = counts
         self._counted: dict[ServerSession, str] = {}  # the peer key that each is counted under
         self._accepting = trio.CancelScope()
-        self._session_ended = trio.Event()
+        self._until_one_ends = trio.lowlevel.ParkingLot()  # those who wait for a session to end
         self._finished = trio.Event()
         self._complained_at = float("-inf")
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -157,7 +157,7 @@ class Server:
             session.drain()
         with trio.move_on_after(self._settings.timeouts.drain):
             while self._sessions:
-                await self._session_ended.wait()
+                await self._until_one_ends.park()
 
     # Admission ------------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class Server:
             self._complained_at = now
             log.warning("%s: no new connections for a moment (%d open)", shortage, self.connections)
         with trio.move_on_after(_PAUSE):
-            await self._session_ended.wait()
+            await self._until_one_ends.park()
 
     def _admit(self, sock: socket.socket, address: object, nursery: trio.Nursery) -> None:
         peer = peer_at(address)
@@ -259,8 +259,8 @@ class Server:
         self._counts.leave()
         if key := self._counted.pop(session, ""):
             self._counts.leave_as(key)
-        self._session_ended.set()
-        self._session_ended = trio.Event()
+        if self._until_one_ends:
+            self._until_one_ends.unpark_all()
 
     def _peer_key(self, peer: Peer) -> str:
         """The key that a peer is counted under; ``""`` if it is not counted."""
