@@ -316,6 +316,17 @@ def test_what_breaks_a_rule_is_refused_all_the_same() -> None:
     assert player.events == []
 
 
+def test_the_rest_of_a_line_that_is_too_long_is_no_recipient() -> None:
+    player = Player.at(AT_MAIL)
+    player.connection.auto_accept = frozenset({MailFrom, RcptTo})
+    player.feed(b"x" * 2100)
+    player.feed(b"RCPT TO:<bob@b.example>\r\nRCPT TO:<cat@b.example>\r\n")
+    assert codes(player.sent) == ["500/5.5.2", "250/2.1.5"]
+    envelope = player.connection.envelope
+    assert envelope is not None
+    assert list(map(str, envelope.recipients)) == ["cat@b.example"]
+
+
 # The end ------------------------------------------------------------------------------------------------------------
 
 

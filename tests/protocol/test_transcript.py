@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.dialogue import CONFIG, OPEN, PASSWORD, Player, octet_by_octet
-from trio_smtp.protocol import Auth, Config, Limits, TranscribedConnection, replies
+from trio_smtp.protocol import Auth, Config, Limits, MailFrom, RcptTo, TranscribedConnection, replies
 
 
 def play(*flights: bytes, config: Config = OPEN, challenge: bool = False, whole: bool = True) -> list[str]:
@@ -34,6 +34,17 @@ def said(*flights: bytes, challenge: bool = False) -> list[str]:
     )
     assert in_octets == lines
     return lines
+
+
+def test_recipients_that_are_read_together_are_shown_one_by_one() -> None:
+    lines: list[str] = []
+    connection = TranscribedConnection(CONFIG, write=lambda who, line: lines.append(f"{who}: {line.decode()}"))
+    connection.auto_accept = frozenset({MailFrom, RcptTo})
+    connection.greet()
+    recipients = [f"RCPT TO:<r{number}@b.example>" for number in range(20)]
+    player = Player(connection)
+    player.feed("\r\n".join(["EHLO c.example", "MAIL FROM:<ann@a.example>", *recipients, "RSET", ""]).encode())
+    assert [line[3:] for line in lines if line.startswith("C: ")][2:] == [*recipients, "RSET"]
 
 
 def test_a_whole_dialogue() -> None:

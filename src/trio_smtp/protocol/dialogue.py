@@ -19,7 +19,6 @@ from trio_smtp.protocol.commands import (
     refuse_controls,
 )
 from trio_smtp.protocol.config import OVERSIZE_FACTOR, Config
-from trio_smtp.protocol.envelope import Envelope
 from trio_smtp.protocol.events import (
     NEED_DATA,
     PAUSED,
@@ -45,6 +44,7 @@ from trio_smtp.protocol.states import COMMANDS, TRANSITIONS, VERBS, State, Trigg
 
 __all__ = ["Dialogue"]
 
+_RCPT: Final = Trigger.RCPT  # see machine.py
 _HTTP_VERBS: Final = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"CONNECT", b"OPTIONS", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
 )
@@ -126,6 +126,32 @@ class Dialogue(Machine):
         except CommandError as error:
             self._refuse_command(verb, argument, error.reply)
         return self._waiting
+
+    def _read_transaction(self) -> Event | NoEvent | None:
+        """Accept RCPT commands in their usual form, up to the next that becomes an event; then read another command.
+
+        If each went through the tables and functions below, a message to a hundred recipients would take twice as long.
+        """
+        command = PLAIN_RCPT.match(self._buffer, self._position) if RcptTo in self.auto_accept else None
+        if command is not None and not self._line_reader.skipping:
+            envelope = self.envelope
+            assert envelope is not None  # the tables of states.py: there is a transaction
+            recipients = envelope.recipients
+            before = count = len(recipients)
+            most = min(before | (_BURST - 1), self._limits.recipients)
+            while command is not None and count < most:
+                local_part, domain = command.groups()
+                recipients.append(Address(local_part.decode(), domain.decode()))
+                count += 1
+                self._position = command.end()
+                command = PLAIN_RCPT.match(self._buffer, self._position)
+            accepted = count - before
+            envelope.recipient_params.extend([NO_RCPT_PARAMETERS] * accepted)
+            self._out.extend([replies.RECIPIENT_OK.wire] * accepted)
+            if self._config.lmtp:
+                self._due += accepted
+            self._mode = self._mode.after[_RCPT]
+        return self._read_command()
 
     def _read_no_command(self) -> NoEvent | None:
         """Read a part of a line, or a line that cannot be a command."""
@@ -266,31 +292,8 @@ class Dialogue(Machine):
             raise CommandError(replies.TOO_MANY_RECIPIENTS)  # 452, no error to count: the client sends the rest later
         if RcptTo in self.auto_accept and (before + 1) % _BURST:
             self._accept_rcpt(event, None)
-            if before:  # a message to several recipients
-                self._accept_plain_recipients(envelope)
             return None
         return event
-
-    def _accept_plain_recipients(self, envelope: Envelope) -> None:
-        """Accept the plain RCPT commands that follow, up to the next one that becomes an event.
-
-        Reading and accepting all commands by the tables and functions above would make a message to a hundred
-        recipients take 1.6 times as long.
-        """
-        recipients = envelope.recipients
-        before = len(recipients)
-        for _ in range(before, min(before | (_BURST - 1), self._limits.recipients)):
-            command = PLAIN_RCPT.match(self._buffer, self._position)
-            if command is None:
-                break
-            self._position = command.end()
-            local_part, domain = command.groups()
-            recipients.append(Address(local_part.decode(), domain.decode()))
-        accepted = len(recipients) - before
-        envelope.recipient_params.extend([NO_RCPT_PARAMETERS] * accepted)
-        if self._config.lmtp:
-            self._due += accepted
-        self._out.append(replies.RECIPIENT_OK.wire * accepted)
 
     def _on_data(self, verb: bytes, argument: bytes) -> Event | None:
         envelope = self.envelope
@@ -478,6 +481,8 @@ _LMTP_ACTIONS: Final[dict[bytes, _Action]] = {  # RFC 2033 §4.1: LHLO in the pl
 }
 _READS: Final[dict[State, _Read]] = {
     State.CONNECTED: Dialogue._read_nothing,
+    State.MAIL: Dialogue._read_transaction,
+    State.RCPT: Dialogue._read_transaction,
     State.AUTH: Dialogue._read_response,
     State.TLS: Dialogue._read_nothing,
     State.CLOSED: Dialogue._read_no_more,

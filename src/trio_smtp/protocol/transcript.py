@@ -22,6 +22,7 @@ __all__ = ["TranscribedConnection"]
 _CLIENT: Final = "C"
 _SERVER: Final = "S"
 _LONGEST: Final = 1000  # octets; longer lines are not shown
+_LINE: Final = re.compile(rb"(?s:.*?\r\n|.++)")  # with its CRLF, unless it was given up before that
 _NEWLINE: Final = re.compile(rb"[\r\n]")
 _WORD: Final = re.compile(rb"[A-Za-z]++")
 # What is shown of AUTH: if the word that follows is none of these mechanisms, it may be the password.
@@ -74,7 +75,8 @@ class TranscribedConnection(SMTPConnection):
                     self._leave_out(self._octets, "of a message")
                     self._octets = 0
             elif end > start and state is not State.CLOSED:
-                self._note(buffer[start:end], state, is_rest=is_rest)
+                for line in _LINE.findall(buffer[start:end]):
+                    self._note(line, state, is_rest=is_rest)
             if event is not None:
                 return event
         return super().next_event()
