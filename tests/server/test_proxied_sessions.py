@@ -325,7 +325,8 @@ async def test_too_slow(pause: float, log: pytest.LogCaptureFixture, autojump_cl
             await client.send_all(bytes([octet]))
             await trio.sleep(pause)
 
-    async with session_behind(timeouts=Timeouts(handshake=10)) as client, trio.open_nursery() as nursery:
+    timeouts = Timeouts(handshake=10, command=4)  # the time for a command has not begun
+    async with session_behind(timeouts=timeouts) as client, trio.open_nursery() as nursery:
         if pause:
             nursery.start_soon(drip, client)
         assert await client.receive_some() == b""
@@ -334,13 +335,14 @@ async def test_too_slow(pause: float, log: pytest.LogCaptureFixture, autojump_cl
     assert refusals(log) == ["10.0.0.9:40000: PROXY protocol: too slow"]
 
 
-async def test_the_time_for_a_command_begins_behind_the_header(autojump_clock: MockClock) -> None:
-    async with session_behind(timeouts=Timeouts(handshake=10, command=100)) as client:
+@pytest.mark.parametrize("seconds", [100, 5], ids=["longer", "shorter"])
+async def test_the_time_for_a_command_begins_behind_the_header(seconds: int, autojump_clock: MockClock) -> None:
+    async with session_behind(timeouts=Timeouts(handshake=10, command=seconds)) as client:
         await trio.sleep(9)
         await client.send_all(TCP4)
         assert (await client.receive_some()).startswith(b"220")
         assert (await client.receive_some()).startswith(b"421")
-        assert trio.current_time() == 109
+        assert trio.current_time() == 9 + seconds
 
 
 async def test_a_drain_does_not_wait_for_a_header(autojump_clock: MockClock) -> None:
