@@ -190,8 +190,13 @@ async def test_it_ends_when_all_have_drained(nursery: trio.Nursery, autojump_clo
     assert len(fakes.started) == 3
 
 
-async def test_one_that_is_being_started_drains_too(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """`drain` waits until it has started, since it needs the listening sockets for that."""
+async def test_one_that_is_being_started_drains_too(
+    nursery: trio.Nursery, autojump_clock: MockClock, messages: Callable[[], list[str]]
+) -> None:
+    """`drain` waits until it has started, since it needs the listening sockets for that.
+
+    Nobody is told that it takes mail, and the server that stops is not announced as ready.
+    """
     fakes = Fakes()
 
     async def start(number: int) -> Worker:
@@ -207,6 +212,9 @@ async def test_one_that_is_being_started_drains_too(nursery: trio.Nursery, autoj
     [worker] = fakes.started
     assert worker.orders == [DRAIN]
     worker.end(0)
+    await wait_all_tasks_blocked()
+    assert messages() == []
+    assert not supervisor.settled.is_set()
 
 
 async def test_stats_are_added_up(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

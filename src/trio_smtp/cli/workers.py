@@ -77,7 +77,7 @@ class Supervisor:
         self._ended = Stats()  # of the workers that have ended
         self._unsettled = set(self._numbers)
         self.settled: Final = trio.Event()
-        """Set when each worker accepts mail, or has failed for the first time."""
+        """Set when each worker accepts mail, or has failed for the first time; not after `drain`."""
 
     @property
     def stats(self) -> Stats:
@@ -116,9 +116,9 @@ class Supervisor:
         while not self._draining.is_set():
             began = trio.current_time()
             how = await self._run_one(number)
-            self._settle(number)
             if self._draining.is_set():
                 return
+            self._settle(number)
             if trio.current_time() - began >= _LONG_LIFE:
                 pause = _FIRST_PAUSE
             log.warning("worker %d %s; another one starts in %g s", number + 1, how, pause)
@@ -140,7 +140,7 @@ class Supervisor:
             worker.tell(DRAIN)
         try:
             async for stats in worker.reports():
-                if number not in self._stats:
+                if number not in self._stats and not self._draining.is_set():
                     log.info("worker %d takes mail (process %d)", number + 1, worker.pid)
                     self._settle(number)
                 self._stats[number] = stats
