@@ -48,11 +48,16 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
     assert [path.name for path in folder.iterdir()] == ["file"]
 
 
-def test_nobody_is_told_to_begin_a_store_where_there_is_one(run: Callable[..., Result], folder: Path) -> None:
+def test_one_piece_of_advice_is_enough(run: Callable[..., Result], folder: Path) -> None:
+    """Somebody who should restore a backup is not told to choose another store, nor to begin one."""
     assert run("account", "add", "demo", "--address", "demo@example.com").code == 0
     (folder / "mail").chmod(0o777)
-    result = run("account", "list")
-    result.fails(1, "other users can write to the directory; run chmod go-w on it; choose another one with --store")
+    cannot_use = "trio-smtp: cannot use the store json:mail: "
+    assert run("account", "list").err == f"{cannot_use}other users can write to the directory; run chmod go-w on it\n"
+    (folder / "mail").chmod(0o700)
+    (folder / "mail" / "manifest.json").unlink()
+    restore = f"{cannot_use}the directory contains mail but no manifest.json; restore the store from a backup\n"
+    assert run("account", "list").err == run("store", "check").err == restore
 
 
 def test_nobody_is_told_to_begin_a_store_where_there_is_a_file(run: Callable[..., Result], folder: Path) -> None:

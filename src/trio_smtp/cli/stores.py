@@ -109,11 +109,12 @@ def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False
     cause = _cause(error)
     if isinstance(cause, OSError) and cause.errno == errno.EMFILE:
         return CommandError(f"cannot use the store {url}: {reason(cause)}; raise the limit with ulimit -n")
+    why = _why(url, error)
+    if "; " in why:  # it says already what to do, such as to restore a backup
+        return CommandError(f"cannot use the store {url}: {why}")
     cannot_begin = create or _is_taken(url) or isinstance(cause, PermissionError)
     begin = "" if cannot_begin else "create one with trio-smtp account add, or "
-    return CommandError(
-        f"cannot use the store {url}: {_why(url, error)}; {begin}choose another one with --store json:DIRECTORY"
-    )
+    return CommandError(f"cannot use the store {url}: {why}; {begin}choose another one with --store json:DIRECTORY")
 
 
 def _is_taken(url: StoreURL) -> bool:
