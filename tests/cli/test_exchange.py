@@ -72,6 +72,7 @@ def test_through_a_pipe(run: Run) -> None:
     exported = run("mail", "export", "demo")
     assert exported.out == b"".join(to_mbox(content, DATE, FLAGS) for content in ALL)
     assert exported.err == ""
+    assert run("mail", "export", "demo", "--output", "-").out == exported.out
     assert run("mail", "import", "other", "-", stdin=exported.out).out.startswith(b"12 messages imported")
     assert held(run, "other") == held(run, "demo")
 

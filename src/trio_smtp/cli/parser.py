@@ -304,9 +304,9 @@ def _add_mail(actions: _Commands) -> None:
     )
     export.add_argument(
         "--output",
-        type=Path,
+        type=values.output,
         metavar="PATH",
-        help="the file or folder to create, which must not exist (default: standard output, as mbox)",
+        help="the file or folder to create, which must not exist; - for standard output, as mbox (default: -)",
     )
     export.add_argument("--overwrite", action="store_true", help="replace an existing mbox file")
     import_ = actions.add(

@@ -27,6 +27,7 @@ __all__ = [
     "header",
     "line",
     "name",
+    "output",
     "quota",
     "rate",
     "refusal",
@@ -174,6 +175,11 @@ def file(text: str) -> Path:
     if not path.name:
         raise ArgumentTypeError(f"{text!a} is not the path of a file")
     return path
+
+
+def output(text: str) -> Path | None:
+    """The path of a file or folder, None for standard output (``-``)."""
+    return None if text == "-" else Path(text)
 
 
 def line(text: str) -> str:
