@@ -38,19 +38,19 @@ LOGIN = Config(auth_requires_tls=False)
 
 
 @pytest.mark.parametrize(
-    ("hook", "answer"),
+    ("hook", "answer", "refused"),
     [
-        ("connect", "421"),
-        ("hello", "451"),
-        ("mail", "451 4.3.0"),
-        ("rcpt", "451 4.3.0"),
-        ("message", "451 4.3.0"),
+        ("connect", "421", "greeting"),
+        ("hello", "451", "EHLO client.example"),
+        ("mail", "451 4.3.0", "from=<>"),
+        ("rcpt", "451 4.3.0", "to=<bob@example.com>"),
+        ("message", "451 4.3.0", "from=<> to=<bob@example.com> size=0"),
     ],
 )
 async def test_a_hook_that_takes_too_long(
-    autojump_clock: MockClock, hook: str, answer: str, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, hook: str, answer: str, refused: str, log: pytest.LogCaptureFixture
 ) -> None:
-    """It is cancelled, the command gets 451, and the session goes on."""
+    """It is cancelled, the command gets 451, and the session goes on. The log tells what was refused."""
     slow = True
 
     async def wait(*arguments: object) -> None:
@@ -72,7 +72,8 @@ async def test_a_hook_that_takes_too_long(
         else:
             slow = False
             assert (await client.command("RSET")).code == 250
-    assert [record.levelname for record in caplog.records if record.levelno > logging.INFO] == ["ERROR"]
+    assert [record.levelname for record in log.records if record.levelno > logging.INFO] == ["ERROR"]
+    assert [line[17:].partition(" peer=")[0] for line in log.messages] == ["a hook took too long", f"refused {refused}"]
 
 
 @pytest.mark.parametrize("hook", ["reset", "close"])
@@ -186,7 +187,7 @@ async def test_a_hook_in_the_middle_of_a_message_may_take_longer_than_the_client
         await deliver(client)
 
 
-async def test_a_commit_has_a_deadline_of_its_own(autojump_clock: MockClock) -> None:
+async def test_a_commit_has_a_deadline_of_its_own(autojump_clock: MockClock, log: pytest.LogCaptureFixture) -> None:
     pauses = [90, 110]
 
     async def message(envelope: Envelope, body: Body) -> None:
@@ -202,6 +203,7 @@ async def test_a_commit_has_a_deadline_of_its_own(autojump_clock: MockClock) -> 
         assert reply.code == 451
         assert trio.current_time() == pytest.approx(190, rel=0.011)
         assert (await client.command("NOOP")).code == 250
+    assert f"refused from=<ann@example.com> to=<bob@example.com> size={len(CONTENT)} " in log.text
 
 
 @pytest.mark.parametrize("chunk", [b"BDAT 4\r\nstop", b"BDAT 4 LAST\r\nlast"])
@@ -377,7 +379,7 @@ async def test_a_hook_that_takes_too_long_over_a_message_that_was_broken_off(aut
         await client.expect(*TRANSACTION_ACCEPTED, "250", "250", "250")
 
 
-async def test_a_login_that_takes_too_long(autojump_clock: MockClock) -> None:
+async def test_a_login_that_takes_too_long(autojump_clock: MockClock, log: pytest.LogCaptureFixture) -> None:
     async def authenticator(username: str, password: str) -> str | None:
         await trio.sleep_forever()
         raise AssertionError
@@ -386,5 +388,6 @@ async def test_a_login_that_takes_too_long(autojump_clock: MockClock) -> None:
         await begin(client)
         reply = await client.command("AUTH PLAIN AGFubgBzZWNyZXQ=")
         assert str(reply).startswith("454 4.7.0")
+        assert f"refused login peer=local reply={reply}" in log.text
         assert trio.current_time() == pytest.approx(50, rel=0.011)
         assert (await client.command("NOOP")).code == 250

@@ -9,7 +9,23 @@ from typing import Final
 
 from trio_smtp._escape import escape
 from trio_smtp.handler import Session
-from trio_smtp.protocol import AbortReason, Address, CloseReason, Envelope, Hello, MailFrom, RcptTo, Reply, Verify
+from trio_smtp.protocol import (
+    AbortReason,
+    Address,
+    Auth,
+    AuthResponse,
+    CloseReason,
+    Envelope,
+    Hello,
+    MailFrom,
+    MessageEnd,
+    MessageStart,
+    RcptTo,
+    Reply,
+    State,
+    Verify,
+    replies,
+)
 from trio_smtp.server.stats import Stats
 
 __all__ = ["ACCEPTED", "BUDGETS", "FAULTS", "LogLimit", "SessionLog", "log", "transcript"]
@@ -139,6 +155,19 @@ class SessionLog:
         elif isinstance(event, Verify):
             what = f"VRFY {event.argument}"
         log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._peer(), _text(reply))
+
+    def hook_timed_out(self, state: State, event: object, envelope: Envelope | None) -> None:
+        """A hook took too long: the event that waits for its verdict, and the open message, are refused for now."""
+        log.error("%s a hook took too long", self._session.id)
+        self._stats.hook_errors += 1
+        if state is State.CONNECTED:
+            self.refusal(None, replies.CLOSING)
+        elif isinstance(event, (Auth, AuthResponse)):
+            self.login_refused(replies.AUTH_UNAVAILABLE)
+        elif isinstance(event, (Hello, MailFrom, RcptTo, Verify)):
+            self.refusal(event, replies.LOCAL_ERROR)
+        if envelope is not None and (isinstance(event, MessageStart) or state in (State.DATA, State.BDAT)):
+            self.message(envelope, event.size if isinstance(event, MessageEnd) else 0, [replies.LOCAL_ERROR])
 
     def wrong_command(self, command: str, reply: Reply) -> None:
         """The core has refused a command without an event; ``""`` stands for a line that is not a command."""

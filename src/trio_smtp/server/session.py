@@ -585,10 +585,9 @@ class ServerSession:
 
     def _give_up_hook(self) -> None:
         """Answer for a hook that took too long and was cancelled."""
-        log.error("%s a hook took too long", self._info.id)
-        self.settings.stats.hook_errors += 1
         connection = self.connection
         event = connection.waiting
+        self._log.hook_timed_out(connection.state, event, connection.envelope)
         self._login = None  # drops the secrets in it
         if connection.state is State.CONNECTED:
             connection.greet(replies.CLOSING)
