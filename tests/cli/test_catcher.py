@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -91,17 +92,21 @@ async def test_a_newline_that_others_would_refuse(store: MailStore, capsys: pyte
     assert (await store.get_message(CAUGHT, "INBOX", 1)).content.endswith(b"Subject: x\n\ny\r\n")
 
 
-async def test_nobody_reads_what_is_shown(store: MailStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Closed:
-        def isatty(self) -> bool:
-            return False
+@pytest.mark.parametrize("fault", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device")])
+async def test_nobody_reads_what_is_shown(
+    store: MailStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: OSError
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> NoReturn:
+            raise fault
 
-        def write(self, text: str) -> None:
-            raise BrokenPipeError
+        def fileno(self) -> int:
+            return file.fileno()
 
     monkeypatch.setattr(sys, "stdout", Closed())
-    async with catching_session(store) as client:
-        assert (await client.send_mail("", ["a@example.com"], MESSAGE)).code == 250
+    with (tmp_path / "output").open("wb") as file:
+        async with catching_session(store) as client:
+            assert (await client.send_mail("", ["a@example.com"], MESSAGE)).code == 250
     assert await store.count_messages(CAUGHT, "INBOX") == 1
 
 

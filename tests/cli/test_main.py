@@ -53,13 +53,31 @@ def test_a_terminal_that_shows_no_other_letters() -> None:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("command", ["account list", "account list --json", "mail show jörg\u202e 1 --raw", "--help"])
 def test_a_reader_that_has_seen_enough(command: str, unbuffered: str) -> None:
+    done = unread(*command.split(" "), unbuffered=unbuffered)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_changed_without_a_reader(tmp_path: Path, unbuffered: str) -> None:
+    """A command does all of its work, and its exit code tells whether it could."""
+    paths = [str(tmp_path / name) for name in ("a.eml", "b.eml")]
+    for path in paths:
+        Path(path).write_text(path)
+    name = "jörg\u202e"
+    assert unread("mail", "import", name, *paths, "missing", "--json", unbuffered=unbuffered).returncode == 1
+    assert len(trio_smtp("mail", "list", name, "--json").stdout.splitlines()) == 3
+    assert unread("mail", "delete", name, "1", "2", "3", unbuffered=unbuffered).returncode == 0
+    assert trio_smtp("mail", "list", name, "--json").stdout == b""
+
+
+def unread(*argv: str, unbuffered: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command whose output nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = trio_smtp(*command.split(" "), stdout=writing, PYTHONUNBUFFERED=unbuffered)
+        return trio_smtp(*argv, stdout=writing, PYTHONUNBUFFERED=unbuffered)
     finally:
         os.close(writing)
-    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_server(tmp_path: Path) -> None:

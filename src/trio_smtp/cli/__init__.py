@@ -36,22 +36,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for characters that the terminal cannot encode or decode
+    code = 0
     try:
         try:
-            return _run(argv)
+            code = _run(argv)
         finally:
             flush()  # to notice a write error here, not when Python exits
     except OutputError as error:
         drop(sys.stdout)
-        if isinstance(error.__cause__, BrokenPipeError):  # a reader such as `| head` has closed the pipe
-            return 0
-        warn(str(error))
-        return CommandError.exit_code
+        if not isinstance(error.__cause__, BrokenPipeError):  # else a reader such as `| head` has closed the pipe
+            warn(str(error))
+            return CommandError.exit_code
     except OSError as error:  # one that no command has handled
         warn(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
         return CommandError.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
+    return code
 
 
 def _complete_streams() -> None:

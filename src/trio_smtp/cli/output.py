@@ -48,9 +48,21 @@ _WIDEST = 40  # the most terminal columns for a column of a table, except the la
 def say(line: str = "") -> None:
     """Print a line that is already safe for a terminal.
 
+    If the reader, such as ``| head``, has closed the pipe, the line is dropped, so that a command that changes
+    something does all of its work. `say_octets` and `say_table` raise an error then: they have nothing else to do.
+
     Raises:
         OutputError: if standard output cannot be written. The other functions that print raise it too.
     """
+    try:
+        _say(line)
+    except OutputError as error:
+        if not isinstance(error.__cause__, BrokenPipeError):
+            raise
+        drop(sys.stdout)
+
+
+def _say(line: str) -> None:
     with _written():
         sys.stdout.write(line + "\n")
 
@@ -141,7 +153,7 @@ def say_table(records: Iterable[Record], columns: Sequence[str], *, as_json: boo
     """
     if as_json:
         for record in records:
-            say_json(record)
+            _say(json_text(record))
         return
     rows = [[_title(column).upper() for column in columns]] if titles else []
     numeric = set[int]()
@@ -154,7 +166,7 @@ def say_table(records: Iterable[Record], columns: Sequence[str], *, as_json: boo
             _padded(_cut(cell), width, to_the_right=at in numeric)
             for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        say("  ".join([*padded, last]).rstrip())
+        _say("  ".join([*padded, last]).rstrip())
 
 
 def _title(name: str) -> str:
