@@ -112,6 +112,8 @@ class NoBinding(Exception):
         (take, {"max_connections": "5"}, "max_connections must be of type int, not '5'"),
         (take, {"max_connections_per_peer": "5"}, "max_connections_per_peer must be of type int, not '5'"),
         (take, {"message_memory": "256M"}, "message_memory must be of type int, not '256M'"),
+        (take, {"max_connections": -1}, "max_connections must be at least 0, not -1"),
+        (take, {"message_memory": -1}, "message_memory must be at least 0, not -1"),
         (take, {"on_error": "ignore"}, "on_error must be 'reply' or 'raise', not 'ignore'"),
         (take, {"early_talkers": "refused"}, "early_talkers must be 'refuse' or 'allow', not 'refused'"),
         (take, {"policy": RateLimits}, "an instance of a subclass of Policy"),
@@ -192,6 +194,16 @@ async def test_a_stream_has_no_listeners_options() -> None:
     _, stream = trio.testing.memory_stream_pair()
     with pytest.raises(TypeError, match="max_connections"):
         await serve_stream(take, stream, max_connections=5)  # type: ignore[call-arg]  # that is the test
+
+
+async def test_a_stream_must_be_one_of_trio() -> None:
+    ours, theirs = socket.socketpair()
+    with (
+        ours,
+        theirs,
+        pytest.raises(TypeError, match=r"must be a trio\.abc\.Stream, such as .*, not <socket"),
+    ):
+        await serve_stream(take, theirs)  # type: ignore[arg-type]  # that is the test
 
 
 async def test_none_stands_for_the_default() -> None:

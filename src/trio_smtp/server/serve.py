@@ -175,9 +175,11 @@ async def serve_stream(handler: AnyHandler, stream: trio.abc.Stream, **options: 
         **options: see `SessionOptions`.
 
     Raises:
-        TypeError, ValueError: as in `serve_smtp`.
+        TypeError, ValueError: as in `serve_smtp`; TypeError also if `stream` is not a trio stream.
     """
     settings = _settings(handler, options, SessionOptions.__optional_keys__)
+    if not isinstance(stream, trio.abc.Stream):
+        raise TypeError(f"the stream must be a trio.abc.Stream, such as trio.SocketStream, not {stream!r}")
     peer = Peer("", 0)
     if isinstance(stream, trio.SocketStream):
         with contextlib.suppress(OSError):  # the client is gone already; the session will notice
@@ -243,6 +245,8 @@ def _check_options(options: Mapping[str, object], known: frozenset[str]) -> None
         if name in _TYPES and not isinstance(value, _TYPES[name]):
             kinds = " or ".join(kind.__name__ for kind in _TYPES[name] if kind is not NoneType)
             raise TypeError(f"{name} must be of type {kinds}, not {value!r}")
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"{name} must be at least 0, not {value}")
         if name in _CHOICES and value not in _CHOICES[name]:
             raise ValueError(f"{name} must be {' or '.join(map(repr, _CHOICES[name]))}, not {value!r}")
     context = options.get("ssl_context")
