@@ -53,6 +53,12 @@ from trio_smtp.mime.html_text import find_links, html_to_text
         ("unclosed <!-- comment", "unclosed"),
         ("unclosed <script> x", "unclosed"),
         ("unclosed <pre> x\ny", "unclosed\nx\ny"),
+        ("<!-->a<!--->b<!-- -->c", "abc"),  # the first two are empty comments, too: HTML §13.2.5.43
+        ("<center>a</center><header>b</header><section>c<article>d</section>e", "a\nb\nc\nd\ne"),
+        ("<a href='/?a=1&copy=2&lt;&region;'>x</a>", "x </?a=1&copy=2<®ion;>"),
+        ("<a href='/?a=1&reg=2'>/?a=1&amp;reg=2</a>", "/?a=1&reg=2"),
+        ("<a href='a&#10;b&amp;lt;'>x</a>", "x <a b&lt;>"),
+        ("<head><base href=https://x.example/a/></head><a href=b>c</a>", "c <https://x.example/a/b>"),
     ],
 )
 def test_html_to_text(markup: str, text: str) -> None:
@@ -98,6 +104,20 @@ def test_anything(pieces: list[str]) -> None:
         ("<a href='#top'>a</a> <a name=b>b</a> <a href=''>c</a> <link href=d> </a href=e>", []),
         ("<a href='mailto:ann@x.example'>a</a><!-- <a href=b> --><style><a href=c></style>", ["mailto:ann@x.example"]),
         ("<a href='x&#10;y'>a</a><a href='x'>a</a><a href='x'>a</a>", ["x y", "x", "x"]),
+        # a reference without a semicolon is none in a URL
+        ("<a href='/?a=1&currency=2&region=3&timestamp&amp;b=4'>x</a>", ["/?a=1&currency=2&region=3&timestamp&b=4"]),
+        ("<a href='/&euro;&#8364;&#x20ac'>x</a>", ["/€€€"]),
+        # a base
+        (
+            "<base target=a><BASE href='https://x.example/a/'><base href=b><a href='b?c'>x</a><a href='/d'>x</a>",
+            ["https://x.example/a/b?c", "https://x.example/d"],
+        ),
+        ("<base href=https://x><a href=#top><a href=MAILTO:a@b><a href=https://y?>", ["MAILTO:a@b", "https://y?"]),
+        ("<base href=https://x.example><a href='//['>x</a>", ["//["]),
+        ("<base href='https://['><a href=a>x</a>", ["a"]),
+        ("<basefont href=https://x.example><a href=a>x</a>", ["a"]),
+        (f"<base href=https://x.example/{'a' * 275}/><a href=b>x</a>", [f"https://x.example/{'a' * 275}/b"]),
+        (f"<base href=https://x.example/{'a' * 276}/><a href=b>x</a>", ["b"]),
     ],
 )
 def test_links_of_html(markup: str, links: list[str]) -> None:
@@ -114,6 +134,9 @@ def test_links_of_html(markup: str, links: list[str]) -> None:
         ("https://x.example\x1b[2J \0https://y.example\x9b\x7f", ["https://x.example", "https://y.example"]),
         ("見てhttps://x.example。", ["https://x.example"]),
         ("https:// https://... xhttps://x.example ftp://x.example www.x.example", []),
+        ("http://[::1]:8025/a. [http://[2001:db8::1]] https://[ ", ["http://[::1]:8025/a", "http://[2001:db8::1]"]),
+        ("[https://x.example](https://y.example) https://x.example/c[1]", ["https://x.example", "https://y.example", "https://x.example/c[1]"]),
+        ("“https://a”, „https://b“ «https://c» ‘https://d’ `https://e` https://f…", [f"https://{a}" for a in "abcdef"]),
     ],
 )  # fmt: skip
 def test_urls_in_text(text: str, links: list[str]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import urljoin
 
 from trio_smtp.mime.fields import one_line
 
@@ -23,22 +25,29 @@ _TAG = re.compile(
     r"""</?([a-z][a-z0-9]*)\b(?>[^<>=]+|=\s*(?:"[^"<]*"|'[^'<]*')?){0,1000}>|<[!?/][^<>]*>""", re.IGNORECASE
 )
 _HREF = re.compile(r"""(?<=[\s"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+_BASE = re.compile(r"<base\b[^<>]{1,300}>", re.IGNORECASE)  # bounded, because each link repeats it
+_ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_BARE = re.compile("&(?!#|[a-z0-9]+;)", re.IGNORECASE)  # in "?a=1&copy=2" as browsers read it: HTML §13.2.5.73
 _BREAKS = {  # "\n" for a paragraph, "\v" for a new line
     **dict.fromkeys(("br", "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"), "\n"),
     **dict.fromkeys(("div", "tr", "li", "ul", "ol", "dt", "dd", "table", "hr", "body"), "\v"),
+    **dict.fromkeys(("section", "article", "header", "footer", "main", "nav", "aside", "center", "address"), "\v"),
+    **dict.fromkeys(("form", "fieldset", "legend", "figure", "figcaption", "caption", "option"), "\v"),
     "td": " ",
     "th": " ",
 }
 # A URL in a text ends before characters that hardly belong to it: enclosing brackets, East Asian punctuation.
-_IN_URL = r"""[^\s\x00-\x1f\x7f-\x9f<>"()\u3000-\u303f\uff00-\uffef]"""
-_URL = re.compile(rf"(?<![a-z0-9])https?://(?=\w)(?:{_IN_URL}+|\({_IN_URL}*\)){{1,100}}", re.IGNORECASE)
-_ENDS = ".,:;!?'*]}"
+_IN_URL = r"""[^\s\x00-\x1f\x7f-\x9f<>"()\[\]\u3000-\u303f\uff00-\uffef]"""
+_URL = re.compile(
+    rf"(?<![a-z0-9])https?://(?=\w|\[)(?:{_IN_URL}+|\({_IN_URL}*\)|\[{_IN_URL}*\]){{1,100}}", re.IGNORECASE
+)
+_ENDS = ".,:;!?'*}`“”„‘’«»…"
 _LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a character reference with more digits than Unicode needs
 
 
 def html_to_text(markup: str) -> str:
     """The text of HTML. Empty lines separate paragraphs, other blocks begin new lines, the URL of a link follows it."""
-    text = _TAG.sub(_Tags().text_for, "".join(_shown(markup)))
+    text = _TAG.sub(_Tags(_base(markup)).text_for, "".join(_shown(markup)))
     paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
     text = re.sub(r"\n{3,}", "\n\n", "\n".join("\n".join(lines) for lines in paragraphs)).strip("\n")
     return resolve(text)
@@ -46,8 +55,9 @@ def html_to_text(markup: str) -> str:
 
 def find_links(markup: str, text: str) -> Iterator[str]:
     """The URLs of the links in HTML, except links within the document, then the http and https URLs in a text."""
+    base = _base(markup)
     for tag in _TAG.finditer("".join(_shown(markup))):
-        if (tag[1] or "").lower() in {"a", "area"} and (url := one_line(resolve(_href(tag[0])))):
+        if (tag[1] or "").lower() in {"a", "area"} and (url := _href(tag[0], base)):
             yield url
     for found in _URL.finditer(text):
         yield found[0].rstrip(_ENDS)
@@ -58,17 +68,29 @@ def resolve(markup: str) -> str:
     return html.unescape(_LONG_NUMBER.sub(lambda number: f"&#{number[1].lstrip('0')[:8]}", markup))
 
 
-def _href(tag: str) -> str:
-    """The href of a start tag as it is written; "" if there is none or it is a fragment of the same document."""
+def _base(markup: str) -> str:
+    """The URL to which the relative URLs of a document refer; "" if it names none."""
+    return next(filter(None, (_href(base[0]) for base in _BASE.finditer(markup))), "")
+
+
+def _href(tag: str, base: str = "") -> str:
+    """The href of a start tag, on one line; "" if there is none or it is a fragment of the same document."""
     href = None if tag.startswith("</") else _HREF.search(tag)
-    url = next(filter(None, href.groups()), "").strip() if href else ""
-    return "" if url.startswith("#") else url
+    written = next(filter(None, href.groups()), "") if href else ""
+    url = one_line(resolve(_BARE.sub("&amp;", written)))
+    if url.startswith("#"):
+        return ""
+    if url and base and not _ABSOLUTE.match(url):
+        with suppress(ValueError):  # brackets that do not enclose an IPv6 address
+            return urljoin(base, url)
+    return url
 
 
 class _Tags:
     """Gives the replacements for the tags of a text, in order: line breaks, and the URL at the end of a link."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: str) -> None:
+        self._base = base
         self._url = ""  # of the open link, if any
         self._begin = 0  # where the text of that link begins
 
@@ -76,12 +98,13 @@ class _Tags:
         name = (tag[1] or "").lower()
         if name != "a":
             return _BREAKS.get(name, "")
-        url, self._url = self._url, _href(tag[0])
+        url, self._url = self._url, _href(tag[0], self._base)
         if not tag[0].startswith("</"):
             self._begin = tag.end()
         elif url:
-            text = _TAG.sub("", tag.string[self._begin : tag.start()]).strip()
-            return "" if url in (text, f"mailto:{text}") else f" <{url}>" if text else f"<{url}>"
+            text = resolve(_TAG.sub("", tag.string[self._begin : tag.start()])).strip()
+            shown = html.escape(f"<{url}>")  # the references of the whole text are resolved at the end
+            return "" if url in (text, f"mailto:{text}") else f" {shown}" if text else shown
         return ""
 
 
@@ -91,7 +114,7 @@ def _shown(markup: str) -> Iterator[str]:
     while special := _SPECIAL.search(markup, at):
         yield re.sub(r"\s+", " ", markup[at : special.start()])
         name = (special[1] or special[2]).lower()
-        closing = _CLOSING[name].search(markup, special.end())
+        closing = _CLOSING[name].search(markup, special.start() + 2 if name == "--" else special.end())
         end, at = closing.span() if closing else (len(markup), len(markup))
         if name == "pre":
             yield "\v" + markup[special.end() : end].replace("\v", " ") + "\v"
