@@ -8,7 +8,7 @@ CHARSETS = (
     "cp1252", "cp437", "cp850", "cp866", "cp874", "cp932", "cp949", "cp950", "koi8-r", "koi8-u", "gb2312",
     "gbk", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr", "iso-2022-jp", "iso-2022-kr",
     "ks_c_5601-1987", "tis-620", "ansi_x3.4-1968", "iso_8859-1", "iso_8859-15", "cp936", "macintosh",
-    "hz-gb-2312", "big5-hkscs", "sjis", "iso-2022-jp-1", "iso-2022-jp-2",
+    "hz-gb-2312", "big5-hkscs", "csISO2022JP", "sjis", "iso-2022-jp-1", "iso-2022-jp-2",
 )  # fmt: skip
 
 NO_CODECS = (  # names that Python does not know

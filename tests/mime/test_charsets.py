@@ -67,11 +67,32 @@ def test_decode_text(octets: bytes, charset: str | None, text: str, wrong: str |
         ("iso-8859-1 iso8859-1 iso_8859-1 latin1 latin-1 windows-1252", b"\x80", "€"),
         ("iso-8859-6-e iso-8859-6-i iso-8859-6", b"\xc7", "\N{ARABIC LETTER ALEF}"),
         ("iso-8859-8-e iso-8859-8-i iso-8859-8", b"\xe0", "\N{HEBREW LETTER ALEF}"),
-        ("windows-874 cp874", b"\x80", "€"),
+        ("windows-874 cp874 iso-8859-11 iso8859-11 iso_8859-11 tis-620", b"\x80\xa0", "€\xa0"),
+        ("iso-8859-9 iso8859-9 iso_8859-9 windows-1254", b"\x93\xfd\x94", "“ı”"),
+        ("big5 big5-hkscs", b"\xf9\xda\xa5\xcd \x9d\xcf", "恒生 嘢"),  # as in Hang Seng
+        ("iso-2022-jp csISO2022JP", b"\x1b(I1234\x1b(B", "ｱｲｳｴ"),
     ],
 )
 def test_names_that_are_used_for_a_larger_charset(charsets: str, octets: bytes, text: str) -> None:
     assert [decode_octets(octets, name) for name in charsets.split()] == [text] * len(charsets.split())
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"-!-j-~|b", "①㈱\ufffd髙"),
+        (b"y!!!|~", "纊\u3000＂"),
+        (b"-_-`-o", "㍻〝㍼"),  # both sides of the gap in Shift_JIS
+    ],
+)
+def test_characters_that_windows_adds_to_japanese(octets: bytes, text: str) -> None:
+    assert decode_octets(b"\x1b$B" + octets + b"\x1b(B!", "iso-2022-jp") == text + "!"
+    assert decode_octets(b"\x1b$B" + octets + b"\x1b(B!", "iso-2022-jp-1") == text + "!"
+    assert decode_octets(bytes(octet | 0x80 for octet in octets), "euc-jp") == text
+
+
+def test_japanese_that_is_damaged() -> None:
+    assert decode_octets(b"\x1b$Bx!-!\x1b(B\xff!\x1b$B-", "iso-2022-jp") == "\ufffd①\ufffd!\ufffd"
 
 
 def test_which_names_are_charsets() -> None:

@@ -7,7 +7,9 @@ is on the list here. Octets that are invalid in the charset become U+FFFD.
 
 from __future__ import annotations
 
+import codecs
 import re
+from functools import cache
 from typing import Final
 
 __all__ = ["decode_octets", "decode_text"]
@@ -16,7 +18,7 @@ _CHARSET = re.compile(
     r"utf-?8|utf-7|utf-16(?:be|le)?|(?:us-)?ascii|ansi_x3\.4-1968|iso[-_]?8859-(?:[1-9]|1[013-6])|iso-8859-[68]-[ei]"
     r"|latin-?1|windows-(?:125[0-8]|31j|874|949)|cp(?:125[0-8]|437|850|866|874|932|936|949|950)|koi8-[ru]|macintosh"
     r"|gb2312|gbk|gb18030|hz-gb-2312|big5(?:-hkscs)?|shift_jis|(?:x-)?sjis|euc-(?:jp|kr)|iso-2022-(?:jp(?:-[12])?|kr)"
-    r"|ks_c_5601-1987|tis-620"
+    r"|csiso2022jp|ks_c_5601-1987|tis-620"
 )
 
 # Senders often name a charset but use the superset of their system. The last entries are names unknown to Python.
@@ -34,6 +36,16 @@ _LARGER: Final = {
     "iso_8859-1": "cp1252",
     "latin-1": "cp1252",
     "latin1": "cp1252",
+    "iso-8859-9": "cp1254",
+    "iso8859-9": "cp1254",
+    "iso_8859-9": "cp1254",
+    "iso-8859-11": "cp874",
+    "iso8859-11": "cp874",
+    "iso_8859-11": "cp874",
+    "tis-620": "cp874",
+    "big5": "big5-hkscs",
+    "iso-2022-jp": "iso2022_jp_ext",
+    "csiso2022jp": "iso2022_jp_ext",
     "iso-8859-6-e": "iso-8859-6",  # RFC 1556: -e and -i tell how the text direction is encoded
     "iso-8859-6-i": "iso-8859-6",
     "iso-8859-8-e": "iso-8859-8",
@@ -44,6 +56,8 @@ _LARGER: Final = {
 }
 
 _ASCII: Final = frozenset({"ascii", "us-ascii", "ansi_x3.4-1968"})
+
+_JAPANESE: Final = frozenset({"iso2022_jp_ext", "iso-2022-jp-1", "iso-2022-jp-2", "euc-jp"})
 
 
 def decode_octets(octets: bytes, charset: str) -> str | None:
@@ -85,6 +99,29 @@ def _guess(octets: bytes) -> tuple[str, str | None]:
     return "utf-8", "it contains 8-bit octets without a declared charset; they were read as UTF-8"
 
 
+@cache
+def _characters_of_windows() -> dict[bytes, str]:
+    """Characters such as ① ㈱ 髙, which Windows has in rows that JIS X 0208 leaves empty, by their octets."""
+    found = {}
+    for row in (0x2D, 0x79, 0x7A, 0x7B, 0x7C):
+        for cell in range(0x21, 0x7F):
+            first = (row + 1) // 2 + (0x70 if row < 0x5F else 0xB0)  # in Shift_JIS two rows share the first octet
+            second = cell + (0x7E if row % 2 == 0 else 0x1F if cell < 0x60 else 0x20)
+            character = bytes([first, second]).decode("cp932", "replace")[0]
+            found[bytes([row, cell])] = found[bytes([row | 0x80, cell | 0x80])] = character
+    return found
+
+
+def _instead(error: UnicodeError) -> tuple[str, int]:
+    """What to decode in place of an error in Japanese text, and where to go on."""
+    assert isinstance(error, UnicodeDecodeError)
+    character = _characters_of_windows().get(error.object[error.start : error.start + 2])
+    return (character, error.start + 2) if character else ("\ufffd", error.end)
+
+
+codecs.register_error("trio_smtp.japanese", _instead)
+
+
 def _replace(octets: bytes, codec: str) -> str:
-    text = octets.decode(codec, "replace")
+    text = octets.decode(codec, "trio_smtp.japanese" if codec in _JAPANESE else "replace")
     return text.encode(errors="replace").decode() if codec == "utf-7" else text  # UTF-7 can encode a lone surrogate
