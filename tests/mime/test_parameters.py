@@ -38,6 +38,8 @@ from trio_smtp.mime.parameters import read_parameters
         ('a/b; boundary="x (none)"; q="y" (one)', "a/b", {"boundary": "x (none)", "q": "y"}),
         ('a/b; boundary="=?utf-8?q?x?="; q==?utf-8?q?x?=', "a/b", {"boundary": "=?utf-8?q?x?=", "q": "=?utf-8?q?x?="}),
         # RFC 2231
+        ('a/b; name*0="=?utf-8?q?=C3"; name*1="=A4?="', "a/b", {"name": "ä"}),
+        ('a/b; x*0="=?utf-8?q?=C3"; x*1="=A4?="', "a/b", {"x": "=?utf-8?q?=C3=A4?="}),
         ("a/b; name*=utf-8''%C3%A4", "a/b", {"name": "ä"}),
         ("a/b; name*=iso-8859-1'de'%E4", "a/b", {"name": "ä"}),
         ("a/b; name*=rot13''%C3%A4", "a/b", {"name": "ä"}),

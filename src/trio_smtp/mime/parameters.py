@@ -38,10 +38,11 @@ def read_parameters(value: bytes) -> tuple[str, dict[str, str]]:
         if name not in _FILE_NAMES and not match[2].startswith('"'):
             content = _BEHIND_TOKEN.sub("", content)
         if number is None and extended is None:
-            plain.setdefault(name, decode_words(content) if name in _FILE_NAMES else content)
+            plain.setdefault(name, content)
         else:
             pieces[name].setdefault(int(number or 0), (content, extended is not None))
-    return word, plain | {name: _join(of_name) for name, of_name in pieces.items() if 0 in of_name}
+    values = plain | {name: _join(of_name) for name, of_name in pieces.items() if 0 in of_name}
+    return word, {name: decode_words(value) if name in _FILE_NAMES else value for name, value in values.items()}
 
 
 def _unquote(text: str) -> str:
