@@ -58,6 +58,32 @@ def test_decode_text(octets: bytes, charset: str | None, text: str, wrong: str |
     assert decode_text(octets, charset) == (text, wrong)
 
 
+RUSSIAN = "it contains 8-bit octets without a declared charset; they were read as windows-1251"
+FAR = b" " * (1024 - len("<meta charset=koi8-r"))
+
+
+@pytest.mark.parametrize(
+    ("octets", "charset", "text", "wrong"),
+    [
+        (b"<meta charset=windows-1251>\xc4\xe0", None, "Да", RUSSIAN),
+        (b"<META HTTP-EQUIV=a CONTENT='text/html; Charset = Windows-1251'>\xc4\xe0", "us-ascii", "Да", RUSSIAN),
+        (b'<meta\ncharset="windows-1251">\xc4\xe0', "x-unknown", "Да", "the charset 'x-unknown' is unknown"),
+        (b"<meta charset=iso-2022-jp>\x1b$BF|\x1b(B", None, "日", None),
+        (b"<meta charset=koi8-r>\xf7", "windows-1251", "ч", None),
+        (b"<meta charset=rot13>\xfc", None, "ü", WINDOWS),
+        (b"<meta charset=utf-16>\xfc", None, "ü", WINDOWS),
+        (b"<meta charset=utf-7>+", None, "+", None),
+        (b"<metal charset=koi8-r>\xfc", None, "ü", WINDOWS),
+        (b"<meta><a charset=koi8-r>\xfc", None, "ü", WINDOWS),
+        (FAR + b"<meta charset=koi8-r>\xf7", None, "В", RUSSIAN.replace("windows-1251", "koi8-r")),
+        (FAR + b" <meta charset=koi8-u>\xfc", None, "ü", WINDOWS),
+    ],
+)
+def test_charset_that_html_names(octets: bytes, charset: str | None, text: str, wrong: str | None) -> None:
+    decoded, defect = decode_text(octets, charset, is_html=True)
+    assert (decoded.rpartition(">")[2], defect) == (text, wrong)
+
+
 @pytest.mark.parametrize(
     ("charsets", "octets", "text"),
     [

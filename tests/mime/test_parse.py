@@ -270,6 +270,12 @@ def test_text_and_attachments(content: bytes, text: str | None, html: str | None
     assert parsed.defects == ()
 
 
+def test_html_that_names_its_charset() -> None:
+    content = b"<meta charset=koi8-r>\xf7"
+    assert parse(typed("text/html") + content).html == "<meta charset=koi8-r>В"
+    assert parse(typed("text/plain") + content).text == "<meta charset=koi8-r>÷"
+
+
 @pytest.mark.parametrize(
     ("subtype", "more", "inline"),
     [

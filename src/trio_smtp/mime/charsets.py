@@ -55,6 +55,7 @@ _LARGER: Final = {
     "windows-949": "cp949",
 }
 
+_META = re.compile(rb"<meta\b[^<>]*\bcharset\s*=[\s\"']*(?!utf-(?:7|16))([a-z0-9_.-]+)", re.IGNORECASE)
 _ASCII: Final = frozenset({"ascii", "us-ascii", "ansi_x3.4-1968"})
 
 _JAPANESE: Final = frozenset({"iso2022_jp_ext", "iso-2022-jp-1", "iso-2022-jp-2", "euc-jp"})
@@ -66,17 +67,18 @@ def decode_octets(octets: bytes, charset: str) -> str | None:
     return None if codec is None else _replace(octets, codec)
 
 
-def decode_text(octets: bytes, charset: str | None) -> tuple[str, str | None]:
+def decode_text(octets: bytes, charset: str | None, *, is_html: bool = False) -> tuple[str, str | None]:
     """The text of a body, with LF line ends and without a byte order mark, and what was wrong with it, None if nothing.
 
     Args:
-        charset: as the part declares it. If it is missing, unknown or ASCII, 8-bit octets are decoded as UTF-8 if they
-            are valid UTF-8, else as windows-1252.
+        charset: as the part declares it. If it is missing, unknown or ASCII, HTML is decoded as its first ``<meta>``
+            tag with a charset says. Other 8-bit octets are decoded as UTF-8 if they are valid UTF-8, else as
+            windows-1252.
     """
     codec = None if charset is None else _codec(charset)
     wrong = None if codec or charset is None else f"the charset {charset[:40]!a} is unknown"
     if codec is None or codec in _ASCII:
-        codec, guessed = _guess(octets)
+        codec, guessed = _guess(octets, _codec_of_html(octets) if is_html else None)
         wrong = wrong or guessed
     text = _replace(octets, codec)
     if "\ufffd" in text:
@@ -89,14 +91,21 @@ def _codec(charset: str) -> str | None:
     return _LARGER.get(charset, charset) if _CHARSET.fullmatch(charset) else None
 
 
-def _guess(octets: bytes) -> tuple[str, str | None]:
-    try:
-        octets.decode()
-    except UnicodeDecodeError:
-        return "cp1252", "it contains 8-bit octets without a declared charset; they were read as windows-1252"
+def _codec_of_html(octets: bytes) -> str | None:
+    named = _META.search(octets, 0, 1024)  # as far as browsers look: HTML §13.2.3.2
+    return _codec(named[1].decode("ascii")) if named else None
+
+
+def _guess(octets: bytes, codec: str | None) -> tuple[str, str | None]:
+    if codec is None:
+        try:
+            octets.decode()
+            codec = "UTF-8"
+        except UnicodeDecodeError:
+            codec = "windows-1252"
     if octets.isascii():
-        return "ascii", None
-    return "utf-8", "it contains 8-bit octets without a declared charset; they were read as UTF-8"
+        return codec, None
+    return codec, f"it contains 8-bit octets without a declared charset; they were read as {codec}"
 
 
 @cache

@@ -262,7 +262,7 @@ class _TextReader:
 
     def read(self, part: Part) -> str:
         octets = part.source[part.start : min(part.end, part.start + self._left)]
-        text, wrong = decode_text(octets, part.charset)
+        text, wrong = decode_text(octets, part.charset, is_html=part.content_type == "text/html")
         if len(octets) < part.size:
             wrong = f"the text is longer than {self._limit} octets; the rest is left out"
         if wrong:
