@@ -294,6 +294,14 @@ def test_inline(subtype: str, more: str, inline: bool) -> None:
     assert parsed.inline_images == ((attachment,) if inline else ())
 
 
+def test_pictures_that_the_html_refers_to() -> None:
+    """Programs attach them to a multipart/mixed, and mail programs show them all the same."""
+    html = typed("text/html", "<img src='cid:1'><img src='cid:%40%26'> cid:3")
+    pictures = [typed("image/png", "png", f"{ATTACHED}Content-ID: <{each}>\r\n") for each in ("1", "2", "@&", "3")]
+    parsed = parse(body("multipart/mixed", html, *pictures, PNG))
+    assert [each.inline for each in parsed.attachments] == [True, False, True, False, False]
+
+
 def test_pictures_with_nothing_that_they_are_for() -> None:
     parsed = parse(body("multipart/related", *[typed("image/png", "png", WITH_ID)] * 3))
     assert [attachment.inline for attachment in parsed.attachments] == [False, True, True]

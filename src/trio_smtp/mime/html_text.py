@@ -9,11 +9,16 @@ import html
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from urllib.parse import urljoin
+from urllib.parse import unquote_to_bytes, urljoin
 
 from trio_smtp.mime.fields import one_line
 
-__all__ = ["find_links", "html_to_text", "resolve"]
+__all__ = ["CID", "content_id", "find_links", "html_to_text", "resolve"]
+
+_QUOTE = "&(?:quot|#3[49]);"  # a quotation mark within an attribute
+# A cid: URL (RFC 2392). It is bounded, because `unescape` raises for a character reference of more than 4,300 digits.
+CID = re.compile(rf"""(["'(=]|{_QUOTE})cid:((?:(?!{_QUOTE})[^\s"'()<>]){{1,1000}})""", re.IGNORECASE)
+"""A reference to an attached picture, with the character before it."""
 
 _SPECIAL = re.compile(r"<!(--)|<(script|style|head|title|pre)\b[^<>]*>", re.IGNORECASE)
 _CLOSING = {"--": re.compile("-->")} | {
@@ -61,6 +66,11 @@ def find_links(markup: str, text: str) -> Iterator[str]:
             yield url
     for found in _URL.finditer(text):
         yield found[0].rstrip(_ENDS)
+
+
+def content_id(reference: re.Match[str]) -> str:
+    """The content ID that a match of `CID` refers to."""
+    return unquote_to_bytes(html.unescape(reference[2])).decode(errors="replace")
 
 
 def resolve(markup: str) -> str:

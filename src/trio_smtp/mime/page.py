@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from html import escape, unescape
+from html import escape
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
+from trio_smtp.mime.html_text import CID, content_id
 from trio_smtp.mime.values import Attachment, ParsedMessage
 
 __all__ = ["page"]
@@ -24,9 +24,6 @@ __all__ = ["page"]
 _LIMIT: Final = 64 * 1024 * 1024
 # No SVG: it is a document that can contain scripts.
 _PICTURES: Final = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
-_QUOTE: Final = "&(?:quot|#3[49]);"  # a quotation mark within an attribute
-# A cid: URL (RFC 2392). It is bounded, because `unescape` raises for a character reference of more than 4,300 digits.
-_CID = re.compile(rf"""(["'(=]|{_QUOTE})cid:((?:(?!{_QUOTE})[^\s"'()<>]){{1,1000}})""", re.IGNORECASE)
 _LINK = re.compile(r"<(?=link[\s/>])", re.IGNORECASE)
 _PAGE: Final = """\
 <!DOCTYPE html>
@@ -62,7 +59,7 @@ def page(parsed: ParsedMessage, *, limit: int = _LIMIT) -> str | None:
     if parsed.html is None:
         return None
     pictures = _Pictures(parsed, limit)
-    mail = _CID.sub(pictures.url, _LINK.sub("<x-", parsed.html))
+    mail = CID.sub(pictures.url, _LINK.sub("<x-", parsed.html))
     return _PAGE.format(title=escape(parsed.subject), mail=escape(_HEAD + mail))
 
 
@@ -78,7 +75,7 @@ class _Pictures:
 
     def url(self, reference: re.Match[str]) -> str:
         """The replacement for a ``cid:`` reference, which is left as it is if there is no picture for it."""
-        picture = self._attached.get(unquote_to_bytes(unescape(reference[2])).decode(errors="replace"))
+        picture = self._attached.get(content_id(reference))
         if picture is None:
             return reference[0]
         head = f"data:{picture.content_type};base64,"

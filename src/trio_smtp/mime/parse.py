@@ -14,7 +14,7 @@ from trio_smtp.mime.addresses import read_addresses
 from trio_smtp.mime.charsets import decode_text
 from trio_smtp.mime.fields import decode, one_line, to_text
 from trio_smtp.mime.filenames import FileNames
-from trio_smtp.mime.html_text import resolve
+from trio_smtp.mime.html_text import CID, content_id, resolve
 from trio_smtp.mime.structure import Builder, Defects, Field, shown
 from trio_smtp.mime.values import Attachment, MailAddress, MimeLimits, ParsedMessage, Part
 
@@ -60,8 +60,8 @@ def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
         in_reply_to=header.ids(b"in-reply-to"),
         references=header.ids(b"references"),
         text=_plain(selection.plain, _TextReader(limits, defects)),
-        html=_rich(selection.rich, _TextReader(limits, defects)),
-        attachments=tuple(selection.attachments()),
+        html=(html := _rich(selection.rich, _TextReader(limits, defects))),
+        attachments=tuple(selection.attachments({content_id(each) for each in CID.finditer(html or "")})),
         tree=tree,
         fields=tuple(fields),
         defects=defects.all(),
@@ -181,13 +181,18 @@ class _Selection:
         self._attached: list[tuple[Part, bool]] = []
         self.plain, self.rich = self._texts(tree, is_first=True, is_related=False)
 
-    def attachments(self) -> Iterator[Attachment]:
-        """The attachments in their order."""
+    def attachments(self, shown: set[str]) -> Iterator[Attachment]:
+        """The attachments in their order.
+
+        Args:
+            shown: the content IDs that the HTML refers to.
+        """
         names = FileNames()
         for part, is_related in self._attached:
             yield Attachment(
                 filename=names.give(part.filename, part.content_type),
-                inline=part.disposition == "inline" or (is_related and part.content_id != ""),
+                inline=part.disposition == "inline"
+                or (part.content_id != "" and (is_related or part.content_id in shown)),
                 part=part,
             )
 
