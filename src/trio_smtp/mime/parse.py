@@ -28,6 +28,7 @@ _LEAP_SECOND = re.compile(r"([0-9]:[0-9]{2}:)60\b")
 _COLON_IN_ZONE = re.compile(r"([+-][0-9]{2}):([0-9]{2})")  # as ISO 8601 has it
 _ID = re.compile(r"<([^<>]*)>")
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
+_OTHER_VERSIONS: Final = frozenset({"text/x-amp-html", "text/watch-html", "text/enriched", "text/richtext"})
 
 
 def parse(content: bytes, limits: MimeLimits = _DEFAULT) -> ParsedMessage:
@@ -210,9 +211,12 @@ class _Selection:
         alternative = part.content_type == "multipart/alternative"
         related = part.content_type == "multipart/related"
         first = _root(part) if related else 0
+        children = part.children
+        if alternative:  # a version of the text that is not shown is no attachment, unless it is the only one
+            children = tuple(each for each in children if each.content_type not in _OTHER_VERSIONS) or children
         found = [
             self._texts(child, is_first=alternative or at == first, is_related=related and at != first)
-            for at, child in enumerate(part.children)
+            for at, child in enumerate(children)
         ]
         plain = [plain for plain, _ in found]
         rich = [rich for _, rich in found]
