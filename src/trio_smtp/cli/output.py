@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TextIO, TypeAlias
 from unicodedata import combining, east_asian_width
 
@@ -196,6 +197,7 @@ def _padded(cell: str, width: int, *, to_the_right: bool) -> str:
     return blanks + cell if to_the_right else cell + blanks
 
 
+@lru_cache(4096)  # several times a page, and the same senders again and again
 def _width(cell: str) -> int:
     """The width in terminal columns: two for wide East Asian characters, none for combining characters (UAX #11)."""
     if cell.isascii():
