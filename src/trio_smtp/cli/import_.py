@@ -128,7 +128,7 @@ def _form(path: Path) -> str:
     """The probable format of a path."""
     if path.is_dir():
         return "maildir" if (path / "cur").is_dir() else "eml"
-    if path.suffix == ".eml":
+    if path.suffix.lower() == ".eml":
         return "eml"
     if str(path) == "-" or not path.is_file():  # standard input or a pipe, which can be read only once
         return "mbox"
@@ -179,7 +179,11 @@ def _files(*folders: Path, suffix: str = "", follow: bool = False) -> Iterator[_
             inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
             stack.callback(os.close, inside)
             names = os.listdir(inside)  # noqa: PTH208 - of the open folder, whatever the path refers to by now
-            found += [(name, folder, inside) for name in names if name.endswith(suffix)]
+            found += [
+                (name, folder, inside)
+                for name in names
+                if not name.startswith(".") and name.lower().endswith(suffix)  # no .DS_Store, .gitkeep or ._letter.eml
+            ]
         for number, (name, folder, inside) in enumerate(sorted(found), 1):
             descriptor = _opened(name, folder, inside)
             if descriptor is not None:
@@ -188,14 +192,17 @@ def _files(*folders: Path, suffix: str = "", follow: bool = False) -> Iterator[_
 
 
 def _opened(name: str, folder: Path, inside: int) -> int | None:
-    """Open a regular file in a folder; None for anything else. A link is skipped with a warning."""
+    """Open a regular file in a folder; None for anything else. A link or a missing file is skipped with a warning."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
     except OSError as error:
         if error.errno == errno.ELOOP:
             warn(f"{folder / name} is a symbolic link; skipped")
             return None
-        if error.errno in (errno.ENXIO, errno.ENOENT):  # a socket; a file that a mail program has moved or deleted
+        if error.errno == errno.ENOENT:  # a mail program renames a file to change its flags
+            warn(f"{folder / name} has been renamed or deleted in the meantime; skipped, so import once more")
+            return None
+        if error.errno == errno.ENXIO:  # a socket
             return None
         raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
