@@ -107,7 +107,7 @@ def test_names_that_are_used_for_a_larger_charset(charsets: str, octets: bytes, 
     ("octets", "text"),
     [
         (b"-!-j-~|b", "①㈱\ufffd髙"),
-        (b"y!!!|~", "纊\u3000＂"),
+        (b"y!!!z!{!|~", "纊\u3000忞犾＂"),
         (b"-_-`-o", "㍻〝㍼"),  # both sides of the gap in Shift_JIS
     ],
 )

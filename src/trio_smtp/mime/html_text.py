@@ -124,7 +124,7 @@ def _shown(markup: str) -> Iterator[str]:
     while special := _SPECIAL.search(markup, at):
         yield re.sub(r"\s+", " ", markup[at : special.start()])
         name = (special[1] or special[2]).lower()
-        closing = _CLOSING[name].search(markup, special.start() + 2 if name == "--" else special.end())
+        closing = _CLOSING[name].search(markup, special.start() + 2)  # <!--> is a comment
         end, at = closing.span() if closing else (len(markup), len(markup))
         if name == "pre":
             yield "\v" + markup[special.end() : end].replace("\v", " ") + "\v"
