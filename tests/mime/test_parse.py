@@ -274,6 +274,23 @@ def test_text_and_attachments(content: bytes, text: str | None, html: str | None
     assert parsed.defects == ()
 
 
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [
+        ("See https://x/a \nb for it. \n Two  \nwords\n\nNext \n", "See https://x/ab for it.Two words\n\nNext"),
+        ("> a \n> b\n>> c \n> d\n>\n>e \nf", "> ab\n>> c\n> d\n>\n> e\nf"),
+        ("a \n-- \nAnn \nBob", "a\n-- \nAnnBob"),
+        (" >a\n  b\n From c", ">a\n b\nFrom c"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_lines_that_the_sender_has_split(sent: str, text: str) -> None:
+    """RFC 3676 §4."""
+    assert parse(typed("text/plain; format=Flowed; delsp=Yes", sent)).text == text
+    for other in ("format=flowed", "delsp=yes", "format=flowed; delsp=no", "format=fixed; delsp=yes"):
+        assert parse(typed(f"text/plain; {other}", sent)).text == sent
+
+
 def test_html_that_names_its_charset() -> None:
     content = b"<meta charset=koi8-r>\xf7"
     assert parse(typed("text/html") + content).html == "<meta charset=koi8-r>В"

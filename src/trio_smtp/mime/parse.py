@@ -277,4 +277,24 @@ class _TextReader:
         if wrong:
             self._defects.add(f"part {part.path}: {wrong}")
         self._left -= len(octets)
-        return text
+        return _joined(text) if part.delsp else text
+
+
+def _joined(text: str) -> str:
+    """Text with the lines joined that the sender has split at any place, not just between words: RFC 3676 §4.1.
+
+    They end with a space, which does not count, and go on in the next line if that has as many quote marks.
+    """
+    pieces: list[str] = []
+    open_marks: str | None = None  # of a line that goes on
+    for line in text.split("\n"):
+        content = line.lstrip(">")
+        marks = line.removesuffix(content)
+        content = content.removeprefix(" ")  # which protects what follows
+        is_signature = content == "-- "
+        if marks != open_marks or is_signature:
+            pieces.append(f"\n{marks} " if marks and content else f"\n{marks}")
+        goes_on = content.endswith(" ") and not is_signature
+        open_marks = marks if goes_on else None
+        pieces.append(content[:-1] if goes_on else content)
+    return "".join(pieces)[1:]

@@ -148,6 +148,7 @@ class Builder:
             filename=header.filename,
             content_id=header.content_id,
             root_id=_bare_id(header.parameters.get("start", "")),
+            delsp=[header.parameters.get(name, "").lower() for name in ("format", "delsp")] == ["flowed", "yes"],
             children=tuple(children),
             source=source,
             start=start,

@@ -79,6 +79,9 @@ class Part:
     """Without the angle brackets, as in a ``cid:`` URL (RFC 2392)."""
     root_id: str = ""
     """The ``content_id`` of the root of a multipart/related; "" if it is not declared (``start``, RFC 2387 §3.2)."""
+    delsp: bool = field(default=False, repr=False)
+    """Whether a space at the end of a line means that the line goes on in the next one (``DelSp``, RFC 3676 §4.1).
+    The text of the message has no such spaces and line breaks."""
     children: tuple[Self, ...] = ()
     source: bytes = field(repr=False)
     """The octets that contain the content, from `start` to `end`: the message itself, or the decoded content."""
@@ -136,7 +139,8 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedMessage:
-    """A message as people see it. Single-line values contain no control characters; text and HTML are as sent.
+    """A message as people see it. Single-line values contain no control characters. Text and HTML are as sent,
+    except that lines are joined which the sender has split at any place (`Part.delsp`).
 
     The values of missing fields are "", None or empty.
     """
