@@ -76,14 +76,14 @@ BODIES = [
     (
         "blanks of other kinds, and what is not seen",
         b"Content-Type: text/html\r\n\r\n5&nbsp;&euro;&#x202f;so&shy;lid&#x3000;&#65279;x<p>y" + b"&zwnj;&nbsp;" * 99,
-        ["", "5 € solid  x", "y"],
+        ["", "5 € solid  x", "", "y"],
     ),
     (
         "HTML and no text beside it",  # as Django sends it where the body is ""
         SIGNED.replace(b"mixed", b"alternative").replace(b"-- \r\nthe list\r\n", b" \r\n"),
         ["", "Hello you"],
     ),
-    ("HTML and a footer", SIGNED, ["", "Hello you", "--", "the list"]),
+    ("HTML and a footer", SIGNED, ["", "Hello you", "", "--", "the list"]),
     ("a picture", RELATED, ["", "Attachments:", "  1. attachment-1.gif in the text (image/gif, 3 octets, part 2)"]),
     (
         "no text",

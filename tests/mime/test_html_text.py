@@ -27,7 +27,7 @@ from trio_smtp.mime.html_text import find_links, html_to_text
         ("<a title=> href=x>y</a>", "href=x>y"),
         ("<p" + " a='>'" * 500 + ">x", "x"),
         ("<p" + " a='>'" * 501 + ">x", "<p" + " a='>'" * 501 + ">x"),
-        ("<p title=don't>a<p title='>b", "a\nb"),
+        ("<p title=don't>a<p title='>b", "a\n\nb"),
         ("Reset it <a href='https://x.example/?a=1&amp;b=2'>here</a>.", "Reset it here <https://x.example/?a=1&b=2>."),
         ("<A class=x HREF = https://x.example/ >a <b>b</b></A>", "a b <https://x.example/>"),
         ("<a href='https://x.example'><img src=x></a>", "<https://x.example>"),
@@ -53,6 +53,8 @@ from trio_smtp.mime.html_text import find_links, html_to_text
         ("unclosed <!-- comment", "unclosed"),
         ("unclosed <script> x", "unclosed"),
         ("unclosed <pre> x\ny", "unclosed\nx\ny"),
+        ("<div>One<div><br></div><div>Two<br></div> <div> <br> </div><div>Three</div>", "One\n\nTwo\n\nThree"),
+        ("<div>One</div><p>Two</p><div>Three</div>", "One\n\nTwo\n\nThree"),
         ("<!-->a<!--->b<!-- -->c", "abc"),  # the first two are empty comments, too: HTML §13.2.5.43
         ("<center>a</center><header>b</header><section>c<article>d</section>e", "a\nb\nc\nd\ne"),
         ("<a href='/?a=1&copy=2&lt;&region;'>x</a>", "x </?a=1&copy=2<®ion;>"),

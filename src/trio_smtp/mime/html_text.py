@@ -33,14 +33,16 @@ _HREF = re.compile(r"""(?<=[\s"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""
 _BASE = re.compile(r"<base\b[^<>]{1,300}>", re.IGNORECASE)  # bounded, because each link repeats it
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _BARE = re.compile("&(?!#|[a-z0-9]+;)", re.IGNORECASE)  # in "?a=1&copy=2" as browsers read it: HTML §13.2.5.73
-_BREAKS = {  # "\n" for a paragraph, "\v" for a new line
-    **dict.fromkeys(("br", "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"), "\n"),
+_BREAKS = {  # "\n" ends a line, "\v" does so unless it is empty, and both together make an empty line
+    "br": "\n",
+    **dict.fromkeys(("p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote"), "\v\n"),
     **dict.fromkeys(("div", "tr", "li", "ul", "ol", "dt", "dd", "table", "hr", "body"), "\v"),
     **dict.fromkeys(("section", "article", "header", "footer", "main", "nav", "aside", "center", "address"), "\v"),
     **dict.fromkeys(("form", "fieldset", "legend", "figure", "figcaption", "caption", "option"), "\v"),
     "td": " ",
     "th": " ",
 }
+_EMPTY_LINE = re.compile("\v *\n")  # also in <div><br></div>
 # A URL in a text ends before characters that hardly belong to it: enclosing brackets, East Asian punctuation.
 _IN_URL = r"""[^\s\x00-\x1f\x7f-\x9f<>"()\[\]\u3000-\u303f\uff00-\uffef]"""
 _URL = re.compile(
@@ -53,6 +55,7 @@ _LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a character reference with more 
 def html_to_text(markup: str) -> str:
     """The text of HTML. Empty lines separate paragraphs, other blocks begin new lines, the URL of a link follows it."""
     text = _TAG.sub(_Tags(_base(markup)).text_for, "".join(_shown(markup)))
+    text = _EMPTY_LINE.sub("\n\n", text)
     paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
     text = re.sub(r"\n{3,}", "\n\n", "\n".join("\n".join(lines) for lines in paragraphs)).strip("\n")
     return resolve(text)
