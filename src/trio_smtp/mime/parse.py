@@ -25,7 +25,7 @@ _LONGEST_DATE: Final = 200  # characters
 _COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)", re.DOTALL)  # an innermost comment
 _BLANKS_AROUND = re.compile(r"\s*([:,])\s*")
 _LEAP_SECOND = re.compile(r"([0-9]:[0-9]{2}:)60\b")
-_COLON_IN_ZONE = re.compile(r"([+-][0-9]{2}):([0-9]{2})")  # as ISO 8601 has it
+_ZONE = re.compile(r"(?:\b(?:GMT|UTC))?([+-][0-9]{2}):?([0-9]{2})")  # +01:00 as in ISO 8601, GMT+0100 in JavaScript
 _ID = re.compile(r"<([^<>]*)>")
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
 _OTHER_VERSIONS: Final = frozenset({"text/x-amp-html", "text/watch-html", "text/enriched", "text/richtext"})
@@ -164,12 +164,12 @@ class _Header:
 
 def _without_rarities(date: str) -> str:
     """A date without what the standard library does not parse: comments and white space of the obsolete syntax (RFC
-    5322 §4.3), leap seconds (§3.3), and colons in the zone.
+    5322 §4.3), leap seconds (§3.3), and zones in other forms.
     """
     comments = 1
     while comments:  # nested comments are removed from the inside out
         date, comments = _COMMENT.subn(" ", date)
-    return _LEAP_SECOND.sub(r"\g<1>59", _COLON_IN_ZONE.sub(r"\1\2", _BLANKS_AROUND.sub(r"\1", date)))
+    return _LEAP_SECOND.sub(r"\g<1>59", _ZONE.sub(r"\1\2", _BLANKS_AROUND.sub(r"\1", date)))
 
 
 class _Selection:
