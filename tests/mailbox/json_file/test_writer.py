@@ -501,6 +501,28 @@ async def test_memory_runs_out_behind_the_write(store: JSONFileStore, path: Path
     assert await contents(store) == await kept(path) == {}
 
 
+async def test_memory_runs_out_behind_the_write_and_while_that_is_undone(
+    store: JSONFileStore, path: Path, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fdatasync(*_: object) -> None:
+        raise MemoryError
+
+    attempts = itertools.count()
+
+    def ftruncate(call: Callable[[], None], *_: object) -> None:
+        if next(attempts) < 3:
+            raise MemoryError
+        call()
+
+    monkeypatch.setattr(writer, "RETRY", 0)
+    system.hooks.update(fdatasync=fdatasync, ftruncate=ftruncate)
+    with pytest.raises(StoreUnavailable, match="MemoryError"):
+        await deliver(store)
+    del system.hooks["fdatasync"]
+    assert await contents(store) == await kept(path) == {}
+    assert next(attempts) > 3
+
+
 async def test_nobody_is_told_that_what_was_never_written_is_safe(
     store: JSONFileStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -238,7 +238,7 @@ class Writer:
                 for job in jobs:
                     job.run()
                 undecided = []
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, MemoryError):
                     self._database.journal.mend()
                 if not self._database.journal.is_sound():  # which may take long
                     _wake(taken)
@@ -314,7 +314,7 @@ class Writer:
             self._wait(RETRY)
             try:
                 journal.mend()
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self._refuse_waiting(error)
                 if self.closing:
                     return False
