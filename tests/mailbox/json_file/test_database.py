@@ -481,6 +481,20 @@ def test_memory_runs_out_in_the_middle_of_a_change(
     assert other.replica.damage == []
 
 
+def test_closing_waits_for_the_lock_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may hold it, for example to refresh, and close a manifest that another process has replaced."""
+    database = Database(str(path), create=True)
+    close_lock, was_current = database._lock.close, list[bool]()
+
+    def close() -> None:
+        was_current.append(database.is_current())  # which needs all other files
+        close_lock()
+
+    monkeypatch.setattr(database._lock, "close", close)
+    database.close()
+    assert was_current == [True]
+
+
 # --- content
 
 

@@ -141,6 +141,19 @@ def test_a_lock_that_cannot_be_had_leaves_nothing_locked(tmp_path: Path, lock: S
         pass
 
 
+def test_who_comes_too_late_does_not_touch_the_lock_of_another(root: files.Directory, tmp_path: Path) -> None:
+    """A thread may still want the lock when the store has been closed, and opened again with the same descriptors."""
+    closed = StoreLock(root)
+    closed.close()
+    again = StoreLock(root)
+    with again.hold(exclusive=True):
+        for exclusive in (True, False):
+            with pytest.raises(OSError, match="closed"), closed.hold(exclusive=exclusive):
+                pass
+        assert not is_free(tmp_path / "lock", exclusive=False)
+    again.close()
+
+
 def test_an_exception_inside_frees_the_lock(tmp_path: Path, lock: StoreLock) -> None:
     with pytest.raises(ZeroDivisionError), lock.hold(exclusive=True):
         raise ZeroDivisionError

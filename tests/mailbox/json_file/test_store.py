@@ -104,6 +104,23 @@ async def test_closing_finishes_what_waits(path: Path) -> None:
         assert len(await contents(again)) == 20
 
 
+async def test_closing_while_a_compaction_waits_for_a_thread(path: Path) -> None:
+    async with JSONFileStore(path) as store, trio.open_nursery() as nursery:
+        await store.create_account("ann")
+        store._bodies.total_tokens = 1
+        owner = object()
+        store._bodies.acquire_on_behalf_of_nowait(owner)
+
+        async def compact() -> None:
+            with pytest.raises(StoreUnavailable, match="closed"):
+                await store.compact()
+
+        nursery.start_soon(compact)
+        await trio.testing.wait_all_tasks_blocked()
+        await store.aclose()
+        store._bodies.release_on_behalf_of(owner)
+
+
 async def test_closing_while_somebody_opens(path: Path, system: System) -> None:
     store = JSONFileStore(path)
     reached, resumed = threading.Event(), threading.Event()

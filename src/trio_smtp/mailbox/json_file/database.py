@@ -83,10 +83,11 @@ class Database:
             if self.root.mode() & _OTHERS_MAY_WRITE:
                 raise StoreUnavailable("other users can write to the directory; run chmod go-w on it")
             is_new = self._is_new(create)
-            self._lock = opened.enter_context(closing(StoreLock(self.root, to_read=not create)))
             self.segments = opened.enter_context(closing(self.root.directory("journal")))
             self.blobs = opened.enter_context(closing(self.root.directory("blobs")))
             self.journal = opened.enter_context(closing(Journal(self.root, self.segments, without_lost=without_lost)))
+            # Last, so that it is closed first: a thread may hold it, and use all the others.
+            self._lock = opened.enter_context(closing(StoreLock(self.root, to_read=not create)))
             self.replica = Replica(_NOTHING)
             self.caught_up = -math.inf
             self._prepared: _Prepared | None = None

@@ -267,13 +267,13 @@ def close(fd: int) -> None:
 
 def lock(fd: int, *, exclusive: bool) -> None:
     """Wait for the flock and take it. It belongs to the open file, so threads that share a descriptor share it."""
-    fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+    _flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
 
 
 def try_lock(fd: int) -> bool:
     """Take the exclusive flock if nobody has it; return whether that worked."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -281,7 +281,13 @@ def try_lock(fd: int) -> bool:
 
 def unlock(fd: int) -> None:
     """Release the flock."""
-    fcntl.flock(fd, fcntl.LOCK_UN)
+    _flock(fd, fcntl.LOCK_UN)
+
+
+def _flock(fd: int, operation: int) -> None:
+    if fd < 0:  # it was closed; fcntl would raise ValueError
+        raise OSError(errno.EBADF, "the store is closed")
+    fcntl.flock(fd, operation)
 
 
 @contextlib.contextmanager

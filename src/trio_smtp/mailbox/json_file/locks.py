@@ -88,10 +88,11 @@ class StoreLock:
         self._lock, self._is_writable = fd, True
 
     def close(self) -> None:
-        """Close the files once no thread uses them."""
+        """Close the files once no thread holds the lock; no thread can take it any more."""
         with self._gate_mutex, self._mutex:
             files.close(self._gate)
             files.close(self._lock)
+            self._gate = -1  # another file may get its number, even the gate of another `StoreLock`
 
 
 def _open(root: files.Directory, name: str, to_read: bool) -> tuple[int, bool]:
