@@ -361,6 +361,15 @@ def test_a_journal_that_cannot_be_read_again(database: Database, other: Database
     assert names(other) == ["ann"]
 
 
+def test_who_has_caught_up_knows_when(database: Database, other: Database) -> None:
+    """As a server does at each RCPT and each message while another process writes, too."""
+    for catch_up, name in ((other.refresh, "ann"), (lambda: write(other, account("cid")), "bob")):
+        before = other.caught_up
+        write(database, account(name))
+        catch_up()
+        assert other.caught_up > before
+
+
 def test_forget(database: Database) -> None:
     write(database, account("ann"))
     replica = database.replica

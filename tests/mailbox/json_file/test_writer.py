@@ -369,15 +369,21 @@ async def test_it_is_tried_again_without_being_asked(
     assert await kept(path) == {}
 
 
-async def test_closing_while_nothing_helps(path: Path, system: System) -> None:
+async def test_closing_while_nothing_helps(path: Path, system: System, caplog: pytest.LogCaptureFixture) -> None:
+    def after_group() -> None:
+        raise AssertionError("what is in the journal is not known")
+
     async with JSONFileStore(path) as store:
         await store.create_account("ann")
+        assert store._engine is not None
+        store._engine.writer.after_group = after_group
         system.fail("pwrite", errno.EIO, times=1000)
         system.fail("ftruncate", errno.EIO, times=1000)
         with pytest.raises(StoreUnavailable):
             await deliver(store)
     system.work()
     assert await kept(path) == {}
+    assert not caplog.records
 
 
 async def test_who_comes_after_a_record_that_could_not_be_undone(path: Path, system: System) -> None:
