@@ -187,6 +187,33 @@ async def test_opening_can_be_cancelled(
         await trio.to_thread.run_sync(stopped.acquire)
 
 
+async def test_a_block_that_is_cancelled_before_it_begins_leaves_nothing_open(path: Path, system: System) -> None:
+    """Another process holds the lock."""
+    arrived, released, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def flock(call: Callable[[], Any], *_: object) -> None:
+        arrived.set()
+        released.wait()
+        call()
+
+    class Store(JSONFileStore):
+        def _start_engine(self) -> None:
+            super()._start_engine()
+            finished.set()
+
+    system.hooks["flock"] = flock
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Store(path).__aenter__)
+            await trio.to_thread.run_sync(arrived.wait)
+            scope.cancel()
+    assert scope.cancelled_caught
+    released.set()
+    await trio.to_thread.run_sync(finished.wait)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 async def test_closing_when_cancelled(path: Path) -> None:
     store = JSONFileStore(path)
     await store.create_account("ann")

@@ -108,7 +108,11 @@ class JSONFileStore(IndexedStore[Place]):
         self._lost: set[Place] = set()  # missing twice in a row, so no compaction has moved them
 
     async def __aenter__(self) -> Self:
-        await self._start()
+        try:
+            await self._start()
+        except trio.Cancelled:  # its thread goes on, and nobody will close what it opens
+            await self.aclose()
+            raise
         return self
 
     @property
