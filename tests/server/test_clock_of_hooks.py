@@ -88,13 +88,25 @@ async def test_hooks_that_answer_nothing_are_cut_off_too(autojump_clock: MockClo
     assert trio.current_time() <= 51
 
 
-async def test_close_is_called_even_if_reset_hangs(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("also_raises", [False, True])
+async def test_close_is_called_even_if_reset_hangs(
+    autojump_clock: MockClock, log: pytest.LogCaptureFixture, also_raises: bool
+) -> None:
     recorder = Recorder()
+
+    async def clean_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("dirty")
 
     class Hanging(Handler):
         async def reset(self, reason: object) -> None:
             recorder.calls.append("reset")
-            await trio.sleep_forever()
+            async with trio.open_nursery() as nursery:
+                if also_raises:
+                    nursery.start_soon(clean_up)
+                await trio.sleep_forever()
 
         async def close(self) -> None:
             recorder.calls.append("close")
@@ -106,6 +118,8 @@ async def test_close_is_called_even_if_reset_hangs(autojump_clock: MockClock) ->
         await client.expect(*TRANSACTION_ACCEPTED, TIMED_OUT)
         await client.expect_close()
     assert recorder.calls == ["reset", "close"]
+    assert log.text.count("a hook took too long") == 2
+    assert ("dirty" in log.text) == also_raises
 
 
 async def test_close_is_called_even_if_the_goodbye_cannot_be_sent(autojump_clock: MockClock) -> None:

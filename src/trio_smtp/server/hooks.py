@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
+import trio
+
 from trio_smtp.handler import Handler, Refuse, Session
 from trio_smtp.protocol import MailFrom, RcptTo, Reply, replies
 from trio_smtp.sasl import Challenge
@@ -72,6 +74,17 @@ class Hooks:
         if name in self.handler.overrides:
             return await self._call(getattr(self.handler, name), *event)
         return None
+
+    async def ask_last(self, seconds: float, name: str, *event: object) -> None:
+        """Call a hook at the end of the session, shielded, for so many seconds at most; never raises what it raises."""
+        scope = trio.move_on_after(seconds, shield=True)
+        try:
+            with scope:
+                await self.ask(name, *event)
+        except ExceptionGroup as error:  # the hook was cancelled, and raised something besides
+            self.reply_to(bare(error))
+        if scope.cancelled_caught:
+            self._log.hook_timed_out()
 
     async def before_login(self, username: str) -> None:
         """Ask the policies, inside `authenticate`, whether the client may try to log in as this user."""

@@ -156,10 +156,13 @@ class SessionLog:
             what = f"VRFY {event.argument}"
         log.info("%s refused %s peer=%s reply=%s", self._session.id, escape(what), self._peer(), _text(reply))
 
-    def hook_timed_out(self, state: State, event: object, envelope: Envelope | None) -> None:
-        """A hook took too long: the event that waits for its verdict, and the open message, are refused for now."""
+    def hook_timed_out(self) -> None:
+        """A hook took too long and was cancelled."""
         log.error("%s a hook took too long", self._session.id)
         self._stats.hook_errors += 1
+
+    def unanswered(self, state: State, event: object, envelope: Envelope | None) -> None:
+        """A hook that timed out has not answered: the event that waits, and the open message, are refused for now."""
         if state is State.CONNECTED:
             self.refusal(None, replies.CLOSING)
         elif isinstance(event, (Auth, AuthResponse)):

@@ -297,14 +297,13 @@ class ServerSession:
                     await self._send_rest()
             while type(event := connection.next_event()) is not ConnectionClosed:
                 if type(event) is TransactionAborted:
-                    with trio.move_on_after(seconds, shield=True):
-                        await self._reset(event.reason)
+                    self._log.broken_off(event.reason)
+                    await self._hooks.ask_last(seconds, "reset", event.reason)
             self._log.closed(event.reason)
             # A client that was idle, or has sent QUIT or EOF, has nothing more under way that `linger` would wait for.
             linger = not self._idle and event.reason not in (CloseReason.QUIT, CloseReason.EOF)
             if self._hooks.is_heard("close"):  # the scope alone takes a twentieth of the time of a short connection
-                with trio.move_on_after(seconds, shield=True):
-                    await self._hooks.ask("close")
+                await self._hooks.ask_last(seconds, "close")
         finally:
             if self._mute or self._unsent:  # nothing can be sent: no TLS close_notify, and no last reply to wait for
                 linger, seconds = False, 0
@@ -585,9 +584,10 @@ class ServerSession:
 
     def _give_up_hook(self) -> None:
         """Answer for a hook that took too long and was cancelled."""
+        self._log.hook_timed_out()
         connection = self.connection
         event = connection.waiting
-        self._log.hook_timed_out(connection.state, event, connection.envelope)
+        self._log.unanswered(connection.state, event, connection.envelope)
         self._login = None  # drops the secrets in it
         if connection.state is State.CONNECTED:
             connection.greet(replies.CLOSING)
