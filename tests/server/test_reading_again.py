@@ -13,6 +13,7 @@ from tests.server.tools import (
     CONTENT,
     TRANSACTION,
     TRANSACTION_ACCEPTED,
+    Choked,
     begin,
     connected,
     deliver,
@@ -21,7 +22,6 @@ from tests.server.tools import (
 from trio_smtp.handler import Body, Refuse
 from trio_smtp.protocol import Envelope, Reply, Verify
 from trio_smtp.server import open_server
-from trio_smtp.server.transport import SocketTransport
 from trio_smtp.testing.client import open_session
 
 
@@ -64,22 +64,6 @@ async def test_nor_is_a_connection_of_which_only_a_stream_is_known() -> None:
         await client.expect(*TRANSACTION_ACCEPTED, "354")
         await client.send(CONTENT + b".\r\n")
         await client.expect(ACCEPTED)
-
-
-class Choked(SocketTransport):
-    """Sends nothing until the event is set."""
-
-    taken = trio.Event()
-
-    def send_now(self, data: bytes) -> bool:
-        if self.taken.is_set():
-            return super().send_now(data)
-        self._rest += data
-        return False
-
-    async def flush(self) -> None:
-        await self.taken.wait()
-        await super().flush()
 
 
 async def test_nor_one_whose_client_takes_no_replies_meanwhile(

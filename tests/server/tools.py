@@ -25,7 +25,7 @@ from trio_smtp.server import (
     serve_sockets,
     serve_stream,
 )
-from trio_smtp.server.transport import Transport, Unsent
+from trio_smtp.server.transport import SocketTransport, Transport, Unsent
 from trio_smtp.testing.client import ScriptedClient
 
 HELLO = b"EHLO client.example\r\n"
@@ -210,6 +210,22 @@ async def serving(handler: AnyHandler, *policy: Policy, **options: Any) -> Async
     """A server on TCP and a client connected to it."""
     async with open_server(handler, policy=policy, **options) as server, connected(server) as client:
         yield server, client
+
+
+class Choked(SocketTransport):
+    """Sends nothing until the event is set."""
+
+    taken = trio.Event()
+
+    def send_now(self, data: bytes) -> bool:
+        if self.taken.is_set():
+            return super().send_now(data)
+        self._rest += data
+        return False
+
+    async def flush(self) -> None:
+        await self.taken.wait()
+        await super().flush()
 
 
 class Marking(Policy):

@@ -292,9 +292,11 @@ class ServerSession:
         try:
             self._log_refused()
             answer = connection.data_to_send()
-            if answer and not self._send_now(answer):
-                with trio.move_on_after(seconds, shield=True):
-                    await self._send_rest()
+            if answer:
+                self._unsent = not self._send_now(answer)
+                if self._unsent:
+                    with trio.move_on_after(seconds, shield=True):
+                        await self._send_rest()
             while type(event := connection.next_event()) is not ConnectionClosed:
                 if type(event) is TransactionAborted:
                     self._log.broken_off(event.reason)
