@@ -139,17 +139,17 @@ def test_who_counts_as_one(host: str, default: str, everyone: str) -> None:
 class Accepting(socket.socket):
     """A listening socket whose accept() first fails with the given errors."""
 
-    def fail(self, *errors: int) -> None:
+    def fail(self, *errors: int | MemoryError) -> None:
         self.errors = list(errors)
 
     def accept(self) -> tuple[socket.socket, object]:
         if self.errors:
-            number = self.errors.pop(0)
-            raise OSError(number, os.strerror(number))
+            error = self.errors.pop(0)
+            raise OSError(error, os.strerror(error)) if isinstance(error, int) else error
         return super().accept()
 
 
-def listening(*errors: int) -> Accepting:
+def listening(*errors: int | MemoryError) -> Accepting:
     sock = Accepting()
     sock.fail(*errors)
     sock.bind(("127.0.0.1", 0))
@@ -203,7 +203,7 @@ async def test_a_crowd_that_comes_all_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "why"),
+    ("error", "why"),
     [
         (errno.EMFILE, "too many open files"),
         (errno.ENFILE, "too many open files in system"),
@@ -211,14 +211,15 @@ async def test_a_crowd_that_comes_all_at_once() -> None:
         (errno.ENOMEM, "cannot allocate memory"),
         (errno.EACCES, "permission denied"),
         (errno.EINVAL, "invalid argument"),  # somebody has called shutdown
+        (MemoryError(), "out of memory"),
     ],
 )
 async def test_what_would_fail_again_at_once_pauses_the_listener(
-    number: int, why: str, caplog: pytest.LogCaptureFixture, patient_clock: MockClock
+    error: int | MemoryError, why: str, caplog: pytest.LogCaptureFixture, patient_clock: MockClock
 ) -> None:
     """accept() is tried again once a second; the waiting clients are served once it succeeds."""
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve_sockets, take, [listening(*[number] * 5)]))
+        server = await nursery.start(partial(serve_sockets, take, [listening(*[error] * 5)]))
         async with connected(server) as client:
             await client.expect("220")
             assert trio.current_time() == 5

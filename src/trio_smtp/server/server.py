@@ -175,13 +175,16 @@ class Server:
                     if error.errno not in _NO_CONNECTION:  # a full file table, or an error that would recur at once
                         await self._pause(str(error.strerror).lower())
                     break
+                except MemoryError:  # it must not end the accept loop, here or below
+                    await self._pause("out of memory")
+                    break
                 if sock.fileno() >= self._descriptor_limit:
                     self._turn_away(sock, "open-files")
                     await self._pause("too many open files")
                     break
                 try:
                     self._admit(sock, address, nursery)
-                except MemoryError:  # it must not end the accept loop
+                except MemoryError:
                     sock.close()
                     await self._pause("out of memory")
                     break
