@@ -98,6 +98,16 @@ class Faulty(Authenticator):
         return None
 
 
+class Careless(Authenticator):
+    """Returns the record of a user in place of the identity."""
+
+    async def check_password(self, username: str, password: str) -> str | None:
+        return {"name": username, "password": password, "hash": CREDENTIALS.text}  # type: ignore[return-value]
+
+    async def check_token(self, token: str, username: str | None) -> str | None:
+        return (username, token)  # type: ignore[return-value]
+
+
 class Down(MemoryStore):
     """Finds the account, but cannot read its credentials."""
 
@@ -120,6 +130,7 @@ AUTHENTICATORS = {
     "a fault": Faulty(ValueError("of the application")),
     "a refusal": Faulty(Refuse(454, "Not now", "4.7.0")),
     "no memory": Faulty(MemoryError()),
+    "a wrong answer": Careless(),
     "the store is down": StoreAuthenticator(Down()),
     "the store is damaged": StoreAuthenticator(Damaged()),
 }

@@ -24,7 +24,8 @@ def as_identity(answer: object) -> str | None:
     """
     if answer is None or (isinstance(answer, str) and answer):
         return answer
-    raise TypeError(f"an authenticator must return the identity or None, not {answer!r}")
+    what = f"an object of type {type(answer).__name__}" if answer else repr(answer)  # it may hold a password or a hash
+    raise TypeError(f"an authenticator must return the identity or None, not {what}")
 
 
 def as_reply(answer: object, hook: object) -> Reply | None:
