@@ -37,10 +37,12 @@ async def test_fields_are_put_in_front(size: int, at_once: bool | None) -> None:
         taken.append(mail.content)
 
     handler = on_mail if at_once is None else type("It", (Streaming,), {"taken": taken, "at_once": at_once})
-    async with serving(handler, Marking(("X-Spam", "no")), Marking(), Marking(("X-Seen", "a b"))) as (_, client):
+    spam = Marking(("X-Spam", "no"))
+    async with serving(handler, spam, Marking(), Marking(("X-Seen", "a b"))) as (_, client):
         await begin(client)
         await deliver(client, content)
     assert taken == [b"X-Spam: no\r\nX-Seen: a b\r\n" + content]
+    assert spam.asked == 1  # however often the handler reads
 
 
 @pytest.mark.parametrize(
@@ -63,16 +65,21 @@ async def test_what_may_stand_in_a_field_in_front(name: str, value: str) -> None
     assert taken == [f"{name}: {value}\r\n".encode() + CONTENT]
 
 
-async def test_a_message_does_not_continue_the_fields_in_front() -> None:
+@pytest.mark.parametrize(
+    ("fields", "front"),
+    [([("X-Spam", "yes")], b"X-Spam: yes\r\n\r\n"), ([], b"")],
+    ids=["a field", "none"],
+)
+async def test_a_message_does_not_continue_the_fields_in_front(fields: list[tuple[str, str]], front: bytes) -> None:
     taken: list[bytes] = []
 
     async def on_mail(mail: Mail) -> None:
         taken.append(mail.content)
 
-    async with serving(on_mail, Marking(("X-Spam", "yes"))) as (_, client):
+    async with serving(on_mail, Marking(*fields)) as (_, client):
         await begin(client)
         await deliver(client, b" not\r\n")
-    assert taken == [b"X-Spam: yes\r\n\r\n not\r\n"]
+    assert taken == [front + b" not\r\n"]
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,8 @@ class Marking(Policy):
 
     def __init__(self, *fields: tuple[str, str]) -> None:
         self._fields = fields
+        self.asked = 0  # times
 
     async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]]:
+        self.asked += 1
         return self._fields
