@@ -567,3 +567,13 @@ async def test_the_last_replies_are_not_lost_because_the_client_took_the_ones_be
         await client.expect(*TRANSACTION_ACCEPTED, ACCEPTED, "250 2.1.0", "421")
         await client.send_eof()
         await client.expect_close()
+
+
+async def test_the_last_replies_are_sent_though_a_hook_has_waited_since_they_were_made() -> None:
+    async def reset(reason: AbortReason) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with open_session(handler_with(reset=reset)) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"BDAT 1 LAST\r\nx" + MAIL + b"QUIT\r\n")
+        await client.expect_close(*TRANSACTION_ACCEPTED, ACCEPTED, "250 2.1.0", "221")

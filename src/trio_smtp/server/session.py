@@ -291,12 +291,11 @@ class ServerSession:
         linger = False
         try:
             self._log_refused()
-            answer = connection.data_to_send()
-            if answer:
+            if answer := connection.data_to_send():
                 self._unsent = not self._send_now(answer)
-                if self._unsent:
-                    with trio.move_on_after(seconds, shield=True):
-                        await self._send_rest()
+            if self._unsent and not self._mute:
+                with trio.move_on_after(seconds, shield=True):
+                    await self._send_rest()
             while type(event := connection.next_event()) is not ConnectionClosed:
                 if type(event) is TransactionAborted:
                     self._log.broken_off(event.reason)
