@@ -345,6 +345,14 @@ async def test_the_time_for_a_command_begins_behind_the_header(seconds: int, aut
         assert trio.current_time() == 9 + seconds
 
 
+async def test_a_header_may_take_longer_than_a_command(autojump_clock: MockClock) -> None:
+    async with session_behind(timeouts=Timeouts(handshake=100, command=10)) as client:
+        await client.send_all(TCP4[:20])
+        await trio.sleep(50)
+        await client.send_all(TCP4[20:])
+        assert (await client.receive_some()).startswith(b"220")
+
+
 async def test_a_drain_does_not_wait_for_a_header(autojump_clock: MockClock) -> None:
     async with open_server(take, proxy_networks=LOOPBACK) as server, connected(server) as client:
         await until(lambda: server.connections > 0)
