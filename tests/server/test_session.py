@@ -21,7 +21,6 @@ from tests.server.tools import (
     RCPT,
     TRANSACTION,
     TRANSACTION_ACCEPTED,
-    Choked,
     begin,
     connected,
     deliver,
@@ -541,39 +540,3 @@ async def test_replies_to_everything_that_is_no_transaction() -> None:
         await client.expect("252", "502", "214", "250", "250", "500", "503", "502", "502")
         await client.send(TRANSACTION)
         await client.expect(*TRANSACTION_ACCEPTED)
-
-
-async def test_the_last_replies_are_not_lost_because_the_client_took_the_ones_before_them_late(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Closing a socket with unread input resets the connection; then a client can lose the reply to its message."""
-    waits, go_on = trio.Event(), trio.Event()
-
-    async def mail(event: MailFrom) -> None:
-        if event.sender is None:
-            waits.set()
-            await go_on.wait()
-
-    monkeypatch.setattr("trio_smtp.server.server.SocketTransport", Choked)
-    Choked.taken.set()
-    async with open_server(handler_with(mail=mail)) as server, connected(server) as client:
-        await begin(client)
-        Choked.taken = trio.Event()
-        await client.send(TRANSACTION + b"BDAT 1 LAST\r\nxMAIL FROM:<>\r\nGET / HTTP/1.1\r\n")
-        await waits.wait()  # the replies to the message were to go out before that, and did not
-        Choked.taken.set()
-        await client.send(b"Host: mx.example.com\r\n")  # which the server does not read
-        go_on.set()
-        await client.expect(*TRANSACTION_ACCEPTED, ACCEPTED, "250 2.1.0", "421")
-        await client.send_eof()
-        await client.expect_close()
-
-
-async def test_the_last_replies_are_sent_though_a_hook_has_waited_since_they_were_made() -> None:
-    async def reset(reason: AbortReason) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async with open_session(handler_with(reset=reset)) as client:
-        await begin(client)
-        await client.send(TRANSACTION + b"BDAT 1 LAST\r\nx" + MAIL + b"QUIT\r\n")
-        await client.expect_close(*TRANSACTION_ACCEPTED, ACCEPTED, "250 2.1.0", "221")
