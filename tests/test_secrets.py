@@ -6,13 +6,18 @@ logger, as it is written, with its arguments and the traceback of its exception 
 
 from __future__ import annotations
 
+import gc
 import logging
 import traceback
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytest
+import trio
 from scramp import ScramClient  # type: ignore[import-untyped]  # it has no types
+from trio.testing import MockClock
 
 from tests.server.tools import begin, take
 from trio_smtp.handler import Refuse
@@ -34,6 +39,7 @@ from trio_smtp.sasl import (
     XOAuth2,
 )
 from trio_smtp.server import Authenticator, StoreAuthenticator
+from trio_smtp.server.login import LoginExchange
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 PASSWORD = "hünter-two"
@@ -190,6 +196,46 @@ async def test_scram(records: list[logging.LogRecord]) -> None:
     text = "".join(map(written, records))
     assert final.rpartition("p=")[2] not in text
     assert b64(final.encode()) not in text
+
+
+SLOW = b"\0slow\0password"
+
+
+class Watched(LoginExchange):
+    """Knows which exchanges are still in memory, with the secrets in them."""
+
+    kept: ClassVar[WeakSet[LoginExchange]] = WeakSet()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.kept.add(self)
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        ([f"AUTH PLAIN {PLAIN}"], 235),
+        ([f"AUTH PLAIN {WORD}"], 535),
+        ([f"AUTH PLAIN {b64(SLOW)}"], 454),
+        (["AUTH LOGIN", b64(b"ann"), "*"], 501),
+    ],
+    ids=["a login", "a refusal", "a hook that takes too long", "a cancellation"],
+)
+async def test_no_login_is_kept_when_it_is_over(
+    lines: list[str], code: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(username: str, password: str) -> str:
+        if username == "slow":
+            await trio.sleep_forever()
+        return username
+
+    monkeypatch.setattr("trio_smtp.server.session.LoginExchange", Watched)
+    async with open_session(take, config=CONFIG, authenticator=check) as client:
+        await begin(client)
+        reply = [await client.command(line) for line in lines][-1]
+        assert reply.code == code
+        gc.collect()
+        assert not list(Watched.kept)
 
 
 def mechanisms() -> Iterator[object]:
