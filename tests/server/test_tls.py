@@ -238,6 +238,17 @@ async def test_garbage_instead_of_a_handshake(
     assert record.getMessage().isprintable()
 
 
+async def test_the_client_is_told_why_the_handshake_has_failed(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    server_tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    client_tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with open_session(take, ssl_context=server_tls, implicit_tls=True) as client:
+        with pytest.raises(trio.BrokenResourceError) as failure:
+            await client.start_tls(client_tls, "mx.example.com")
+    assert "alert protocol version" in str(failure.value.__cause__)
+
+
 @pytest.mark.parametrize("implicit", [False, True])
 @pytest.mark.parametrize("drip", [False, True])
 async def test_a_handshake_that_stalls(
