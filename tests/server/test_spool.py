@@ -70,6 +70,38 @@ async def test_one_message_is_let_in_whatever_its_size() -> None:
     await spool.aclose()
 
 
+async def test_several_are_let_in_while_there_is_room_for_all() -> None:
+    memory = MessageMemory(1000)
+    spools = [await filled(memory, b"x" * 501) for _ in range(2)]
+    first = await filled(memory, b"x" * 250)
+    assert memory.take_for_coming(250)  # no memory for more of them
+    spools += [await filled(memory, b"x" * 250) for _ in range(2)]
+    assert [len(await spool.read()) for spool in spools[2:]] == [250, 250]
+    for spool in spools[:2]:
+        with pytest.raises(Refuse):
+            await spool.read()
+    for spool in (first, *spools):
+        await spool.aclose()
+
+
+async def test_what_is_read_in_pieces_takes_no_memory() -> None:
+    memory = MessageMemory(10)
+    spool = await filled(memory, b"x" * 1000)
+    assert await pieces(spool) == b"x" * 1000
+    assert await spool.read(100) == b"x" * 100
+    assert memory.whole == 0
+    await spool.aclose()
+
+
+async def test_the_file_is_closed_even_if_the_reader_is_cancelled() -> None:
+    spool = await filled(MessageMemory(10), b"x" * 1000)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await spool.aclose()
+    assert spool._file is not None
+    assert spool._file.closed
+
+
 async def test_a_very_large_message_takes_no_memory_while_it_comes_in() -> None:
     memory = MessageMemory(1 << 30)
     spool = await filled(memory, *[bytes(1 << 20)] * 8)
