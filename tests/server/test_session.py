@@ -540,3 +540,14 @@ async def test_replies_to_everything_that_is_no_transaction() -> None:
         await client.expect("252", "502", "214", "250", "250", "500", "503", "502", "502")
         await client.send(TRANSACTION)
         await client.expect(*TRANSACTION_ACCEPTED)
+
+
+async def test_what_ends_the_session_is_counted_besides_a_message_that_was_too_big() -> None:
+    limits = Limits(message_size=100, errors=3)
+    async with open_server(take, config=Config(limits=limits)) as server, connected(server) as client:
+        await begin(client)
+        await client.send(TRANSACTION + b"DATA\r\n" + CONTENT * 5 + b".\r\nWHAT\r\nWHAT\r\n")
+        await client.expect(*TRANSACTION_ACCEPTED, "354", "552", "500", "421")
+        await client.send_eof()
+        await client.expect_close()
+        assert server.stats.rules == {"message-size": 1, "errors": 1}
