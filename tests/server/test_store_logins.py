@@ -290,6 +290,7 @@ async def test_nobodys_addresses_are_folded_like_those_of_others(store: MemorySt
         ("ann@example.com", "bob", None),
         ("bob@example.com", None, None),
         ("bob@example.com", "bob", None),
+        ("bob@example.com", "ann", None),
     ],
 )
 async def test_certificate(store: MemoryStore, name: str, username: str | None, identity: str | None) -> None:
