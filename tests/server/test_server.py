@@ -228,6 +228,27 @@ async def test_what_would_fail_again_at_once_pauses_the_listener(
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [why] * 5
 
 
+async def test_a_shortage_is_told_once_a_second(mock_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    """However often sessions end meanwhile, after each of which accept() is tried again."""
+    listener = listening()
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(serve_sockets, take, [listener]))
+        async with connected(server) as first, connected(server) as second:
+            await begin(first)
+            await begin(second)
+            listener.fail(errno.EMFILE, errno.EMFILE)
+            async with connected(server) as third:
+                await until(lambda: len(listener.errors) == 1)
+                await first.aclose()
+                await until(lambda: not listener.errors)
+                await second.aclose()
+                await begin(third)
+        await server.aclose()
+    assert [record.getMessage() for record in caplog.records] == [
+        "too many open files: no new connections for a moment (2 open)"
+    ]
+
+
 async def test_no_memory_for_a_connection_costs_that_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_server(take) as server:
         with monkeypatch.context() as patch:
