@@ -109,6 +109,22 @@ DIALOGUES = [
         {Hello: [BUSY] * 10},
     ),
     Dialogue(
+        "also where no junk is allowed",
+        AT_GREETED,
+        b"EHLO c.example\r\nNOOP\r\n",
+        "250 421",
+        [EHLO, JUNK],
+        config=dataclasses.replace(CONFIG, limits=Limits(junk_commands=1)),
+    ),
+    Dialogue(
+        "one that is never accepted comes to an end",
+        AT_GREETED,
+        b"EHLO c.example\r\n" * 120,
+        "450 " * 100 + "421",
+        [*[EHLO] * 100, JUNK],
+        {Hello: [BUSY] * 100},
+    ),
+    Dialogue(
         "after STARTTLS neither",
         AT_READY,
         (b"NOOP\r\n" * 97 + b"STARTTLS\r\n", b"EHLO c.example\r\nNOOP\r\nEHLO c.example\r\nNOOP\r\n"),

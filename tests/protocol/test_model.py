@@ -104,7 +104,8 @@ class Model:
     # Commands
 
     def hello(self, fault: int, verdict: int) -> list[int]:
-        if self.is_junk():
+        self.junk += 1
+        if self.junk >= LIMITS.junk_commands + (not self.greeted):
             return self.close(421)
         if fault or verdict:
             return self.refuse(fault or verdict)

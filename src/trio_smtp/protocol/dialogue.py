@@ -334,7 +334,7 @@ class Dialogue(Machine):
         return True
 
     def _on_hello(self, verb: bytes, argument: bytes) -> Event | None:
-        return None if self._is_junk_too_much() else parse_hello(verb, argument)
+        return None if self._is_junk_too_much(spare=self.hello is None) else parse_hello(verb, argument)
 
     def _on_rset(self, verb: bytes, argument: bytes) -> Event | None:
         if self._is_junk_too_much():
@@ -443,9 +443,10 @@ class Dialogue(Machine):
         self._advance(Trigger.AUTH_END)
         self._refuse(reply)
 
-    def _is_junk_too_much(self) -> bool:
+    def _is_junk_too_much(self, *, spare: bool = False) -> bool:
+        """Count a junk command; `spare`: it is no junk if it is accepted."""
         self.junk_count += 1
-        if self.junk_count < self._limits.junk_commands:
+        if self.junk_count < self._limits.junk_commands + spare:
             return False
         self._hang_up(replies.TOO_MANY_COMMANDS, CloseReason.JUNK)
         return True
