@@ -77,7 +77,7 @@ class Hooks:
 
     async def ask_last(self, seconds: float, name: str, *event: object) -> None:
         """Call a hook at the end of the session, shielded, for so many seconds at most; never raises what it raises."""
-        scope = trio.move_on_after(seconds, shield=True)
+        scope = trio.CancelScope(deadline=trio.current_time() + seconds, shield=True)
         try:
             with scope:
                 await self.ask(name, *event)
