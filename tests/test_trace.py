@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_smtp.handler import Peer, Session, TLSInfo
-from trio_smtp.protocol import Address, Hello
+from trio_smtp.protocol import Address, Config, Hello, SMTPConnection
 from trio_smtp.trace import delivered_to, received, return_path, separator_before, transmission_type
 
 WHEN = int(datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp())
@@ -30,7 +30,9 @@ def session(
     identity: str | None = None,
     lmtp: bool = False,
 ) -> Session:
-    return Session("0a1b2c3d", peer, "mx.example.com", lmtp, hello, tls, identity)
+    connection = SMTPConnection(Config(lmtp=lmtp))
+    connection.hello = hello
+    return Session("0a1b2c3d", peer, "mx.example.com", lmtp, tls, identity, _connection=connection)
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\r\n y", b"\n", b"Subject: x\r\n y"])

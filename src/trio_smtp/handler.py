@@ -110,8 +110,6 @@ class Session:
     peer: Peer
     hostname: str
     lmtp: bool = False
-    hello: Hello | None = None
-    """The last accepted HELO, EHLO or LHLO."""
     tls: TLSInfo | None = None
     """None outside TLS."""
     identity: str | None = None
@@ -119,6 +117,11 @@ class Session:
     extras: dict[str, object] = field(default_factory=dict)
     """For the application's own use."""
     _connection: SMTPConnection | None = field(default=None, repr=False)
+
+    @property
+    def hello(self) -> Hello | None:
+        """The last accepted HELO, EHLO or LHLO."""
+        return None if self._connection is None else self._connection.hello
 
     @property
     def envelope(self) -> Envelope | None:

@@ -340,8 +340,8 @@ def check(dialogue: Dialogue) -> None:
 def check_auto_accept(
     dialogue: Dialogue, flights: Sequence[Sequence[bytes]], expected: Sequence[Event], sent: bytes | None
 ) -> None:
-    """Play the dialogue with `auto_accept` for the senders and recipients on which it has no verdicts."""
-    auto_accept = frozenset[type[MailFrom | RcptTo]]({MailFrom, RcptTo} - dialogue.verdicts.keys())
+    """Play the dialogue with `auto_accept` for all kinds of events on which it has no verdicts."""
+    auto_accept = frozenset[type[Hello | MailFrom | RcptTo]]({Hello, MailFrom, RcptTo} - dialogue.verdicts.keys())
     player = dialogue.start()
     player.connection.auto_accept = auto_accept
     player.play(flights)

@@ -13,7 +13,6 @@ from trio_smtp.protocol.dialogue import Dialogue
 from trio_smtp.protocol.errors import LocalProtocolError
 from trio_smtp.protocol.events import (
     PAUSED,
-    AbortReason,
     Auth,
     AuthResponse,
     CloseReason,
@@ -27,7 +26,6 @@ from trio_smtp.protocol.events import (
     StartTLS,
     Verify,
 )
-from trio_smtp.protocol.extensions import Situation, offer
 from trio_smtp.protocol.readers import ChunkReader, DotReader
 from trio_smtp.protocol.replies import Reply
 from trio_smtp.protocol.states import State, Trigger
@@ -260,24 +258,6 @@ class SMTPConnection(Dialogue):
             self._end_connection(CloseReason.CLOSING)
 
     # Verdicts -------------------------------------------------------------------------------------------------------
-
-    def _accept_hello(self, event: Hello, reply: Reply | None) -> None:
-        extended = event.verb != "HELO"
-        offered = offer(Situation(self._config, extended, self.tls_active, self._tls_available, self.auth_mechanisms))
-        answer = offered.reply
-        if reply is not None:  # its text becomes the greeting of the first line (RFC 5321 §4.1.1.1)
-            try:
-                answer = Reply(250, (f"{answer.lines[0]} {reply.lines[0]}", *answer.lines[1:]), "")
-            except ValueError:
-                raise LocalProtocolError("the text is too long to follow the host name in the reply") from None
-        if self.hello is None:
-            self.junk_count -= 1  # every session needs one, and one more after STARTTLS
-        self.hello = event
-        self._mail_keywords, self._rcpt_keywords = offered.mail, offered.rcpt
-        self._out.append(answer.wire)
-        self._abort(AbortReason.HELLO)  # RFC 5321 §4.1.4
-        self._refusal = None
-        self._advance(Trigger.HELLO)
 
     def _accept_start(self, event: MessageStart, reply: None) -> None:
         self._size = 0

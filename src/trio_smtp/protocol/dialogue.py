@@ -19,6 +19,7 @@ from trio_smtp.protocol.commands import (
     refuse_controls,
 )
 from trio_smtp.protocol.config import OVERSIZE_FACTOR, Config
+from trio_smtp.protocol.errors import LocalProtocolError
 from trio_smtp.protocol.events import (
     NEED_DATA,
     PAUSED,
@@ -27,6 +28,7 @@ from trio_smtp.protocol.events import (
     AuthResponse,
     CloseReason,
     Event,
+    Hello,
     MailFrom,
     MessageChunk,
     MessageEnd,
@@ -35,6 +37,7 @@ from trio_smtp.protocol.events import (
     RcptTo,
     StartTLS,
 )
+from trio_smtp.protocol.extensions import Situation, offer
 from trio_smtp.protocol.grammar import COMMAND, PLAIN_RCPT
 from trio_smtp.protocol.machine import Machine, Mode
 from trio_smtp.protocol.parameters import NO_RCPT_PARAMETERS
@@ -334,7 +337,32 @@ class Dialogue(Machine):
         return True
 
     def _on_hello(self, verb: bytes, argument: bytes) -> Event | None:
-        return None if self._is_junk_too_much(spare=self.hello is None) else parse_hello(verb, argument)
+        if self._is_junk_too_much(spare=self.hello is None):
+            return None
+        event = parse_hello(verb, argument)
+        if Hello in self.auto_accept:
+            self._accept_hello(event, None)
+            return None
+        return event
+
+    def _accept_hello(self, event: Hello, reply: Reply | None) -> None:
+        """Answer with the extensions that are offered now, and end the open transaction."""
+        extended = event.verb != "HELO"
+        offered = offer(Situation(self._config, extended, self.tls_active, self._tls_available, self.auth_mechanisms))
+        answer = offered.reply
+        if reply is not None:  # its text becomes the greeting of the first line (RFC 5321 §4.1.1.1)
+            try:
+                answer = Reply(250, (f"{answer.lines[0]} {reply.lines[0]}", *answer.lines[1:]), "")
+            except ValueError:
+                raise LocalProtocolError("the text is too long to follow the host name in the reply") from None
+        if self.hello is None:
+            self.junk_count -= 1  # every session needs one, and one more after STARTTLS
+        self.hello = event
+        self._mail_keywords, self._rcpt_keywords = offered.mail, offered.rcpt
+        self._out.append(answer.wire)
+        self._abort(AbortReason.HELLO)  # RFC 5321 §4.1.4
+        self._refusal = None
+        self._advance(Trigger.HELLO)
 
     def _on_rset(self, verb: bytes, argument: bytes) -> Event | None:
         if self._is_junk_too_much():

@@ -98,10 +98,10 @@ class Machine:
         """Commands that were refused without an event, with the reply to each, for a log. MAIL and RCPT come with their
         argument if there is an ``@`` in it, others as the verb alone, and a line that is not a command as ``""``: it
         may hold a password. The driver sets this to ``()`` when it has read it; otherwise the last 20 are kept."""
-        self.auto_accept: frozenset[type[MailFrom | RcptTo]] = frozenset()
-        """The kinds of events, `MailFrom` and `RcptTo`, that the driver accepts in any case, so that they are accepted
-        without an event. Every eighth recipient is an event all the same, so that the driver can let other tasks run.
-        """
+        self.auto_accept: frozenset[type[Hello | MailFrom | RcptTo]] = frozenset()
+        """The kinds of events, of `Hello`, `MailFrom` and `RcptTo`, that the driver accepts in any case, so that they
+        are accepted without an event. Every eighth recipient is an event all the same, so that the driver can let other
+        tasks run."""
 
         self._reader: DotReader | ChunkReader | None = None  # of the body that is being received, if any
         self._size = 0  # octets of the body so far

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 import trio
 
 from trio_smtp.handler import Handler, Refuse, Session
-from trio_smtp.protocol import MailFrom, RcptTo, Reply, replies
+from trio_smtp.protocol import Hello, MailFrom, RcptTo, Reply, replies
 from trio_smtp.sasl import Challenge
 from trio_smtp.server.answers import as_identity, as_reply, bare
 from trio_smtp.server.clock import Clock
@@ -21,12 +22,10 @@ __all__ = ["Hooks"]
 
 _NO_HANDLER: Final = Handler()
 _NO_HOOKS: Final = PolicyHooks()
-# What the core accepts without asking, by whether there is a hook for MAIL and one for RCPT.
-_AUTO_ACCEPT: Final[dict[tuple[bool, bool], frozenset[type[MailFrom | RcptTo]]]] = {
-    (True, True): frozenset(),
-    (False, True): frozenset({MailFrom}),
-    (True, False): frozenset({RcptTo}),
-    (False, False): frozenset({MailFrom, RcptTo}),
+# What the core accepts without asking, by whether there is a hook for each of these events.
+_AUTO_ACCEPT: Final[dict[tuple[bool, ...], frozenset[type[Hello | MailFrom | RcptTo]]]] = {
+    heard: frozenset(kind for kind, is_heard in zip((Hello, MailFrom, RcptTo), heard, strict=True) if not is_heard)
+    for heard in itertools.product((False, True), repeat=3)
 }
 
 
@@ -50,7 +49,7 @@ class Hooks:
         self.handler = _NO_HANDLER  # until it is known who the client is
         self.policies = _NO_HOOKS
 
-    def begin(self) -> frozenset[type[MailFrom | RcptTo]]:
+    def begin(self) -> frozenset[type[Hello | MailFrom | RcptTo]]:
         """Make the handler of the client, now that it is known, and find the policies that apply to it.
 
         Returns the value for `SMTPConnection.auto_accept`: the events for which there is no hook.
@@ -59,7 +58,7 @@ class Hooks:
         self.handler = settings.make_handler()
         self.handler.session = session
         self.policies = settings.policies.hooks_for(session)
-        return _AUTO_ACCEPT[self.is_heard("mail"), self.is_heard("rcpt")]
+        return _AUTO_ACCEPT[self.is_heard("hello"), self.is_heard("mail"), self.is_heard("rcpt")]
 
     def is_heard(self, name: str) -> bool:
         """Whether the handler or a policy has the hook of that name."""

@@ -450,7 +450,7 @@ class ServerSession:
         if type(event) is MailFrom:
             return self._on_mail(event)
         if type(event) is Hello:
-            return self._on_hello(event)
+            return self._answer("hello", event)
         if type(event) is TransactionAborted:
             return self._reset(event.reason)
         if type(event) is StartTLS:
@@ -464,10 +464,6 @@ class ServerSession:
         if type(event) is Verify:
             return self._answer("verify", event)
         raise RuntimeError(f"nobody handles {event!r}")
-
-    async def _on_hello(self, event: Hello) -> None:
-        await self._answer("hello", event)
-        self._info.hello = self.connection.hello
 
     async def _on_mail(self, event: MailFrom) -> None:
         if self._stopping:
@@ -545,7 +541,7 @@ class ServerSession:
             await self._send_rest()
         if await self._start_tls():
             connection.tls_established()
-            self._info.hello = self._info.identity = None
+            self._info.identity = None
         else:
             connection.receive_data(b"")
 
