@@ -38,7 +38,9 @@ from trio_smtp.mime.html_text import find_links, html_to_text
         ("<a href='#top'>a</a> <a name=top>b</a></a> <a data-href=x href=''>c</a>", "a b c"),
         ("<a href='https://x.example'>never closed <a href=y>b</a>", "never closed b <y>"),
         ("<head><title>T</title></head><body>x</body>", "x"),
-        ("<head>T</head>x<TITLE>T</TITLE>", "x"),
+        ("<head><meta charset=x><title>T</title><style>a</style><body>x", "x"),  # </head> may be left out
+        ("<head><title>T</title><p>x", "x"),
+        ("x<TITLE>T</TITLE>", "x"),
         ("One</><br><br><br>Two", "One\n\nTwo"),
         ("<a title='x'href='y'>z</a>", "z <y>"),
         ("a<script>if (1<2) alert('</b>')</script>b", "ab"),
@@ -109,6 +111,7 @@ def test_anything(pieces: list[str]) -> None:
         # a reference without a semicolon is none in a URL
         ("<a href='/?a=1&currency=2&region=3&timestamp&amp;b=4'>x</a>", ["/?a=1&currency=2&region=3&timestamp&b=4"]),
         ("<a href='/&euro;&#8364;&#x20ac'>x</a>", ["/€€€"]),
+        ("<head><title>T</title><body><a href=x>y</a>", ["x"]),
         # a base
         (
             "<base target=a><BASE href='https://x.example/a/'><base href=b><a href='b?c'>x</a><a href='/d'>x</a>",

@@ -20,9 +20,9 @@ _QUOTE = "&(?:quot|#3[49]);"  # a quotation mark within an attribute
 CID = re.compile(rf"""(["'(=]|{_QUOTE})cid:((?:(?!{_QUOTE})[^\s"'()<>]){{1,1000}})""", re.IGNORECASE)
 """A reference to an attached picture, with the character before it."""
 
-_SPECIAL = re.compile(r"<!(--)|<(script|style|head|title|pre)\b[^<>]*>", re.IGNORECASE)
+_SPECIAL = re.compile(r"<!(--)|<(script|style|title|pre)\b[^<>]*>", re.IGNORECASE)
 _CLOSING = {"--": re.compile("-->")} | {
-    name: re.compile(rf"</{name}\b[^<>]*>?", re.IGNORECASE) for name in ("script", "style", "head", "title", "pre")
+    name: re.compile(rf"</{name}\b[^<>]*>?", re.IGNORECASE) for name in ("script", "style", "title", "pre")
 }
 # A quoted value may contain ">". A tag may not contain "<", so that no octet is read twice, nor more than 1,000 pieces,
 # because each piece takes memory while matching.
@@ -122,7 +122,7 @@ class _Tags:
 
 
 def _shown(markup: str) -> Iterator[str]:
-    """The HTML without comments, scripts, styles, head and title. White space outside ``<pre>`` is collapsed."""
+    """The HTML without comments, scripts, styles and title. White space outside ``<pre>`` is collapsed."""
     at = 0
     while special := _SPECIAL.search(markup, at):
         yield re.sub(r"\s+", " ", markup[at : special.start()])
