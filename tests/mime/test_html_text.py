@@ -93,6 +93,11 @@ def test_much_of_what_is_never_closed(piece: str) -> None:
     assert len(html_to_text(piece * 150_000)) <= len(piece) * 150_000
 
 
+@pytest.mark.parametrize("piece", ["x", "x ", "/", " ", "'", "x'", 'x"'])
+def test_long_tags(piece: str) -> None:
+    assert list(find_links(f"<a {piece * 200_000} href=x>", "")) in ([], ["x"])
+
+
 @given(st.lists(st.sampled_from(["<", ">", "!--", "-->", "pre", "/", "script", "p", "\n", "&", "#", "3", ";", "x"])))
 def test_anything(pieces: list[str]) -> None:
     assert html_to_text("".join(pieces)).strip("\n") == html_to_text("".join(pieces))
@@ -112,6 +117,9 @@ def test_anything(pieces: list[str]) -> None:
         ("<a href='/?a=1&currency=2&region=3&timestamp&amp;b=4'>x</a>", ["/?a=1&currency=2&region=3&timestamp&b=4"]),
         ("<a href='/&euro;&#8364;&#x20ac'>x</a>", ["/€€€"]),
         ("<head><title>T</title><body><a href=x>y</a>", ["x"]),
+        # an attribute of another name, or within the value of another one
+        ("<a title=' href=x' data-x=\"href='x'\" hreflang=x xhref=x href='y'>a</a>", ["y"]),
+        ('<a disabled id= ""HREF=\'x\' href=y>a</a><a href="" href=x>a</a><a/href=z>a</a>', ["x", "z"]),
         # a base
         (
             "<base target=a><BASE href='https://x.example/a/'><base href=b><a href='b?c'>x</a><a href='/d'>x</a>",

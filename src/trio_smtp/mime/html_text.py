@@ -29,7 +29,7 @@ _CLOSING = {"--": re.compile("-->")} | {
 _TAG = re.compile(
     r"""</?([a-z][a-z0-9]*)\b(?>[^<>=]+|=\s*(?:"[^"<]*"|'[^'<]*')?){0,1000}>|<[!?/][^<>]*>""", re.IGNORECASE
 )
-_HREF = re.compile(r"""(?<=[\s"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""(?<=[\s"'/])([^\s"'<>/=]++)\s*+=\s*+(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _BASE = re.compile(r"<base\b[^<>]{1,300}>", re.IGNORECASE)  # bounded, because each link repeats it
 _ABSOLUTE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _BARE = re.compile("&(?!#|[a-z0-9]+;)", re.IGNORECASE)  # in "?a=1&copy=2" as browsers read it: HTML §13.2.5.73
@@ -88,8 +88,7 @@ def _base(markup: str) -> str:
 
 def _href(tag: str, base: str = "") -> str:
     """The href of a start tag, on one line; "" if there is none or it is a fragment of the same document."""
-    href = None if tag.startswith("</") else _HREF.search(tag)
-    written = next(filter(None, href.groups()), "") if href else ""
+    written = "" if tag.startswith("</") else _attribute(tag, "href")
     url = one_line(resolve(_BARE.sub("&amp;", written)))
     if url.startswith("#"):
         return ""
@@ -97,6 +96,12 @@ def _href(tag: str, base: str = "") -> str:
         with suppress(ValueError):  # brackets that do not enclose an IPv6 address
             return urljoin(base, url)
     return url
+
+
+def _attribute(tag: str, name: str) -> str:
+    """The value of an attribute as it is written, "" if the tag has none. The first one of the name counts."""
+    values = (found[2] or found[3] or found[4] or "" for found in _ATTRIBUTE.finditer(tag) if found[1].lower() == name)
+    return next(values, "")
 
 
 class _Tags:
