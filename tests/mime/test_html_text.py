@@ -57,6 +57,8 @@ from trio_smtp.mime.html_text import find_links, html_to_text
         ("unclosed <pre> x\ny", "unclosed\nx\ny"),
         ("<div>One<div><br></div><div>Two<br></div> <div> <br> </div><div>Three</div>", "One\n\nTwo\n\nThree"),
         ("<div>One</div><p>Two</p><div>Three</div>", "One\n\nTwo\n\nThree"),
+        ("&nbsp;<p>a</p><p>&nbsp;</p><p> &nbsp; </p><p>b&nbsp; c</p><p>&nbsp;</p>", "a\n\nb\xa0 c"),
+        ("<div>a</div><div>&nbsp;</div><div>&nbsp;b</div>", "a\n\n\xa0b"),
         ("<!-->a<!--->b<!-- -->c", "abc"),  # the first two are empty comments, too: HTML §13.2.5.43
         ("<center>a</center><header>b</header><section>c<article>d</section>e", "a\nb\nc\nd\ne"),
         ("<a href='/?a=1&copy=2&lt;&region;'>x</a>", "x </?a=1&copy=2<®ion;>"),

@@ -43,6 +43,7 @@ _BREAKS = {  # "\n" ends a line, "\v" does so unless it is empty, and both toget
     "th": " ",
 }
 _EMPTY_LINE = re.compile("\v *\n")  # also in <div><br></div>
+_EMPTY_LINES = re.compile("\n(?:[ \xa0]*+\n)+")  # Outlook writes each as a paragraph of &nbsp;
 # A URL in a text ends before characters that hardly belong to it: enclosing brackets, East Asian punctuation.
 _IN_URL = r"""[^\s\x00-\x1f\x7f-\x9f<>"()\[\]\u3000-\u303f\uff00-\uffef]"""
 _URL = re.compile(
@@ -57,8 +58,8 @@ def html_to_text(markup: str) -> str:
     text = _TAG.sub(_Tags(_base(markup)).text_for, "".join(_shown(markup)))
     text = _EMPTY_LINE.sub("\n\n", text)
     paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join("\n".join(lines) for lines in paragraphs)).strip("\n")
-    return resolve(text)
+    text = resolve("\n".join("\n".join(lines) for lines in paragraphs))
+    return _EMPTY_LINES.sub("\n\n", text).strip("\n \xa0")
 
 
 def find_links(markup: str, text: str) -> Iterator[str]:
