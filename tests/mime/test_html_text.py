@@ -59,6 +59,8 @@ from trio_smtp.mime.html_text import find_links, html_to_text
         ("<div>One</div><p>Two</p><div>Three</div>", "One\n\nTwo\n\nThree"),
         ("&nbsp;<p>a</p><p>&nbsp;</p><p> &nbsp; </p><p>b&nbsp; c</p><p>&nbsp;</p>", "a\n\nb\xa0 c"),
         ("<div>a</div><div>&nbsp;</div><div>&nbsp;b</div>", "a\n\n\xa0b"),
+        ("Hi<IMG src=x title='alt=y' ALT='&#x1F44B;'>!<p alt=z><img alt><img alt=''>", "Hi\U0001f44b!"),
+        ("<a href='x'><img alt='The &lt;shop&gt;'></a> <a href=y><img alt=y></a>", "The <shop> <x> y"),
         ("<!-->a<!--->b<!-- -->c", "abc"),  # the first two are empty comments, too: HTML §13.2.5.43
         ("<center>a</center><header>b</header><section>c<article>d</section>e", "a\nb\nc\nd\ne"),
         ("<a href='/?a=1&copy=2&lt;&region;'>x</a>", "x </?a=1&copy=2<®ion;>"),

@@ -1,4 +1,4 @@
-"""HTML mail as plain text: the text between the tags and the URLs of links, in linear time, without layout.
+"""HTML mail as plain text: the text, also that of pictures, and the URLs of links, in linear time, without layout.
 
 In some supported versions of Python, the parser of the standard library takes quadratic time for unclosed constructs.
 """
@@ -54,7 +54,9 @@ _LONG_NUMBER = re.compile(r"&#([0-9]{8,}+)")  # a character reference with more 
 
 
 def html_to_text(markup: str) -> str:
-    """The text of HTML. Empty lines separate paragraphs, other blocks begin new lines, the URL of a link follows it."""
+    """The text of HTML, with the alternative texts of pictures. Empty lines separate paragraphs, other blocks begin
+    new lines, and the URL of a link follows it.
+    """
     text = _TAG.sub(_Tags(_base(markup)).text_for, "".join(_shown(markup)))
     text = _EMPTY_LINE.sub("\n\n", text)
     paragraphs = ([line.strip() for line in lines.split("\v") if line.strip()] for lines in text.split("\n"))
@@ -105,8 +107,15 @@ def _attribute(tag: str, name: str) -> str:
     return next(values, "")
 
 
+def _alt(tag: re.Match[str]) -> str:
+    """What stands for a picture in the text, such as an emoji; "" for other tags."""
+    return _attribute(tag[0], "alt") if (tag[1] or "").lower() == "img" else ""
+
+
 class _Tags:
-    """Gives the replacements for the tags of a text, in order: line breaks, and the URL at the end of a link."""
+    """Gives the replacements for the tags of a text, in order: line breaks, the text of a picture, and the URL at the
+    end of a link.
+    """
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -116,12 +125,12 @@ class _Tags:
     def text_for(self, tag: re.Match[str]) -> str:
         name = (tag[1] or "").lower()
         if name != "a":
-            return _BREAKS.get(name, "")
+            return _BREAKS.get(name) or _alt(tag)
         url, self._url = self._url, _href(tag[0], self._base)
         if not tag[0].startswith("</"):
             self._begin = tag.end()
         elif url:
-            text = resolve(_TAG.sub("", tag.string[self._begin : tag.start()])).strip()
+            text = resolve(_TAG.sub(_alt, tag.string[self._begin : tag.start()])).strip()
             shown = html.escape(f"<{url}>")  # the references of the whole text are resolved at the end
             return "" if url in (text, f"mailto:{text}") else f" {shown}" if text else shown
         return ""
