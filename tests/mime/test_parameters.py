@@ -20,7 +20,10 @@ from trio_smtp.mime.parameters import read_parameters
         ("a/b; =x", "a/b", {}),
         ("a/b; x; name=y", "a/b", {"name": "y"}),
         ("a/b;x;name=y", "a/b", {"name": "y"}),
-        ("a/b x=y; name=z", "a/b x=y", {"name": "z"}),
+        # without a semicolon
+        ("a/b x=y; name=z", "a/b x=y", {"x": "y", "name": "z"}),
+        ('a/b; x="y z"\r\n\tname=z q=1', "a/b", {"x": "y z", "name": "z q=1"}),
+        ("a/b; x=y name=z", "a/b", {"x": "y"}),
         ('a/b; na"me=x', "a/b", {}),
         ("a/b; name=", "a/b", {"name": ""}),
         ('a/b; name="x; y=z"; q=1', "a/b", {"name": "x; y=z", "q": "1"}),

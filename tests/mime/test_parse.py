@@ -373,6 +373,16 @@ def test_results_are_values() -> None:
     assert "plain" not in repr(parsed.tree).replace("text/plain", "")
 
 
+def test_semicolons_that_are_missing() -> None:
+    parsed = parse(
+        b"Content-Type: multipart/mixed boundary=x\r\n\r\n"
+        b"--x\r\nContent-Type: text/html charset=iso-8859-15\r\n\r\n\xa4\r\n"
+        b"--x\r\nContent-Disposition: attachment filename=a.pdf\r\n\r\n\r\n--x--\r\n"
+    )
+    assert (parsed.html, parsed.attachments[0].filename) == ("€", "a.pdf")
+    assert [part.disposition for part in parsed.tree.walk()] == ["", "", "attachment"]
+
+
 # --- defects
 
 
@@ -381,8 +391,12 @@ def test_results_are_values() -> None:
     [
         (b"Subject: x\r\nno field\r\n\r\n", "part 1: its header ends at a line that is not a header field"),
         (b"no field\r\n\r\n", "part 1: it has no header"),
-        (b"Content-Type: text\r\n\r\n", "part 1: its type 'text' is not valid; it is taken for plain text"),
-        (b"Content-Type: \xff/\x1b\r\n\r\n", r"part 1: its type '\xff/\x1b' is not valid; it is taken for plain text"),
+        (b"Content-Type: text\r\n\r\n", "part 1: its type 'text' is not valid; it is taken for text/plain"),
+        (
+            b"Content-Type: text/html charset=utf-8\r\n\r\n",
+            "part 1: its type 'text/html charset=utf-8' is not valid; it is taken for text/html",
+        ),
+        (b"Content-Type: \xff/\x1b\r\n\r\n", r"part 1: its type '\xff/\x1b' is not valid; it is taken for text/plain"),
         (
             b"Content-Type: text/plain\r\nContent-Type: text/html\r\n\r\n",
             "part 1: it has more than one Content-Type, which differ",

@@ -16,7 +16,8 @@ from trio_smtp.mime.fields import decode_words, to_text
 
 __all__ = ["read_parameters"]
 
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*["\\]?|[^;]*)')
+# Some senders leave out the semicolon.
+_PARAMETER = re.compile(r'(?:;\s*|(?<![;\s])\s++)([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*["\\]?|[^;]*)')
 _ESCAPED = re.compile(r'\\(["\\])')  # other backslashes belong to Windows paths
 _PIECE = re.compile(r"(.+?)(?:\*([0-9]{1,5}))?(\*)?")  # RFC 2231 §3, §4
 _FILE_NAMES: Final = frozenset({"name", "filename"})

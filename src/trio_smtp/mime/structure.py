@@ -29,7 +29,7 @@ _MOST_DEFECTS: Final = 100
 _LOOKS: Final = 100  # occurrences of a boundary to look at, for each part that a message may have
 _REST_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _HALF = r"[!#$%&'*+.^_`{|}~0-9a-z-]{1,100}"  # RFC 2045 §5.1, in lower case
-_TYPE = re.compile(f"{_HALF}/{_HALF}")
+_TYPE = re.compile(rf"{_HALF}/{_HALF}(?!\S)")
 _CHARSET = re.compile(r"[^\s()\"'\x00-\x1f\x7f-\x9f]+")
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global"})  # RFC 6532 §3.7
 
@@ -70,13 +70,13 @@ class _Header:
             if name.startswith(b"content-") and values.setdefault(name, value) != value:
                 self.wrong.append(f"it has more than one {name.decode('ascii').title()}, which differ")
         declared, self.parameters = read_parameters(values.get(b"content-type", b""))
-        if _TYPE.fullmatch(declared):
-            self.content_type = declared
-        elif declared:
-            self.content_type = "text/plain"
-            self.wrong.append(f"its type {shown(declared)} is not valid; it is taken for plain text")
+        if declared:
+            valid = _TYPE.match(declared)
+            self.content_type = valid[0] if valid else "text/plain"
+            if self.content_type != declared:  # perhaps the semicolon behind it is missing
+                self.wrong.append(f"its type {shown(declared)} is not valid; it is taken for {self.content_type}")
         disposition, disposed = read_parameters(values.get(b"content-disposition", b""))
-        self.disposition = one_line(disposition)
+        self.disposition = one_line(disposition.partition(" ")[0])
         self.filename = one_line(disposed.get("filename") or self.parameters.get("name", ""))
         self.encoding = read_parameters(values.get(b"content-transfer-encoding", b""))[0]
         self.content_id = _bare_id(to_text(values.get(b"content-id", b"")))
