@@ -268,7 +268,7 @@ def test_what_is_damaged_comes_back(run: Run, large: Path) -> None:
 
 def test_files_of_others(run: Run, folder: Path) -> None:
     (folder / "inbox").write_bytes(
-        b"From x Tue Nov  3 04:05:06 2026\nSubject: 1\n\nx\n\nFrom y Tue Nov 99 1:00:00 1\n2"
+        b"\r\n\nFrom x Tue Nov  3 04:05:06 2026\nSubject: 1\n\nx\n\nFrom y Tue Nov 99 1:00:00 1\n2"
     )
     (folder / "a.Eml").write_bytes(b"From here to there")
     (folder / "raw").write_bytes(b"Subject: raw\n\n")

@@ -133,7 +133,8 @@ def _form(path: Path) -> str:
     if str(path) == "-" or not path.is_file():  # standard input or a pipe, which can be read only once
         return "mbox"
     with path.open("rb") as file:
-        return "mbox" if file.read(5) in (b"", b"From ") else "eml"
+        start = file.read(100).lstrip(b"\r\n")
+    return "mbox" if not start or start.startswith(b"From ") else "eml"
 
 
 def _find_in(path: Path, form: str) -> Iterator[_Found]:
