@@ -66,6 +66,10 @@ def framed(html: str, *attached: str, limit: int = 1000) -> str:
         ('<LINK rel="preconnect" href="//a.example"><link>', '<x-LINK rel="preconnect" href="//a.example"><x-link>'),
         ("<linked>", "<linked>"),
         ("<link/rel=preconnect>", "<x-link/rel=preconnect>"),
+        (
+            "<IFRAME srcdoc='&#60;link rel=preconnect href=//a.example>'></IFRAME><iframe>",
+            "<x-IFRAME srcdoc='&#60;link rel=preconnect href=//a.example>'></IFRAME><x-iframe>",
+        ),
         # quotes are escaped like this if a browser has serialized the style
         (
             '<p style="background: url(&quot;cid:logo@example.com&quot;)">',
@@ -81,7 +85,7 @@ def framed(html: str, *attached: str, limit: int = 1000) -> str:
         ),
         ('<img src="cid:logo%FF@example.com">', '<img src="cid:logo%FF@example.com">'),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_what_is_shown(html: str, shown: str) -> None:
     assert framed(html) == shown

@@ -6,7 +6,8 @@ value of the attribute ``srcdoc``, from which no markup can break out. The brows
 - The frame has the attribute ``sandbox``: no scripts, no forms, no plugins, no ``<meta http-equiv=refresh>``, and an
   origin of its own. A click on a link opens it in a new tab.
 - A content security policy, which the frame inherits, allows only pictures from ``data:`` URLs and the mail's styles.
-- ``<link>`` tags are renamed, because browsers resolve names and connect for them whatever the policy says.
+- ``<link>`` tags are renamed, because browsers resolve names and connect for them whatever the policy says. So are
+  ``<iframe>`` tags, which can hide them: ``<iframe srcdoc="&lt;link ...">``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["page"]
 _LIMIT: Final = 64 * 1024 * 1024
 # No SVG: it is a document that can contain scripts.
 _PICTURES: Final = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
-_LINK = re.compile(r"<(?=link[\s/>])", re.IGNORECASE)
+_RENAMED = re.compile(r"<(?=(?:link|iframe)[\s/>])", re.IGNORECASE)
 _PAGE: Final = """\
 <!DOCTYPE html>
 <html>
@@ -59,7 +60,7 @@ def page(parsed: ParsedMessage, *, limit: int = _LIMIT) -> str | None:
     if parsed.html is None:
         return None
     pictures = _Pictures(parsed, limit)
-    mail = CID.sub(pictures.url, _LINK.sub("<x-", parsed.html))
+    mail = CID.sub(pictures.url, _RENAMED.sub("<x-", parsed.html))
     return _PAGE.format(title=escape(parsed.subject), mail=escape(_HEAD + mail))
 
 
