@@ -32,6 +32,12 @@ def info(content: bytes = CONTENT, *flags: str) -> MessageInfo:
     return MessageInfo(1, frozenset(flags), len(content), DATE)
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "windows-1252"])
+def test_8_bit_text_whose_charset_is_not_declared(charset: str) -> None:
+    content = "Subject: x\r\n\r\nGrüße".encode(charset)
+    assert matches(Search(body="GRÜSSE"), info(content), Reader(content))
+
+
 @pytest.mark.parametrize(
     ("search", "found", "read"),
     [

@@ -49,7 +49,9 @@ class _Candidate:
     @cached_property
     def _texts(self) -> list[str]:
         """The decoded texts of its parts, if they may differ from the raw content."""
-        return [text.casefold() for text in texts(self._content)] if _MIME.search(self._content) else []
+        if self._content.isascii() and not _MIME.search(self._content):
+            return []
+        return [text.casefold() for text in texts(self._content)]
 
     def has_field(self, names: tuple[bytes, ...], text: str | None) -> bool:
         if text is None:
