@@ -38,6 +38,10 @@ def paths(parsed: ParsedMessage) -> list[str]:
         ("Date: Mon, 23 Nov 2026 12:00:00 +01:30", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),  # as .NET writes it
         ("Date: Mon Nov 23 2026 12:00:00 GMT+0130 (Central)", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),  # JavaScript
         ("Date: Mon, 23 Nov 2026 12:00:00 UTC+01:30", datetime(2026, 11, 23, 12, tzinfo=EAST), 0),
+        ("Date: Mon, 23 Nov 2026 12:00:00 +00", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),  # as PostgreSQL writes it
+        ("Date: Mon Nov 23 12:00:00 +05 2026", datetime(2026, 11, 23, 12, tzinfo=timezone(timedelta(hours=5))), 0),
+        ("Date: 23 Nov 2026 12:00:00-03 (x)", datetime(2026, 11, 23, 12, tzinfo=timezone(timedelta(hours=-3))), 0),
+        ("Date: Monday, 23-Nov-26 12:00:00 GMT", datetime(2026, 11, 23, 12, tzinfo=UTC), 0),
         ("Date: Sat, 31 Dec 2016 23:59:60 +0000", datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC), 0),  # RFC 5322 §3.3
         # obsolete forms that must be accepted: RFC 5322 §4.3
         (

@@ -25,7 +25,8 @@ _LONGEST_DATE: Final = 200  # characters
 _COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)", re.DOTALL)  # an innermost comment
 _BLANKS_AROUND = re.compile(r"\s*([:,])\s*")
 _LEAP_SECOND = re.compile(r"([0-9]:[0-9]{2}:)60\b")
-_ZONE = re.compile(r"(?:\b(?:GMT|UTC))?([+-][0-9]{2}):?([0-9]{2})")  # +01:00 as in ISO 8601, GMT+0100 in JavaScript
+# +01:00 or +01 as in ISO 8601, GMT+0100 in JavaScript. The year in 23-Nov-26 is no zone.
+_ZONE = re.compile(r"(?:\b(?:GMT|UTC)|(?<=[0-9 ]))([+-][0-9]{2})(?::?([0-9]{2}))?(?![0-9])")
 _ID = re.compile(r"<([^<>]*)>")
 _TEXTS: Final = frozenset({"text/plain", "text/html"})
 _OTHER_VERSIONS: Final = frozenset({"text/x-amp-html", "text/watch-html", "text/enriched", "text/richtext"})
@@ -169,7 +170,8 @@ def _without_rarities(date: str) -> str:
     comments = 1
     while comments:  # nested comments are removed from the inside out
         date, comments = _COMMENT.subn(" ", date)
-    return _LEAP_SECOND.sub(r"\g<1>59", _ZONE.sub(r"\1\2", _BLANKS_AROUND.sub(r"\1", date)))
+    date = _ZONE.sub(lambda zone: zone[1] + (zone[2] or "00"), _BLANKS_AROUND.sub(r"\1", date))
+    return _LEAP_SECOND.sub(r"\g<1>59", date)
 
 
 class _Selection:
