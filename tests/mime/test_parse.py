@@ -295,6 +295,7 @@ def test_lines_that_the_sender_has_split(sent: str, text: str) -> None:
     assert parse(typed("text/plain; format=Flowed; delsp=Yes", sent)).text == text
     for other in ("format=flowed", "delsp=yes", "format=flowed; delsp=no", "format=fixed; delsp=yes"):
         assert parse(typed(f"text/plain; {other}", sent)).text == sent
+    assert parse(typed("text/html; format=flowed; delsp=yes", sent)).html == sent
 
 
 def test_html_that_names_its_charset() -> None:

@@ -81,6 +81,11 @@ class _Header:
         self.encoding = read_parameters(values.get(b"content-transfer-encoding", b""))[0]
         self.content_id = _bare_id(to_text(values.get(b"content-id", b"")))
 
+    @property
+    def delsp(self) -> bool:
+        declared = [self.parameters.get(name, "").lower() for name in ("format", "delsp")]
+        return self.content_type == "text/plain" and declared == ["flowed", "yes"]
+
 
 class Builder:
     """Builds the tree of one message."""
@@ -148,7 +153,7 @@ class Builder:
             filename=header.filename,
             content_id=header.content_id,
             root_id=_bare_id(header.parameters.get("start", "")),
-            delsp=[header.parameters.get(name, "").lower() for name in ("format", "delsp")] == ["flowed", "yes"],
+            delsp=header.delsp,
             children=tuple(children),
             source=source,
             start=start,
