@@ -70,6 +70,7 @@ def framed(html: str, *attached: str, limit: int = 1000) -> str:
             "<IFRAME srcdoc='&#60;link rel=preconnect href=//a.example>'></IFRAME><iframe>",
             "<x-IFRAME srcdoc='&#60;link rel=preconnect href=//a.example>'></IFRAME><x-iframe>",
         ),
+        ("\0\x1b[2J\x7f\x80\x9b\xa0<li\x08nk \t\n\f>", "\ufffd\ufffd[2J\ufffd\ufffd\ufffd\xa0<li\ufffdnk \t\n\f>"),
         # quotes are escaped like this if a browser has serialized the style
         (
             '<p style="background: url(&quot;cid:logo@example.com&quot;)">',
@@ -85,7 +86,7 @@ def framed(html: str, *attached: str, limit: int = 1000) -> str:
         ),
         ('<img src="cid:logo%FF@example.com">', '<img src="cid:logo%FF@example.com">'),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_what_is_shown(html: str, shown: str) -> None:
     assert framed(html) == shown

@@ -8,6 +8,8 @@ value of the attribute ``srcdoc``, from which no markup can break out. The brows
 - A content security policy, which the frame inherits, allows only pictures from ``data:`` URLs and the mail's styles.
 - ``<link>`` tags are renamed, because browsers resolve names and connect for them whatever the policy says. So are
   ``<iframe>`` tags, which can hide them: ``<iframe srcdoc="&lt;link ...">``.
+
+Control characters, which mean nothing in HTML, are replaced, in case the page is printed on a terminal.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ __all__ = ["page"]
 _LIMIT: Final = 64 * 1024 * 1024
 # No SVG: it is a document that can contain scripts.
 _PICTURES: Final = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _RENAMED = re.compile(r"<(?=(?:link|iframe)[\s/>])", re.IGNORECASE)
 _PAGE: Final = """\
 <!DOCTYPE html>
@@ -60,7 +63,7 @@ def page(parsed: ParsedMessage, *, limit: int = _LIMIT) -> str | None:
     if parsed.html is None:
         return None
     pictures = _Pictures(parsed, limit)
-    mail = CID.sub(pictures.url, _RENAMED.sub("<x-", parsed.html))
+    mail = CID.sub(pictures.url, _RENAMED.sub("<x-", _CONTROL.sub("\ufffd", parsed.html)))
     return _PAGE.format(title=escape(parsed.subject), mail=escape(_HEAD + mail))
 
 
