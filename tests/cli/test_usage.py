@@ -94,6 +94,7 @@ WRONG = [
     ("account: no name", f"serve --account ={A}", "empty"),
     ("account: bad address", "serve --account demo=demo", "'demo'"),
     ("account: address of two", f"serve --account ann={A} --account bob=A@EXAMPLE.COM", "two accounts"),
+    ("account: domain of two", "serve --account ann=a@bücher.de --account bob=a@xn--bcher-kva.de", "two accounts"),
     ("hostname with a blank", "serve --hostname mx\x7f.example", "--hostname"),
     ("size: a word", "serve --max-message-size much", "'much'"),
     ("size: nothing", "serve --max-message-size 0", "'0'"),

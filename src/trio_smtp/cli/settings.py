@@ -121,6 +121,7 @@ class ServeSettings:
     def __post_init__(self) -> None:
         self._check_tls()
         self._check_workers()
+        self._check_accounts()
         if self.catching and self.store.kind == "null":
             raise UsageError(
                 "trio-smtp catch cannot show mail that --store null: discards; use --store memory: or json:DIRECTORY"
@@ -131,11 +132,6 @@ class ServeSettings:
             raise UsageError("--any-sender has no effect without a listener submission:// or submissions://")
         if self.greylist is not None and not any(spec.scheme.greylists for spec in self.listen):
             raise UsageError("--greylist has no effect without a listener smtp:// or smtps://")
-        owners: dict[str, str] = {}
-        for name, address in self.accounts:
-            owner = owners.setdefault(address.lower(), name)
-            if owner != name:
-                raise UsageError(f"--account gives {address} to two accounts, {owner} and {name}; choose one of them")
 
     @property
     def key_pairs(self) -> Sequence[KeyPair]:
@@ -143,6 +139,15 @@ class ServeSettings:
         if not self.tls_key:
             return [(certificate, None) for certificate in self.tls_cert]
         return list(zip(self.tls_cert, self.tls_key, strict=True))
+
+    def _check_accounts(self) -> None:
+        from trio_smtp.mailbox.names import address_key  # noqa: PLC0415  # --help need not load the stores
+
+        owners: dict[str, str] = {}
+        for name, address in self.accounts:
+            owner = owners.setdefault(address_key(address), name)
+            if owner != name:
+                raise UsageError(f"--account gives {address} to two accounts, {owner} and {name}; choose one of them")
 
     def _check_workers(self) -> None:
         if self.workers == 1:
