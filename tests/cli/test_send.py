@@ -65,6 +65,14 @@ def test_test_message_in_other_letters(run: Run, serving: Serving) -> None:
         assert message["Subject"] == "Grüße \\o/"
 
 
+def test_subject_in_other_letters(run: Run, serving: Serving) -> None:
+    """A header that is not ASCII needs SMTPUTF8, which only addresses ask for, so the subject is encoded."""
+    assert run("send", *DEMO, "--subject", "Grüße", "--server", serving.address).code == 0
+    content = raw(run, serving, "demo")
+    assert content.isascii()
+    assert email.message_from_bytes(content, policy=email.policy.default)["Subject"] == "Grüße"
+
+
 FILES = [
     ("line feeds", b"Subject: x\n\n.\n..\nend", b"Subject: x\r\n\r\n.\r\n..\r\nend\r\n"),
     ("as on the wire", b"Subject: x\r\n\r\nend\r\n", b"Subject: x\r\n\r\nend\r\n"),
@@ -118,6 +126,14 @@ def scripted(answers: Sequence[bytes]) -> Iterator[str]:
     with listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     thread.join()
+
+
+def test_server_without_goodbye(run: Run) -> None:
+    """A server that has accepted the message may reply to QUIT what it likes."""
+    ok = b"250 ok\r\n"
+    with scripted([*HELLO, ok, ok, b"354 go\r\n", b"", b"250 queued\r\n", b"421 away\r\n"]) as address:
+        result = run("send", *DEMO, "--server", address, "-", stdin=b"x")
+    assert (result.code, result.err) == (0, "")
 
 
 # --- TLS and logins
@@ -203,6 +219,8 @@ ANSWERS = [
     ("escapes", [*HELLO, b"550 \x1b[2J\xe2\x80\xae\r\n"], r"550 \x1b[2J\u202e"),
     ("data", [*HELLO, b"250 ok\r\n", b"250 ok\r\n", b"451 later\r\n"], "451 later"),
     ("no UTF-8 addresses", HELLO, "SMTPUTF8"),
+    ("no UTF-8 addresses, no EHLO", [HELLO[0], b"500 what\r\n", HELLO[1], b"221 bye\r\n"], "SMTPUTF8"),
+    ("recipient, and no goodbye", [*HELLO, b"250 ok\r\n", b"550 nobody\r\n", b"421 away\r\n"], "550 nobody"),
     ("no STARTTLS", HELLO, "STARTTLS"),
 ]
 

@@ -7,10 +7,10 @@ import smtplib
 import ssl
 import sys
 from base64 import b64encode
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, suppress
 from email.message import EmailMessage
-from email.policy import SMTPUTF8
+from email.policy import SMTP, SMTPUTF8
 from email.utils import localtime, make_msgid
 from ipaddress import ip_address
 from pathlib import Path
@@ -62,7 +62,7 @@ def send(
     password = None if user is None else read_password(from_stdin=password_stdin)
     context = None if tls is None else _client_context(insecure=insecure)
     try:
-        with _connect(server, context if tls == "implicit" else None) as smtp:
+        with _connected(server, context if tls == "implicit" else None) as smtp:
             if tls == "starttls":
                 smtp.starttls(context=context)
             smtp.ehlo_or_helo_if_needed()
@@ -96,10 +96,19 @@ def send(
         ) from error
 
 
-def _connect(server: Endpoint, context: ssl.SSLContext | None) -> smtplib.SMTP:
+@contextmanager
+def _connected(server: Endpoint, context: ssl.SSLContext | None) -> Generator[smtplib.SMTP]:
+    """A connection, which ends with QUIT. The reply to that tells nothing about the message, so it does not matter."""
     if context is None:
-        return smtplib.SMTP(*server, local_hostname=_HELLO, timeout=_TIMEOUT)
-    return smtplib.SMTP_SSL(*server, local_hostname=_HELLO, timeout=_TIMEOUT, context=context)
+        connection = smtplib.SMTP(*server, local_hostname=_HELLO, timeout=_TIMEOUT)
+    else:
+        connection = smtplib.SMTP_SSL(*server, local_hostname=_HELLO, timeout=_TIMEOUT, context=context)
+    with closing(connection) as smtp:
+        try:
+            yield smtp
+        finally:
+            with suppress(smtplib.SMTPException):
+                smtp.docmd("QUIT")
 
 
 def _client_context(*, insecure: bool) -> ssl.SSLContext:
@@ -120,12 +129,18 @@ def _transact(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str], conten
     options: list[str] = []
     if not content.isascii() and smtp.has_extn("8bitmime"):
         options.append("BODY=8BITMIME")
-    if not all(address.isascii() for address in (sender, *recipients)):
+    if not _are_ascii(sender, recipients):
+        if not smtp.has_extn("smtputf8"):  # smtplib notices this only if the server knows EHLO
+            raise smtplib.SMTPNotSupportedError("SMTPUTF8 not supported by server")
         options.append("SMTPUTF8")
     _accepted(smtp.mail(sender, options))
     for recipient in recipients:
         _accepted(smtp.rcpt(recipient))
     return _accepted(smtp.data(content))
+
+
+def _are_ascii(sender: str, recipients: Sequence[str]) -> bool:
+    return all(address.isascii() for address in (sender, *recipients))
 
 
 def _accepted(reply: tuple[int, bytes]) -> str:
@@ -142,7 +157,8 @@ def _answer(code: int, text: bytes | str) -> str:
 
 
 def _test_message(sender: str, recipients: Sequence[str], subject: str) -> bytes:
-    message = EmailMessage(policy=SMTPUTF8)
+    # Without SMTPUTF8 a header must be ASCII (RFC 6532 §3.2), and a subject in other letters is encoded (RFC 2047).
+    message = EmailMessage(policy=SMTP if _are_ascii(sender, recipients) else SMTPUTF8)
     message["Date"] = localtime()
     message["Message-ID"] = make_msgid(domain=_HELLO)
     message["From"] = sender
