@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 import trio
 
@@ -55,15 +57,18 @@ class DeliveryContract:
         assert await contents(store, "bob") == [content] * 2
 
     async def test_results(self, store: MailStore) -> None:
-        """The results say where each copy is, in the order of the targets. New mail has no flags."""
+        """The results say where each copy is, in the order of the targets. New mail has the time and no flags."""
         await store.create_mailbox("ann", "Sent")
+        before = datetime.now(UTC).replace(microsecond=0)
         results = await deliver(store, [BOB, Target("ann", "Sent"), Target("ann", "inbox")])
         expected: list[Delivered] = []
         for account, name in (("bob", INBOX), ("ann", "Sent"), ("ann", INBOX)):
             [uid] = await uids(store, account, name)
             validity = (await mailbox_of(store, account, name)).uid_validity
             expected.append(Delivered(account, name, uid, validity))
-            assert (await store.get_message(account, name, uid)).info.flags == frozenset()
+            stored = (await store.get_message(account, name, uid)).info
+            assert stored.flags == frozenset()
+            assert before <= stored.internal_date <= datetime.now(UTC)
         assert results == expected
 
     async def test_not_before_commit(self, store: MailStore) -> None:

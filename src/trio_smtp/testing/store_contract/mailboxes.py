@@ -57,6 +57,17 @@ class MailboxContract:
         delivered = await store.append_message("ann", "inBOX", b"x")
         assert delivered.mailbox == INBOX
         assert await uids(store, mailbox="Inbox") == [delivered.uid]
+        assert await store.count_messages("ann", "Inbox") == 1
+        assert (await store.get_message("ann", "Inbox", delivered.uid)).content == b"x"
+        await store.set_flags("ann", "Inbox", delivered.uid, [SEEN])
+        [found] = await store.find_messages("ann", "Inbox", Search(flags={SEEN}))
+        copy = await store.copy_message("ann", "Inbox", found.uid, "inbox")
+        moved = await store.move_message("ann", "Inbox", copy.uid, "inbox")
+        assert (copy.mailbox, moved.mailbox) == (INBOX, INBOX)
+        await store.delete_message("ann", "Inbox", moved.uid)
+        await store.set_read_only("ann", "Inbox", True)
+        assert (await mailbox_of(store)).read_only
+        await store.set_read_only("ann", INBOX, False)
         for name in ("INBOX", "inbox"):
             with pytest.raises(MailboxExists):
                 await store.create_mailbox("ann", name)

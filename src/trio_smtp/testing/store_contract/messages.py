@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 
 import pytest
+import trio
 
 from trio_smtp.mailbox.store import (
     INBOX,
@@ -253,6 +256,49 @@ class MessageContract:
         assert await contents(store) == [b"1", b"3"]
         assert await uids(store) == [numbered[1], numbered[3]]
 
+    # --- many tasks, and cancellation
+
+    async def test_flags_of_many_at_once(self, store: MailStore) -> None:
+        """Flags that many tasks add at the same time are all kept."""
+        uid = await add(store)
+        flags = [f"k{number}" for number in range(50)]
+        async with trio.open_nursery() as nursery:
+            for flag in flags:
+                nursery.start_soon(store.set_flags, "ann", INBOX, uid, [flag], "add")
+        assert (await info(store, uid)).flags == set(flags)
+
+    async def test_moved_by_many_at_once(self, store: MailStore) -> None:
+        """Only one of many tasks can move a message; the others find it gone."""
+        await store.create_mailbox("ann", "Sent")
+        uid = await add(store)
+        moved: list[int] = []
+
+        async def move() -> None:
+            with suppress(NoSuchMessage):
+                moved.append((await store.move_message("ann", INBOX, uid, "Sent")).uid)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(move)
+        assert await uids(store, mailbox="Sent") == moved
+        assert len(moved) == 1
+        assert await uids(store) == []
+
+    async def test_cancelled_change(self, store: MailStore) -> None:
+        """A change that is cancelled either returns all the same, or has not happened."""
+        uid = await add(store)
+        for change in (
+            partial(store.set_flags, "ann", INBOX, uid, ["a"]),
+            partial(store.append_message, "ann", INBOX, b"y"),
+            partial(store.create_mailbox, "ann", "Sent"),
+        ):
+            before = await mailbox_of(store), await info(store, uid), await store.list_mailboxes("ann")
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await change()
+            after = await mailbox_of(store), await info(store, uid), await store.list_mailboxes("ann")
+            assert (after == before) == scope.cancelled_caught
+
     # --- listings and searches
 
     async def test_list(self, store: MailStore) -> None:
@@ -291,6 +337,14 @@ class MessageContract:
         )  # fmt: skip
         assert (nothing.subject, nothing.sender, nothing.recipients) == ("", "", "")
         assert await store.find_messages("ann", INBOX, Search()) == [greeting, nothing]
+
+    async def test_limited_search(self, store: MailStore) -> None:
+        """The limit of a search counts the messages that are found, not those that are looked at."""
+        found = [await add(store, flags=["wanted"] if number % 3 == 2 else []) for number in range(9)][2::3]
+        wanted = Search(flags={"wanted"})
+        for after, limit, expected in ((0, 1, found[:1]), (0, 2, found[:2]), (found[0], 1, found[1:2]), (0, 0, [])):
+            listing = await store.find_messages("ann", INBOX, wanted, after=after, limit=limit)
+            assert [each.uid for each in listing] == expected, (after, limit)
 
     @pytest.mark.parametrize(
         ("search", "expected"),
