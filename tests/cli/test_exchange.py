@@ -178,6 +178,38 @@ def test_a_fault_leaves_nothing(run: Run, folder: Path, form: str, monkeypatch: 
     assert [path.name for path in folder.iterdir()] == ["mail"]
 
 
+@pytest.mark.parametrize(("form", "folders"), [("mbox", ["."]), ("maildir", ["cur", "", "."]), ("eml", ["", "."])])
+def test_what_is_complete_is_on_disk(
+    run: Run, folder: Path, form: str, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of the files are synced before the output gets its own name, and then that name is."""
+    synced: list[str] = []
+
+    def record(path: Path) -> None:
+        is_last = path.samefile(folder)
+        assert (folder / "out").exists() == is_last
+        synced.append("." if is_last else "" if path.parent.samefile(folder) else path.name)
+        sync(path)
+
+    sync = export._sync_folder
+    monkeypatch.setattr(export, "_sync_folder", record)
+    assert run("mail", "export", "demo", "1", "--format", form, "--output", "out").code == 0
+    assert synced == folders
+
+
+def test_a_folder_that_cannot_be_synced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems cannot sync a folder, which is no reason to fail."""
+    errors = [errno.EINVAL, errno.EIO]
+
+    def fail(_: int) -> None:
+        raise OSError(errors.pop(0), "a fault")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    export._sync_folder(folder)
+    with pytest.raises(OSError, match="a fault"):
+        export._sync_folder(folder)
+
+
 def test_somebody_who_was_faster(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "_sync", lambda file: (folder / "out").write_text("precious"))
     run("mail", "export", "demo", "--output", "out").fails(1, "cannot write out: file exists")

@@ -6,6 +6,7 @@ or folder exists completely or not at all.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -153,6 +154,7 @@ def _mbox_file(path: Path, overwrite: bool) -> Generator[_Add]:
         if not overwrite:
             path.touch(exist_ok=False)  # fails if another process has created it in the meantime
         Path(name).replace(path)
+        _sync_folder(path.parent)
     finally:
         Path(name).unlink(missing_ok=True)
 
@@ -162,7 +164,9 @@ def _folder(path: Path) -> Generator[Path]:
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield made
+        _sync_folder(made)
         made.rename(path)  # fails if the path is anything but an empty folder
+        _sync_folder(path.parent)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
@@ -180,6 +184,7 @@ def _maildir(path: Path, _: bool) -> Generator[_Add]:
             _write(folder / "cur" / name, message.content, info.internal_date)
 
         yield add
+        _sync_folder(folder / "cur")
 
 
 @contextmanager
@@ -203,3 +208,15 @@ def _write(path: Path, content: bytes, date: datetime) -> None:
 def _sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make durable the names in a folder, without which a power cut would take the files with it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot do it
+            raise
+    finally:
+        os.close(descriptor)
