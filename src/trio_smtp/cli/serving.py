@@ -19,7 +19,7 @@ from trio_smtp.cli.listen import ListenSpec, Scheme
 from trio_smtp.cli.logs import log_transcript
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.mailbox.names import address_key
-from trio_smtp.mailbox.store import Account, MailStore
+from trio_smtp.mailbox.store import Account, AccountExists, AddressTaken, MailStore
 from trio_smtp.mailbox_handler import MailboxHandler
 from trio_smtp.policy import Policy
 from trio_smtp.protocol import Config
@@ -169,8 +169,18 @@ async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Ac
         CommandError: if an account cannot be created, or a flag names an account that does not exist.
     """
     accounts = {account.name: account for account in await store.list_accounts()}
-    if settings.catching:
-        return [accounts[CAUGHT] if CAUGHT in accounts else await store.create_account(CAUGHT)]
+    try:
+        if settings.catching:
+            return [accounts[CAUGHT] if CAUGHT in accounts else await store.create_account(CAUGHT)]
+        for name, addresses in _missing(accounts, settings).items():
+            accounts[name] = await store.create_account(name, addresses=addresses)
+    except (AccountExists, AddressTaken):  # another server, started at the same time, has been faster
+        return await prepare_accounts(store, settings)
+    return list(accounts.values())
+
+
+def _missing(accounts: Mapping[str, Account], settings: ServeSettings) -> Mapping[str, Sequence[str]]:
+    """The addresses of the accounts to be created, by the accounts' names."""
     owners = {address_key(address): account.name for account in accounts.values() for address in account.addresses}
     missing: dict[str, list[str]] = {}
     for name, address in settings.accounts:
@@ -190,6 +200,4 @@ async def prepare_accounts(store: MailStore, settings: ServeSettings) -> list[Ac
     for flag, wanted in (("--postmaster", settings.postmaster), ("--catch-all", settings.catch_all)):
         if wanted is not None and wanted not in accounts.keys() | missing.keys():
             raise CommandError(f"{flag}: there is no account {wanted}; create it with --account")
-    for name, addresses in missing.items():
-        accounts[name] = await store.create_account(name, addresses=addresses)
-    return list(accounts.values())
+    return missing
