@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import smtplib
+import socket
 import subprocess
 import sys
 import threading
@@ -197,3 +199,16 @@ def test_there_is_no_certificate_without_tls() -> None:
 def test_what_is_no_kind_of_tls(tls: Any) -> None:
     with pytest.raises(ValueError, match="starttls"):
         CatchingServer(tls)
+
+
+def test_trio_that_cannot_start_leaves_no_port_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(trio, "run", run)
+    server = CatchingServer()
+    with pytest.raises(OSError, match="Too many open files") as failure, server:
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((server.host, server.port))
+    assert failure.value.errno == errno.EMFILE  # its traceback would have kept the socket open until here

@@ -74,7 +74,11 @@ class CatchingServer:
         sock = socket.create_server((self.host, 0))
         self.port = sock.getsockname()[1]
         self._portal = Portal(partial(serve_sockets, self._keep, [sock], **self._options))
-        self._portal.__enter__()
+        try:
+            self._portal.__enter__()
+        except OSError:
+            sock.close()  # or clients would connect to a server that never answers
+            raise
         return self
 
     @property
