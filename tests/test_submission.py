@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from tests.server.tools import ACCEPTED, CONTENT, INTERNAL_ERROR
 from trio_smtp import submission
-from trio_smtp.handler import Mail, Refuse
+from trio_smtp.handler import HandlerFactory, Mail, Refuse
 from trio_smtp.header_section import HeaderSection
 from trio_smtp.mailbox import MemoryStore
-from trio_smtp.mailbox.store import INBOX, StoreUnavailable
+from trio_smtp.mailbox.store import INBOX, MailStore, StoreUnavailable
 from trio_smtp.protocol import Address, Config, RcptTo, Reply
 from trio_smtp.submission import HEADER_LIMIT, SubmissionHandler, missing_fields
 from trio_smtp.testing.client import ClientReply, ScriptedClient, open_session
@@ -111,6 +111,20 @@ async def test_senders(store: MemoryStore, sender: str, answer: str) -> None:
         assert str(await client.command(f"MAIL FROM:<{sender}>")).startswith(answer)
     async with logged_in(store, any_sender=True) as client:
         assert (await client.command(f"MAIL FROM:<{sender}>")).code == 250
+
+
+async def test_without_the_factory(store: MemoryStore) -> None:
+    """An application that makes the handlers itself gets the same defaults."""
+
+    class Own(SubmissionHandler):
+        @classmethod
+        def factory(cls, store: MailStore, **_: Any) -> HandlerFactory:
+            return HandlerFactory(lambda: cls(store))
+
+    async with logged_in(store, Own) as client:
+        assert str(await client.command("MAIL FROM:<bob@example.com>")) == REFUSED
+        assert (await client.command("MAIL FROM:<ann@example.com>")).code == 250
+        assert str(await client.command("RCPT TO:<carl@elsewhere.example>")).startswith(NO_RELAY)
 
 
 @pytest.mark.parametrize("any_sender", [False, True])
