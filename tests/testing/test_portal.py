@@ -34,3 +34,19 @@ def test_trio_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(trio, "run", run)
     with pytest.raises(OSError, match="Too many open files"), Portal():
         pass
+
+
+def test_a_call_returns_when_what_it_started_is_blocked_or_done() -> None:
+    done = list[bool]()
+
+    async def work() -> None:
+        for _ in range(1000):
+            await trio.lowlevel.checkpoint()
+        done.append(True)
+
+    async def start() -> None:
+        trio.lowlevel.spawn_system_task(work)
+
+    with Portal() as portal:
+        portal.run(start)
+        assert done == [True]
