@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -278,6 +279,31 @@ async def test_a_number_that_is_used_again(poller: Poller) -> None:
                 await wait_all_tasks_blocked()
                 peer.sendall(b"new")
     assert len(set(numbers)) < len(numbers)
+
+
+async def test_a_number_that_is_used_again_while_a_child_process_has_the_old_socket(poller: Poller) -> None:
+    """Epoll would go on to report the old socket, and the loop would spin for the end of the new one."""
+    async with AsyncExitStack() as stack:
+        ours, theirs = connection()
+        stack.enter_context(ours)
+        async with AsyncExitStack() as own:
+            transport, peer = await watched(poller, own)
+            number = transport._socket.fileno()
+            stack.callback(os.close, os.dup(number))
+            old_peer = stack.enter_context(peer.dup())
+        os.dup2(theirs.fileno(), number)
+        theirs.close()
+        theirs = socket.socket(fileno=number)
+        theirs.setblocking(False)
+        transport = poller(theirs)
+        stack.push_async_callback(transport.aclose, linger=False, seconds=5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.receive, 10)
+            await wait_all_tasks_blocked()
+            old_peer.shutdown(socket.SHUT_RDWR)
+            with trio.fail_after(5):
+                await wait_all_tasks_blocked()
+            ours.sendall(b"x")
 
 
 async def test_a_socket_that_cannot_be_watched_has_an_ordinary_transport(poller: Poller) -> None:

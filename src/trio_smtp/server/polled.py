@@ -101,8 +101,9 @@ if sys.platform == "linux":
             return transport
 
         def forget(self, descriptor: int) -> None:
-            """Stop watching a socket that is about to be closed; closing it removes it from the epoll."""
+            """Stop watching a socket that is about to be closed."""
             del self._watched[descriptor]
+            self._epoll.unregister(descriptor)  # closing would not do it if a child process has the socket too
 
         def send_all(self) -> None:
             """Send the kept output of all transports. If the turn goes on, some may keep more output afterwards."""
