@@ -417,6 +417,21 @@ async def test_what_follows_close_notify_in_clear_is_ignored(
     assert not complaints(caplog)
 
 
+async def test_close_notify_right_behind_quit_does_not_reset_the_connection(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """A reset could overtake the last replies."""
+    async with (
+        open_server(take, ssl_context=server_tls, implicit_tls=True) as server,
+        await trio.open_tcp_stream("127.0.0.1", server.port) as stream,
+    ):
+        await trio.SSLStream(stream, client_tls, server_hostname=NAME).send_all(HELLO + b"QUIT\r\n")
+        await wait_all_tasks_blocked()
+        await stream.send_all(b"\x15\x03\x03\x00\x13" + bytes(19))  # as long as close_notify; nobody decrypts it
+        await wait_all_tasks_blocked()
+        assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
 async def test_a_reset_at_each_step_of_tls(
     server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -301,8 +301,10 @@ class ServerSession:
                     self._log.broken_off(event.reason)
                     await self._hooks.ask_last(seconds, "reset", event.reason)
             self._log.closed(event.reason)
-            # A client that was idle, or has sent QUIT or EOF, has nothing more under way that `linger` would wait for.
-            linger = not self._idle and event.reason not in (CloseReason.QUIT, CloseReason.EOF)
+            # A client that was idle, or has sent QUIT or EOF, has nothing more under way that `linger` would wait for,
+            # except that in TLS close_notify may follow QUIT.
+            ends = (CloseReason.EOF,) if self._info.tls else (CloseReason.QUIT, CloseReason.EOF)
+            linger = not self._idle and event.reason not in ends
             if self._hooks.is_heard("close"):  # the scope alone takes a twentieth of the time of a short connection
                 await self._hooks.ask_last(seconds, "close")
         finally:
