@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from functools import partial
 
@@ -35,6 +36,26 @@ from trio_smtp.server.transport import SocketTransport, StreamTransport
 from trio_smtp.testing.client import ScriptedClient, open_session
 
 CLOSING = "421 4.3.2"
+
+
+async def test_an_idle_client_that_reads_late_has_all_its_replies_when_it_is_drained(nursery: trio.Nursery) -> None:
+    """Although it sends something more behind the last reply, which would reset a connection that is closed."""
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        async with open_server(take) as server:
+            peer.connect(("127.0.0.1", server.port))
+            client = trio.SocketStream(trio.socket.from_stdlib_socket(peer))
+            await client.receive_some()
+            await client.send_all(HELLO + (TRANSACTION + b"BDAT 1 LAST\r\nx") * 50)
+            await wait_all_tasks_blocked()
+            assert server.stats.messages_accepted == 50
+            nursery.start_soon(server.aclose)
+            await wait_all_tasks_blocked()
+            await client.send_all(b"NOOP\r\n")
+            received = b"".join([data async for data in client]).decode()
+            await client.aclose()
+    assert received.count("\r\n" + ACCEPTED) == 50
+    assert received.splitlines()[-1].startswith(CLOSING)
 
 
 async def test_the_last_replies_are_not_lost_because_the_client_took_the_ones_before_them_late(

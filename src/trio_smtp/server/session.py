@@ -288,6 +288,7 @@ class ServerSession:
         connection, seconds = self.connection, self.settings.timeouts.goodbye
         connection.close(goodbye)
         self._clock.before_wait = None
+        is_busy = not self._idle or self._transport.has_output()  # an idle client is expected to send nothing more
         linger = False
         try:
             self._log_refused()
@@ -301,10 +302,10 @@ class ServerSession:
                     self._log.broken_off(event.reason)
                     await self._hooks.ask_last(seconds, "reset", event.reason)
             self._log.closed(event.reason)
-            # A client that was idle, or has sent QUIT or EOF, has nothing more under way that `linger` would wait for,
-            # except that in TLS close_notify may follow QUIT.
+            # A client that has sent QUIT or EOF has nothing more under way that `linger` would wait for, except that in
+            # TLS close_notify may follow QUIT.
             ends = (CloseReason.EOF,) if self._info.tls else (CloseReason.QUIT, CloseReason.EOF)
-            linger = not self._idle and event.reason not in ends
+            linger = is_busy and event.reason not in ends
             if self._hooks.is_heard("close"):  # the scope alone takes a twentieth of the time of a short connection
                 await self._hooks.ask_last(seconds, "close")
         finally:

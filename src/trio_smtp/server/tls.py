@@ -100,6 +100,9 @@ class TLSTransport:
     def has_input(self) -> bool:
         return False
 
+    def has_output(self) -> bool:
+        return self._transport.has_output()
+
     async def aclose(self, *, linger: bool, seconds: float) -> None:
         try:
             with trio.move_on_after(seconds, shield=True), contextlib.suppress(ssl.SSLError, trio.BrokenResourceError):
