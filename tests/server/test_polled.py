@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.server.tools import connection, hear, open_files
 from trio_smtp.server.polled import open_poller
-from trio_smtp.server.transport import SocketTransport
+from trio_smtp.server.transport import SocketTransport, Unsent
 
 Poller: TypeAlias = Callable[[socket.socket], SocketTransport]
 
@@ -236,6 +236,17 @@ async def test_the_loop_comes_to_rest(closes: bool) -> None:
     assert max(waits) > 0
 
 
+async def test_a_reader_learns_at_once_that_its_output_has_no_room(poller: Poller) -> None:
+    """The loop does not first wait for something else to happen."""
+    async with AsyncExitStack() as stack:
+        transport, _ = await watched(poller, stack)
+        assert transport.send_soon(b"x" * 16_000_000)
+        began = trio.current_time()
+        with trio.move_on_after(5), pytest.raises(Unsent):
+            await transport.receive(10)
+        assert trio.current_time() - began < 5
+
+
 async def test_who_cannot_be_told_hears_nothing_and_the_others_do(poller: Poller, nursery: trio.Nursery) -> None:
     async with AsyncExitStack() as stack:
         pairs = [await watched(poller, stack) for _ in range(3)]
@@ -420,3 +431,28 @@ async def test_nothing_is_left(is_cancelled: bool) -> None:
                 scope.cancel()
     assert open_files() <= files
     assert trio.lowlevel.current_statistics().tasks_living == tasks
+
+
+async def test_nothing_is_left_if_it_closes_in_the_turn_in_which_many_had_events(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hooks: list[Any] = []
+
+    async def close_early() -> None:
+        async with open_poller() as poller, AsyncExitStack() as stack:
+            assert isinstance(poller, MethodType)
+            hooks.append(poller.__self__)
+            pairs = [await watched(poller, stack) for _ in range(5)]
+            await trio.lowlevel.checkpoint()  # its task waits for events from then on
+            for _, peer in pairs:
+                peer.sendall(b"x")
+            assert await pairs[0][0].receive(10) == b"x"
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(close_early)
+        for _ in range(20):
+            await trio.lowlevel.checkpoint()
+        is_closed = hooks[0]._closed.is_set()
+        hooks[0]._told = 0  # else it would never close
+    assert is_closed
+    assert not caplog.records  # as of an instrument that raises
