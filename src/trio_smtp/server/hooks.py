@@ -75,7 +75,7 @@ class Hooks:
         return None
 
     async def ask_last(self, seconds: float, name: str, *event: object) -> None:
-        """Call a hook at the end of the session, shielded, for so many seconds at most; never raises what it raises."""
+        """Call a hook at the end of the session, shielded, for so many seconds at most."""
         scope = trio.CancelScope(deadline=trio.current_time() + seconds, shield=True)
         try:
             with scope:

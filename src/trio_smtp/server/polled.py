@@ -83,7 +83,7 @@ if sys.platform == "linux":
                 self._closed.set()
 
         async def aclose(self) -> None:
-            self._rest()
+            self._stand_by()
             self._waking.cancel()
             with trio.CancelScope(shield=True):
                 await self._closed.wait()
@@ -121,9 +121,9 @@ if sys.platform == "linux":
             if self.outgoing:
                 self.send_all()
             if timeout and not self._watched:  # not busy: the next connection may be far away
-                self._rest()
+                self._stand_by()
 
-        def _rest(self) -> None:
+        def _stand_by(self) -> None:
             """Cease to be an instrument of trio, as long as no socket is watched."""
             with contextlib.suppress(KeyError):
                 trio.lowlevel.remove_instrument(self)
