@@ -10,3 +10,8 @@ def body(content_type: str, *parts: bytes) -> bytes:
 
 def delimited(*parts: bytes) -> bytes:
     return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
+
+
+def nested(depth: int) -> bytes:
+    """Return so many multiparts, each the first part of the one before it."""
+    return b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
