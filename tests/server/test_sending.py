@@ -134,7 +134,9 @@ async def test_it_is_told_once(log: pytest.LogCaptureFixture) -> None:
         reset(client.socket)
         go_on.set()
         await no_connections(server)
-    assert [line.partition(" lost")[1] for line in log.messages if "accepted" not in line] == [" lost"]
+    assert [line.partition(" lost")[1] for line in log.messages] == ["", " lost", ""]
+    assert " accepted from=" in log.messages[0]
+    assert " unfinished from=<>" in log.messages[2]
 
 
 async def test_a_refused_message_is_answered_though_the_server_drains_meanwhile() -> None:

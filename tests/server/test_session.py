@@ -319,10 +319,53 @@ async def test_messages_that_the_core_refuses_have_a_line_too(log: pytest.LogCap
         await begin(client)
         assert (await client.send_mail("ann@example.com", ["bob@example.com"], b"x" * 200)).code == 552
         assert (await client.send_mail("ann@example.com", ["bob@example.com"], b"a\nb\r\n")).code == 550
+        assert (await client.command("MAIL FROM:<ann@example.com>")).code == 250
+        assert (await client.command("RCPT TO:<bob@example.com>")).code == 250
+        await client.send(b"BDAT 200 LAST\r\n" + b"x" * 200)
+        await client.expect("552")
+    who = "refused from=<ann@example.com> to=<bob@example.com>"
     assert lines(log) == [
-        "refused peer=local: message too big",
-        "refused peer=local: bare CR or LF in the message",
+        f"{who} size=100 peer=local reply=552 5.3.4 Message too big",
+        f"{who} size=1 peer=local reply=550 5.6.0 Bare CR or LF in the message (RFC 5321 section 2.3.8)",
+        f"{who} size=0 peer=local reply=552 5.3.4 Message too big",
     ]
+
+
+async def test_the_line_of_a_message_that_is_refused_early_has_the_octets_that_came(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    async def message(envelope: Envelope, body: Body) -> None:
+        async for _ in body:
+            raise Refuse(554, "No")
+
+    async with open_session(handler_with(message=message)) as client:
+        await begin(client)
+        assert (await client.send_mail("ann@example.com", ["bob@example.com"], b"x" * 200)).code == 554
+    (line,) = lines(log)
+    assert " size=202 " in line
+
+
+@pytest.mark.parametrize("end", [b"", b"DATA\r\n", b"DATA\r\nSubject: x\r\n"])
+async def test_a_client_that_goes_away_in_a_transaction_leaves_a_line(
+    end: bytes, log: pytest.LogCaptureFixture
+) -> None:
+    async with open_session(take) as client:
+        await begin(client)
+        await client.send(b"MAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\n" + end)
+        await client.send_eof()
+        await client.rest()
+    assert lines(log) == ["unfinished from=<> to=<bob@example.com> peer=local: the client went away"]
+
+
+@pytest.mark.parametrize("end", ["MAIL FROM:<>", "MAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\nRSET"])
+async def test_a_transaction_that_came_to_nothing_leaves_no_line(end: str, log: pytest.LogCaptureFixture) -> None:
+    """It has no recipient, so no mail is missing, or the client wanted it so."""
+    async with open_session(take) as client:
+        await begin(client)
+        await client.send(end.encode() + b"\r\n")
+        await client.send_eof()
+        await client.rest()
+    assert lines(log) == []
 
 
 async def test_hooks_see_the_open_transaction() -> None:

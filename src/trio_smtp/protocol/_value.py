@@ -6,7 +6,7 @@ makes several for each message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
 
 __all__ = ["value"]
@@ -14,7 +14,7 @@ __all__ = ["value"]
 T = TypeVar("T")
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value(cls: type[T]) -> type[T]:
     """Make `cls` a value."""
     return dataclass(slots=True, unsafe_hash=True)(cls)

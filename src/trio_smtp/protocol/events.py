@@ -7,11 +7,13 @@ verdict; the others inform. `NEED_DATA` and `PAUSED` are not events but the two 
 from __future__ import annotations
 
 import enum
+from dataclasses import field
 from typing import Final, Literal, TypeAlias
 
 from trio_smtp.protocol._value import value
 from trio_smtp.protocol.addresses import Address
-from trio_smtp.protocol.parameters import MailParameters, RcptParameters
+from trio_smtp.protocol.envelope import Envelope
+from trio_smtp.protocol.parameters import NO_MAIL_PARAMETERS, MailParameters, RcptParameters
 
 __all__ = [
     "NEED_DATA",
@@ -163,9 +165,13 @@ class MessageEnd:
 
 @value
 class TransactionAborted:
-    """The open transaction has ended. For SIZE and BARE_NEWLINE the rest of the body is discarded before the reply."""
+    """The open transaction has ended. For SIZE and BARE_NEWLINE the rest of the body is discarded before the reply.
+
+    `envelope` is what the transaction had; two of these events are equal if their reasons are.
+    """
 
     reason: AbortReason
+    envelope: Envelope = field(default_factory=lambda: Envelope(None, NO_MAIL_PARAMETERS), repr=False, compare=False)
 
 
 @value

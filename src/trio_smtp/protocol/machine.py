@@ -191,8 +191,8 @@ class Machine:
     def _abort(self, reason: AbortReason) -> None:
         """End the open transaction, if there is one, and tell the application."""
         if self.envelope is not None:
+            self._queue.append(TransactionAborted(reason, self.envelope))
             self.envelope = None
-            self._queue.append(TransactionAborted(reason))
 
     def _hang_up(self, reply: Reply, reason: CloseReason) -> None:
         self._out.append(reply.wire)

@@ -9,7 +9,6 @@ from trio_smtp.handler import MessageAborted, Refuse, Session
 from trio_smtp.header_section import HeaderSection
 from trio_smtp.protocol import (
     NEED_DATA,
-    AbortReason,
     Envelope,
     Event,
     MessageChunk,
@@ -99,9 +98,9 @@ class IncomingMessage:
         self.complete = False
         """Whether all of it has come."""
         self.size = 0
-        """How many octets it has, once it is complete."""
-        self.aborted: AbortReason | None = None
-        """Why it will never be complete."""
+        """How many octets of it have come."""
+        self.aborted: TransactionAborted | None = None
+        """Why it will never be complete, if so."""
         self.refusal: Refuse | None = None
         """The refusal of a policy, if there is one."""
 
@@ -131,7 +130,7 @@ class IncomingMessage:
             if self.complete:
                 raise StopAsyncIteration
             if self.aborted is not None:
-                raise MessageAborted(self.aborted)
+                raise MessageAborted(self.aborted.reason)
             connection = pump.connection
             if not self._began:
                 self._began = True
@@ -140,15 +139,15 @@ class IncomingMessage:
                 event = connection.next_event()
                 if type(event) is MessageChunk:
                     chunk = event.data
+                    self.size += len(chunk)
                 elif event is NEED_DATA:
                     await pump.exchange()
                 elif type(event) is MessageEnd:
                     self.complete = True
-                    self.size = event.size
                     pump.start_commit_clock()
                     chunk = b""
                 elif type(event) is TransactionAborted:
-                    self.aborted = event.reason
+                    self.aborted = event
                     raise MessageAborted(event.reason)
                 elif self.is_over:  # the hook returned while this task waited
                     raise RuntimeError(_OVER)

@@ -23,6 +23,7 @@ from trio_smtp.protocol import (
     RcptTo,
     Reply,
     State,
+    TransactionAborted,
     Verify,
     replies,
 )
@@ -34,8 +35,11 @@ ACCEPTED: Final = "%s accepted from=<%s> to=%s size=%d peer=%s reply=%s"
 """The one kind of line that is never left out: it records mail that was accepted."""
 _REFUSED: Final = ACCEPTED.replace("accepted", "refused")
 
-# The names under which `Stats.rules` counts what the protocol itself refuses.
-FAULTS: Final = {AbortReason.SIZE: "message-size", AbortReason.BARE_NEWLINE: "bare-newline"}
+# The names under which `Stats.rules` counts what the protocol itself refuses, and its replies.
+FAULTS: Final = {
+    AbortReason.SIZE: ("message-size", replies.MESSAGE_TOO_BIG),
+    AbortReason.BARE_NEWLINE: ("bare-newline", replies.BARE_NEWLINE_IN_BODY),
+}
 BUDGETS: Final = {
     CloseReason.ERRORS: "errors",
     CloseReason.JUNK: "junk-commands",
@@ -44,6 +48,7 @@ BUDGETS: Final = {
     CloseReason.NOT_SMTP: "not-smtp",
     CloseReason.OVERSIZE: "message-size",
 }
+_CUT_OFF: Final = (AbortReason.EOF, AbortReason.CLOSING)
 
 
 class LogLimit(logging.Filter):
@@ -127,21 +132,27 @@ class SessionLog:
             log.info(
                 ACCEPTED if accepted else _REFUSED,
                 session.id,
-                escape(str(envelope.sender or "")),
-                ",".join(f"<{escape(str(recipient))}>" for recipient in envelope.recipients),
+                *_sender_and_recipients(envelope),
                 size,
                 self._peer(),
                 " / ".join(map(_text, dict.fromkeys(verdicts))),
             )
 
-    def broken_off(self, reason: AbortReason) -> None:
-        """A transaction has ended without a delivery; the reasons in `FAULTS` count as a refusal."""
+    def broken_off(self, event: TransactionAborted, size: int = 0) -> None:
+        """A transaction has ended without a delivery, after so many octets of the message.
+
+        The reasons in `FAULTS` count as a refusal. RSET and the like are what the client wanted, so they have no line.
+        """
+        reason, envelope = event.reason, event.envelope
         self._broken_off = reason
-        if reason not in FAULTS:
-            return
-        self.strike(FAULTS[reason])
-        self._stats.messages_refused += 1
-        log.info("%s refused peer=%s: %s", self._session.id, self._peer(), reason.value)
+        if reason in FAULTS:
+            rule, reply = FAULTS[reason]
+            self.strike(rule)
+            self.message(envelope, size, [reply])
+        elif reason in _CUT_OFF and envelope.recipients:
+            sender, recipients = _sender_and_recipients(envelope)
+            values = self._session.id, sender, recipients, self._peer(), reason.value
+            log.info("%s unfinished from=<%s> to=%s peer=%s: %s", *values)
 
     def refusal(self, event: object, reply: Reply) -> None:
         """The application has refused a command or, if `event` is None, the whole connection."""
@@ -213,6 +224,11 @@ class SessionLog:
         """The peer, with its identity if it has logged in."""
         identity = self._session.identity
         return str(self._session.peer) if identity is None else f"{self._session.peer} login=<{escape(identity)}>"
+
+
+def _sender_and_recipients(envelope: Envelope) -> tuple[str, str]:
+    recipients = ",".join(f"<{escape(str(recipient))}>" for recipient in envelope.recipients)
+    return escape(str(envelope.sender or "")), recipients
 
 
 def _is_address(text: str) -> bool:

@@ -29,7 +29,6 @@ from trio_smtp.handler import MessageAborted, Peer, Session
 from trio_smtp.protocol import (
     NEED_DATA,
     PAUSED,
-    AbortReason,
     Auth,
     AuthAborted,
     AuthResponse,
@@ -299,7 +298,7 @@ class ServerSession:
                     await self._send_rest()
             while type(event := connection.next_event()) is not ConnectionClosed:
                 if type(event) is TransactionAborted:
-                    self._log.broken_off(event.reason)
+                    self._log.broken_off(event)
                     await self._hooks.ask_last(seconds, "reset", event.reason)
             self._log.closed(event.reason)
             # A client that has sent QUIT or EOF has nothing more under way that `linger` would wait for, except that in
@@ -455,7 +454,7 @@ class ServerSession:
         if type(event) is Hello:
             return self._answer("hello", event)
         if type(event) is TransactionAborted:
-            return self._reset(event.reason)
+            return self._reset(event)
         if type(event) is StartTLS:
             return self._on_starttls()
         if type(event) is Auth:
@@ -510,7 +509,7 @@ class ServerSession:
             verdicts = [message.refusal.reply] * due
         self._clock.end_hook()
         if message.aborted is not None:
-            await self._reset(message.aborted)
+            await self._reset(message.aborted, message.size)
             return
         if not body.was_read and any(verdict.positive for verdict in verdicts):
             log.error("%s the message hook accepted a message without reading it to its end", session.id)
@@ -533,9 +532,9 @@ class ServerSession:
         self._clock.before_wait = None
         self._unsent = not self._send_now(self.connection.data_to_send())
 
-    async def _reset(self, reason: AbortReason) -> None:
-        self._log.broken_off(reason)
-        await self._hooks.ask("reset", reason)
+    async def _reset(self, event: TransactionAborted, size: int = 0) -> None:
+        self._log.broken_off(event, size)
+        await self._hooks.ask("reset", event.reason)
 
     async def _on_starttls(self) -> None:
         connection = self.connection
