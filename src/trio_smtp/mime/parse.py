@@ -23,6 +23,8 @@ __all__ = ["parse", "texts"]
 _DEFAULT: Final = MimeLimits()
 _LONGEST_DATE: Final = 200  # characters
 _COMMENT = re.compile(r"\((?:[^()\\]|\\.)*\)", re.DOTALL)  # an innermost comment
+# 2026-11-23T12:00:00Z, and 2026-11-23 12:00:00 +0100 or UTC as Ruby writes it. What follows, such as (CET), is ignored.
+_ISO = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}[0-9:.]*) ?(?:(Z|UTC)|([+-][0-9]{2}:?[0-9]{2}))?")
 _BLANKS_AROUND = re.compile(r"\s*([:,])\s*")
 _LEAP_SECOND = re.compile(r"([0-9]:[0-9]{2}:)60\b")
 # +01:00 or +01 as in ISO 8601, GMT+0100 in JavaScript. The year in 23-Nov-26 is no zone.
@@ -132,7 +134,7 @@ class _Header:
         if not text:
             return None
         try:
-            date = parsedate_to_datetime(_without_rarities(text[:_LONGEST_DATE]))
+            date = _read_date(text[:_LONGEST_DATE])
             if date.year < 1000:  # a year of three digits counts from 1900: RFC 5322 §4.3
                 date = date.replace(year=date.year + 1900)
             if date.tzinfo is None:  # RFC 5322 §3.3: "-0000" is UTC without the sender's zone
@@ -161,6 +163,13 @@ class _Header:
 
     def _wrong(self, name: bytes, sentence: str) -> None:
         self._defects.add(f"{name.decode('ascii').title()}: {sentence}")
+
+
+def _read_date(text: str) -> datetime:
+    """The date that a text begins with, in the form of mail or, as some scripts write it, of ISO 8601."""
+    if iso := _ISO.match(text):
+        return datetime.fromisoformat(f"{iso[1]}T{iso[2]}{'Z' if iso[3] else iso[4] or ''}")
+    return parsedate_to_datetime(_without_rarities(text))
 
 
 def _without_rarities(date: str) -> str:
