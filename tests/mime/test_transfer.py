@@ -13,6 +13,7 @@ from trio_smtp.mime.transfer import decode_content
 
 CUT = "its base64 is cut short"
 MORE = "there is data after the end of its base64"
+PIECES = "its base64 was encoded in several pieces"
 JUNK = "it contains characters that are not base64"
 STRAY = "its quoted-printable has a stray '='"
 
@@ -30,7 +31,11 @@ STRAY = "its quoted-printable has a stray '='"
         (b"SGVsbA=", "base64", b"Hell", CUT),
         (b"SGVsb", "base64", b"Hel", CUT),
         (b"S", "base64", b"", CUT),
-        (b"SGVsbG8=\r\nSGVs", "base64", b"Hello", MORE),
+        (b"SGVsbG8=\r\nSGV", "base64", b"Hello", MORE),
+        (b"SGVsbG8=\r\n--\r\nSGVs", "base64", b"Hello", MORE),
+        (b"SGVsbG8=\r\nS===", "base64", b"Hello", MORE),
+        (b"SGVsbG8=\r\nIQ==\r\nSGVs", "base64", b"Hello!Hel", PIECES),
+        (b"SGVsbG8=SGVsbG8=", "base64", b"HelloHello", PIECES),
         (b"SGVsbG8===", "base64", b"Hello", None),
         (b"SG*Vs\0bG8=", "base64", b"Hello", JUNK),
         (b"====", "base64", b"", None),

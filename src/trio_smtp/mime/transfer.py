@@ -14,6 +14,7 @@ IDENTITY: Final = frozenset({"", "7bit", "8bit", "binary"})
 _BASE64: Final = string.ascii_letters.encode() + string.digits.encode() + b"+/="
 _JUNK: Final = bytes(set(range(256)) - set(_BASE64))
 _BLANKS: Final = (b" ", b"\t", b"\r", b"\n")
+_PIECE = re.compile(rb"[^=]++={0,2}")  # of base64, with padding of its own
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")  # after trailing white space was removed
 _MISREAD_ESCAPE = re.compile(rb"=(?==|\r(?!\n))")
 _BLANKS_AT_END: Final = (b" \r\n", b"\t\r\n", b" \n", b"\t\n")
@@ -48,15 +49,28 @@ def _decode_quoted_printable(octets: bytes) -> tuple[bytes, str | None]:
 
 def _decode_base64(octets: bytes) -> tuple[bytes, str | None]:
     letters = octets.translate(None, _JUNK)
+    has_junk = len(octets) - sum(map(octets.count, _BLANKS)) > len(letters)
     data, padding, rest = letters.partition(b"=")
     over = len(data) % 4
     wrong = None
     if rest.strip(b"="):
-        wrong = "there is data after the end of its base64"
+        if not has_junk and (content := _decode_pieces(letters)) is not None:
+            return content, "its base64 was encoded in several pieces"
+        wrong = "there is data after the end of its base64"  # perhaps a text that a mailing list has added
     elif over and len(padding + rest) < 4 - over:
         wrong = "its base64 is cut short"
-    elif len(octets) - sum(map(octets.count, _BLANKS)) > len(letters):
+    elif has_junk:
         wrong = "it contains characters that are not base64"
     if over == 1:  # six bits do not make an octet
         data = data[:-1]
     return binascii.a2b_base64(data + b"=" * (-len(data) % 4)), wrong
+
+
+def _decode_pieces(letters: bytes) -> bytes | None:
+    """The content of base64 that a sender has encoded piece by piece, None if one of the pieces is not complete."""
+    content = bytearray()
+    for piece in _PIECE.finditer(letters):
+        if len(piece[0]) % 4:
+            return None
+        content += binascii.a2b_base64(piece[0])
+    return bytes(content)
