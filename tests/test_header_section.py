@@ -32,6 +32,10 @@ CASES = {
     "a body that begins with quoted quotes": (A + b">>From me\r\n", A),
     "an empty field": (b"A:\nB: c\n\nx", b"A:\nB: c\n"),
     "a field without the end of its line": (A + b"C: d", A + b"C: d"),
+    "a byte order mark": (b"\xef\xbb\xbf" + A + b"\r\n", b"\xef\xbb\xbf" + A),
+    "a byte order mark behind our fields": (A + b"\xef\xbb\xbfC: d\r\n\r\n", A + b"\xef\xbb\xbfC: d\r\n"),
+    "a byte order mark before the body": (A + b"\xef\xbb\xbfbody\r\n", A),
+    "half a byte order mark": (A + b"\xef\xbbC: d\r\n", A),
     "8-bit names": (A + b"\xc3\xa4: b\r\n", A),
 }
 

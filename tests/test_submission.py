@@ -285,6 +285,10 @@ async def test_a_large_message_arrives_whole(store: MemoryStore) -> None:
     assert is_stored
 
 
+def test_a_field_behind_a_byte_order_mark_is_not_missing() -> None:
+    assert missing_fields(b"\xef\xbb\xbfDate: x\r\nSubject: y\r\n") == {b"message-id"}
+
+
 LINES = st.sampled_from(
     [b"Date: x", b"date: x", b"Message-ID: <a@b>", b"MESSAGE-ID:", b"Subject: x", b" Date: x", b"\tx", b"", b"x"]
 )

@@ -42,7 +42,7 @@ message.
 HEADER_LIMIT: Final = 64 * 1024
 """Octets of a message that are held back to look for the end of its header."""
 
-_FIELD_NAME: Final = re.compile(rb"^([!-9;-~]++)[ \t]*+:", re.MULTILINE)
+_FIELD_NAME: Final = re.compile(rb"^(?:\xef\xbb\xbf)?([!-9;-~]++)[ \t]*+:", re.MULTILINE)
 _WANTED: Final = frozenset({b"date", b"message-id"})
 
 

@@ -17,10 +17,12 @@ __all__ = ["HEAD", "body_start", "decode", "decode_words", "fields", "header_end
 HEAD = 256 * 1024  # the first octets of a message, in which a listing looks for the header
 
 _EMPTY_LINE = re.compile(rb"\r?\n")  # the server may have been configured to accept bare LFs
-# Fields, their continuation lines, and the "From " lines of an mbox file, which readers skip.
-_HEADER = re.compile(rb"(?>(?:(?![ \t])(?:(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+(?:\n|\Z))+)?)")
+# Fields, their continuation lines, and the "From " lines of an mbox file, which readers skip. Before the first field
+# there may be a byte order mark, as Windows writes it.
+_LINE = rb"(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From |\xef\xbb\xbf[!-9;-~]++[ \t]*+:)[^\n]*+(?:\n|\Z)"
+_HEADER = re.compile(rb"(?>(?:(?![ \t])(?:%b)+)?)" % _LINE)
 _NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # begins with a literal octet, which `re` finds with memchr
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
+_FIELD = re.compile(rb"(?:\xef\xbb\xbf)?([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
 
 # RFC 2047 §2, with the language of RFC 2231 §5. Some senders do not encode question marks, so only "?=" ends a word. A
 # word may not contain "=?", which begins the next one, so that no character is read twice.
