@@ -13,5 +13,5 @@ CHARSETS = (
 
 NO_CODECS = (  # names that Python does not know
     "iso-8859-6-e", "iso-8859-6-i", "iso-8859-8-e", "ISO-8859-8-I", "windows-31j", "windows-874", "windows-949",
-    "x-sjis",
+    "x-sjis", "unknown-8bit", "x-unknown",
 )  # fmt: skip

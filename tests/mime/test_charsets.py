@@ -46,6 +46,8 @@ def test_other_codecs_are_not_used(charset: str) -> None:
         ("grün".encode("mac-roman"), "macintosh", "grün", None),
         (b"abc", "ANSI_X3.4-1968", "abc", None),
         ("grün".encode(), "ANSI_X3.4-1968", "grün", UTF_8),
+        (b"gr\xfcn", "unknown-8bit", "grün", WINDOWS),
+        ("grün".encode(), "X-UNKNOWN", "grün", UTF_8),
         (b"+2AA-", "utf-7", "?", None),
         ("\ufeffx".encode(), "utf-8", "x", None),
         (b"a\r\nb\rc\nd", None, "a\nb\nc\nd", None),
@@ -67,7 +69,7 @@ FAR = b" " * (1024 - len("<meta charset=koi8-r"))
     [
         (b"<meta charset=windows-1251>\xc4\xe0", None, "Да", RUSSIAN),
         (b"<META HTTP-EQUIV=a CONTENT='text/html; Charset = Windows-1251'>\xc4\xe0", "us-ascii", "Да", RUSSIAN),
-        (b'<meta\ncharset="windows-1251">\xc4\xe0', "x-unknown", "Да", "the charset 'x-unknown' is unknown"),
+        (b'<meta\ncharset="windows-1251">\xc4\xe0', "x-other", "Да", "the charset 'x-other' is unknown"),
         (b"<meta charset=iso-2022-jp>\x1b$BF|\x1b(B", None, "日", None),
         (b"<meta charset=koi8-r>\xf7", "windows-1251", "ч", None),
         (b"<meta charset=rot13>\xfc", None, "ü", WINDOWS),

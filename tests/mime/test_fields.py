@@ -85,6 +85,9 @@ def test_fields_of_the_head_only() -> None:
         (b"=?utf-8?q?=FF?=", "\ufffd"),
         (b"=?utf-8?q??=", ""),
         (b"=?iso-2022-jp?b?GyRCRnxLXBsoQg==?=", "日本"),
+        (b"=?us-ascii?q?gr=C3=BCn?= =?us-ascii?q?gr=FCn?=", "grÃ¼ngrün"),
+        (b"=?unknown-8bit?q?gr=C3=BCn?=", "grün"),  # as the standard library of Python encodes an 8-bit header
+        (b"=?X-UNKNOWN?b?Z3L8bg==?=", "grün"),
         # a question mark that is not encoded, as PHP's quoted_printable_encode leaves it
         (b"=?utf-8?q?Gr=C3=BC=C3=9Fe? Ja??=", "Grüße? Ja?"),
         (b"=?utf-8?q???=", "?"),

@@ -18,7 +18,7 @@ _CHARSET = re.compile(
     r"utf-?8|utf-7|utf-16(?:be|le)?|(?:us-)?ascii|ansi_x3\.4-1968|iso[-_]?8859-(?:[1-9]|1[013-6])|iso-8859-[68]-[ei]"
     r"|latin-?1|windows-(?:125[0-8]|31j|874|949)|cp(?:125[0-8]|437|850|866|874|932|936|949|950)|koi8-[ru]|macintosh"
     r"|gb2312|gbk|gb18030|hz-gb-2312|big5(?:-hkscs)?|shift_jis|(?:x-)?sjis|euc-(?:jp|kr)|iso-2022-(?:jp(?:-[12])?|kr)"
-    r"|csiso2022jp|ks_c_5601-1987|tis-620"
+    r"|csiso2022jp|ks_c_5601-1987|tis-620|unknown-8bit|x-unknown"
 )
 
 # Senders often name a charset but use the superset of their system. The last entries are names unknown to Python.
@@ -53,6 +53,8 @@ _LARGER: Final = {
     "windows-31j": "cp932",
     "windows-874": "cp874",
     "windows-949": "cp949",
+    "unknown-8bit": "ascii",  # RFC 1428: whoever labelled the text did not know its charset
+    "x-unknown": "ascii",
 }
 
 _META = re.compile(rb"<meta\b[^<>]*\bcharset\s*=[\s\"']*(?!utf-(?:7|16))([a-z0-9_.-]+)", re.IGNORECASE)
@@ -62,8 +64,13 @@ _JAPANESE: Final = frozenset({"iso2022_jp_ext", "iso-2022-jp-1", "iso-2022-jp-2"
 
 
 def decode_octets(octets: bytes, charset: str) -> str | None:
-    """The decoded octets, with U+FFFD for invalid ones; None if `charset` is not a charset of mail."""
+    """The decoded octets, with U+FFFD for invalid ones; None if `charset` is not a charset of mail.
+
+    If it is ASCII or says that it is unknown, 8-bit octets are decoded as in `decode_text`.
+    """
     codec = _codec(charset)
+    if codec in _ASCII:
+        codec, _ = _guess(octets, None)
     return None if codec is None else _replace(octets, codec)
 
 
