@@ -50,6 +50,9 @@ def test_other_codecs_are_not_used(charset: str) -> None:
         ("grün".encode(), "X-UNKNOWN", "grün", UTF_8),
         (b"+2AA-", "utf-7", "?", None),
         ("\ufeffx".encode(), "utf-8", "x", None),
+        ("\ufeffgrün".encode(), "iso-8859-1", "grün", None),  # a file from Windows, sent by a script
+        ("\ufeffgrün".encode(), "us-ascii", "grün", None),
+        ("\ufeffgrün".encode(), None, "grün", UTF_8),
         (b"a\r\nb\rc\nd", None, "a\nb\nc\nd", None),
         (b"abc", "rot13", "abc", "the charset 'rot13' is unknown"),
         (b"\x81", "rot13", "\ufffd", "the charset 'rot13' is unknown"),

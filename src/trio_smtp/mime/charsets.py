@@ -80,11 +80,13 @@ def decode_text(octets: bytes, charset: str | None, *, is_html: bool = False) ->
     Args:
         charset: as the part declares it. If it is missing, unknown or ASCII, HTML is decoded as its first ``<meta>``
             tag with a charset says. Other 8-bit octets are decoded as UTF-8 if they are valid UTF-8, else as
-            windows-1252.
+            windows-1252. What begins with the byte order mark of UTF-8 is UTF-8, whatever is declared.
     """
     codec = None if charset is None else _codec(charset)
     wrong = None if codec or charset is None else f"the charset {charset[:40]!a} is unknown"
-    if codec is None or codec in _ASCII:
+    if codec is not None and octets.startswith(codecs.BOM_UTF8):  # as browsers do: HTML §13.2.3.2
+        codec = "utf-8"
+    elif codec is None or codec in _ASCII:
         codec, guessed = _guess(octets, _codec_of_html(octets) if is_html else None)
         wrong = wrong or guessed
     text = _replace(octets, codec)
