@@ -45,9 +45,10 @@ from trio_smtp.mime.addresses import read_addresses
         ("=?utf-8?q?a,b;c?= <a@b>", [("a,b;c", "a@b")]),
         ("=?utf-8?q?a=0D=0Ab?= <a@b>", [("a b", "a@b")]),
         ("Jörg <jörg@b>", [("Jörg", "jörg@b")]),
-        ("=?utf-8?q?a?=,=?utf-8?q?b?= <c@d>", [("", "=?utf-8?q?a?="), ("b", "c@d")]),
-        ("=?utf-8?q?a, b?= <c@d>", [("", "=?utf-8?q?a"), ("b?=", "c@d")]),
-        ("=?utf-8?q?a,b? <c@d>", [("", "=?utf-8?q?a"), ("b?", "c@d")]),
+        ("=?utf-8?q?a?=,=?utf-8?q?b?= <c@d>", [("a", ""), ("b", "c@d")]),
+        ("=?utf-8?q?a, b?= <c@d>", [("=?utf-8?q?a", ""), ("b?=", "c@d")]),
+        ("=?utf-8?q?a,b? <c@d>", [("=?utf-8?q?a", ""), ("b?", "c@d")]),
+        ("=?utf-8?q?Ann_=3Ca=40b=3E?=", [("Ann <a@b>", "")]),
         # old and broken forms
         ("<@x,@y:a@b>", [("", "a@b")]),
         ("a@b; c@d", [("", "a@b"), ("", "c@d")]),

@@ -93,10 +93,12 @@ class _Entry:
         return MailAddress(name, address) if name or address else None
 
     def _bare(self) -> tuple[str, str]:
-        """Name and address of an entry without brackets: the address is the last word with an "@", or the only word."""
+        """Name and address of an entry without brackets: the address is the last word with an "@", or the only word,
+        unless that is quoted or encoded, as a name is.
+        """
         words = _words(self.phrase)
         at = next((at for at, word in reversed([*enumerate(words)]) if _is_address(word)), None)
-        if at is None and len(words) == 1 and not words[0][0].startswith('"'):
+        if at is None and len(words) == 1 and not words[0][0].startswith(('"', "=?")):
             at = 0
         address = "" if at is None else "".join(words.pop(at))
         return " ".join("".join(map(_meaning, word)) for word in words), address
