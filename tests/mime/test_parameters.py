@@ -14,6 +14,8 @@ from trio_smtp.mime.parameters import read_parameters
         (" Text/Plain", "text/plain", {}),
         ("text/plain (a comment); charset=utf-8", "text/plain", {"charset": "utf-8"}),
         ("text/plain;charset = UTF-8 ;Format=flowed", "text/plain", {"charset": "UTF-8", "format": "flowed"}),
+        ('"text/plain"; charset="utf-8"', "text/plain", {"charset": "utf-8"}),
+        ('"base64" ', "base64", {}),
         ("a/b; name=x; name=y", "a/b", {"name": "x"}),
         ("a/b;; ; name=x", "a/b", {"name": "x"}),
         ("a/b; name", "a/b", {}),

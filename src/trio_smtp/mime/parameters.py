@@ -28,7 +28,7 @@ _FOLD = re.compile(r"\r?\n[ \t]?")
 def read_parameters(value: bytes) -> tuple[str, dict[str, str]]:
     """The word in lower case, and the parameters by name in lower case. The first parameter of a name counts."""
     text = _FOLD.sub(" ", to_text(value))
-    word = text.partition(";")[0].partition("(")[0].strip().lower()
+    word = text.partition(";")[0].partition("(")[0].strip().strip('"').lower()  # some senders quote it
     plain: dict[str, str] = {}
     pieces: defaultdict[str, dict[int, tuple[str, bool]]] = defaultdict(dict)
     for match in _PARAMETER.finditer(text):
