@@ -159,5 +159,21 @@ def test_a_uid_validity_is_not_given_again() -> None:
     assert replica.index.create_mailbox("ann", "Another")[1].uid_validity > 7
 
 
+def test_a_mailbox_that_is_implied_has_a_uid_validity_that_no_lost_one_had() -> None:
+    """Sent was created, used, deleted, and created again. Of all that, only its last message is left."""
+    lost: list[Record] = [
+        CreateMailbox("ann", "Sent", 2),
+        mail(1, "Sent"),
+        DeleteMailbox("ann", "Sent"),
+        CreateMailbox("ann", "Sent", 3),
+    ]
+    damaged = [b"#" + line(record)[1:] for record in lost]
+    replica = Replica(Manifest("store", (1,)))
+    lines = [line(account("ann")), *damaged, line(mail(1, "Sent"))]
+    replica.replay_all((1, number, each) for number, each in enumerate(lines))
+    assert uids(replica) == {INBOX: [], "Sent": [1]}
+    assert replica.index.mailbox("ann", "Sent").uid_validity > 3
+
+
 def test_what_fits_is_no_damage() -> None:
     assert replayed(account("ann"), mail(1), KeepSecret("x")).damage == []

@@ -113,9 +113,10 @@ class Replica:
                     lost += len(line)
                     if segment == self.manifest.segments[0]:
                         replaced = (segment - 1) * _MOST
+                    self._burn_uid_validities(len(line), replaced)  # before a later line implies a mailbox
         finally:  # after an error, too: the next call begins behind these lines
             if lost:
-                self.burn_uids(lost, replaced)
+                self._burn_uids(lost, replaced)
         return done
 
     def apply(self, operation: Operation[Place], octets: int) -> None:
@@ -155,9 +156,16 @@ class Replica:
             replaced: octets, at most, of the segments that a compaction replaced, if it made the segment with the
                 lost records: these may be the ones that say which UIDs had been assigned.
         """
+        self._burn_uid_validities(octets, replaced)
+        self._burn_uids(octets, replaced)
+
+    def _burn_uid_validities(self, octets: int, replaced: int) -> None:
         more, before = 1 + octets // _LEAST, 1 + replaced // _LEAST
         with self.mutex:
             self.index.apply(SpendUidValidities(max(self.index.uid_validity() + more, before)))
+
+    def _burn_uids(self, octets: int, replaced: int) -> None:
+        more, before = 1 + octets // _LEAST, 1 + replaced // _LEAST
         for account in self.index.accounts():
             with self.mutex:
                 for box in self.index.mailboxes(account.name):
