@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 from html.parser import HTMLParser
 
 import pytest
@@ -130,6 +131,20 @@ def test_pictures_are_bounded() -> None:
         url = f'data:image/png;base64,{base64.b64encode(b"x" * size).decode()}"'
         for limit, count in ((len(url) - 2, 0), (len(url) - 1, 1)):
             assert (page(parse(content), limit=limit) or "").count(url.replace('"', "&quot;")) == count
+
+
+def test_pictures_are_copied_once_into_the_page() -> None:
+    """A character beyond Latin-1 makes each copy of the whole page four times as large."""
+    parsed = parse(message('😀<img src="cid:logo@example.com">').replace(PNG, b"x" * 3_000_000))
+    tracemalloc.start()
+    try:
+        shown = page(parsed)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert shown is not None
+    assert len(shown) > 4_000_000
+    assert peak < 24_000_000  # the page and the picture
 
 
 def test_nothing_leaves_the_frame() -> None:

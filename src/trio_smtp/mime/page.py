@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Iterator
 from html import escape
 from typing import Final
 
@@ -29,7 +30,7 @@ _LIMIT: Final = 64 * 1024 * 1024
 _PICTURES: Final = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _RENAMED = re.compile(r"<(?=(?:link|iframe)[\s/>])", re.IGNORECASE)
-_PAGE: Final = """\
+_BEGIN: Final = """\
 <!DOCTYPE html>
 <html>
 <head>
@@ -42,7 +43,10 @@ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 
 <style>html, body, iframe {{ margin: 0; border: 0; width: 100%; height: 100%; display: block }}</style>
 </head>
 <body>
-<iframe sandbox="allow-popups allow-popups-to-escape-sandbox" srcdoc="{mail}"></iframe>
+<iframe sandbox="allow-popups allow-popups-to-escape-sandbox" srcdoc="\
+"""
+_END: Final = """\
+"></iframe>
 </body>
 </html>
 """
@@ -62,9 +66,8 @@ def page(parsed: ParsedMessage, *, limit: int = _LIMIT) -> str | None:
     """
     if parsed.html is None:
         return None
-    pictures = _Pictures(parsed, limit)
-    mail = CID.sub(pictures.url, _RENAMED.sub("<x-", _CONTROL.sub("\ufffd", parsed.html)))
-    return _PAGE.format(title=escape(parsed.subject), mail=escape(_HEAD + mail))
+    mail = _HEAD + _RENAMED.sub("<x-", _CONTROL.sub("\ufffd", parsed.html))
+    return "".join([_BEGIN.format(title=escape(parsed.subject)), *_Pictures(parsed, limit).in_place(mail), _END])
 
 
 class _Pictures:
@@ -77,13 +80,24 @@ class _Pictures:
                 self._attached.setdefault(attachment.content_id, attachment)
         self._left = limit
 
-    def url(self, reference: re.Match[str]) -> str:
-        """The replacement for a ``cid:`` reference, which is left as it is if there is no picture for it."""
-        picture = self._attached.get(content_id(reference))
+    def in_place(self, mail: str) -> Iterator[str]:
+        """The HTML, escaped, with URLs in place of the ``cid:`` references for which there are pictures.
+
+        It comes in pieces, so that the pictures, which need no escaping, are not copied several times. A character
+        beyond Latin-1 in the mail would even make each copy two or four times as large.
+        """
+        at = 0
+        for reference in CID.finditer(mail):
+            if url := self._url(content_id(reference)):
+                yield escape(mail[at : reference.end(1)])
+                yield url
+                at = reference.end()
+        yield escape(mail[at:])
+
+    def _url(self, content_id: str) -> str:
+        picture = self._attached.get(content_id)
         if picture is None:
-            return reference[0]
+            return ""
         head = f"data:{picture.content_type};base64,"
         self._left -= len(head) + (picture.size + 2) // 3 * 4
-        if self._left < 0:
-            return reference[0]
-        return reference[1] + head + b64encode(picture.content).decode("ascii")
+        return head + b64encode(picture.content).decode("ascii") if self._left >= 0 else ""
