@@ -212,3 +212,16 @@ def test_trio_that_cannot_start_leaves_no_port_open(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((server.host, server.port))
     assert failure.value.errno == errno.EMFILE  # its traceback would have kept the socket open until here
+
+
+def test_a_thread_that_cannot_start_leaves_no_port_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    server = CatchingServer()
+    with pytest.raises(RuntimeError, match="can't start") as failure, server:
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((server.host, server.port))
+    assert failure.value.__traceback__ is not None  # it would have kept the socket open until here

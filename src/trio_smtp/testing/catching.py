@@ -76,7 +76,7 @@ class CatchingServer:
         self._portal = Portal(partial(serve_sockets, self._keep, [sock], **self._options))
         try:
             self._portal.__enter__()
-        except OSError:
+        except (OSError, RuntimeError):  # no descriptor, or no thread
             sock.close()  # or clients would connect to a server that never answers
             raise
         return self

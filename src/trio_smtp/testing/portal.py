@@ -25,7 +25,7 @@ class Portal:
         main: an async function that runs there; it is cancelled at the end of the block.
 
     Raises:
-        OSError: on entering the block, if trio cannot start.
+        OSError, RuntimeError: on entering the block, if trio or its thread cannot start.
     """
 
     def __init__(self, main: Callable[[], Awaitable[object]] = trio.sleep_forever) -> None:
