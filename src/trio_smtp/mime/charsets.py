@@ -15,10 +15,10 @@ from typing import Final
 __all__ = ["decode_octets", "decode_text"]
 
 _CHARSET = re.compile(
-    r"utf-?8|utf-7|utf-16(?:be|le)?|(?:us-)?ascii|ansi_x3\.4-1968|iso[-_]?8859-(?:[1-9]|1[013-6])|iso-8859-[68]-[ei]"
+    r"utf-?8|utf-7|utf-16(?:be|le)?|(?:us-)?ascii|ansi-x3\.4-1968|iso-?8859-(?:[1-9]|1[013-6])|iso-8859-[68]-[ei]"
     r"|latin-?1|windows-(?:125[0-8]|31j|874|949)|cp(?:125[0-8]|437|850|866|874|932|936|949|950)|koi8-[ru]|macintosh"
-    r"|gb2312|gbk|gb18030|hz-gb-2312|big5(?:-hkscs)?|shift_jis|(?:x-)?sjis|euc-(?:jp|kr)|iso-2022-(?:jp(?:-[12])?|kr)"
-    r"|csiso2022jp|ks_c_5601-1987|tis-620|unknown-8bit|x-unknown"
+    r"|gb2312|gbk|gb18030|hz-gb-2312|big5(?:-hkscs)?|shift-jis|sjis|euc-(?:jp|kr)|iso-2022-(?:jp(?:-[12])?|kr)"
+    r"|csiso2022jp|ks-c-5601-1987|tis-620|unknown(?:-8bit)?"
 )
 
 # Senders often name a charset but use the superset of their system. The last entries are names unknown to Python.
@@ -26,22 +26,18 @@ _LARGER: Final = {
     "gb2312": "gb18030",
     "gbk": "gb18030",
     "cp936": "gb18030",
-    "shift_jis": "cp932",
+    "shift-jis": "cp932",
     "sjis": "cp932",
-    "x-sjis": "cp932",
     "euc-kr": "cp949",
-    "ks_c_5601-1987": "cp949",
+    "ks-c-5601-1987": "cp949",
     "iso-8859-1": "cp1252",
     "iso8859-1": "cp1252",
-    "iso_8859-1": "cp1252",
     "latin-1": "cp1252",
     "latin1": "cp1252",
     "iso-8859-9": "cp1254",
     "iso8859-9": "cp1254",
-    "iso_8859-9": "cp1254",
     "iso-8859-11": "cp874",
     "iso8859-11": "cp874",
-    "iso_8859-11": "cp874",
     "tis-620": "cp874",
     "big5": "big5-hkscs",
     "iso-2022-jp": "iso2022_jp_ext",
@@ -54,11 +50,11 @@ _LARGER: Final = {
     "windows-874": "cp874",
     "windows-949": "cp949",
     "unknown-8bit": "ascii",  # RFC 1428: whoever labelled the text did not know its charset
-    "x-unknown": "ascii",
+    "unknown": "ascii",
 }
 
-_META = re.compile(rb"<meta\b[^<>]*\bcharset\s*=[\s\"']*(?!utf-(?:7|16))([a-z0-9_.-]+)", re.IGNORECASE)
-_ASCII: Final = frozenset({"ascii", "us-ascii", "ansi_x3.4-1968"})
+_META = re.compile(rb"<meta\b[^<>]*\bcharset\s*=[\s\"']*(?!(?:x-)?utf[-_](?:7|16))([a-z0-9_.-]+)", re.IGNORECASE)
+_ASCII: Final = frozenset({"ascii", "us-ascii", "ansi-x3.4-1968"})
 
 _JAPANESE: Final = frozenset({"iso2022_jp_ext", "iso-2022-jp-1", "iso-2022-jp-2", "euc-jp"})
 
@@ -96,7 +92,7 @@ def decode_text(octets: bytes, charset: str | None, *, is_html: bool = False) ->
 
 
 def _codec(charset: str) -> str | None:
-    charset = charset.lower()
+    charset = charset.lower().removeprefix("x-").replace("_", "-")  # senders do not agree on these
     return _LARGER.get(charset, charset) if _CHARSET.fullmatch(charset) else None
 
 
