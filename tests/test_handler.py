@@ -93,6 +93,15 @@ def test_mistakes_are_found_when_the_class_is_defined(members: dict[str, Any], c
         type("Wrong", (Handler,), members)
 
 
+@pytest.mark.parametrize(
+    ("member", "complaint"),
+    [(sync, r"Wrong\.rcpt must be an async method"), (without_arguments, r"Wrong\.rcpt must take \(self, event\)")],
+)
+def test_mistakes_in_a_mixin_class_are_found_too(member: Any, complaint: str) -> None:
+    with pytest.raises(TypeError, match=complaint):
+        type("Wrong", (type("Mixin", (), {"rcpt": member}), Handler), {})
+
+
 def test_helpers_and_everything_that_is_no_method_are_welcome() -> None:
     class Fine(Handler):
         limit = 5

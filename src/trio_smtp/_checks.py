@@ -9,9 +9,10 @@ import difflib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Collection
+from types import NoneType
 from typing import Any, Final, TypeGuard
 
-__all__ = ["check_hooks", "hint", "is_async", "takes"]
+__all__ = ["check_hooks", "check_type", "hint", "is_async", "takes"]
 
 _SIMILAR: Final = 0.85  # the difflib ratio from which a name is taken for a misspelt hook
 
@@ -23,25 +24,34 @@ def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]
         TypeError: if a hook is not async or cannot be called with its arguments, or if a public method looks like a
             hook but is not one: it is async, or has nearly the name of one.
     """
+    overrides = frozenset(name for name in hooks if getattr(cls, name) is not getattr(base, name))
+    for name in overrides:
+        member = inspect.getattr_static(cls, name)  # perhaps from a mixin class, which has not been checked
+        if not inspect.iscoroutinefunction(member):
+            raise TypeError(f"{cls.__name__}.{name} must be an async method")
+        arguments = list(inspect.signature(getattr(base, name)).parameters)
+        if not takes(member, len(arguments)):
+            raise TypeError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
     for name, member in vars(cls).items():
-        if name in hooks:
-            if not inspect.iscoroutinefunction(member):
-                raise TypeError(f"{cls.__name__}.{name} must be an async method")
-            arguments = list(inspect.signature(getattr(base, name)).parameters)
-            if not takes(member, len(arguments)):
-                raise TypeError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
-        elif not name.startswith("_") and not hasattr(base, name) and _looks_like_a_hook(name, member, hooks):
+        if not name.startswith("_") and not hasattr(base, name) and _looks_like_a_hook(name, member, hooks):
             raise TypeError(
                 f"{cls.__name__}.{name} is not a hook of {base.__name__} ({', '.join(hooks)}); "
                 "the name of a helper method must begin with _"
             )
-    return frozenset(name for name in hooks if getattr(cls, name) is not getattr(base, name))
+    return overrides
 
 
 def _looks_like_a_hook(name: str, member: object, hooks: Collection[str]) -> bool:
     return inspect.iscoroutinefunction(member) or (
         inspect.isfunction(member) and bool(difflib.get_close_matches(name, hooks, cutoff=_SIMILAR))
     )
+
+
+def check_type(name: str, value: object, *kinds: type) -> None:
+    """Raise TypeError if the argument of that name is of none of these types."""
+    if not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds if kind is not NoneType)
+        raise TypeError(f"{name} must be of type {names}, not {value!r}")
 
 
 def takes(function: Callable[..., object], count: int) -> bool:

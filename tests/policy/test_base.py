@@ -24,6 +24,14 @@ def test_a_hook_is_async() -> None:
             def rcpt(self, session: Session, event: RcptTo) -> None: ...  # type: ignore[override]
 
 
+def test_when_a_policy_applies_is_not_async() -> None:
+    with pytest.raises(TypeError, match=r"Bad.applies_to must not be async"):
+
+        class Bad(Policy):
+            async def applies_to(self, session: Session) -> bool:  # type: ignore[override]  # that is the test
+                return False
+
+
 def test_what_a_class_overrides_is_what_is_called() -> None:
     class One(Policy):
         async def rcpt(self, session: Session, event: RcptTo) -> None: ...

@@ -127,15 +127,6 @@ class Nothing(Authenticator):
     pass
 
 
-class SyncMixin:
-    def check_password(self, username: str, password: str) -> str | None:
-        return username
-
-
-class Sync(SyncMixin, Authenticator):  # type: ignore[misc]  # that is the test
-    pass
-
-
 def test_a_misspelt_hook_is_noticed_at_once() -> None:
     with pytest.raises(TypeError, match=r"Misspelt\.check_pasword is not a hook of Authenticator \(check_password, "):
 
@@ -161,7 +152,6 @@ async def of_one(username: str) -> str:
             Nothing(),
             r"^Nothing must override at least one hook of Authenticator \(check_password, .*, check_certificate\)$",
         ),
-        (Sync(), r"Sync\.check_password must be an async method"),
         (lambda username, password: username, "an async function of a user name and a password"),
         (of_one, "must take two arguments, the user name and the password, and <function of_one"),
     ],

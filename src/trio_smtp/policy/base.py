@@ -8,6 +8,7 @@ state in `Session.extras`, or in bounded memory under `Session.id`, the peer or 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar, Final, Protocol
 
@@ -47,7 +48,7 @@ class Policy:
     """The most octets of a header section that the hook `header` needs, up to 1 MiB. A connection buffers as many."""
 
     def applies_to(self, session: Session) -> bool:
-        """Whether the hooks are called for this connection. Called once, before `connect`."""
+        """Whether the hooks are called for this connection. Called once, before `connect`. Not async."""
         return True
 
     async def connect(self, session: Session) -> None:
@@ -94,6 +95,8 @@ class Policy:
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        if inspect.iscoroutinefunction(cls.applies_to):  # its result would always be true
+            raise TypeError(f"{cls.__name__}.applies_to must not be async")
         cls.overrides = check_hooks(cls, Policy, HOOKS)
 
 
