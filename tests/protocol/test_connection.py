@@ -47,6 +47,11 @@ from trio_smtp.protocol import (
 TOO_LONG = Reply(250, "x" * 500, "")
 
 
+def test_one_mechanism_is_a_sequence_too() -> None:
+    with pytest.raises(TypeError, match=r"^auth_mechanisms must be a sequence such as \['PLAIN'\], not a string$"):
+        SMTPConnection(CONFIG, auth_mechanisms="PLAIN")
+
+
 # The greeting -------------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,6 +39,19 @@ def test_wire(code: int, text: str | Sequence[str], enhanced: str | None, wire: 
     reply = Reply(code, text, enhanced)
     assert reply.wire == wire
     assert codes(wire) == [f"{code}/{reply.enhanced}"]
+
+
+@pytest.mark.parametrize("code", [250.0, "250", None])
+def test_a_code_is_a_whole_number(code: Any) -> None:
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        Reply(code, "no")
+
+
+def test_a_code_may_be_an_enum() -> None:
+    class Code(int, enum.Enum):
+        NO = 550
+
+    assert Reply(Code.NO, "No").wire == b"550 5.0.0 No\r\n"
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,9 @@ class SMTPConnection(Dialogue):
         tls_active: the connection began inside TLS.
         tls_available: STARTTLS may be offered.
         auth_mechanisms: the SASL mechanisms to offer, upper case; empty where nobody can log in.
+
+    Raises:
+        TypeError: if `auth_mechanisms` is a str.
     """
 
     __slots__ = ("_auth_failures",)
@@ -85,6 +88,8 @@ class SMTPConnection(Dialogue):
         tls_available: bool = False,
         auth_mechanisms: Sequence[str] = (),
     ) -> None:
+        if isinstance(auth_mechanisms, str):  # each letter would be a mechanism
+            raise TypeError(f"auth_mechanisms must be a sequence such as [{auth_mechanisms!r}], not a string")
         super().__init__(
             config, tls_active=tls_active, tls_available=tls_available, auth_mechanisms=tuple(auth_mechanisms)
         )

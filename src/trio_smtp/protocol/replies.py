@@ -8,6 +8,7 @@ and LHLO (RFC 2034 §4): the connection strips it there.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -30,6 +31,7 @@ class Reply:
             class; 3xx replies have none. ``""`` leaves it out, which is right for greetings alone.
 
     Raises:
+        TypeError: if the code is not a whole number, or the text is not text.
         ValueError: if the code, text or enhanced code is not valid in a reply.
     """
 
@@ -37,6 +39,7 @@ class Reply:
 
     def __init__(self, code: int, text: str | Sequence[str], enhanced: str | None = None) -> None:
         lines = (text,) if isinstance(text, str) else tuple(text)
+        code = operator.index(code)  # an enum would be sent as its name
         if code not in _CODE or code % 100 >= 60:
             raise ValueError(f"{code!r} is not an SMTP reply code")
         if enhanced is None:
