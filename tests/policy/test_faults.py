@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import trio
@@ -37,3 +38,10 @@ async def test_the_delay_grows_with_what_is_used_up(
 def test_settings_that_make_no_sense(most: float, after: float) -> None:
     with pytest.raises(ValueError, match="FaultDelay needs a time"):
         FaultDelay(most, after=after)
+
+
+@pytest.mark.parametrize("name", ["most", "after"])
+def test_settings_that_are_no_numbers(name: str) -> None:
+    arguments: dict[str, Any] = {name: "0.5"}
+    with pytest.raises(TypeError, match=f"^{name} must be of type int or float, not '0.5'$"):
+        FaultDelay(**arguments)

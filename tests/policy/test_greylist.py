@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,23 @@ async def test_less_than_a_second_is_a_time(store: MemoryStore, clock: Clock, na
 def test_times_are_positive(store: MemoryStore, times: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be greater than 0"):
         Greylist(store, **times)
+
+
+@pytest.mark.parametrize("name", ["delay", "window", "lifetime"])
+def test_times_are_numbers(store: MemoryStore, name: str) -> None:
+    times: dict[str, Any] = {name: "300"}
+    with pytest.raises(TypeError, match=f"^{name} must be of type int or float, not '300'$"):
+        Greylist(store, **times)
+
+
+@pytest.mark.parametrize("times", [{"window": math.inf}, {"lifetime": math.inf}, {"lifetime": 1e300}])
+async def test_a_time_without_end(store: MemoryStore, clock: Clock, times: dict[str, Any]) -> None:
+    policy = Greylist(store, clock=clock, **times)
+    assert not await passes(policy)
+    clock.now += 301
+    assert await passes(policy)
+    clock.now += 30 * DAY
+    assert await passes(policy)
 
 
 # --- who

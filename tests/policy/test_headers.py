@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from tests.policy.tools import ENVELOPE, session
@@ -50,6 +53,20 @@ async def test_no_limit() -> None:
 
 async def test_all_that_a_policy_sees_can_be_limited() -> None:
     await HeaderLimits(size=1 << 20).header(session(), ENVELOPE, b"A: " + b"x" * 1000)
+
+
+@pytest.mark.parametrize("name", ["received", "fields", "size"])
+@pytest.mark.parametrize(
+    ("limit", "error", "complaint"),
+    [
+        (-1, ValueError, "must be at least 0, not -1; None means no limit"),
+        ("5", TypeError, "must be of type int, not '5'"),
+        (math.nan, TypeError, "must be of type int, not nan"),
+    ],
+)
+def test_limits_that_make_no_sense(name: str, limit: Any, error: type[Exception], complaint: str) -> None:
+    with pytest.raises(error, match=rf"^HeaderLimits\.{name} {complaint}$"):
+        HeaderLimits(**{name: limit})
 
 
 def test_more_than_a_policy_sees_cannot_be_limited() -> None:

@@ -182,6 +182,34 @@ def test_a_rate_is_a_rate(name: str, rate: Any) -> None:
         RateLimits(**{name: rate})
 
 
+@pytest.mark.parametrize(
+    ("settings", "error", "complaint"),
+    [
+        ({"max_keys": 0}, ValueError, "max_keys at least 1"),  # nothing would be limited
+        ({"max_keys": None}, TypeError, "max_keys must be of type int, not None"),
+        ({"most_delay": -1}, ValueError, "most_delay must be at least 0 seconds, not -1"),
+        ({"most_delay": float("nan")}, ValueError, "most_delay must be at least 0 seconds, not nan"),
+        ({"most_delay": "5"}, TypeError, "most_delay must be of type int or float, not '5'"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, Any], error: type[Exception], complaint: str) -> None:
+    with pytest.raises(error, match=complaint):
+        RateLimits(**settings)
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "complaint"),
+    [
+        (float("nan"), 1, "the count of a Rate must be of type int, not nan"),  # it would limit nothing
+        ("100", 60, "the count of a Rate must be of type int, not '100'"),
+        (100, "1m", "the seconds of a Rate must be of type int or float, not '1m'"),
+    ],
+)
+def test_a_rate_is_two_numbers(count: Any, seconds: Any, complaint: str) -> None:
+    with pytest.raises(TypeError, match=f"^{complaint}$"):
+        Rate(count, seconds)
+
+
 @pytest.mark.parametrize(("count", "seconds"), [(0, 1), (-1, 1), (1, 0), (1, -1), (1, float("nan"))])
 def test_a_rate_is_positive(count: int, seconds: float) -> None:
     with pytest.raises(ValueError, match="a Rate needs a count of at least 1"):

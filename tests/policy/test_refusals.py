@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -109,3 +110,16 @@ async def test_so_many_times_and_no_more() -> None:
 def test_orders_that_are_none(what: str, code: int, text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Refusals().refuse(what, code, text)
+
+
+@pytest.mark.parametrize(
+    ("what", "times", "error", "complaint"),
+    [
+        ("message", -1, ValueError, "times must be at least 0, not -1; None means no end"),
+        ("message", 1.5, TypeError, "times must be of type int, not 1.5"),
+        (["message"], 1, TypeError, r"what must be of type str, not \['message'\]"),
+    ],
+)
+def test_orders_of_another_type(what: Any, times: Any, error: type[Exception], complaint: str) -> None:
+    with pytest.raises(error, match=f"^{complaint}$"):
+        Refusals().refuse(what, 550, times=times)

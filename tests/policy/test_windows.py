@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from collections import deque
 
@@ -19,6 +20,12 @@ def test_what_was_done_is_counted_until_the_window_has_moved_on() -> None:
     assert window.count("ann", 1019) == 3
     assert window.count("bob", 1019) == 0
     assert window.count("ann", 1019 + 121) == 0
+
+
+@pytest.mark.parametrize(("seconds", "max_keys"), [(0, 1), (-1, 1), (math.nan, 1), (60, 0), (60, -1)])
+def test_a_window_has_a_length_and_room_for_a_key(seconds: float, max_keys: int) -> None:
+    with pytest.raises(ValueError, match=r"^seconds must be greater than 0, and max_keys at least 1$"):
+        SlidingWindow(seconds, max_keys)
 
 
 def test_the_span_before_counts_as_far_as_the_window_covers_it() -> None:

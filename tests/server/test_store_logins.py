@@ -222,6 +222,22 @@ async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore) 
                 go.set()
 
 
+@pytest.mark.parametrize(
+    ("numbers", "error", "complaint"),
+    [
+        ({"at_once": 0}, ValueError, "at_once must be at least 1 and waiting at least 0, not 0 and 64"),
+        ({"waiting": -1}, ValueError, "at_once must be at least 1 and waiting at least 0, not 2 and -1"),
+        ({"at_once": "2"}, TypeError, "at_once must be of type int, not '2'"),
+        ({"waiting": None}, TypeError, "waiting must be of type int, not None"),
+    ],
+)
+async def test_numbers_that_make_no_sense(
+    store: MemoryStore, numbers: dict[str, Any], error: type[Exception], complaint: str
+) -> None:
+    with pytest.raises(error, match=f"^{complaint}$"):
+        StoreAuthenticator(store, **numbers)
+
+
 async def test_scram_keys(store: MemoryStore) -> None:
     authenticator = StoreAuthenticator(store)
     for username in ("ann", "Ann@example.com"):

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from trio_smtp._checks import check_type
 from trio_smtp.handler import Refuse, Session
 from trio_smtp.mailbox.store import MailStore, StoreUnavailable, require_store
 from trio_smtp.policy.base import Policy
@@ -27,6 +28,7 @@ from trio_smtp.protocol import RcptTo
 __all__ = ["Greylist"]
 
 _DAY: Final = 86_400
+_LAST: Final = 2**63 - 1  # the last time at which a note can expire
 
 
 class Greylist(Policy):
@@ -48,7 +50,7 @@ class Greylist(Policy):
         clock: returns the time in seconds since 1970.
 
     Raises:
-        TypeError: if `store` is not a `MailStore`.
+        TypeError: if `store` is not a `MailStore`, or one of the times is not a number.
         ValueError: if one of the times is not positive.
     """
 
@@ -63,6 +65,8 @@ class Greylist(Policy):
         clock: Callable[[], float] = time.time,
     ) -> None:
         require_store(store)
+        for name, seconds in (("delay", delay), ("window", window), ("lifetime", lifetime)):
+            check_type(name, seconds, int, float)
         if not (delay > 0 and window > 0 and lifetime > 0):
             raise ValueError("delay, window and lifetime must be greater than 0")
         self._store = store
@@ -95,13 +99,18 @@ class Greylist(Policy):
         state, _, since = (await store.get_note(key) or f"new {now}").partition(" ")
         age = now - int(since)
         if state == "new" or age < 0:  # age < 0: the clock was set back, so start over
-            await store.put_note(key, f"tried {now}", expires=int(now + self._delay + self._window))
+            await store.put_note(key, f"tried {now}", expires=_whole(now + self._delay + self._window))
             return False
         if state == "tried" and age < self._delay:
             return False
         if state == "tried" or age >= _DAY:  # renewing the note once a day saves a write for each message
-            await store.put_note(key, f"passed {now}", expires=int(now + self._lifetime))
+            await store.put_note(key, f"passed {now}", expires=_whole(now + self._lifetime))
         return True
+
+
+def _whole(time: float) -> int:
+    """The time as the store wants it, also if it is infinite."""
+    return int(min(time, _LAST))
 
 
 @lru_cache(maxsize=4096)

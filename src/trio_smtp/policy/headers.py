@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from types import NoneType
 from typing import Final
 
+from trio_smtp._checks import check_type
 from trio_smtp.handler import Refuse, Session
 from trio_smtp.policy.base import HEADER_BOUND, Policy
 from trio_smtp.protocol import Envelope
@@ -24,10 +26,16 @@ class HeaderLimits(Policy):
         size: the most octets, up to 1 MiB. More get 552 5.3.4.
 
     Raises:
-        ValueError: if `size` is over 1 MiB, the most of a header section that policies are given.
+        TypeError: if a limit is neither a whole number nor None.
+        ValueError: if a limit is negative, or `size` is over 1 MiB, the most of a header section that policies are
+            given.
     """
 
     def __init__(self, *, received: int | None = 50, fields: int | None = 1_000, size: int | None = 128 * 1024) -> None:
+        for name, limit in (("received", received), ("fields", fields), ("size", size)):
+            check_type(f"HeaderLimits.{name}", limit, int, NoneType)
+            if limit is not None and limit < 0:
+                raise ValueError(f"HeaderLimits.{name} must be at least 0, not {limit}; None means no limit")
         if size is not None and size > HEADER_BOUND:
             raise ValueError(f"HeaderLimits.size must be at most 1 MiB, not {size}")
         self._received = received

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from trio_smtp._checks import check_type
 from trio_smtp.handler import Refuse, Session
 from trio_smtp.mailbox.names import address_keys
 from trio_smtp.policy.base import Policy
@@ -30,6 +31,7 @@ class Rate:
         everyone: whether peers on this machine (loopback addresses, Unix sockets) are counted too.
 
     Raises:
+        TypeError: if `count` is not a whole number, or `seconds` is not a number.
         ValueError: if `count` or `seconds` is not positive.
     """
 
@@ -38,6 +40,8 @@ class Rate:
     everyone: bool = False
 
     def __post_init__(self) -> None:
+        check_type("the count of a Rate", self.count, int)
+        check_type("the seconds of a Rate", self.seconds, int, float)
         if self.count < 1 or not self.seconds > 0:
             raise ValueError("a Rate needs a count of at least 1 and more than 0 seconds")
 
@@ -57,14 +61,15 @@ class RateLimits(Policy):
         account_messages: of one account that has logged in.
         account_recipients: of one account that has logged in.
         account_login_failures: of one user name.
-        max_keys: how many peers or accounts each limit remembers.
+        max_keys: how many peers or accounts each limit remembers, at least 1.
         most_delay: the longest delay of the answer to a failed login, in seconds.
         clock: returns the time in seconds.
         windows: makes the window of a limit, given its name in `Stats.rules` and the seconds of its rate. Processes use
             it to share their counts. By default a `SlidingWindow` of `max_keys`.
 
     Raises:
-        TypeError: if a rate is neither a `Rate` nor None.
+        TypeError: if a rate is neither a `Rate` nor None, or `max_keys` or `most_delay` is not a number.
+        ValueError: if `max_keys` is less than 1, or `most_delay` is negative.
     """
 
     def __init__(
@@ -82,6 +87,9 @@ class RateLimits(Policy):
         clock: Callable[[], float] = trio.current_time,
         windows: Callable[[str, float], Window] | None = None,
     ) -> None:
+        check_type("most_delay", most_delay, int, float)
+        if not most_delay >= 0:
+            raise ValueError(f"most_delay must be at least 0 seconds, not {most_delay}")
         self._clock = clock
         self._most_delay = most_delay
         self.rates: Final = {

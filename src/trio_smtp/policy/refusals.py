@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Final
 
+from trio_smtp._checks import check_type
 from trio_smtp.handler import Refuse, Session
 from trio_smtp.policy.base import Content, Policy
 from trio_smtp.protocol import Address, Envelope, MailFrom, RcptTo
@@ -45,8 +47,14 @@ class Refusals(Policy):
             times: how many times to refuse it before it is accepted again; None for no end.
 
         Raises:
-            ValueError: if `what` is anything else, `code` does not refuse, or `text` cannot be sent in a reply.
+            TypeError: if `what` is not a str, or `times` is not a whole number.
+            ValueError: if `what` is anything else, `code` does not refuse, `text` cannot be sent in a reply, or `times`
+                is negative.
         """
+        check_type("what", what, str)
+        check_type("times", times, int, NoneType)
+        if times is not None and times < 0:
+            raise ValueError(f"times must be at least 0, not {times}; None means no end")
         if what not in STEPS:
             if "@" not in what:
                 raise ValueError(f"{what!r} is neither a step ({', '.join(STEPS)}) nor a mail address")

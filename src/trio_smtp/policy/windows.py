@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final, Protocol
 
+from trio_smtp._checks import check_type
+
 __all__ = ["SlidingWindow", "Window"]
 
 
@@ -30,11 +32,19 @@ class SlidingWindow:
     Args:
         seconds: the length of the window.
         max_keys: how many keys are remembered, at about 250 octets each.
+
+    Raises:
+        TypeError: if one of them is not a number.
+        ValueError: if `seconds` is not positive, or `max_keys` is less than 1, so that nothing would be counted.
     """
 
     __slots__ = ("_counts", "_max_keys", "_seconds")
 
     def __init__(self, seconds: float, max_keys: int = 50_000) -> None:
+        check_type("seconds", seconds, int, float)
+        check_type("max_keys", max_keys, int)
+        if max_keys < 1 or not seconds > 0:
+            raise ValueError("seconds must be greater than 0, and max_keys at least 1")
         self._seconds: Final = seconds
         self._max_keys: Final = max_keys
         # For each key: the number of a span, the count in it, the count in the span before.

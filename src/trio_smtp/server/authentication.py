@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from trio_smtp._checks import check_type
 from trio_smtp._escape import escape
 from trio_smtp.handler import Refuse
 from trio_smtp.mailbox.passwords import hash_password, needs_rehash, scram_keys, verify_password
@@ -38,15 +39,20 @@ class StoreAuthenticator(Authenticator):
 
     Args:
         store: the accounts; a user name is an account's name or one of its addresses.
-        at_once: hashes at one time.
+        at_once: hashes at one time, at least 1.
         waiting: logins that may wait for their turn.
 
     Raises:
-        TypeError: if `store` is not a `MailStore`.
+        TypeError: if `store` is not a `MailStore`, or one of the numbers is not a whole number.
+        ValueError: if `at_once` is less than 1, or `waiting` is negative.
     """
 
     def __init__(self, store: MailStore, *, at_once: int = 2, waiting: int = 64) -> None:
         require_store(store)
+        check_type("at_once", at_once, int)
+        check_type("waiting", waiting, int)
+        if at_once < 1 or waiting < 0:
+            raise ValueError(f"at_once must be at least 1 and waiting at least 0, not {at_once} and {waiting}")
         self.store: Final = store
         self._limiter = trio.CapacityLimiter(at_once)
         self._threads = ThreadPoolExecutor(at_once, "trio-smtp-hash", _stand_back)

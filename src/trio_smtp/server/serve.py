@@ -12,6 +12,7 @@ from typing import Final, Literal, TypedDict, Unpack
 
 import trio
 
+from trio_smtp._checks import check_type
 from trio_smtp.handler import Peer
 from trio_smtp.protocol import Config, Limits
 from trio_smtp.server.certificates import AnyContext, Certificates
@@ -242,9 +243,8 @@ def _check_options(options: Mapping[str, object], known: frozenset[str]) -> None
         hint = f"it is an argument of {home}" if home else f"the options are {', '.join(sorted(known))}"
         raise TypeError(f"there is no option {name}; {hint}")
     for name, value in options.items():
-        if name in _TYPES and not isinstance(value, _TYPES[name]):
-            kinds = " or ".join(kind.__name__ for kind in _TYPES[name] if kind is not NoneType)
-            raise TypeError(f"{name} must be of type {kinds}, not {value!r}")
+        if name in _TYPES:
+            check_type(name, value, *_TYPES[name])
         if isinstance(value, int) and value < 0:
             raise ValueError(f"{name} must be at least 0, not {value}")
         if name in _CHOICES and value not in _CHOICES[name]:
