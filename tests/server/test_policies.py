@@ -166,6 +166,27 @@ async def test_a_bearer_token_that_is_refused_is_a_failed_login_whatever_the_cli
         assert server.stats.login_failures == 1
 
 
+@pytest.mark.parametrize("answer", [b"AQ==", b"*", b"?"], ids=["answered", "cancelled", "not base64"])
+async def test_so_many_refused_bearer_tokens_end_the_connection_whatever_the_client_makes_of_them(
+    answer: bytes,
+) -> None:
+    class NoToken(Authenticator):
+        checked = 0
+
+        async def check_token(self, token: str, username: str | None) -> None:
+            self.checked += 1
+
+    authenticator = NoToken()
+    config = Config(auth_requires_tls=False, limits=Limits(auth_failures=3))
+    async with serving(take, Policy(), authenticator=authenticator, config=config) as (server, client):
+        await begin(client)
+        attempt = b"AUTH XOAUTH2 " + b64encode(b"user=ann\x01auth=Bearer guess\x01\x01") + b"\r\n" + answer + b"\r\n"
+        await client.send(attempt * 4 + b"QUIT\r\n")
+        assert [reply.code for reply in await client.rest()][-1] == 421
+    assert authenticator.checked == 3
+    assert server.stats.rules == {"login-failures": 1}
+
+
 @pytest.mark.parametrize(
     ("hook", "sent", "answers"),
     [

@@ -240,6 +240,16 @@ class SMTPConnection(Dialogue):
         self._out.append(b"334 " + binascii.b2a_base64(data, newline=False) + b"\r\n")
         self._advance(Trigger.AUTH)
 
+    def count_auth_failure(self) -> None:
+        """Count a login that had failed before the client broke off the exchange; `reject` counts all others.
+
+        The client of a refused bearer token is told so by a challenge, and may cancel then (RFC 7628 §3.2.3). The
+        failure that reaches `Limits.auth_failures` ends the connection with 421.
+        """
+        self._auth_failures += 1
+        if self._auth_failures >= self._limits.auth_failures and self._mode.state is not State.CLOSED:
+            self._hang_up(replies.TOO_MANY_AUTH_FAILURES, CloseReason.AUTH_FAILURES)
+
     def tls_established(self) -> None:
         """The TLS handshake is done: forget all that the client said before (RFC 3207 §4.2).
 
@@ -303,10 +313,8 @@ class SMTPConnection(Dialogue):
     def _refuse_auth(self, reply: Reply) -> None:
         self._advance(Trigger.AUTH_END)
         if reply.code >= 500:
-            self._auth_failures += 1
-        if self._auth_failures >= self._limits.auth_failures:
-            self._hang_up(replies.TOO_MANY_AUTH_FAILURES, CloseReason.AUTH_FAILURES)
-        else:
+            self.count_auth_failure()
+        if self._mode.state is not State.CLOSED:
             self._refuse(reply)
 
 

@@ -557,7 +557,9 @@ class ServerSession:
         await self._authenticate(self._login, event.initial_response)
 
     async def _end_login(self) -> None:
-        self._login = None  # drops the secrets in it
+        login, self._login = self._login, None  # drops the secrets in it
+        if login is not None and login.has_failed:
+            self.connection.count_auth_failure()
 
     async def _authenticate(self, login: LoginExchange, response: bytes | None) -> None:
         answer = await self._hooks.authenticate(login, response)
