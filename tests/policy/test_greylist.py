@@ -102,6 +102,13 @@ async def test_other_times(store: MemoryStore, clock: Clock) -> None:
         assert await passes(policy) is result
 
 
+async def test_a_lifetime_of_less_than_a_day_is_renewed_too(store: MemoryStore, clock: Clock) -> None:
+    policy = Greylist(store, lifetime=3600, clock=clock)
+    for seconds, result in [(0, False), (300, True), (1800, True), (1801, True), (3599, True), (3600, False)]:
+        clock.now += seconds
+        assert await passes(policy) is result
+
+
 @pytest.mark.parametrize(("name", "result"), [("delay", True), ("window", False), ("lifetime", True)])
 async def test_less_than_a_second_is_a_time(store: MemoryStore, clock: Clock, name: str, result: bool) -> None:
     times: dict[str, Any] = {name: 0.1}

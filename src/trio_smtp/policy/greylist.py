@@ -44,8 +44,8 @@ class Greylist(Policy):
         store: where attempts are remembered. Processes that share the store share the attempts.
         delay: seconds after the first attempt in which further ones are refused.
         window: seconds after the delay in which an attempt passes; a later one counts as the first again.
-        lifetime: seconds for which a passed triple is remembered after its last mail. It can be up to a day less,
-            because a note is renewed at most once a day.
+        lifetime: seconds for which a passed triple is remembered after its last mail. It can be up to a day less, or
+            half of it if that is shorter, because not every mail renews the note.
         everyone: whether loopback addresses are greylisted too.
         clock: returns the time in seconds since 1970.
 
@@ -73,6 +73,7 @@ class Greylist(Policy):
         self._delay = delay
         self._window = window
         self._lifetime = lifetime
+        self._renewal = min(_DAY, lifetime / 2)  # to renew a note once a day saves a write for each message
         self._everyone = everyone
         self._clock = clock
 
@@ -103,7 +104,7 @@ class Greylist(Policy):
             return False
         if state == "tried" and age < self._delay:
             return False
-        if state == "tried" or age >= _DAY:  # renewing the note once a day saves a write for each message
+        if state == "tried" or age >= self._renewal:
             await store.put_note(key, f"passed {now}", expires=_whole(now + self._lifetime))
         return True
 
