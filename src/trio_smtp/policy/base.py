@@ -82,8 +82,9 @@ class Policy:
     async def content(self, session: Session, envelope: Envelope, content: Content) -> Sequence[tuple[str, str]] | None:
         """The whole message has been received and nothing is committed: the place for spam filters.
 
-        Returns header fields to prepend, as pairs of a name and a value of printable ASCII, or None. With such a policy
-        the server buffers each message, on disk if it is large, before its handler gets the first octet.
+        Returns header fields to prepend, as pairs of a name and a value of printable ASCII, or None. Each is one line
+        of at most 998 octets (RFC 5322 §2.1.1). With such a policy the server buffers each message, on disk if it is
+        large, before its handler gets the first octet.
         """
 
     async def fault(self, session: Session, errors: float, junk: float) -> None:

@@ -25,6 +25,9 @@ _NAME_LIMIT: Final = 64  # characters of a user name; longer names with the same
 class Rate:
     """At most `count` times in `seconds`.
 
+    The counts are estimates (see `SlidingWindow`), on the safe side for small ones: a client that keeps trying gets one
+    less in each window, and with a count of 1 one in every second window.
+
     Args:
         count: how many are allowed in the window. Those over it are refused and not counted.
         seconds: the length of the window, which slides.
