@@ -36,8 +36,8 @@ _REPLIES: Final[dict[type[StoreError], Reply]] = {
     NoSuchAccount: replies.MAILBOX_UNKNOWN,  # the account was removed after RCPT
     NoSuchMailbox: replies.MAILBOX_UNKNOWN,
     MailboxReadOnly: replies.MAILBOX_BUSY,
+    MessageTooBig: replies.MAILBOX_OVER_QUOTA,  # first, as it is a kind of QuotaExceeded
     QuotaExceeded: replies.MAILBOX_FULL,
-    MessageTooBig: replies.MAILBOX_OVER_QUOTA,
 }
 """The reply to each kind of refusal by the store; all other errors get LOCAL_ERROR, so that the client tries again."""
 
@@ -144,7 +144,7 @@ class MailboxHandler(Handler):
     def _reply_to(self, result: Delivered | StoreError) -> Reply:
         if isinstance(result, Delivered):
             return replies.MESSAGE_ACCEPTED
-        reply = _REPLIES.get(type(result))
+        reply = next((reply for kind, reply in _REPLIES.items() if isinstance(result, kind)), None)
         if reply is None:
             log.error("%s the store has failed: %s", self.session.id, escape(str(result)))
             return replies.LOCAL_ERROR
