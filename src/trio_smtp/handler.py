@@ -204,7 +204,7 @@ HOOKS: Final = ("connect", "hello", "mail", "rcpt", "verify", "message", "reset"
 
 @dataclass(frozen=True, slots=True)
 class HandlerFactory:
-    """A way to make handlers that need arguments: `make` is called once per connection."""
+    """A way to make handlers that need arguments: `make` is called for each connection and returns a new handler."""
 
     make: Callable[[], Handler]
 

@@ -11,6 +11,7 @@ import pytest
 from trio_smtp.handler import Handler, HandlerFactory, Mail
 from trio_smtp.server.login import resolve_authenticator
 from trio_smtp.server.settings import resolve_handler
+from trio_smtp.testing import open_session
 
 
 async def on_mail(mail: Mail) -> None: ...
@@ -161,3 +162,13 @@ def test_a_handler_that_was_called() -> None:
     with pytest.raises(TypeError, match=r"pass the function itself, without calling it$"):
         resolve_handler(called)
     called.close()
+
+
+async def test_a_handler_serves_one_connection_only() -> None:
+    handler = Special()
+    factory = HandlerFactory(lambda: handler)
+    async with open_session(factory) as client:
+        await client.expect("220")
+    with pytest.raises(TypeError, match=r"must make a new Handler each time, and <function .*> did not"):
+        async with open_session(factory, on_error="raise"):
+            pass

@@ -74,6 +74,8 @@ def _made(make: Callable[[], Handler]) -> Handler:
     handler = make()
     if not isinstance(handler, Handler):
         raise TypeError(f"the function of a HandlerFactory must return a Handler, and {make!r} returned {handler!r}")
+    if hasattr(handler, "session"):  # the session of one client would be taken for that of another
+        raise TypeError(f"the function of a HandlerFactory must make a new Handler each time, and {make!r} did not")
     return handler
 
 
