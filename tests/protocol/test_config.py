@@ -37,9 +37,23 @@ def test_limits_are_whole_numbers(value: object) -> None:
         dataclasses.replace(Limits(), message_size=value)  # type: ignore[arg-type]  # a wrong type on purpose
 
 
-@pytest.mark.parametrize(("name", "value"), [("hostname", b"mx.example"), ("hostname", None), ("limits", 5)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hostname", b"mx.example"),
+        ("hostname", None),
+        ("limits", 5),
+        ("lmtp", None),
+        ("loose_paths", "no"),
+        ("dsn", 1),
+        ("verify", "no"),
+        ("auth_requires_tls", ""),
+        ("tls_required", "no"),
+        ("auth_required", 0),
+    ],
+)
 def test_what_is_of_another_type(name: str, value: object) -> None:
-    with pytest.raises(TypeError, match=rf"Config\.{name} must be of type (str|Limits), not "):
+    with pytest.raises(TypeError, match=rf"Config\.{name} must be of type (str|Limits|bool), not "):
         dataclasses.replace(Config(), **{name: value})  # type: ignore[arg-type]  # a wrong type on purpose
 
 

@@ -71,6 +71,9 @@ class Limits:
                 raise ValueError(f"Limits.{limit.name} must be at least {minimum}, not {value}")
 
 
+_KINDS: Final[dict[str, type]] = {"str": str, "bool": bool, "Limits": Limits}  # by the annotation of a field
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """How the server presents itself and what it requires of clients.
@@ -97,7 +100,7 @@ class Config:
             (RFC 4954 §6, RFC 6409 §4.3).
 
     Raises:
-        TypeError: if `hostname` is not a str, `limits` is not a `Limits`, or `without` is a str.
+        TypeError: if an argument is of another type, or `without` is a str.
         ValueError: if `hostname` is not valid in a reply, `bare_newline` is neither of the two, or `without` has an
             extension that cannot be left out.
     """
@@ -115,10 +118,10 @@ class Config:
     auth_required: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("hostname", str), ("limits", Limits)):
-            value = getattr(self, name)
-            if not isinstance(value, kind):
-                raise TypeError(f"Config.{name} must be of type {kind.__name__}, not {value!r}")
+        for each in fields(self):
+            value, kind = getattr(self, each.name), _KINDS.get(str(each.type))
+            if kind is not None and not isinstance(value, kind):  # "no" from a file would be true, and "" false
+                raise TypeError(f"Config.{each.name} must be of type {kind.__name__}, not {value!r}")
         if not _HOSTNAME.fullmatch(self.hostname):
             raise ValueError(
                 f"{self.hostname!r} is not a host name: 1 to 255 printable ASCII characters without spaces"

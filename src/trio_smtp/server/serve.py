@@ -229,9 +229,12 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "config": (Config, NoneType),
     "timeouts": (Timeouts, NoneType),
     "ssl_context": (Certificates, ssl.SSLContext, NoneType),
+    "implicit_tls": (bool,),
+    "lmtp": (bool,),
     "message_memory": (int,),
     "max_connections": (int, NoneType),
     "max_connections_per_peer": (int, NoneType),
+    "connection_counts": (Connections,),
 }
 _CHOICES: Final = {"early_talkers": ("refuse", "allow"), "on_error": ("reply", "raise")}
 
