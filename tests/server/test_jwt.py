@@ -38,6 +38,28 @@ def test_good_token(validate: JWTValidator, username: str | None) -> None:
     assert validate(token(aud=["imap", "smtp"]), username) == "ann@example.com"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "complaint"),
+    [
+        ({"key": "secret"}, TypeError, "key must be of type .*KeySet, not 'secret'"),
+        ({"algorithms": "RS256"}, TypeError, r"algorithms must be a list such as \['RS256'\], not a string"),
+        ({"algorithms": []}, ValueError, "must not be empty"),  # joserfc would trust its own
+        ({"issuer": None}, TypeError, "issuer must be of type str, not None"),  # it would trust everyone
+        ({"issuer": ""}, ValueError, "must not be empty"),
+        ({"audience": None}, TypeError, "audience must be of type str, not None"),
+        ({"audience": ["smtp"]}, TypeError, r"audience must be of type str, not \['smtp'\]"),
+        ({"claim": None}, TypeError, "claim must be of type str, not None"),
+        ({"leeway": None}, TypeError, "leeway must be of type int, not None"),
+    ],
+)
+def test_settings_that_would_trust_everyone_or_nobody(
+    wrong: dict[str, Any], error: type[Exception], complaint: str
+) -> None:
+    good: dict[str, Any] = {"key": KEY, "algorithms": ["RS256"], "issuer": "https://id.example.com", "audience": "smtp"}
+    with pytest.raises(error, match=complaint):
+        JWTValidator(**{**good, **wrong})
+
+
 def test_several_keys_and_another_claim() -> None:
     validate = JWTValidator(
         KeySet([OTHER, KEY]), algorithms=["RS256"], issuer=GOOD["iss"], audience="smtp", claim="sub"

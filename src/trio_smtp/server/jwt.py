@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
+
+from trio_smtp._checks import check_type
 
 try:
     from joserfc import jwt
@@ -23,6 +26,10 @@ class JWTValidator:
         audience: the audience that a token must name (``aud``): the issuer's name for this server.
         claim: the claim with the identity.
         leeway: seconds by which the clocks may differ.
+
+    Raises:
+        TypeError: if an argument is of another type, such as None for `issuer`, with which joserfc trusts every issuer.
+        ValueError: if there is no algorithm, in which case joserfc trusts those that it recommends, or a name is empty.
     """
 
     def __init__(
@@ -35,6 +42,14 @@ class JWTValidator:
         claim: str = "email",
         leeway: int = 30,
     ) -> None:
+        check_type("key", key, *get_args(Key), KeySet)
+        if isinstance(algorithms, str):
+            raise TypeError(f"algorithms must be a list such as [{algorithms!r}], not a string")
+        for name, value in (("issuer", issuer), ("audience", audience), ("claim", claim)):
+            check_type(name, value, str)
+        check_type("leeway", leeway, int)
+        if not (algorithms and issuer and audience and claim):
+            raise ValueError("algorithms, issuer, audience and claim must not be empty")
         self._key = key
         self._algorithms = list(algorithms)
         self._claim = claim
