@@ -130,6 +130,16 @@ def test_a_second_block() -> None:
             assert len(server.messages) == count
 
 
+def test_a_block_in_a_block() -> None:
+    with CatchingServer() as server:
+        with pytest.raises(RuntimeError, match="is running already; make another CatchingServer"), server:
+            pass
+        with smtplib.SMTP(server.host, server.port) as client:
+            client.sendmail("app@example.com", ["ann@example.com"], b"")
+    assert len(server.messages) == 1
+    assert not server._portal._thread.is_alive()
+
+
 def test_to_wait_for_what_is_sent_elsewhere() -> None:
     with CatchingServer() as server:
         assert server.wait_for(0) == []

@@ -49,6 +49,7 @@ class CatchingServer:
 
     Raises:
         ValueError: if `tls` is anything else.
+        RuntimeError: on entering a block inside another one of the same server.
     """
 
     def __init__(self, tls: Literal["starttls", "implicit"] | None = None) -> None:
@@ -57,6 +58,7 @@ class CatchingServer:
         """The port, set inside the block. Each block gets a free one."""
         self.messages: list[Mail] = []
         """The messages in the order in which they arrived. `messages.clear()` removes them."""
+        self._is_running = False
         self._arrived = threading.Condition()
         self._refusals = Refusals()
         self._options: ServerOptions = {
@@ -71,6 +73,8 @@ class CatchingServer:
             self._options |= {"ssl_context": self._certified(), "implicit_tls": tls == "implicit"}
 
     def __enter__(self) -> Self:
+        if self._is_running:  # the thread of the outer block would never end
+            raise RuntimeError("this server is running already; make another CatchingServer for a second one")
         sock = socket.create_server((self.host, 0))
         self.port = sock.getsockname()[1]
         self._portal = Portal(partial(serve_sockets, self._keep, [sock], **self._options))
@@ -79,6 +83,7 @@ class CatchingServer:
         except (OSError, RuntimeError):  # no descriptor, or no thread
             sock.close()  # or clients would connect to a server that never answers
             raise
+        self._is_running = True
         return self
 
     @property
@@ -155,6 +160,7 @@ class CatchingServer:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._portal.__exit__(exc_type, exc, traceback)
+        self._is_running = False
 
     def _certified(self) -> ssl.SSLContext:
         import trustme  # noqa: PLC0415 - only needed for tests with TLS
