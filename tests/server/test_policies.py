@@ -187,6 +187,15 @@ async def test_so_many_refused_bearer_tokens_end_the_connection_whatever_the_cli
     assert server.stats.rules == {"login-failures": 1}
 
 
+async def test_a_failed_login_counts_whatever_reply_a_policy_gives_it() -> None:
+    config = Config(auth_requires_tls=False, limits=Limits(auth_failures=3))
+    async with serving(take, Noting("login_failed"), authenticator=who_knows, config=config) as (server, client):
+        await begin(client)
+        await client.send(PLAIN * 4 + b"QUIT\r\n")
+        assert [reply.code for reply in await client.rest()] == [450, 450, 450, 421]
+    assert server.stats.login_failures == 3
+
+
 @pytest.mark.parametrize(
     ("hook", "sent", "answers"),
     [

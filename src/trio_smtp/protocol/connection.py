@@ -241,7 +241,7 @@ class SMTPConnection(Dialogue):
         self._advance(Trigger.AUTH)
 
     def count_auth_failure(self) -> None:
-        """Count a login that had failed before the client broke off the exchange; `reject` counts all others.
+        """Count a failed login that was not answered by `reject` with a 5xx reply, which counts it by itself.
 
         The client of a refused bearer token is told so by a challenge, and may cancel then (RFC 7628 §3.2.3). The
         failure that reaches `Limits.auth_failures` ends the connection with 421.

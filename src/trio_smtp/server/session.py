@@ -569,6 +569,8 @@ class ServerSession:
         self._login = None  # drops the secrets in it
         if isinstance(answer, Reply):
             self.connection.reject(answer)
+            if login.has_failed and answer.code < 500:  # the answer of a policy
+                self.connection.count_auth_failure()
         else:
             self.settings.stats.logins += 1
             self._info.identity = answer
