@@ -99,7 +99,10 @@ def test_there_must_be_a_certificate() -> None:
         Certificates([])
 
 
-@pytest.mark.parametrize("pairs", ["cert.pem", Path("cert.pem"), ["cert.pem", "key.pem"], [Path("cert.pem")]])
+@pytest.mark.parametrize(
+    "pairs",
+    ["cert.pem", Path("cert.pem"), ["cert.pem", "key.pem"], [Path("cert.pem")], [("cert.pem",)], [("a", "b", "c")]],
+)
 def test_certificates_come_in_pairs(pairs: Any) -> None:
     with pytest.raises(TypeError, match=r"\[\(certificate, key\)\]"):
         Certificates(pairs)

@@ -78,7 +78,7 @@ class Certificates:
     ) -> None:
         if not pairs:
             raise ValueError("at least one certificate is needed")
-        if isinstance(pairs, str | Path) or any(isinstance(pair, str | Path) for pair in pairs):
+        if isinstance(pairs, Path) or not all(map(_is_pair, pairs)):
             raise TypeError("certificates must be a list of pairs: [(certificate, key)] or [(certificate, None)]")
         self._pairs = tuple(pairs)
         self._client_authority = client_authority
@@ -186,6 +186,10 @@ class _Served(NamedTuple):
 
     context: ssl.SSLContext
     marks: list[tuple[int, ...]]
+
+
+def _is_pair(files: object) -> bool:
+    return isinstance(files, Sequence) and not isinstance(files, str) and len(files) == 2
 
 
 def _shortage(error: RuntimeError | MemoryError) -> str:
