@@ -41,9 +41,9 @@ def test_wire(code: int, text: str | Sequence[str], enhanced: str | None, wire: 
     assert codes(wire) == [f"{code}/{reply.enhanced}"]
 
 
-@pytest.mark.parametrize("code", [250.0, "250", None])
-def test_a_code_is_a_whole_number(code: Any) -> None:
-    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+@pytest.mark.parametrize(("code", "error"), [(250.0, TypeError), ("250", ValueError), (None, ValueError)])
+def test_a_code_is_a_whole_number(code: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"cannot be interpreted as an integer|is not an SMTP reply code"):
         Reply(code, "no")
 
 

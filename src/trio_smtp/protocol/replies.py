@@ -31,7 +31,7 @@ class Reply:
             class; 3xx replies have none. ``""`` leaves it out, which is right for greetings alone.
 
     Raises:
-        TypeError: if the code is not a whole number, or the text is not text.
+        TypeError: if the code is a float, or the text is not text.
         ValueError: if the code, text or enhanced code is not valid in a reply.
     """
 
@@ -39,9 +39,9 @@ class Reply:
 
     def __init__(self, code: int, text: str | Sequence[str], enhanced: str | None = None) -> None:
         lines = (text,) if isinstance(text, str) else tuple(text)
-        code = operator.index(code)  # an enum would be sent as its name
         if code not in _CODE or code % 100 >= 60:
             raise ValueError(f"{code!r} is not an SMTP reply code")
+        code = operator.index(code)  # a float or an enum would not be sent as three digits
         if enhanced is None:
             enhanced = "" if code // 100 == 3 else f"{code // 100}.0.0"
         elif enhanced and (not _ENHANCED.fullmatch(enhanced) or int(enhanced[0]) != code // 100):
