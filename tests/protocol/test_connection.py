@@ -29,9 +29,12 @@ from trio_smtp.protocol import (
     NEED_DATA,
     PAUSED,
     AbortReason,
+    Auth,
+    AuthAborted,
     CloseReason,
     Config,
     ConnectionClosed,
+    Hello,
     Limits,
     LocalProtocolError,
     MailFrom,
@@ -290,6 +293,25 @@ def test_what_may_be_looked_at() -> None:
     assert (connection.receiving_message, connection.error_count, connection.authenticated) == (True, 0, False)
     player.feed(b".\r\nFOO\r\nNO")
     assert (connection.receiving_message, connection.error_count, connection.has_unread_data) == (False, 1, True)
+
+
+@pytest.mark.parametrize("errors", [2, 20])
+def test_a_login_that_failed_before_the_client_broke_it_off(errors: int) -> None:
+    """The second one ends the connection, once only, whichever limit it reaches."""
+    limits = Limits(auth_failures=2, errors=errors)
+    connection = SMTPConnection(Config(auth_requires_tls=False, limits=limits), auth_mechanisms=["XOAUTH2"])
+    connection.auto_accept = frozenset({Hello})
+    connection.greet()
+    connection.receive_data(b"EHLO c.example\r\n" + b"AUTH XOAUTH2 AAAA\r\n*\r\n" * 3)
+    for _ in range(2):
+        assert type(connection.next_event()) is Auth
+        connection.challenge(b"wrong")
+        assert type(connection.next_event()) is AuthAborted
+        connection.count_auth_failure()
+    reason = CloseReason.ERRORS if errors == 2 else CloseReason.AUTH_FAILURES
+    assert connection.next_event() == ConnectionClosed(reason)
+    expected = ["220/", "250/", "334/", "501/5.7.0", "334/", *(["501/5.7.0"] if errors > 2 else []), "421/4.7.0"]
+    assert codes(connection.data_to_send()) == expected
 
 
 # auto_accept: what the driver accepts in any case -------------------------------------------------------------------
