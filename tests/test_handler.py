@@ -102,6 +102,24 @@ def test_mistakes_in_a_mixin_class_are_found_too(member: Any, complaint: str) ->
         type("Wrong", (type("Mixin", (), {"rcpt": member}), Handler), {})
 
 
+def test_a_mixin_class_comes_before_the_handler() -> None:
+    mixin = type("Mixin", (), {"rcpt": coroutine})
+    with pytest.raises(TypeError, match=r"^Wrong does not use Mixin\.rcpt; put Mixin before Handler$"):
+        type("Wrong", (Handler, mixin), {})
+    type("Right", (mixin, Handler), {})
+    type("OfAnotherKind", (Handler, type("Resource", (), {"close": sync})), {})
+
+
+def test_a_hook_may_be_given_back() -> None:
+    class Base(Handler):
+        async def rcpt(self, event: RcptTo) -> None: ...
+
+    class Derived(Base):
+        rcpt = Handler.rcpt  # type: ignore[assignment]  # it returns more than None
+
+    assert Derived.overrides == set()
+
+
 def test_helpers_and_everything_that_is_no_method_are_welcome() -> None:
     class Fine(Handler):
         limit = 5

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import itertools
 from collections.abc import Awaitable, Callable, Collection
 from types import NoneType
 from typing import Any, Final, TypeGuard
@@ -21,8 +22,9 @@ def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]
     """Check a new subclass of `base`; return the hooks that it or one of its bases overrides.
 
     Raises:
-        TypeError: if a hook is not async or cannot be called with its arguments, or if a public method looks like a
-            hook but is not one: it is async, or has nearly the name of one.
+        TypeError: if a hook is not async or cannot be called with its arguments, if one of a mixin class is hidden
+            because the class comes after `base`, or if a public method looks like a hook but is not one: it is async,
+            or has nearly the name of one.
     """
     overrides = frozenset(name for name in hooks if getattr(cls, name) is not getattr(base, name))
     for name in overrides:
@@ -32,6 +34,12 @@ def check_hooks(cls: type, base: type, hooks: Collection[str]) -> frozenset[str]
         arguments = list(inspect.signature(getattr(base, name)).parameters)
         if not takes(member, len(arguments)):
             raise TypeError(f"{cls.__name__}.{name} must take ({', '.join(arguments)})")
+    for other, name in itertools.product(cls.__mro__, hooks):
+        is_hook = not issubclass(other, base) and inspect.iscoroutinefunction(vars(other).get(name))
+        if is_hook and name not in overrides:
+            raise TypeError(
+                f"{cls.__name__} does not use {other.__name__}.{name}; put {other.__name__} before {base.__name__}"
+            )
     for name, member in vars(cls).items():
         if not name.startswith("_") and not hasattr(base, name) and _looks_like_a_hook(name, member, hooks):
             raise TypeError(
