@@ -223,6 +223,38 @@ async def test_a_refusal_is_the_answer_and_is_counted(hook: str, sent: bytes, an
     assert not any(call.startswith("read") for call in handler.calls)
 
 
+@pytest.mark.parametrize("answer", [Reply(550, "No"), Refuse(550, "No"), False], ids=["reply", "refusal", "false"])
+@pytest.mark.parametrize(
+    ("hook", "sent", "last"),
+    [
+        ("connect", b"", "451"),
+        ("hello", HELLO, "451"),
+        ("login", HELLO + PLAIN, "454"),
+        ("login_failed", HELLO + PLAIN, "454"),
+        ("mail", HELLO + MAIL, "451"),
+        ("rcpt", HELLO + TRANSACTION, "451"),
+        ("header", HELLO + TRANSACTION + DATA, "451"),
+        ("content", HELLO + TRANSACTION + DATA, "451"),
+    ],
+)
+async def test_a_refusal_that_is_returned_is_no_consent(
+    hook: str, sent: bytes, last: str, answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def returning(*_: object) -> object:
+        return answer
+
+    policy = type("Returning", (Policy,), {hook: returning})()
+    options = {"authenticator": who_knows, "config": Config(auth_requires_tls=False)}
+    async with serving(take, policy, early_talkers="allow", **options) as (server, client):
+        if sent:
+            await client.send(sent + b"QUIT\r\n")
+            assert int(last) in [reply.code for reply in await client.rest()]
+        else:
+            await client.expect(last)
+    assert "TypeError" in caplog.text
+    assert server.stats.messages_accepted == 0
+
+
 @pytest.mark.parametrize("chunking", [False, True])
 @pytest.mark.parametrize("hook", ["header", "content"])
 async def test_after_a_refused_message_the_next_one_is_taken(hook: str, chunking: bool) -> None:

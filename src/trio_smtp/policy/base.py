@@ -1,9 +1,10 @@
 """The hooks of a policy, in the order in which a session calls them.
 
-All hooks are coroutine methods. They return to let the client go on and raise `Refuse` to refuse the command. Each runs
-before the handler's hook of the same name, under the same time limit. Any other exception is logged and answered with
-451, in the login hooks with 454, as if the handler had raised it. One object serves many connections, so it keeps its
-state in `Session.extras`, or in bounded memory under `Session.id`, the peer or the account.
+All hooks are coroutine methods. They return None to let the client go on and raise `Refuse` to refuse the command. Each
+runs before the handler's hook of the same name, under the same time limit. Any other exception, or any other result
+than `content` may have, is logged and answered with 451, in the login hooks with 454, as a fault of the handler is. One
+object serves many connections, so it keeps its state in `Session.extras`, or in bounded memory under `Session.id`, the
+peer or the account.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from trio_smtp.protocol import Reply, replies
 
-__all__ = ["as_identity", "as_reply", "as_verdicts", "bare"]
+__all__ = ["as_identity", "as_reply", "as_verdicts", "bare", "check_consent"]
 
 
 def bare(error: Exception) -> Exception:
@@ -42,6 +42,17 @@ def as_reply(answer: object, hook: object) -> Reply | None:
     raise TypeError(
         f"a hook must return a Reply (not 3xx) or None, or raise Refuse; {name} returned {answer!r}"
     ) from None  # without the StopIteration by which the hook returned
+
+
+def check_consent(answer: object, hook: object) -> None:
+    """Check the answer of a policy's hook: a refusal that is returned must not pass as consent.
+
+    Raises:
+        TypeError: if it is not None.
+    """
+    if answer is not None:
+        name = getattr(hook, "__qualname__", hook)
+        raise TypeError(f"a hook of a policy must return None or raise Refuse; {name} returned {answer!r}")
 
 
 def as_verdicts(answer: object, due: int) -> list[Reply]:

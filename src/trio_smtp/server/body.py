@@ -86,7 +86,7 @@ class IncomingBody:
         added = b""
         for hook in self._policies:
             fields = await message.ask(hook, message.session, message.envelope, spool)
-            added += b"".join(map(_field, fields or ()))
+            added += b"".join(map(_field, () if fields is None else fields))
         if added:
             added += separator_before(await message.ask(spool.read, 1))
         self._added = added

@@ -11,7 +11,7 @@ import trio
 from trio_smtp.handler import Handler, Refuse, Session
 from trio_smtp.protocol import Hello, MailFrom, RcptTo, Reply, replies
 from trio_smtp.sasl import Challenge
-from trio_smtp.server.answers import as_identity, as_reply, bare
+from trio_smtp.server.answers import as_identity, as_reply, bare, check_consent
 from trio_smtp.server.clock import Clock
 from trio_smtp.server.log import SessionLog, log
 from trio_smtp.server.login import LoginExchange
@@ -118,15 +118,16 @@ class Hooks:
         if self.policies.fault:
             await self._call(self.consult, self.policies.fault, errors, junk)
 
-    async def consult(self, policies: Iterable[Callable[..., Awaitable[None]]], *event: object) -> None:
+    async def consult(self, policies: Iterable[Callable[..., Awaitable[object]]], *event: object) -> None:
         """Ask policies one after the other, inside a hook that is already running.
 
         Raises:
             Refuse: if a policy refuses; the remaining ones are not asked.
+            TypeError: if a policy returns anything.
         """
         for policy in policies:
             try:
-                await policy(self._session, *event)
+                check_consent(await policy(self._session, *event), policy)
             except Exception as error:
                 if isinstance(refusal := bare(error), Refuse):
                     self.count_refusal(policy, refusal)

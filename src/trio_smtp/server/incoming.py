@@ -17,7 +17,7 @@ from trio_smtp.protocol import (
     SMTPConnection,
     TransactionAborted,
 )
-from trio_smtp.server.answers import bare
+from trio_smtp.server.answers import bare, check_consent
 from trio_smtp.server.hooks import Hooks
 
 __all__ = ["IncomingMessage", "Pump"]
@@ -159,7 +159,8 @@ class IncomingMessage:
         if self._unjudged is not None:
             self._held = chunk
             for hook in self._hooks.policies.header:
-                await self.ask(hook, self.session, self.envelope, self._unjudged)
+                answer: object = await self.ask(hook, self.session, self.envelope, self._unjudged)
+                check_consent(answer, hook)
             self._unjudged = None
         if chunk and pump.has_had_its_turn():
             self._held = chunk
