@@ -563,11 +563,10 @@ class ServerSession:
 
     async def _authenticate(self, login: LoginExchange, response: bytes | None) -> None:
         answer = await self._hooks.authenticate(login, response)
+        self._login = login if isinstance(answer, Challenge) else None  # drops the secrets in it
         if isinstance(answer, Challenge):
             self.connection.challenge(answer.data)
-            return
-        self._login = None  # drops the secrets in it
-        if isinstance(answer, Reply):
+        elif isinstance(answer, Reply):
             self.connection.reject(answer)
             if login.has_failed and answer.code < 500:  # the answer of a policy
                 self.connection.count_auth_failure()
