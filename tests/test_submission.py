@@ -409,6 +409,16 @@ async def test_a_relay_that_refuses_refuses_for_all(store: MemoryStore, error: E
     assert await counts(store) == [0, 1, 0]
 
 
+@pytest.mark.parametrize("answer", [Reply(550, "No"), Refuse(550, "No"), False], ids=["reply", "refusal", "false"])
+async def test_a_refusal_that_a_relay_returns_loses_no_mail(store: MemoryStore, answer: object) -> None:
+    async def relay(mail: Mail) -> None:
+        return answer  # type: ignore[return-value]  # that is the test
+
+    async with logged_in(store, relay=relay) as client:
+        reply = await client.send_mail("ann@example.com", ["zoe@other.example"], b"Subject: hi\r\n\r\n")
+    assert reply.code == 451
+
+
 async def test_a_store_that_refuses_after_the_relay(store: MemoryStore) -> None:
     await store.set_read_only("bob", INBOX, True)
     async with logged_in(store, relay=Queue()) as client:

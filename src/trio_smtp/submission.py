@@ -35,7 +35,7 @@ __all__ = ["Relay", "SubmissionHandler"]
 Relay: TypeAlias = Callable[[Mail], Awaitable[None]]
 """A function that takes mail for other servers: it gets the message, with a Received line, and the recipients there.
 
-Returning means that the message is safe, for example in a queue on the disk; raising `Refuse` refuses the whole
+Returning None means that the message is safe, for example in a queue on the disk; raising `Refuse` refuses the whole
 message.
 """
 
@@ -159,7 +159,10 @@ class SubmissionHandler(MailboxHandler):
         assert self._relay is not None  # or `rcpt` would have refused these recipients
         trace = received(self.session, recipients, smtputf8=envelope.params.smtputf8, when=int(time.time()))
         content = trace + separator_before(content) + content
-        await self._relay(Mail(envelope.sender, tuple(recipients), envelope.params, content, self.session))
+        relay: Callable[[Mail], Awaitable[object]] = self._relay
+        answer = await relay(Mail(envelope.sender, tuple(recipients), envelope.params, content, self.session))
+        if answer is not None:  # perhaps a refusal: the client would get 250, and the mail would be lost
+            raise TypeError(f"a relay must return None or raise Refuse, and {relay!r} returned {answer!r}")
 
 
 # Bodies -------------------------------------------------------------------------------------------------------------
