@@ -192,3 +192,10 @@ def test_credentials_of_another_kind(text: str) -> None:
         verify_password(Credentials(text), "secret")
     with pytest.raises(ValueError, match="unknown form"):
         scram_keys(Credentials(text))
+
+
+@pytest.mark.parametrize("parameters", ["scrypt$ln=99", "scrypt$ln=63", "argon2id$v=19$m=1", "argon2id$v=19$m=0"])
+def test_costs_that_cannot_be_computed(parameters: str) -> None:
+    costs = "r=8,p=1" if parameters.startswith("scrypt") else "t=1,p=1"
+    with pytest.raises(ValueError, match=r"memory|Memory"):
+        verify_password(Credentials(f"${parameters},{costs}$c2FsdHNhbHQ$aGFzaGhhc2g"), "secret")

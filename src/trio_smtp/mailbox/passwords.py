@@ -174,12 +174,16 @@ def _octets(password: str) -> bytes | None:
 def _hash(password: bytes, method: _Method, salt: bytes, length: int) -> bytes:
     first, second, third = method.cost
     if method.scheme == "scrypt":
-        return hashlib.scrypt(password, salt=salt, n=1 << first, r=second, p=third, maxmem=_MAX_MEMORY, dklen=length)
+        n = 1 << min(first, 63)  # more does not fit into a C integer; this much is beyond _MAX_MEMORY, too
+        return hashlib.scrypt(password, salt=salt, n=n, r=second, p=third, maxmem=_MAX_MEMORY, dklen=length)
     if not HAS_ARGON2:
         raise RuntimeError("it was hashed with Argon2; install trio-smtp[auth] to check it")
-    from argon2 import low_level  # noqa: PLC0415 - an extra
+    from argon2 import exceptions, low_level  # noqa: PLC0415 - an extra
 
-    return low_level.hash_secret_raw(password, salt, second, first, third, length, low_level.Type.ID)
+    try:
+        return low_level.hash_secret_raw(password, salt, second, first, third, length, low_level.Type.ID)
+    except exceptions.HashingError as error:
+        raise ValueError(f"the stored credentials cannot be used: {error}") from error
 
 
 def _encode(octets: bytes) -> str:
