@@ -6,19 +6,23 @@ import base64
 import errno
 import mailbox
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from tests.cli.tools import Result, Terminal
-from trio_smtp.cli import export, import_, messages, progress
+from tests.forked import FORKED
+from trio_smtp.cli import export, import_, main, messages, progress
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.mbox import to_mbox
 from trio_smtp.mailbox.store import MailStore, NoSuchMessage
@@ -176,6 +180,39 @@ def test_a_fault_leaves_nothing(run: Run, folder: Path, form: str, monkeypatch: 
     monkeypatch.setattr(export, "_sync", sync)
     run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "cannot write out: no space left")
     assert [path.name for path in folder.iterdir()] == ["mail"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_signal_leaves_nothing(folder: Path, form: str, number: signal.Signals) -> None:
+    process = FORKED.Process(target=_export_until, args=(number, folder, form))
+    process.start()
+    process.join()
+    assert process.exitcode == -number
+    assert os.listdir() == ["mail"]
+
+
+def _export_until(number: signal.Signals, folder: Path, form: str) -> None:
+    """Export in this process, and send it a signal when it has written a message."""
+    os.chdir(folder)
+
+    def advance(share: float) -> None:
+        assert len(os.listdir()) == 2  # the store and a temporary name
+        signal.raise_signal(number)
+
+    with mock.patch.object(export, "progress", return_value=nullcontext(advance)):
+        main(["mail", "export", "demo", "--format", form, "--output", "out"])
+
+
+def test_an_ignored_signal_ends_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "progress", lambda _: nullcontext(lambda _: signal.raise_signal(signal.SIGHUP)))
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert run("mail", "export", "demo", "--output", "out").lines == ["12 messages written to out."]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize(("form", "folders"), [("mbox", ["."]), ("maildir", ["cur", "", "."]), ("eml", ["", "."])])

@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -143,7 +145,7 @@ def _mbox(message: Message) -> bytes:
 @contextmanager
 def _mbox_file(path: Path, overwrite: bool) -> Generator[_Add]:
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
+    with _removed_at_last(partial(Path(name).unlink, missing_ok=True)):
         with os.fdopen(fd, "wb") as file:
 
             def add(message: Message) -> None:
@@ -155,20 +157,36 @@ def _mbox_file(path: Path, overwrite: bool) -> Generator[_Add]:
             path.touch(exist_ok=False)  # fails if another process has created it in the meantime
         Path(name).replace(path)
         _sync_folder(path.parent)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 @contextmanager
 def _folder(path: Path) -> Generator[Path]:
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with _removed_at_last(partial(shutil.rmtree, made, ignore_errors=True)):
         yield made
         _sync_folder(made)
         made.rename(path)  # fails if the path is anything but an empty folder
         _sync_folder(path.parent)
+
+
+@contextmanager
+def _removed_at_last(remove: Callable[[], object]) -> Generator[None]:
+    """Remove a temporary file or folder at the end of the block, or before SIGTERM or SIGHUP ends the process."""
+
+    def end(number: int, _: object) -> None:
+        remove()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    fatal = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in fatal:
+        signal.signal(number, end)
+    try:
+        yield
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        remove()
+        for number in fatal:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
