@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -119,6 +120,11 @@ def test_what_is_of_no_use_is_made_anew(
     fingerprint = made(store)
     assert (store.path / "self-signed.pem").read_bytes() != before
     assert made(store) == fingerprint
+
+
+def test_servers_that_start_at_the_same_moment_share_one(store: StoreURL) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(made, [store] * 4))) == 1
 
 
 def test_another_name_makes_another_certificate(store: StoreURL) -> None:

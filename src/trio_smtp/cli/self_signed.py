@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from trio_smtp.cli.errors import CommandError, reason
 from trio_smtp.cli.settings import StoreURL
-from trio_smtp.mailbox.json_file.files import Directory
+from trio_smtp.mailbox.json_file.files import Directory, lock
 
 __all__ = ["self_signed"]
 
@@ -50,7 +50,9 @@ def self_signed(store: StoreURL, hostname: str) -> Generator[tuple[Path, str]]:
             if store.kind != "json":
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trio-smtp-")))
             path = folder / _FILE
-            certificate = _kept(path, hostname) or _make(path, hostname)
+            with closing(Directory.at(str(folder), create=False)) as directory:
+                lock(directory.fd, exclusive=True)  # another server of this store may start at the same moment
+                certificate = _kept(path, hostname) or _make(directory, hostname)
         except OSError as error:
             raise CommandError(f"cannot save the self-signed certificate in {store}: {reason(error)}") from error
         yield path, certificate.fingerprint(hashes.SHA256()).hex(":").upper()
@@ -74,7 +76,7 @@ def _kept(path: Path, hostname: str) -> x509.Certificate | None:
     return certificate if is_good else None
 
 
-def _make(path: Path, hostname: str) -> x509.Certificate:
+def _make(folder: Directory, hostname: str) -> x509.Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:_LONGEST_COMMON_NAME])])
     now = datetime.now(UTC)
@@ -92,9 +94,8 @@ def _make(path: Path, hostname: str) -> x509.Certificate:
         .sign(key, hashes.SHA256())
     )
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
-    with closing(Directory.at(str(path.parent), create=False)) as folder:
-        folder.publish(path.name, [pem])
-        folder.sync()
+    folder.publish(_FILE, [pem])
+    folder.sync()
     return certificate
 
 
