@@ -1,8 +1,9 @@
 """``trio-smtp serve`` and ``catch``: accept mail for the accounts of a store, or all mail, until a signal.
 
-Steps that can fail run in the order that leaves least behind: settings, certificates, ports, store, accounts. So if a
-port is in use, no store is created, and if the store cannot be used, only closed ports are left. A self-signed
-certificate is made last, because it is kept in the store.
+Steps that can fail run in the order that leaves least behind: settings, certificates, ports, counters, store, accounts.
+So if a port is in use, no store is created, and the server that uses it keeps its file of counters. If the store cannot
+be used, only closed ports and counters of 0 are left. A self-signed certificate is made last, because it is kept in the
+store.
 
 The process that was started does all of this once. Then it accepts mail itself or starts workers for it.
 """
@@ -54,8 +55,6 @@ async def serve(**flags: Any) -> None:
     config = configuration(settings)
     tls = certificates_by_scheme(settings, settings.key_pairs) if settings.tls_cert else {}
     self_signed = self_signed_maker() if settings.tls == "self-signed" else None
-    if settings.metrics_file is not None:
-        begin_file(settings.metrics_file)
     with logging_to_stderr(), asking_is_harmless(), stop_signals() as stops:
         async with contextlib.AsyncExitStack() as stack:
             async with contextlib.AsyncExitStack() as while_open:
@@ -85,11 +84,13 @@ async def serve(**flags: Any) -> None:
 async def _prepare(
     settings: ServeSettings, stack: contextlib.AsyncExitStack, while_open: contextlib.AsyncExitStack
 ) -> tuple[list[Listener], MailStore, list[Account]]:
-    """Listen until `stack` is closed, open the store until `while_open` is closed, and create the accounts.
+    """Listen until `stack` is closed, open the store until `while_open` is closed, and create counters and accounts.
 
     This may have to wait for the DNS, or for another process that holds the store.
     """
     listeners = [(spec, await _bind(spec, settings.catching, stack)) for spec in settings.listen]
+    if settings.metrics_file is not None:
+        begin_file(settings.metrics_file)
     store = await while_open.enter_async_context(opened(settings.store, create=True))
     return listeners, store, await prepare_accounts(store, settings)
 
