@@ -111,11 +111,11 @@ def _writing(form: str, output: Path | None, overwrite: bool) -> Generator[_Add]
         yield lambda message: say_octets(_mbox(message))
         return
     try:
+        if form == "mbox" and output.exists() and not output.is_file():  # such as /dev/null, which would become a file
+            raise CommandError(f"{output} is not a regular file and is not replaced; choose another --output")
         if output.exists() and not overwrite and not (form != "mbox" and _is_empty_folder(output)):
             advice = "add --overwrite, or " if form == "mbox" else ""
             raise CommandError(f"{output} already exists; {advice}choose another --output")
-        if overwrite and output.exists() and not output.is_file():  # such as /dev/null, which would become a file
-            raise CommandError(f"{output} is not a regular file and is not replaced; choose another --output")
         with _FORMS[form](output, overwrite) as add:
             yield add
     except OSError as error:
