@@ -53,6 +53,13 @@ def test_add(run: Run, folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["mail"]
 
 
+def test_add_names_each_address_once(run: Run) -> None:
+    result = run("account", "add", "demo", "--address", "demo@example.com", "--address", "Demo@EXAMPLE.com")
+    [record] = run("account", "list", "--json").records
+    assert f" receives mail for {', '.join(record['addresses'])}.\n".encode() in result.out
+    assert len(record["addresses"]) == 1
+
+
 def test_add_with_everything(run: Run, prepare: Prepare) -> None:
     argv = "account add demo --address demo@example.com --address info@example.com --description D --password-stdin"
     result = run(*argv.split(), "--json", stdin=b"secret")

@@ -42,7 +42,7 @@ async def add(
         say_json(_record(account))
     else:
         without = " without a password" * (password is None)
-        say(f"Account {escape(name)} added{without}; it receives mail for {escape(', '.join(addresses))}.")
+        say(f"Account {escape(name)} added{without}; it receives mail for {escape(', '.join(account.addresses))}.")
 
 
 async def list_all(*, store: StoreURL, as_json: bool) -> None:
