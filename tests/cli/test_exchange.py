@@ -161,6 +161,13 @@ def test_a_message_that_comes_meanwhile(run: Run, monkeypatch: pytest.MonkeyPatc
     assert run("mail", "export", "demo", "--output", "out").lines == ["12 messages written to out."]
 
 
+def test_an_empty_path_is_not_this_folder(run: Run, folder: Path) -> None:
+    (folder / "letter.eml").write_bytes(b"Subject: not asked for\r\n\r\n")
+    run("mail", "import", "other", "").fails(2, "PATH: the path is empty")
+    run("mail", "export", "demo", "--format", "eml", "--output", "").fails(2, "--output: the path is empty")
+    run("mail", "show", "demo", "1", "--save-attachments", "").fails(2, "--save-attachments: the path is empty")
+
+
 @pytest.mark.parametrize("form", ["maildir", "eml"])
 def test_folders(run: Run, folder: Path, form: str) -> None:
     (folder / "out").mkdir()

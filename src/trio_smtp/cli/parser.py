@@ -10,7 +10,6 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial as bind
-from pathlib import Path
 from typing import Any, NoReturn
 
 from trio_smtp import __version__
@@ -117,7 +116,7 @@ _WAIT = _flag(
 )
 _REPAIR = _flag("--yes", action="store_true", help="repair without asking for confirmation")
 _OUTPUT = _flag(
-    "--output", type=Path, metavar="DIRECTORY", help="copy the files to this directory, which must not exist"
+    "--output", type=values.path, metavar="DIRECTORY", help="copy the files to this directory, which must not exist"
 )
 _QUOTA = "the maximum total size of its messages, in octets or as 512K, 10M, 2G"
 _PASSWORD_STDIN: Mapping[str, Any] = {
@@ -248,7 +247,7 @@ def _add_mail(actions: _Commands) -> None:
     form.add_argument(
         "--save-attachments",
         dest="folder",
-        type=Path,
+        type=values.path,
         metavar="DIRECTORY",
         help="save the attachments as new files in this directory, under safe names, and print their paths",
     )
@@ -324,7 +323,7 @@ def _add_mail(actions: _Commands) -> None:
     _add_optional_uids(export, **{**_UID, "help": "the UID of a message (default: all messages)"})
     import_.add_argument(
         "paths",
-        type=Path,
+        type=values.path,
         nargs="+",
         metavar="PATH",
         help="an mbox file, Maildir, .eml file or folder of .eml files; - for standard input",

@@ -28,6 +28,7 @@ __all__ = [
     "line",
     "name",
     "output",
+    "path",
     "quota",
     "rate",
     "refusal",
@@ -177,9 +178,16 @@ def file(text: str) -> Path:
     return path
 
 
+def path(text: str) -> Path:
+    """A path that is not empty, as the value of an unset variable of a shell is: that would be this directory."""
+    if not text:
+        raise ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 def output(text: str) -> Path | None:
     """The path of a file or folder, None for standard output (``-``)."""
-    return None if text == "-" else Path(text)
+    return None if text == "-" else path(text)
 
 
 def line(text: str) -> str:
