@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import smtplib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from trio_smtp.cli.serve_flags import RATES
 from trio_smtp.cli.serving import configuration
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.mailbox import MemoryStore
-from trio_smtp.policy import Greylist, Rate, RateLimits
+from trio_smtp.policy import FaultDelay, Greylist, HeaderLimits, Rate, RateLimits
 from trio_smtp.protocol import Config, Limits
 from trio_smtp.server import Timeouts
+from trio_smtp.server.server import DEFAULT_MAX_CONNECTIONS
 
 
 def settings(*flags: str) -> ServeSettings:
@@ -37,6 +39,19 @@ def test_without_flags_the_program_has_the_defaults_of_the_library() -> None:
     assert limits(settings()) == Limits()
     assert timeouts(settings()) == Timeouts()
     assert rates() == RateLimits().rates
+    found = settings()
+    assert found.max_connections == DEFAULT_MAX_CONNECTIONS
+    assert found.max_connections_per_peer is None
+    assert defaults(HeaderLimits) == {
+        "received": found.max_received,
+        "fields": found.max_header_fields,
+        "size": found.max_header_size,
+    }
+    assert defaults(FaultDelay)["most"] == found.fault_delay
+
+
+def defaults(policy: Callable[..., object]) -> dict[str, object]:
+    return {name: argument.default for name, argument in inspect.signature(policy).parameters.items()}
 
 
 def test_extensions_that_are_not_offered() -> None:
@@ -50,13 +65,9 @@ def test_json() -> None:
 
 
 def test_every_rate_has_a_flag_that_tells_its_default() -> None:
-    defaults = {
-        name: argument.default
-        for name, argument in inspect.signature(RateLimits).parameters.items()
-        if isinstance(argument.default, Rate)
-    }
+    rates = {name: rate for name, rate in defaults(RateLimits).items() if isinstance(rate, Rate)}
     told = {argument: values.rate(usual) for argument, _, usual in RATES.values()}
-    assert {name: (rate.count, rate.seconds) for name, rate in defaults.items()} == told
+    assert {name: (rate.count, rate.seconds) for name, rate in rates.items()} == told
 
 
 @pytest.mark.parametrize("flag", RATES)
