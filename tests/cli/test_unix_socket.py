@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -65,6 +66,17 @@ def test_leaves_a_file_alone(folder: Path) -> None:
     with pytest.raises(FileExistsError), listening_at(path):
         pass
     assert path.read_text() == "precious"
+
+
+def test_leaves_the_socket_of_its_successor_alone_while_it_drains(folder: Path) -> None:
+    """Some file systems give the successor's socket the same inode."""
+    path = folder / "s"
+    with ExitStack() as successor:
+        with listening_at(path) as closed_to_drain:
+            closed_to_drain.close()
+            successor.enter_context(listening_at(path))
+            os.utime(path, ns=(1, 1))  # for clocks that have not gone on yet
+        connect(path)
 
 
 def test_leaves_the_socket_of_its_successor_alone(folder: Path) -> None:

@@ -28,7 +28,9 @@ def listening_at(path: Path) -> Generator[socket.socket]:
             yield listener
         finally:
             with contextlib.suppress(OSError):  # the file may be gone, or may be the socket of another server by now
-                if os.path.samestat(path.lstat(), made):
+                found = path.lstat()
+                # The inode of our socket may have been used again, because a server that drains has closed it already.
+                if os.path.samestat(found, made) and found.st_mtime_ns == made.st_mtime_ns:
                     path.unlink()
 
 
