@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import trio
@@ -59,6 +61,22 @@ def test_a_file_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> N
             begin_file(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["directory", "pipe"]
+
+
+def test_other_users_can_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        begin_file(tmp_path / "x.prom")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.prom").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_fault_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(CommandError, match="no space left"):
+        begin_file(tmp_path / "x.prom")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_link_in_the_place_of_what_is_being_written_is_not_followed(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.tools import Terminal
 from trio_smtp.cli.logs import JSONFormatter, TextFormatter, logging_to_stderr
 from trio_smtp.handler import Peer, Session
 from trio_smtp.protocol import Hello, Reply
@@ -68,6 +70,14 @@ def test_logging_is_left_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     log.info("nobody hears this")
     assert (log.level, log.handlers, logging._srcfile) == before
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
+
+
+def test_a_terminal_gets_lines_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with logging_to_stderr():
+        logging.getLogger("trio_smtp").info("hello")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d hello\n", terminal.getvalue())
 
 
 def test_fail2ban_finds_failed_logins_and_nothing_that_a_client_has_made_up(caplog: pytest.LogCaptureFixture) -> None:
