@@ -18,9 +18,11 @@ from tests.cli.tools import Result
 from trio_smtp.cli import account
 from trio_smtp.mailbox.store import MailStore
 
+Prepare = Callable[[Callable[[MailStore], Awaitable[object]]], None]
+
 
 @pytest.fixture(autouse=True)
-def message(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
+def message(prepare: Prepare) -> None:
     async def fill(store: MailStore) -> None:
         await store.create_account("jörg\u202e", addresses=["demo@example.com"])
         await store.append_message("jörg\u202e", "INBOX", b"x")
@@ -48,6 +50,19 @@ def test_a_terminal_that_shows_no_other_letters() -> None:
     done = trio_smtp("account", "list", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"j\\xf6rg\\u202e" in done.stdout
+
+
+def test_a_locale_that_knows_no_other_letters(folder: Path, prepare: Prepare) -> None:
+    async def fill(store: MailStore) -> None:
+        await store.create_account("demo")
+        content = "Content-Disposition: attachment; filename*=UTF-8''j%C3%B6rg-%E2%98%83.txt\r\n\r\nhello"
+        await store.append_message("demo", "INBOX", content.encode())
+
+    prepare(fill)
+    argv = ["mail", "show", "demo", "1", "--save-attachments", "files"]
+    done = trio_smtp(*argv, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"files/j_rg-_.txt\n", b"")
+    assert (folder / "files" / "j_rg-_.txt").read_text() == "hello"
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

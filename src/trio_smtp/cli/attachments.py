@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def save(attachments: Sequence[Attachment], folder: Path) -> Iterator[Path]:
 
 def _write(attachment: Attachment, inside: int) -> str:
     """Write one attachment to a new file in the folder of the descriptor `inside`, and return its name."""
-    name, descriptor = _new_file(attachment.filename, inside)
+    name, descriptor = _new_file(_encodable(attachment.filename), inside)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(attachment.content)
@@ -47,6 +48,12 @@ def _write(attachment: Attachment, inside: int) -> str:
         os.unlink(name, dir_fd=inside)
         raise
     return name
+
+
+def _encodable(filename: str) -> str:
+    """The name with ``_`` for letters that the locale cannot write. (A safe name contains no question mark.)"""
+    encoding = sys.getfilesystemencoding()
+    return filename.encode(encoding, "replace").decode(encoding).replace("?", "_")
 
 
 def _new_file(filename: str, inside: int) -> tuple[str, int]:
