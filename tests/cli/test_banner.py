@@ -37,6 +37,7 @@ def test_the_hint_names_an_address_that_can_be_reached(host: str, listens: str, 
         lines = list(banner([(parse_listen("smtp://x:0"), [sock])], DEFAULT_STORE, [Account("a", addresses=("a@b",))]))
     assert lines[1] == f"    smtp://{listens}"
     assert f"    trio-smtp send --to a@b --server {hint}" in lines
+    assert "    trio-smtp mail list a" in lines  # without --store, because this is the default
 
 
 def test_a_server_that_catches() -> None:
