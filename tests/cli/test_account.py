@@ -53,6 +53,12 @@ def test_add(run: Run, folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["mail"]
 
 
+def test_add_where_no_store_can_be_created(run: Run, folder: Path) -> None:
+    result = run("account", "add", "demo", "--address", "demo@example.com", "--store", "json:gone/mail")
+    result.fails(1, "json:gone/mail: no such file or directory; choose another one")  # not: create one
+    assert not list(folder.iterdir())
+
+
 def test_add_names_each_address_once(run: Run) -> None:
     result = run("account", "add", "demo", "--address", "demo@example.com", "--address", "Demo@EXAMPLE.com")
     [record] = run("account", "list", "--json").records

@@ -137,7 +137,8 @@ def test_modes(run: Run, folder: Path) -> None:
 def test_nothing_is_overwritten_unless_asked_for(run: Run, folder: Path) -> None:
     (folder / "out").write_text("precious")
     for form in FORMS:
-        run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, "out already exists")
+        advice = "add --overwrite, or choose another" if form == "mbox" else "choose another"
+        run("mail", "export", "demo", "--format", form, "--output", "out").fails(1, f"out already exists; {advice}")
     assert (folder / "out").read_text() == "precious"
     assert run("mail", "export", "demo", "1", "--output", "out", "--overwrite").code == 0
     assert (folder / "out").read_bytes() == to_mbox(b"", DATE, FLAGS)
