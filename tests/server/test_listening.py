@@ -75,6 +75,21 @@ async def test_a_host_named_twice_is_bound_once() -> None:
         assert len(sockets) == 1
 
 
+async def test_a_link_local_address_is_bound_in_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [("fe80::1", 2525, 0, 1)][: has_ipv6()]
+    bound: list[object] = []
+
+    class Recorded(socket.socket):
+        def bind(self, address: object) -> None:
+            bound.append(address)
+            raise OSError(errno.EADDRNOTAVAIL, "not here")
+
+    monkeypatch.setattr(socket, "socket", Recorded)
+    with pytest.raises(OSError, match="fe80::1 port 2525"):
+        await bind_sockets(2525, "fe80::1%1")
+    assert bound == expected
+
+
 async def test_an_address_that_is_not_here_is_left_out() -> None:
     with closing(await bind_sockets(0, ["127.0.0.1", "192.0.2.1"])) as sockets:
         assert [sock.getsockname()[0] for sock in sockets] == ["127.0.0.1"]

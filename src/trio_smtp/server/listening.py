@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -17,6 +17,9 @@ _BACKLOG: Final = 1024
 _TRIES: Final = 20
 _LAST_PORT: Final = 65535
 _NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+
+_Address: TypeAlias = tuple[int, str, tuple[int, ...]]
+"""The family, the address and, for IPv6, its flow information and its zone, which a link-local one needs."""
 
 
 async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -> list[socket.socket]:
@@ -36,7 +39,7 @@ async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -
     if not 0 <= port <= _LAST_PORT:
         raise ValueError(f"a port must be from 0 to {_LAST_PORT}, not {port}")
     hosts = _EVERYWHERE if host is None else (host,) if isinstance(host, str) else tuple(host)
-    addresses: list[tuple[int, str]] = []
+    addresses: list[_Address] = []
     for name in hosts:
         try:
             found = await trio.socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
@@ -44,8 +47,9 @@ async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -
             error.filename = name
             raise
         for family, _, _, _, address in found:
-            if (int(family), str(address[0])) not in addresses:
-                addresses.append((int(family), str(address[0])))
+            place = int(family), str(address[0]), address[2:]
+            if place not in addresses:
+                addresses.append(place)
     for tries_left in reversed(range(_TRIES if port == 0 else 1)):
         try:
             return _bind_all(addresses, port)
@@ -55,13 +59,13 @@ async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -
     raise AssertionError("the last try raises or returns")
 
 
-def _bind_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.socket]:
+def _bind_all(addresses: Sequence[_Address], port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:
-        for family, host in addresses:
+        for family, host, zone in addresses:
             try:
-                sockets.append(_listen(family, host, port))
+                sockets.append(_listen(family, (host, port, *zone)))
             except OSError as error:
                 error.filename = f"{host} port {port}"
                 if error.errno not in _NO_SUCH_ADDRESS:
@@ -78,14 +82,14 @@ def _bind_all(addresses: Sequence[tuple[int, str]], port: int) -> list[socket.so
     return sockets
 
 
-def _listen(family: int, host: str, port: int) -> socket.socket:
+def _listen(family: int, address: tuple[str | int, ...]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
+        sock.bind(address)
         sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
