@@ -208,6 +208,27 @@ async def test_closing_says_goodbye_and_waits_for_none(ends: tuple[TLSTransport,
         await client.stream.send_all(b"x")
 
 
+async def test_closing_says_goodbye_to_a_client_that_was_not_heard_out(ends: tuple[TLSTransport, Client]) -> None:
+    """Otherwise it could not tell the end from a connection that was cut off (RFC 8446 §6.1)."""
+    transport, client = ends
+    await client.stream.send_all(client.records(b"one", b"two"))
+    assert await transport.receive(3) == b"one"
+    await transport.aclose(linger=False, seconds=5)
+    assert await client.read() == b""
+
+
+async def test_closing_after_a_forged_record_says_why(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    forged = bytearray(client.records(b"forged"))
+    forged[-1] ^= 1
+    await client.stream.send_all(forged)
+    with pytest.raises(trio.BrokenResourceError):
+        await transport.receive(100)
+    await transport.aclose(linger=False, seconds=5)
+    with pytest.raises(ssl.SSLError, match=r"(?i)alert bad record mac"):
+        await client.read()
+
+
 async def test_closing_after_the_peer_has_gone(ends: tuple[TLSTransport, Client], autojump_clock: MockClock) -> None:
     transport, client = ends
     await client.stream.aclose()

@@ -105,9 +105,9 @@ class TLSTransport:
 
     async def aclose(self, *, linger: bool, seconds: float) -> None:
         try:
-            with trio.move_on_after(seconds, shield=True), contextlib.suppress(ssl.SSLError, trio.BrokenResourceError):
-                with contextlib.suppress(ssl.SSLWantReadError):  # do not wait for the peer's close_notify
-                    self._tls.unwrap()
+            with contextlib.suppress(ssl.SSLError):  # do not wait for the peer's close_notify, whatever came instead
+                self._tls.unwrap()
+            with trio.move_on_after(seconds, shield=True), contextlib.suppress(trio.BrokenResourceError):
                 await self._send_outgoing()
         finally:
             await self._transport.aclose(linger=linger, seconds=seconds)  # noqa: ASYNC102 - it closes even if cancelled
