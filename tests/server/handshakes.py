@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 NAME = "mx.example.com"
 
@@ -23,6 +26,24 @@ class Issuer:
         """Write a new certificate and its key into one file; return its path."""
         path = self.folder / file
         self.authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(path)
+        return path
+
+    def write_illegible(self, file: str) -> Path:
+        """As `write`, with one DNS name whose octets are not ASCII, as the ssl module expects, and not UTF-8."""
+        authority, issued = self.authority, self.authority.issue_cert("192.0.2.1")
+        key = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        good = x509.load_pem_x509_certificate(issued.cert_chain_pems[0].bytes())
+        builder = x509.CertificateBuilder(
+            good.issuer, good.subject, good.public_key(), 1, good.not_valid_before_utc, good.not_valid_after_utc
+        )
+        for extension in good.extensions:
+            names = x509.UnrecognizedExtension(extension.oid, b"\x30\x05\x82\x03m\xe4x")
+            is_names = isinstance(extension.value, x509.SubjectAlternativeName)
+            builder = builder.add_extension(names if is_names else extension.value, extension.critical)
+        path = self.folder / file
+        pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        path.write_bytes(issued.private_key_pem.bytes() + pem)
         return path
 
 

@@ -163,6 +163,12 @@ def test_the_first_certificate_needs_no_name(issuer: Issuer, client_tls: ssl.SSL
         assert shake_hands(certificates.context, client_tls).shown == {shown}
 
 
+def test_a_name_that_cannot_be_read_is_no_name(issuer: Issuer, client_tls: ssl.SSLContext) -> None:
+    """The ssl module raises UnicodeDecodeError, which must not end a server that reads its certificates again."""
+    illegible, good = issuer.write_illegible("illegible.pem"), issuer.write("good.pem", NAME)
+    assert shake_hands(Certificates([(illegible, None), (good, None)]).context, client_tls).shown == {NAME}
+
+
 def test_a_key_with_a_passphrase_is_not_asked_for(issuer: Issuer, tmp_path: Path) -> None:
     """OpenSSL would ask for the passphrase at the terminal, which would block the whole server."""
     from cryptography.hazmat.primitives import serialization

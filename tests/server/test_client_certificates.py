@@ -59,6 +59,16 @@ async def test_a_client_without_a_certificate_is_served(asking: Certificates, cl
         await deliver(client)
 
 
+async def test_a_client_whose_name_cannot_be_read_is_served_without_it(
+    asking: Certificates, issuer: Issuer, client_tls: ssl.SSLContext
+) -> None:
+    client_tls.load_cert_chain(issuer.write_illegible("client.pem"))
+    async with open_session(take, ssl_context=asking, implicit_tls=True, authenticator=Machines()) as client:
+        await client.start_tls(client_tls, NAME)
+        assert await log_in(client) == "502"
+        await deliver(client)
+
+
 async def test_no_client_is_asked_without_an_authority(several: Certificates, known: ssl.SSLContext) -> None:
     async with open_session(take, ssl_context=several, implicit_tls=True, authenticator=Machines()) as client:
         await client.start_tls(known, NAME)

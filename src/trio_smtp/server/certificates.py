@@ -21,14 +21,21 @@ import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn, TypeAlias
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 import trio
 
 from trio_smtp.server.channel_binding import remember_certificate
 from trio_smtp.server.log import log
 
-__all__ = ["AnyContext", "CertificateError", "Certificates", "current_context", "server_context"]
+__all__ = [
+    "AnyContext",
+    "CertificateError",
+    "Certificates",
+    "current_context",
+    "server_context",
+    "verified_certificate",
+]
 
 _NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no name
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
@@ -181,6 +188,14 @@ def current_context(context: AnyContext) -> ssl.SSLContext:
     return context.context if isinstance(context, Certificates) else context
 
 
+def verified_certificate(tls: ssl.SSLObject) -> Mapping[str, Any]:
+    """The fields of the peer's certificate; none if it has shown no valid one, or one with names that are not text."""
+    try:
+        return tls.getpeercert() or {}
+    except UnicodeDecodeError:  # the names must be ASCII, and the ssl module trusts the authority to see to that
+        return {}
+
+
 class _Served(NamedTuple):
     """The contexts that were made from the files, and the marks of the files at that time."""
 
@@ -231,12 +246,9 @@ def _try_out(context: ssl.SSLContext, certificate: Path | str) -> tuple[bytes, f
     for side in (client, server) * 3:  # more than enough; once the handshake is done, further calls do nothing
         with suppress(ssl.SSLWantReadError):
             side.do_handshake()
-    return client.getpeercert(binary_form=True) or b"", _dns_names(client.getpeercert())
-
-
-def _dns_names(certificate: object) -> frozenset[str]:
-    names = certificate.get("subjectAltName", ()) if isinstance(certificate, dict) else ()
-    return frozenset(name.lower() for kind, name in names if kind == "DNS")
+    names = verified_certificate(client).get("subjectAltName", ())
+    dns_names = frozenset(name.lower() for kind, name in names if kind == "DNS")
+    return client.getpeercert(binary_form=True) or b"", dns_names
 
 
 def _choose_by_name(first: ssl.SSLContext, by_name: Mapping[str, ssl.SSLContext]) -> None:

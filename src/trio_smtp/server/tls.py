@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import trio
 
 from trio_smtp.handler import TLSInfo
-from trio_smtp.server.certificates import AnyContext, current_context
+from trio_smtp.server.certificates import AnyContext, current_context, verified_certificate
 from trio_smtp.server.transport import Transport
 
 __all__ = ["TLSTransport"]
@@ -67,7 +68,7 @@ class TLSTransport:
 
     def info(self) -> TLSInfo:
         """What the handshake agreed on."""
-        cipher, certificate = self._tls.cipher(), self._tls.getpeercert()
+        cipher, certificate = self._tls.cipher(), verified_certificate(self._tls)
         return TLSInfo(
             self._tls.version() or "TLS",
             cipher[0] if cipher else "",
@@ -159,10 +160,8 @@ class TLSTransport:
             await self._transport.flush()
 
 
-def _verified_name(certificate: object) -> str | None:
+def _verified_name(certificate: Mapping[str, Any]) -> str | None:
     """The first DNS name or mail address, else the common name, of a certificate that was checked."""
-    if not isinstance(certificate, dict):
-        return None
     for kind, name in certificate.get("subjectAltName", ()):
         if kind in ("DNS", "email"):
             return str(name)
