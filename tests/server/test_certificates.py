@@ -399,6 +399,25 @@ async def test_a_link_that_points_elsewhere_is_a_change(issuer: Issuer, mock_clo
     assert certificates.context is not first
 
 
+async def test_a_fault_that_was_undone_is_logged_again_when_it_comes_back(
+    issuer: Issuer, log: pytest.LogCaptureFixture, mock_clock: MockClock
+) -> None:
+    link, bad = issuer.folder / "live.pem", issuer.folder / "bad.pem"
+    good = issuer.write("good.pem", NAME)
+    bad.write_bytes(b"")
+    link.symlink_to(good)
+    certificates = Certificates([(link, None)])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(certificates.watch)
+        await wait_all_tasks_blocked()
+        for target in (bad, bad, good, bad):
+            link.unlink()
+            link.symlink_to(target)
+            await next_look(mock_clock)
+        nursery.cancel_scope.cancel()
+    assert [record.levelname for record in log.records] == ["ERROR"] * 2
+
+
 async def test_reading_them_again_under_load_fails_nobody(issuer: Issuer, client_tls: ssl.SSLContext) -> None:
     certificates = Certificates([(issuer.write("mx.pem", NAME), None), (issuer.write("b.pem", "b.example"), None)])
     shaken, another = 0, trio.Event()

@@ -116,6 +116,8 @@ class Certificates:
             else:
                 if has_changed:
                     await self.reload()
+                else:  # any fault has been undone, and is logged again when it comes back
+                    self._complaint = ""
 
     async def reload(self) -> bool:
         """Read the files again now; return whether they are used. If not, nothing changes, and the log says why."""
