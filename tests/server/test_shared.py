@@ -144,6 +144,24 @@ async def test_a_rate_holds_over_both() -> None:
             await policy.mail(session("192.0.2.99"), MAIL)
 
 
+@pytest.mark.parametrize("has_memfd", [True, False])
+def test_the_memory_ends_with_its_block(has_memfd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_memfd:  # as on systems other than Linux
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    with shared_memory(2, 1, ["one"]) as memory:
+        ours, theirs = windows([SharedCounts(memory, number) for number in range(2)])
+        ours.add("ann", 0)
+        assert theirs.count("ann", 0) == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(memory.descriptor)
+
+
+def test_nobody_can_tell_which_keys_share_a_place() -> None:
+    with shared_memory(1, 1, []) as one, shared_memory(1, 1, []) as other:
+        assert SharedCounts(one, 0).place("192.0.2.1") != SharedCounts(other, 0).place("192.0.2.1")
+        assert repr(one.secret) not in repr(one)
+
+
 # --- connections
 
 
