@@ -213,6 +213,9 @@ def test_who_has_more_lets_others_go_first(memory: SharedMemory, both: list[Shar
     theirs.enter()
     theirs.enter()
     assert (ours.ahead, theirs.ahead) == (False, True)
+    theirs.leave()
+    assert (ours.ahead, theirs.ahead) == (False, False)
+    theirs.enter()
     both[0].retire()  # it accepts no more connections
     assert (ours.ahead, theirs.ahead) == (False, False)
     theirs.leave()
