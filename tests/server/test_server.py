@@ -133,6 +133,11 @@ def test_who_counts_as_one(host: str, default: str, everyone: str) -> None:
     assert Server(settings, [], 10, 5, Connections())._peer_key(peer) == everyone
 
 
+def test_without_limits_of_ones_own() -> None:
+    server = Server(Settings(Handler), [], None, None, Connections())
+    assert (server._max_connections, server._max_per_peer) == (1000, 50)
+
+
 # --- errors of accept(), and too few descriptors
 
 
@@ -158,7 +163,8 @@ def listening(*errors: int | MemoryError) -> Accepting:
 
 
 async def test_a_client_that_gives_up_before_it_is_accepted_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
-    errors = (errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.EPERM)
+    kinds = "ECONNABORTED EINTR ENETDOWN EPROTO ENOPROTOOPT EHOSTDOWN EHOSTUNREACH EOPNOTSUPP ENETUNREACH EPERM"
+    errors = [getattr(errno, kind) for kind in kinds.split()]
     async with trio.open_nursery() as nursery:
         server = await nursery.start(partial(serve_sockets, take, [listening(*errors)]))
         async with connected(server) as client:
@@ -340,6 +346,12 @@ async def test_a_reserve_is_kept_for_the_store(
                 await third.expect("220")
     assert ["too many open files" in record.getMessage() for record in caplog.records] == [True]
     assert server.stats.rules == {"open-files": 1}
+
+
+@pytest.mark.parametrize(("soft", "first_in_reserve"), [(1024, 960), (64, 48), (resource.RLIM_INFINITY, 1 << 30)])
+def test_how_large_the_reserve_is(soft: int, first_in_reserve: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
+    assert Server(Settings(Handler), [], None, None, Connections())._descriptor_limit == first_in_reserve
 
 
 SERVER = """
