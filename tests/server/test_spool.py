@@ -142,22 +142,22 @@ async def test_many_small_chunks_take_no_more_memory_than_their_octets() -> None
     await spool.aclose()
 
 
-@pytest.mark.parametrize("takes_a_file", [False, True])
+@pytest.mark.parametrize("failing", ["create", "write", "flush"])
 async def test_a_full_disk_is_a_452(
-    takes_a_file: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Either the file cannot be created, or writing to it fails; the file is closed then."""
+    """Either the file cannot be created, or writing to it fails, at once or later; the file is closed then."""
     files: list[io.BytesIO] = []
 
     class Full(io.BytesIO):
         def write(self, _: object) -> int:
             raise OSError(28, "No space left on device")
 
-    def make() -> io.BytesIO:
-        if not takes_a_file:
+    def make() -> io.BytesIO | io.BufferedRandom:
+        if failing == "create":
             raise OSError(28, "No space left on device")
-        files.append(Full())
-        return files[0]
+        files.append(file := Full())
+        return io.BufferedRandom(file) if failing == "flush" else file  # type: ignore[arg-type]  # as good as a raw file
 
     monkeypatch.setattr(tempfile, "TemporaryFile", make)
 
@@ -172,7 +172,7 @@ async def test_a_full_disk_is_a_452(
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "no room to keep a large message: [Errno 28] No space left on device"
     ]
-    assert [each.closed for each in files] == [True] * takes_a_file
+    assert [each.closed for each in files] == [True] * (failing != "create")
 
 
 async def test_a_server_leaves_nothing_behind(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,7 @@ class Spool:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `aclose` closes it, even if the writing below fails
         self._file.seek(0, io.SEEK_END)
         self._file.write(b"".join(self._chunks))
+        self._file.flush()  # a disk that is full should show here, not when it is read
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         return await trio.to_thread.run_sync(function, limiter=self._memory.threads)
