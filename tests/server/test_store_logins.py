@@ -187,7 +187,8 @@ async def test_a_sandbox_without_priorities(store: MemoryStore) -> None:
         assert await StoreAuthenticator(store).check_password("ann", "secret") == "ann"
 
 
-async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore) -> None:
+@pytest.mark.parametrize("waiting", [3, 0])
+async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore, waiting: int) -> None:
     """When the store answers, all logins that waited for it reach the queue at once."""
     go, refused = threading.Event(), 0
     answered = trio.Event()
@@ -197,7 +198,7 @@ async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore) 
         await answered.wait()
         return await get_account(name)
 
-    authenticator = StoreAuthenticator(store, waiting=3)
+    authenticator = StoreAuthenticator(store, waiting=waiting)
 
     async def login() -> None:
         nonlocal refused
@@ -217,7 +218,7 @@ async def test_the_queue_is_bounded_behind_a_slow_store_too(store: MemoryStore) 
                 await trio.testing.wait_all_tasks_blocked()
                 answered.set()
                 await trio.testing.wait_all_tasks_blocked()
-                assert refused == 20 - (2 + 3)
+                assert refused == 20 - (2 + waiting)
             finally:
                 go.set()
 

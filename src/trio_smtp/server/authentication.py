@@ -56,7 +56,7 @@ class StoreAuthenticator(Authenticator):
         self.store: Final = store
         self._limiter = trio.CapacityLimiter(at_once)
         self._threads = ThreadPoolExecutor(at_once, "trio-smtp-hash", _stand_back)
-        self._waiting = waiting
+        self._most = at_once + waiting
         self._nobody = Nobody(store)
 
     async def check_password(self, username: str, password: str) -> str | None:
@@ -69,7 +69,8 @@ class StoreAuthenticator(Authenticator):
         account, credentials = await self._find(username)
         # Checked last, because a login that passes this waits for a thread without a checkpoint in between: no other
         # login can pass meanwhile.
-        if self._limiter.statistics().tasks_waiting >= self._waiting:
+        hashes = self._limiter.statistics()
+        if hashes.borrowed_tokens + hashes.tasks_waiting >= self._most:
             raise Refuse(454, "Too many logins at once, try again later", "4.7.0")
         matches = await self._in_thread(partial(verify_password, credentials or nobodys, password))
         if account is None or credentials is None or not matches:
