@@ -295,20 +295,35 @@ async def test_what_fails_while_a_connection_ends_costs_that_one_alone(
     assert [record.getMessage()[16:] for record in caplog.records] == [" internal error"]
 
 
+class BrokenLog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("no log")
+
+
+async def test_a_log_that_fails_does_not_end_the_accept_loop(patient_clock: MockClock) -> None:
+    """`logging.WatchedFileHandler` raises if it has to open its file again, and there are too many open files."""
+    broken, log = BrokenLog(), logging.getLogger("trio_smtp")
+    log.addHandler(broken)
+    try:
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(partial(serve_sockets, take, [listening(errno.EMFILE)]))
+            async with connected(server) as client:
+                await begin(client)
+            await server.aclose()
+    finally:
+        log.removeHandler(broken)
+
+
 @pytest.mark.parametrize(("sent", "answers"), [(b"MAIL FROM:<>\r\n", []), (b"WHAT\r\n", ["500"])])
 async def test_a_log_that_fails_costs_the_connection_alone_that_had_something_to_say(
     sent: bytes, answers: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "trio_smtp")
 
-    class Broken(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise OSError("no log")
-
     async def fail(event: object) -> None:
         raise RuntimeError
 
-    broken, log = Broken(), logging.getLogger("trio_smtp")
+    broken, log = BrokenLog(), logging.getLogger("trio_smtp")
     async with open_server(handler_with(mail=fail)) as server:
         log.addHandler(broken)
         try:

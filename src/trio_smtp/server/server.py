@@ -8,6 +8,7 @@ kernel assigns the lowest free descriptor, so the number of the one just opened 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import resource
 import socket
@@ -196,7 +197,8 @@ class Server:
         now = trio.current_time()
         if now - self._complained_at >= _PAUSE:
             self._complained_at = now
-            log.warning("%s: no new connections for a moment (%d open)", shortage, self.connections)
+            with contextlib.suppress(Exception):  # the shortage may concern the log as well
+                log.warning("%s: no new connections for a moment (%d open)", shortage, self.connections)
         with trio.move_on_after(_PAUSE):
             await self._until_one_ends.park()
 
