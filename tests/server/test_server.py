@@ -138,6 +138,15 @@ def test_without_limits_of_ones_own() -> None:
     assert (server._max_connections, server._max_per_peer) == (1000, 50)
 
 
+def test_where_it_listens_if_its_unix_socket_is_abstract() -> None:
+    class Abstract(socket.socket):
+        def getsockname(self) -> bytes:
+            return b"\0smtp"
+
+    with Abstract() as sock:
+        assert Server(Settings(Handler), [sock], None, None, Connections()).addresses == ["\0smtp"]
+
+
 # --- errors of accept(), and too few descriptors
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import resource
 import socket
 from collections.abc import Callable, Sequence
@@ -274,4 +275,4 @@ class Server:
 
 def _address(sock: socket.socket) -> tuple[str, int] | str:
     name = sock.getsockname()
-    return (name[0], name[1]) if isinstance(name, tuple) else str(name)
+    return (name[0], name[1]) if isinstance(name, tuple) else os.fsdecode(name)  # bytes if it is abstract, on Linux
