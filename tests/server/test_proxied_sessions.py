@@ -401,7 +401,7 @@ async def test_the_client_is_counted_and_not_the_proxy() -> None:
                 await begin(client)
             async with announced(server, header_of("192.0.2.1")) as third:
                 await third.expect_close(TURNED_AWAY)
-            assert server.stats.connections_refused == 1
+            assert (server.stats.connections_refused, server.stats.rules) == (1, {"connections-per-peer": 1})
             assert (await ann[0].command("QUIT")).code == 221
             await ann[0].expect_close()
             await until(lambda: server.connections == 3)

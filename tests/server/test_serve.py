@@ -308,12 +308,13 @@ async def test_two_servers_at_once() -> None:
 
 
 async def test_a_unix_socket(tmp_path: Path, sessions: list[Session]) -> None:
+    """Its clients have no address, so they are not counted as one peer."""
     path = str(tmp_path / "lmtp")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
         sock.listen()
         async with trio.open_nursery() as nursery:
-            server = await nursery.start(partial(serve_sockets, Noting, [sock], lmtp=True))
+            server = await nursery.start(partial(serve_sockets, Noting, [sock], lmtp=True, max_connections_per_peer=0))
             assert (server.addresses, server.port) == ([path], 0)
             async with ScriptedClient(await trio.open_unix_socket(path)) as client:
                 await client.expect("220 localhost LMTP")
