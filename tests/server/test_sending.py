@@ -38,13 +38,18 @@ from trio_smtp.testing.client import ScriptedClient, open_session
 CLOSING = "421 4.3.2"
 
 
-async def test_an_idle_client_that_reads_late_has_all_its_replies_when_it_is_drained(nursery: trio.Nursery) -> None:
+@pytest.mark.parametrize("in_tls", [False, True])
+async def test_an_idle_client_that_reads_late_has_all_its_replies_when_it_is_drained(
+    in_tls: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, nursery: trio.Nursery
+) -> None:
     """Although it sends something more behind the last reply, which would reset a connection that is closed."""
     with socket.socket() as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        async with open_server(take) as server:
+        async with open_server(take, ssl_context=server_tls, implicit_tls=in_tls) as server:
             peer.connect(("127.0.0.1", server.port))
-            client = trio.SocketStream(trio.socket.from_stdlib_socket(peer))
+            client: trio.abc.Stream = trio.SocketStream(trio.socket.from_stdlib_socket(peer))
+            if in_tls:
+                client = trio.SSLStream(client, client_tls, server_hostname="mx.example.com")
             await client.receive_some()
             await client.send_all(HELLO + (TRANSACTION + b"BDAT 1 LAST\r\nx") * 50)
             await wait_all_tasks_blocked()
