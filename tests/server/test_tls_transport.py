@@ -208,6 +208,14 @@ async def test_closing_says_goodbye_and_waits_for_none(ends: tuple[TLSTransport,
         await client.stream.send_all(b"x")
 
 
+async def test_closing_says_goodbye_even_if_it_is_cancelled(ends: tuple[TLSTransport, Client]) -> None:
+    transport, client = ends
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await transport.aclose(linger=False, seconds=5)
+    assert await client.read() == b""
+
+
 async def test_closing_says_goodbye_to_a_client_that_was_not_heard_out(ends: tuple[TLSTransport, Client]) -> None:
     """Otherwise it could not tell the end from a connection that was cut off (RFC 8446 §6.1)."""
     transport, client = ends
