@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -382,6 +383,30 @@ async def test_a_want_of_threads_or_memory_leaves_them_as_they_are(
         for reason in ("can't start new thread", "out of memory", "nor here")
     ]
     assert log.messages[4:] == log.messages[2:3]  # logged again, because a reload succeeded in between
+
+
+@pytest.mark.parametrize(("step", "job"), [("_marks", "watch"), ("_read", "reload")])
+async def test_files_that_are_out_of_reach_keep_nobody_from_stopping(
+    step: str, job: str, issuer: Issuer, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as those of a network file system whose server does not answer."""
+    certificates = Certificates([(issuer.write("mx.pem", NAME), None)])
+    reached, answered, ended = trio.Event(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        trio.from_thread.run_sync(reached.set)
+        answered.wait(10)
+        ended.set()
+
+    monkeypatch.setattr(certificates, step, hang)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(getattr(certificates, job))
+        await wait_all_tasks_blocked()
+        mock_clock.jump(10)
+        await reached.wait()
+        nursery.cancel_scope.cancel()
+    assert not ended.is_set()
+    answered.set()
 
 
 async def test_a_link_that_points_elsewhere_is_a_change(issuer: Issuer, mock_clock: MockClock) -> None:
