@@ -409,6 +409,25 @@ async def test_files_that_are_out_of_reach_keep_nobody_from_stopping(
     answered.set()
 
 
+async def test_they_are_read_by_one_task_at_a_time(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise what was read first could be what is served last."""
+    certificates = Certificates([(issuer.write("mx.pem", NAME), None)])
+    served, go = certificates._served, threading.Event()
+
+    def read() -> object:
+        go.wait(10)
+        return served
+
+    monkeypatch.setattr(certificates, "_read", read)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(certificates.reload)
+        await wait_all_tasks_blocked()
+        threads = trio.to_thread.current_default_thread_limiter().borrowed_tokens
+        go.set()
+    assert threads == 1
+
+
 async def test_a_link_that_points_elsewhere_is_a_change(issuer: Issuer, mock_clock: MockClock) -> None:
     link = issuer.folder / "live.pem"
     link.symlink_to(issuer.write("1.pem", NAME))
