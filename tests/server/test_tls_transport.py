@@ -217,7 +217,7 @@ async def test_closing_says_goodbye_even_if_it_is_cancelled(ends: tuple[TLSTrans
 
 
 async def test_closing_says_goodbye_to_a_client_that_was_not_heard_out(ends: tuple[TLSTransport, Client]) -> None:
-    """Otherwise it could not tell the end from a connection that was cut off (RFC 8446 §6.1)."""
+    """Otherwise it could not tell the end from a connection that was cut off."""
     transport, client = ends
     await client.stream.send_all(client.records(b"one", b"two"))
     assert await transport.receive(3) == b"one"
