@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.server.handshakes import NAME, Issuer, shake_hands
 from tests.server.tools import begin, connected, deliver, take
 from trio_smtp.sasl import tls_server_end_point
-from trio_smtp.server import CertificateError, Certificates, open_server
+from trio_smtp.server import CertificateError, Certificates, open_server, server_context
 from trio_smtp.server.channel_binding import end_point_of
 from trio_smtp.testing.client import ScriptedClient, open_session
 
@@ -153,6 +153,13 @@ def test_files_that_cannot_be_used(issuer: Issuer) -> None:
         with pytest.raises(CertificateError, match=message):
             Certificates(pairs)
             raise AssertionError(what)
+
+
+def test_the_file_that_is_missing_is_named(issuer: Issuer) -> None:
+    good, none = issuer.write("good.pem", NAME), issuer.folder / "none.pem"
+    for pair in ((none, good), (good, none)):
+        with pytest.raises(FileNotFoundError, match=r"none\.pem"):
+            server_context(*pair)
 
 
 def test_the_first_certificate_needs_no_name(issuer: Issuer, client_tls: ssl.SSLContext) -> None:
