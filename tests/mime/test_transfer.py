@@ -36,6 +36,8 @@ STRAY = "its quoted-printable has a stray '='"
         (b"SGVsbG8=\r\nS===", "base64", b"Hello", MORE),
         (b"SGVsbG8=\r\nIQ==\r\nSGVs", "base64", b"Hello!Hel", PIECES),
         (b"SGVsbG8=SGVsbG8=", "base64", b"HelloHello", PIECES),
+        pytest.param(b"SGVsbG8=" * 10_000, "base64", b"Hello" * 10_000, PIECES, id="tiny pieces"),
+        pytest.param(b"SGVsbG8=" * 10_001, "base64", b"Hello", MORE, id="too many tiny pieces"),
         (b"SGVsbG8===", "base64", b"Hello", None),
         (b"SG*Vs\0bG8=", "base64", b"Hello", JUNK),
         (b"====", "base64", b"", None),
