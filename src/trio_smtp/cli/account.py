@@ -9,7 +9,7 @@ from contextlib import suppress
 from trio_smtp._escape import escape
 from trio_smtp.cli.confirm import confirm
 from trio_smtp.cli.errors import CommandError, UsageError
-from trio_smtp.cli.output import Record, say, say_json, say_record, say_table
+from trio_smtp.cli.output import Record, say_record, say_result, say_table
 from trio_smtp.cli.password import ask_for_password, read_password
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -38,11 +38,9 @@ async def add(
         account = await mail_store.create_account(
             name, description=description, addresses=addresses, password=password, quota=quota
         )
-    if as_json:
-        say_json(_record(account))
-    else:
-        without = " without a password" * (password is None)
-        say(f"Account {escape(name)} added{without}; it receives mail for {escape(', '.join(account.addresses))}.")
+    without = " without a password" * (password is None)
+    text = f"Account {escape(name)} added{without}; it receives mail for {escape(', '.join(account.addresses))}."
+    say_result(_record(account), text, as_json=as_json)
 
 
 async def list_all(*, store: StoreURL, as_json: bool) -> None:
@@ -77,21 +75,17 @@ async def change(
         raise UsageError("nothing to change; give --address, --description or both")
     async with opened(store) as mail_store:
         account = await mail_store.update_account(name, addresses=addresses, description=description)
-    if as_json:
-        say_json(_record(account))
-    else:
-        say(f"Account {escape(name)} changed; it receives mail for {escape(', '.join(account.addresses))}.")
+    text = f"Account {escape(name)} changed; it receives mail for {escape(', '.join(account.addresses))}."
+    say_result(_record(account), text, as_json=as_json)
 
 
 async def quota(*, name: str, octets: int | None, store: StoreURL, as_json: bool) -> None:
     """Set the quota of an account."""
     async with opened(store) as mail_store:
         account = await mail_store.set_quota(name, octets)
-    if as_json:
-        say_json(_record(account))
-    else:
-        limit = "no quota" if octets is None else f"a quota of {octets} octets"
-        say(f"Account {escape(name)} has {limit} now; its messages use {account.used} octets.")
+    limit = "no quota" if octets is None else f"a quota of {octets} octets"
+    text = f"Account {escape(name)} has {limit} now; its messages use {account.used} octets."
+    say_result(_record(account), text, as_json=as_json)
 
 
 async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:
@@ -99,10 +93,7 @@ async def passwd(*, name: str, password_stdin: bool, store: StoreURL, as_json: b
     async with opened(store) as mail_store:
         name = (await _find(mail_store, name)).name
         await mail_store.set_password(name, _new_password(password_stdin))
-    if as_json:
-        say_json({"name": name})
-    else:
-        say(f"Account {escape(name)} has a new password.")
+    say_result({"name": name}, f"Account {escape(name)} has a new password.", as_json=as_json)
 
 
 async def check(*, name: str, password_stdin: bool, store: StoreURL, as_json: bool) -> None:
@@ -117,10 +108,7 @@ async def check(*, name: str, password_stdin: bool, store: StoreURL, as_json: bo
         raise CommandError(f"the password of account {name} cannot be checked: {error}") from error
     if not is_right:
         raise CommandError(f"wrong password for account {name}")
-    if as_json:
-        say_json({"name": name})
-    else:
-        say(f"The password is right for account {escape(name)}.")
+    say_result({"name": name}, f"The password is right for account {escape(name)}.", as_json=as_json)
 
 
 async def remove(*, name: str, yes: bool, store: StoreURL, as_json: bool) -> None:
@@ -129,10 +117,7 @@ async def remove(*, name: str, yes: bool, store: StoreURL, as_json: bool) -> Non
         mailboxes = await mail_store.list_mailboxes(name)
         confirm(f"account {name}", sum(mailbox.messages for mailbox in mailboxes), yes=yes)
         await mail_store.delete_account(name)
-    if as_json:
-        say_json({"name": name})
-    else:
-        say(f"Account {escape(name)} removed.")
+    say_result({"name": name}, f"Account {escape(name)} removed.", as_json=as_json)
 
 
 async def _find(mail_store: MailStore, name: str) -> Account:

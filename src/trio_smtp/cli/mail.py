@@ -12,7 +12,7 @@ from trio_smtp.cli.attachments import save
 from trio_smtp.cli.confirm import confirm
 from trio_smtp.cli.errors import CommandError, UsageError
 from trio_smtp.cli.messages import check_uids, chosen, record, say_messages, wait_for
-from trio_smtp.cli.output import is_coloured, printable, say, say_json, say_octets
+from trio_smtp.cli.output import is_coloured, printable, say, say_json, say_octets, say_result
 from trio_smtp.cli.parsed import envelope_record, parsed_record
 from trio_smtp.cli.readable import readable
 from trio_smtp.cli.settings import StoreURL
@@ -98,10 +98,7 @@ async def delete(
                 await mail_store.delete_message(account, mailbox, uid)
             except NoSuchMessage:  # another process has deleted it in the meantime
                 continue
-            if as_json:
-                say_json({"uid": uid})
-            else:
-                say(f"Message {uid} deleted.")
+            say_result({"uid": uid}, f"Message {uid} deleted.", as_json=as_json)
 
 
 def _content_of(message: Message, path: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.confirm import confirm
-from trio_smtp.cli.output import Record, say, say_json, say_table
+from trio_smtp.cli.output import Record, say_result, say_table
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.store import Mailbox
@@ -23,30 +23,23 @@ async def create(*, account: str, name: str, store: StoreURL, as_json: bool) -> 
     """Create an empty mailbox."""
     async with opened(store) as mail_store:
         mailbox = await mail_store.create_mailbox(account, name)
-    if as_json:
-        say_json(_record(mailbox))
-    else:
-        say(f"Mailbox {escape(mailbox.name)} of {escape(account)} created.")
+    say_result(_record(mailbox), f"Mailbox {escape(mailbox.name)} of {escape(account)} created.", as_json=as_json)
 
 
 async def rename(*, account: str, name: str, new_name: str, store: StoreURL, as_json: bool) -> None:
     """Rename a mailbox."""
     async with opened(store) as mail_store:
         await mail_store.rename_mailbox(account, name, new_name)
-    if as_json:
-        say_json({"name": new_name})
-    else:
-        say(f"Mailbox {escape(name)} of {escape(account)} renamed to {escape(new_name)}.")
+    text = f"Mailbox {escape(name)} of {escape(account)} renamed to {escape(new_name)}."
+    say_result({"name": new_name}, text, as_json=as_json)
 
 
 async def read_only(*, account: str, name: str, state: str, store: StoreURL, as_json: bool) -> None:
     """Make a mailbox read-only, or writable again."""
     async with opened(store) as mail_store:
         await mail_store.set_read_only(account, name, state == "on")
-    if as_json:
-        say_json({"name": name, "read_only": state == "on"})
-    else:
-        say(f"Mailbox {escape(name)} of {escape(account)} is {'read-only' if state == 'on' else 'writable'} now.")
+    text = f"Mailbox {escape(name)} of {escape(account)} is {'read-only' if state == 'on' else 'writable'} now."
+    say_result({"name": name, "read_only": state == "on"}, text, as_json=as_json)
 
 
 async def delete(*, account: str, name: str, yes: bool, store: StoreURL, as_json: bool) -> None:
@@ -55,10 +48,7 @@ async def delete(*, account: str, name: str, yes: bool, store: StoreURL, as_json
         messages = await mail_store.count_messages(account, name)
         confirm(f"mailbox {name} of {account}", messages, yes=yes)
         await mail_store.delete_mailbox(account, name)
-    if as_json:
-        say_json({"name": name})
-    else:
-        say(f"Mailbox {escape(name)} of {escape(account)} deleted.")
+    say_result({"name": name}, f"Mailbox {escape(name)} of {escape(account)} deleted.", as_json=as_json)
 
 
 def _record(mailbox: Mailbox) -> Record:

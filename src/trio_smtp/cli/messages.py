@@ -10,7 +10,7 @@ import trio
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError
-from trio_smtp.cli.output import Record, legible, say, say_json, say_table, spaced
+from trio_smtp.cli.output import Record, legible, say_result, say_table, spaced
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
 from trio_smtp.mailbox.headers import SHOWN
@@ -98,10 +98,8 @@ async def flag(
     async with opened(store) as mail_store:
         for uid in await check_uids(mail_store, account, mailbox, uids):
             info = await mail_store.set_flags(account, mailbox, uid, flags, mode)
-            if as_json:
-                say_json({"uid": uid, "flags": sorted(info.flags)})
-            else:
-                say(f"Flags of message {uid}: {' '.join(sorted(info.flags)) or 'none'}")
+            text = f"Flags of message {uid}: {' '.join(sorted(info.flags)) or 'none'}"
+            say_result({"uid": uid, "flags": sorted(info.flags)}, text, as_json=as_json)
 
 
 async def copy(*, account: str, uids: Sequence[int], to: str, mailbox: str, store: StoreURL, as_json: bool) -> None:
@@ -121,10 +119,8 @@ async def _place(
         place = mail_store.copy_message if done == "copied" else mail_store.move_message
         for uid in await check_uids(mail_store, account, mailbox, uids):
             placed = await place(account, mailbox, uid, to)
-            if as_json:
-                say_json({"uid": uid, "mailbox": placed.mailbox, "new_uid": placed.uid})
-            else:
-                say(f"Message {uid} {done} to {escape(placed.mailbox)}; its UID there is {placed.uid}.")
+            text = f"Message {uid} {done} to {escape(placed.mailbox)}; its UID there is {placed.uid}."
+            say_result({"uid": uid, "mailbox": placed.mailbox, "new_uid": placed.uid}, text, as_json=as_json)
 
 
 async def chosen(mail_store: MailStore, account: str, mailbox: str, uids: Sequence[int]) -> AsyncGenerator[int]:

@@ -30,6 +30,7 @@ __all__ = [
     "say_json",
     "say_octets",
     "say_record",
+    "say_result",
     "say_table",
     "spaced",
     "warn",
@@ -135,6 +136,11 @@ def json_text(record: Mapping[str, object]) -> str:
 def say_json(record: Mapping[str, object]) -> None:
     """Print a record as one line of JSON."""
     say(json_text(record))
+
+
+def say_result(record: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    """Print what a command has done: `record` as JSON, or `text`, a line that is already safe for a terminal."""
+    say(json_text(record) if as_json else text)
 
 
 def say_record(record: Record, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from trio_smtp._escape import escape
 from trio_smtp.cli.confirm import ask
 from trio_smtp.cli.errors import CommandError, reason
-from trio_smtp.cli.output import Record, say, say_json, say_record, say_table
+from trio_smtp.cli.output import Record, say, say_json, say_record, say_result, say_table
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import check_owner, unusable
@@ -91,11 +91,8 @@ def compact(*, store: StoreURL, as_json: bool) -> None:
     check_owner(store)
     with _using(store), progress("Compacting") as advance:
         before, after = compact_store(store.path, advance)
-    if as_json:
-        say_json({"before": before, "after": after})
-    else:
-        why = " The deleted mail is gone, but the new index is larger than that." * (after > before)
-        say(f"{before} octets before, {after} now.{why}")
+    why = " The deleted mail is gone, but the new index is larger than that." * (after > before)
+    say_result({"before": before, "after": after}, f"{before} octets before, {after} now.{why}", as_json=as_json)
 
 
 @contextmanager
