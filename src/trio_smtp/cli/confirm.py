@@ -6,6 +6,7 @@ import sys
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError
+from trio_smtp.cli.output import counted
 
 __all__ = ["ask", "confirm"]
 
@@ -18,8 +19,7 @@ def confirm(holder: str, messages: int, *, yes: bool) -> None:
         UsageError: if standard input is not a terminal.
     """
     if messages and not yes:
-        holds = f"{escape(holder)} holds {messages} message{'s' if messages > 1 else ''}"
-        ask(holds, "delete them", refusal="nothing was deleted")
+        ask(f"{escape(holder)} holds {counted(messages, 'message')}", "delete them", refusal="nothing was deleted")
 
 
 def ask(fact: str, deed: str, *, refusal: str) -> None:

@@ -21,7 +21,7 @@ from typing import IO, Final
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError, reason
 from trio_smtp.cli.messages import check_uids, chosen
-from trio_smtp.cli.output import say, say_json, say_octets, warn
+from trio_smtp.cli.output import counted, say, say_json, say_octets, warn
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -88,13 +88,11 @@ async def export(
     if as_json:
         say_json({"messages": written, "output": str(output)})
     elif output is not None:
-        say(f"{_count(written)} written to {escape(str(output))}.")
+        say(f"{counted(written, 'message')} written to {escape(str(output))}.")
     if unreadable:
-        raise CommandError(f"{_count(unreadable)} could not be read; trio-smtp store check shows what is damaged")
-
-
-def _count(messages: int) -> str:
-    return f"{messages} message{'' if messages == 1 else 's'}"
+        raise CommandError(
+            f"{counted(unreadable, 'message')} could not be read; trio-smtp store check shows what is damaged"
+        )
 
 
 # --- the three formats
@@ -130,7 +128,7 @@ def _check_new(output: Path, unreadable: int) -> None:
     """
     if output.is_file():
         raise CommandError(
-            f"{_count(unreadable)} could not be read, so {output} was not replaced; choose another --output"
+            f"{counted(unreadable, 'message')} could not be read, so {output} was not replaced; choose another --output"
         )
 
 

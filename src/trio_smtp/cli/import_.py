@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from trio_smtp.cli.errors import CommandError, reason
 from trio_smtp.cli.export import MAILDIR_FLAGS
-from trio_smtp.cli.output import say, say_json, warn
+from trio_smtp.cli.output import counted, say, say_json, warn
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -70,7 +70,7 @@ async def import_(
                     say_json({"uid": uid, "size": len(found.content), "source": str(found.source)})
                 advance(found.share)
     if not as_json:
-        say(f"{imported} message{'' if imported == 1 else 's'} imported, {skipped} already in the mailbox.")
+        say(f"{counted(imported, 'message')} imported, {skipped} already in the mailbox.")
 
 
 class _Known:

@@ -20,6 +20,7 @@ from trio_smtp.cli.errors import OutputError, reason
 
 __all__ = [
     "Record",
+    "counted",
     "drop",
     "flush",
     "is_coloured",
@@ -126,6 +127,11 @@ def legible(text: str) -> str:
     Do not use this for names and addresses: it would make different ones look alike.
     """
     return text.translate(_LEGIBLE)
+
+
+def counted(number: int, what: str) -> str:
+    """A number and the noun for what it counts: ``1 message``, ``2 messages``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def json_text(record: Mapping[str, object]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from trio_smtp._escape import escape
 from trio_smtp.cli.confirm import ask
 from trio_smtp.cli.errors import CommandError, reason
-from trio_smtp.cli.output import Record, say, say_json, say_record, say_result, say_table
+from trio_smtp.cli.output import Record, counted, say, say_json, say_record, say_result, say_table
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import check_owner, unusable
@@ -45,8 +45,8 @@ def check(*, store: StoreURL, as_json: bool) -> None:
         say_json({**checked._asdict(), "faults": [_fault(fault) for fault in faults]})
     else:
         _say_faults(faults)
-        unneeded = f"; {_count(checked.unneeded, 'unneeded blob')}" if checked.unneeded else ""
-        say(f"{_count(checked.records, 'record')} and {_count(checked.messages, 'message')} read{unneeded}.")
+        unneeded = f"; {counted(checked.unneeded, 'unneeded blob')}" if checked.unneeded else ""
+        say(f"{counted(checked.records, 'record')} and {counted(checked.messages, 'message')} read{unneeded}.")
     if faults:
         raise CommandError(f"{_summary(faults)}; trio-smtp store repair moves the damaged files to quarantine")
 
@@ -66,7 +66,7 @@ def repair(*, yes: bool, store: StoreURL, as_json: bool) -> None:
     if as_json:
         say_json({"faults": [_fault(fault) for fault in faults], "quarantined": [file.name for file in moved]})
     elif faults:
-        say(f"Repaired; {_count(len(moved), 'file')} moved to quarantine.")
+        say(f"Repaired; {counted(len(moved), 'file')} moved to quarantine.")
     else:
         say("No damage found.")
 
@@ -83,7 +83,7 @@ def quarantine(*, output: Path | None, store: StoreURL, as_json: bool) -> None:
     if output is None or as_json:
         say_table(map(_record, listed), ("octets", "name"), as_json=as_json)
     else:
-        say(f"{_count(len(listed), 'file')} copied to {escape(str(output))}.")
+        say(f"{counted(len(listed), 'file')} copied to {escape(str(output))}.")
 
 
 def compact(*, store: StoreURL, as_json: bool) -> None:
@@ -114,18 +114,14 @@ def _say_faults(faults: Sequence[Fault]) -> None:
     for fault in faults:
         lost = "; ".join(f"{escape(account)} {escape(mailbox)} {uid}" for account, mailbox, uid in fault.messages)
         say(
-            f"{fault.file} at {fault.offset}, {_count(fault.octets, 'octet')}: {escape(fault.reason)}"
+            f"{fault.file} at {fault.offset}, {counted(fault.octets, 'octet')}: {escape(fault.reason)}"
             + (f" ({lost})" if lost else "")
         )
 
 
 def _summary(faults: Sequence[Fault]) -> str:
     lost = sum(len(fault.messages) for fault in faults)
-    return f"damage in {_count(len(faults), 'place')}, with {_count(lost, 'unreadable message')}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"damage in {counted(len(faults), 'place')}, with {counted(lost, 'unreadable message')}"
 
 
 def _fault(fault: Fault) -> dict[str, object]:
