@@ -53,7 +53,7 @@ async def serve(**flags: Any) -> None:
     """
     settings = ServeSettings(**flags)
     config = configuration(settings)
-    tls = certificates_by_scheme(settings, settings.key_pairs) if settings.tls_cert else {}
+    tls = certificates_by_scheme(settings, settings.key_pairs)
     self_signed = self_signed_maker() if settings.tls == "self-signed" else None
     with logging_to_stderr(), asking_is_harmless(), stop_signals() as stops:
         async with contextlib.AsyncExitStack() as stack:

@@ -25,11 +25,13 @@ log = logging.getLogger("trio_smtp")
 
 
 def certificates_by_scheme(settings: ServeSettings, pairs: Sequence[KeyPair]) -> dict[Scheme, Certificates]:
-    """The certificates for each scheme that is listened on and has TLS.
+    """The certificates for each scheme that is listened on and has TLS; none if there are no pairs.
 
     Raises:
         CommandError: if a file cannot be used.
     """
+    if not pairs:
+        return {}
     authorities = {
         spec.scheme: settings.tls_client_ca if spec.scheme.login else None
         for spec in settings.listen

@@ -62,7 +62,7 @@ async def work(control: Control) -> None:
         assignment = Assignment.unpacked(line)
         settings = assignment.settings
         pairs = settings.key_pairs if assignment.certificate is None else [(assignment.certificate, None)]
-        tls = certificates_by_scheme(settings, pairs) if pairs else {}
+        tls = certificates_by_scheme(settings, pairs)
         async with contextlib.AsyncExitStack() as stack:
             listeners = [
                 (spec, [stack.enter_context(socket.socket(fileno=number)) for number in numbers])
