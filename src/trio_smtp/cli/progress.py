@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Protocol
 
-__all__ = ["Advance", "progress"]
+__all__ = ["progress"]
 
 _WIDTH = 30
 _EVERY = 0.1  # seconds
 
 
-class Advance(Protocol):
-    """Called with the share that is done, from 0 to 1."""
-
-    def __call__(self, share: float, /) -> None: ...
-
-
 @contextmanager
-def progress(what: str) -> Generator[Advance]:
-    """Show a bar while the block runs, if standard error is a terminal. It is erased at the end."""
+def progress(what: str) -> Generator[Callable[[float], None]]:
+    """Show a bar while the block runs, if standard error is a terminal. It is erased at the end.
+
+    Yields a function to call with the share that is done, from 0 to 1.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -11,7 +11,15 @@ from typing import Literal, TypeAlias
 from trio_smtp.cli.errors import UsageError
 from trio_smtp.cli.listen import ListenSpec, parse_listen
 
-__all__ = ["KeyPair", "ServeSettings", "StoreURL", "parse_json_store", "parse_store"]
+__all__ = [
+    "DEFAULT_STORE",
+    "KeyPair",
+    "RateValue",
+    "ServeSettings",
+    "StoreURL",
+    "parse_json_store",
+    "parse_store",
+]
 
 
 @dataclass(frozen=True)
