@@ -14,7 +14,7 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,18 @@ from trio_smtp.cli.counters import asking_is_harmless, begin_file, reported
 from trio_smtp.cli.errors import CommandError, OutputError, reason
 from trio_smtp.cli.hangup import Stops, stop_signals, unless_stopped
 from trio_smtp.cli.limits import WINDOWS
-from trio_smtp.cli.listen import ListenSpec
+from trio_smtp.cli.listen import ListenSpec, Scheme
 from trio_smtp.cli.logs import logging_to_stderr
 from trio_smtp.cli.output import flush, json_text, say
 from trio_smtp.cli.service import notify
-from trio_smtp.cli.serving import Listener, ServerTask, configuration, prepare_accounts, run, servers, total
+from trio_smtp.cli.serving import Listener, configuration, prepare_accounts, run, servers, total
 from trio_smtp.cli.settings import ServeSettings
 from trio_smtp.cli.stores import opened
 from trio_smtp.cli.tls import certificates_by_scheme, kept_fresh, self_signed_maker
 from trio_smtp.cli.unix_socket import listening_at
 from trio_smtp.cli.workers import Supervisor, Worker, started_worker
 from trio_smtp.mailbox.store import Account, MailStore
-from trio_smtp.server import Server, bind_sockets, shared_memory
+from trio_smtp.server import Certificates, Server, bind_sockets, shared_memory
 
 __all__ = ["serve"]
 
@@ -66,17 +66,9 @@ async def serve(**flags: Any) -> None:
                 if self_signed is not None:
                     certificate, fingerprint = stack.enter_context(self_signed(settings.store, config.hostname))
                     tls = certificates_by_scheme(settings, [(certificate, None)])
-                facts = listeners, settings.store, accounts, fingerprint
-                if settings.as_json:
-                    ready = partial(_announce, json_text(ready_record(*facts)))
-                else:
-                    lines = banner(*facts, catching=settings.catching, refusals=settings.refusals)
-                    ready = partial(_announce, "\n".join(lines))
+                ready = partial(_announce, _readiness(settings, listeners, accounts, fingerprint))
                 if settings.workers == 1:
-                    async with kept_fresh(set(tls.values())) as reload:
-                        ready()
-                        tasks = servers(listeners, settings, store, tls)
-                        await _serve_here(tasks, stops(reload), settings.metrics_file)
+                    await _serve_here(settings, listeners, store, tls, stops, ready)
                     return
             await _serve_by_workers(settings, listeners, certificate, stops, ready)
 
@@ -95,6 +87,16 @@ async def _prepare(
     return listeners, store, await prepare_accounts(store, settings)
 
 
+def _readiness(
+    settings: ServeSettings, listeners: Sequence[Listener], accounts: Sequence[Account], fingerprint: str | None
+) -> str:
+    """What to print when the server is ready."""
+    facts = listeners, settings.store, accounts, fingerprint
+    if settings.as_json:
+        return json_text(ready_record(*facts))
+    return "\n".join(banner(*facts, catching=settings.catching, refusals=settings.refusals))
+
+
 def _announce(text: str) -> None:
     try:
         say(text)
@@ -107,10 +109,20 @@ def _announce(text: str) -> None:
 # --- serving in this process
 
 
-async def _serve_here(tasks: Sequence[ServerTask], signals: AsyncIterator[int], metrics_file: Path | None) -> None:
+async def _serve_here(
+    settings: ServeSettings,
+    listeners: Sequence[Listener],
+    store: MailStore,
+    tls: Mapping[Scheme, Certificates],
+    stops: Stops,
+    ready: Callable[[], None],
+) -> None:
     running: list[Server] = []
-    async with reported(lambda: total(running), metrics_file), trio.open_nursery() as nursery:
-        running += await nursery.start(run, tasks, partial(_told_to_drain, signals), partial(anext, signals))
+    async with kept_fresh(set(tls.values())) as reload:
+        ready()
+        tasks, signals = servers(listeners, settings, store, tls), stops(reload)
+        async with reported(lambda: total(running), settings.metrics_file), trio.open_nursery() as nursery:
+            running += await nursery.start(run, tasks, partial(_told_to_drain, signals), partial(anext, signals))
 
 
 async def _told_to_drain(signals: AsyncIterator[int]) -> None:
