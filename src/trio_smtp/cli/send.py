@@ -61,14 +61,20 @@ def send(
         raise UsageError("--subject has no effect on a message from a file")
     password = None if user is None else read_password(from_stdin=password_stdin)
     context = None if tls is None else _client_context(insecure=insecure)
+    with _explained(server, tls), _connected(server, context if tls == "implicit" else None) as smtp:
+        if tls == "starttls":
+            smtp.starttls(context=context)
+        smtp.ehlo_or_helo_if_needed()
+        if user is not None:  # smtplib's login accepts only ASCII names and passwords
+            _accepted(smtp.docmd("AUTH PLAIN", b64encode(f"\0{user}\0{password}".encode()).decode()))
+        say(f"{server} replied: {_transact(smtp, sender, recipients, content)}")
+
+
+@contextmanager
+def _explained(server: Endpoint, tls: str | None) -> Generator[None]:
+    """Turn what goes wrong in the block into a `CommandError` that says what to do about it."""
     try:
-        with _connected(server, context if tls == "implicit" else None) as smtp:
-            if tls == "starttls":
-                smtp.starttls(context=context)
-            smtp.ehlo_or_helo_if_needed()
-            if user is not None:  # smtplib's login accepts only ASCII names and passwords
-                _accepted(smtp.docmd("AUTH PLAIN", b64encode(f"\0{user}\0{password}".encode()).decode()))
-            say(f"{server} replied: {_transact(smtp, sender, recipients, content)}")
+        yield
     except smtplib.SMTPResponseException as error:
         if error.smtp_code == -1:  # the answer does not begin with a number
             raise CommandError(
