@@ -15,6 +15,7 @@ from trio_smtp.cli.errors import CommandError, UsageError, reason
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.mailbox.index import Index
 from trio_smtp.mailbox.json_file import JSONFileStore
+from trio_smtp.mailbox.json_file.journal import MANIFEST
 from trio_smtp.mailbox.memory import MemoryStore
 from trio_smtp.mailbox.store import (
     AccountExists,
@@ -99,7 +100,7 @@ def check_owner(url: StoreURL) -> None:
 def _manifest(url: StoreURL) -> os.stat_result | None:
     """The status of a store's manifest, None if it is missing or not accessible."""
     try:
-        return (url.path / "manifest.json").stat()
+        return (url.path / MANIFEST).stat()
     except OSError:
         return None
 

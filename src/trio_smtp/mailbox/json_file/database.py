@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from trio_smtp.mailbox.json_file.locks import Held
     from trio_smtp.mailbox.json_file.records import Place
 
+QUARANTINE = "quarantine"  # the directory of the files that cannot be read
+
 _BEFORE_MANIFEST = {"gate", "lock", "journal", "blobs", f"{MANIFEST}.new"}  # left by an interrupted creation
 _OTHERS_MAY_WRITE = 0o022
 _NOTHING = Manifest("", ())
@@ -247,7 +249,7 @@ class Database:
 
     def quarantine(self, folder: files.Directory, name: str) -> None:
         """Move a file to the quarantine, where nothing reads or removes it; a name that is taken gets a number."""
-        with closing(self.root.directory("quarantine")) as quarantine:
+        with closing(self.root.directory(QUARANTINE)) as quarantine:
             names = quarantine.names()
             candidates = (f"{name}.{number}" if number else name for number in itertools.count())
             folder.move(name, quarantine, next(each for each in candidates if each not in names))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from trio_smtp.mailbox.json_file import files
-from trio_smtp.mailbox.json_file.database import Database
+from trio_smtp.mailbox.json_file.database import QUARANTINE, Database
 from trio_smtp.mailbox.json_file.housekeeping import Housekeeper
 from trio_smtp.mailbox.json_file.journal import MANIFEST, Journal, segment_name, segment_number
 from trio_smtp.mailbox.json_file.records import decode, parse
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     Advance = Callable[[float], object]
     """Called with the share that is done, from 0 to 1."""
 
-_QUARANTINE = "quarantine"
 _CHUNK = 1024 * 1024  # octets
 
 
@@ -205,10 +204,10 @@ def _quarantine(path: str | os.PathLike[str]) -> Iterator[files.Directory | None
         names = root.names()
         if MANIFEST not in names:
             raise StoreUnavailable("there is no store")
-        if _QUARANTINE not in names:
+        if QUARANTINE not in names:
             yield None
             return
-        with closing(root.directory(_QUARANTINE)) as folder:
+        with closing(root.directory(QUARANTINE)) as folder:
             yield folder
 
 
