@@ -14,7 +14,7 @@ __all__ = ["LOOPBACK", "bind_sockets"]
 LOOPBACK: Final = ("127.0.0.1", "::1")
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - asked for by host=None
 _BACKLOG: Final = 1024
-_TRIES: Final = 20
+_RETRIES: Final = 20
 _LAST_PORT: Final = 65535
 _NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 
@@ -50,13 +50,13 @@ async def bind_sockets(port: int, host: str | Sequence[str] | None = LOOPBACK) -
             place = int(family), str(address[0]), address[2:]
             if place not in addresses:
                 addresses.append(place)
-    for tries_left in reversed(range(_TRIES if port == 0 else 1)):
+    for _ in range(_RETRIES if port == 0 else 0):
         try:
             return _bind_all(addresses, port)
         except OSError as error:  # a port that is free in one address family may be taken in the other
-            if error.errno != errno.EADDRINUSE or not tries_left:
+            if error.errno != errno.EADDRINUSE:
                 raise
-    raise AssertionError("the last try raises or returns")
+    return _bind_all(addresses, port)
 
 
 def _bind_all(addresses: Sequence[_Address], port: int) -> list[socket.socket]:
