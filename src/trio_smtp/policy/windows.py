@@ -62,22 +62,17 @@ class SlidingWindow:
 
     def take(self, key: Hashable, now: float, most: float) -> bool:
         """Count one event, unless that would make more than `most`. Return whether it was counted."""
-        span, part = divmod(now, self._seconds)
-        current, previous = self._at(key, int(span))
-        if current + previous * (1 - part / self._seconds) + 1 > most:
+        if self.count(key, now) + 1 > most:
             return False
-        self._keep(key, (int(span), current + 1, previous))
+        self.add(key, now)
         return True
 
     def add(self, key: Hashable, now: float) -> None:
         """Count one event of `key` at `now`, in seconds of a monotonic clock."""
         span = int(now // self._seconds)
         current, previous = self._at(key, span)
-        self._keep(key, (span, current + 1, previous))
-
-    def _keep(self, key: Hashable, counts_of_key: tuple[int, int, int]) -> None:
         counts = self._counts
-        counts[key] = counts_of_key
+        counts[key] = span, current + 1, previous
         counts.move_to_end(key)
         if len(counts) > self._max_keys:
             counts.popitem(last=False)
