@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from functools import partial as bind
+from functools import partial
 from pathlib import Path
 
 from trio_smtp._escape import escape
@@ -31,7 +31,7 @@ async def list_all(*, account: str, wait: float | None, mailbox: str, store: Sto
         CommandError: if there is no message after `wait` seconds.
     """
     async with opened(store) as mail_store:
-        find = bind(mail_store.list_messages, account, mailbox)
+        find = partial(mail_store.list_messages, account, mailbox)
         if wait is not None:
             await wait_for(find, mail_store, account, wait)
         await say_messages(find, as_json=as_json)

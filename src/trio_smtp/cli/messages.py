@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from functools import partial as bind
+from functools import partial
 from typing import Any
 
 import trio
@@ -42,7 +42,7 @@ async def search(
     parts = tuple(_condition(kind, value) for kind, value in conditions)
     wanted = Search(any_of=parts) if any_of else Search(all_of=parts)
     async with opened(store) as mail_store:
-        find = bind(mail_store.find_messages, account, mailbox, wanted)
+        find = partial(mail_store.find_messages, account, mailbox, wanted)
         if wait is not None:
             await wait_for(find, mail_store, account, wait)
         await say_messages(find, as_json=as_json)

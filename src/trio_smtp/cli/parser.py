@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial as bind
+from functools import partial
 from typing import Any, NoReturn
 
 from trio_smtp import __version__
@@ -264,7 +264,7 @@ def _add_mail(actions: _Commands) -> None:
     search.set_defaults(command=("messages", "search"))
     for flag, kind, read, metavar, what in _CONDITIONS:
         search.add_argument(
-            flag, dest="conditions", action="append", type=bind(_named, kind, read), metavar=metavar, help=what
+            flag, dest="conditions", action="append", type=partial(_named, kind, read), metavar=metavar, help=what
         )
     search.set_defaults(conditions=[])
     search.add_argument(
@@ -282,7 +282,7 @@ def _add_mail(actions: _Commands) -> None:
             flag,
             dest="changes",
             action="append",
-            type=bind(_named, mode, values.flag_or_none),
+            type=partial(_named, mode, values.flag_or_none),
             metavar="FLAG",
             help=what,
         )
