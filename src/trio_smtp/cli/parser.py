@@ -232,9 +232,45 @@ def _add_mailbox(actions: _Commands) -> None:
 def _add_mail(actions: _Commands) -> None:
     show_all = actions.add("list", "list the messages of a mailbox", [_WAIT, _MAILBOX, _STORE, _JSON])
     show_all.set_defaults(command=("mail", "list_all"))
-    show = actions.add("show", "print messages", [_MAILBOX, _STORE])
-    show.set_defaults(command=("mail", "show"))
-    form = show.add_mutually_exclusive_group()
+    show = _add_show(actions)
+    delete = actions.add("delete", "delete messages permanently", [_YES_ALL, _MAILBOX, _STORE, _JSON])
+    delete.set_defaults(command=("mail", "delete"))
+    delete.add_argument("--all", dest="every", action="store_true", help="delete all messages of the mailbox")
+    search = _add_search(actions)
+    flag = _add_flag(actions)
+    copy = actions.add("copy", "copy messages into another mailbox", [_MAILBOX, _STORE, _JSON])
+    copy.set_defaults(command=("messages", "copy"))
+    move = actions.add("move", "move messages into another mailbox", [_MAILBOX, _STORE, _JSON])
+    move.set_defaults(command=("messages", "move"))
+    for parser in (copy, move):
+        parser.add_argument("--to", required=True, metavar="NAME", help="the destination mailbox")
+    export = _add_export(actions)
+    import_ = actions.add(
+        "import",
+        "import messages from files, except those that the mailbox already contains",
+        [_MAILBOX, _STORE, _JSON],
+    )
+    import_.set_defaults(command=("import_", "import_"))
+    import_.add_argument("--format", dest="form", choices=_FORMS, help="the format of each PATH (default: detected)")
+    for parser in (show_all, search, show, flag, copy, move, delete, export, import_):
+        parser.add_argument("account", **_ACCOUNT)
+    for parser in (show, flag, copy, move):
+        parser.add_argument("uids", nargs="+", **_UID)
+    _add_optional_uids(delete, **_UID)
+    _add_optional_uids(export, **{**_UID, "help": "the UID of a message (default: all messages)"})
+    import_.add_argument(
+        "paths",
+        type=values.path,
+        nargs="+",
+        metavar="PATH",
+        help="an mbox file, Maildir, .eml file or folder of .eml files; - for standard input",
+    )
+
+
+def _add_show(actions: _Commands) -> ArgumentParser:
+    parser = actions.add("show", "print messages", [_MAILBOX, _STORE])
+    parser.set_defaults(command=("mail", "show"))
+    form = parser.add_mutually_exclusive_group()
     form.add_argument("--raw", action="store_true", help="print the messages byte for byte")
     form.add_argument("--part", metavar="PATH", help="print the decoded content of one part, such as 1.2")
     form.add_argument(
@@ -257,22 +293,27 @@ def _add_mail(actions: _Commands) -> None:
         action="store_true",
         help="print one JSON object per line, with the message in base64 and its parsed contents",
     )
-    delete = actions.add("delete", "delete messages permanently", [_YES_ALL, _MAILBOX, _STORE, _JSON])
-    delete.set_defaults(command=("mail", "delete"))
-    delete.add_argument("--all", dest="every", action="store_true", help="delete all messages of the mailbox")
-    search = actions.add("search", "list the messages that meet all conditions", [_WAIT, _MAILBOX, _STORE, _JSON])
-    search.set_defaults(command=("messages", "search"))
+    return parser
+
+
+def _add_search(actions: _Commands) -> ArgumentParser:
+    parser = actions.add("search", "list the messages that meet all conditions", [_WAIT, _MAILBOX, _STORE, _JSON])
+    parser.set_defaults(command=("messages", "search"))
     for flag, kind, read, metavar, what in _CONDITIONS:
-        search.add_argument(
+        parser.add_argument(
             flag, dest="conditions", action="append", type=partial(_named, kind, read), metavar=metavar, help=what
         )
-    search.set_defaults(conditions=[])
-    search.add_argument(
+    parser.set_defaults(conditions=[])
+    parser.add_argument(
         "--any", dest="any_of", action="store_true", help="list the messages that meet at least one condition"
     )
-    flag_them = actions.add("flag", "change the flags of messages", [_MAILBOX, _STORE, _JSON])
-    flag_them.set_defaults(command=("messages", "flag"))
-    change = flag_them.add_mutually_exclusive_group(required=True)
+    return parser
+
+
+def _add_flag(actions: _Commands) -> ArgumentParser:
+    parser = actions.add("flag", "change the flags of messages", [_MAILBOX, _STORE, _JSON])
+    parser.set_defaults(command=("messages", "flag"))
+    change = parser.add_mutually_exclusive_group(required=True)
     for flag, mode, what in (
         ("--add", "add", "add this flag; may be given several times"),
         ("--remove", "remove", "remove this flag; may be given several times"),
@@ -286,48 +327,27 @@ def _add_mail(actions: _Commands) -> None:
             metavar="FLAG",
             help=what,
         )
-    copy = actions.add("copy", "copy messages into another mailbox", [_MAILBOX, _STORE, _JSON])
-    copy.set_defaults(command=("messages", "copy"))
-    move = actions.add("move", "move messages into another mailbox", [_MAILBOX, _STORE, _JSON])
-    move.set_defaults(command=("messages", "move"))
-    for parser in (copy, move):
-        parser.add_argument("--to", required=True, metavar="NAME", help="the destination mailbox")
-    export = actions.add("export", "export the messages of a mailbox to files", [_MAILBOX, _STORE, _JSON])
-    export.set_defaults(command=("export", "export"))
-    export.add_argument(
+    return parser
+
+
+def _add_export(actions: _Commands) -> ArgumentParser:
+    parser = actions.add("export", "export the messages of a mailbox to files", [_MAILBOX, _STORE, _JSON])
+    parser.set_defaults(command=("export", "export"))
+    parser.add_argument(
         "--format",
         dest="form",
         choices=_FORMS,
         default="mbox",
         help="mbox file, Maildir, or folder of .eml files (default: mbox)",
     )
-    export.add_argument(
+    parser.add_argument(
         "--output",
         type=values.output,
         metavar="PATH",
         help="the file or folder to create, which must not exist; - for standard output, as mbox (default: -)",
     )
-    export.add_argument("--overwrite", action="store_true", help="replace an existing mbox file")
-    import_ = actions.add(
-        "import",
-        "import messages from files, except those that the mailbox already contains",
-        [_MAILBOX, _STORE, _JSON],
-    )
-    import_.set_defaults(command=("import_", "import_"))
-    import_.add_argument("--format", dest="form", choices=_FORMS, help="the format of each PATH (default: detected)")
-    for parser in (show_all, search, show, flag_them, copy, move, delete, export, import_):
-        parser.add_argument("account", **_ACCOUNT)
-    for parser in (show, flag_them, copy, move):
-        parser.add_argument("uids", nargs="+", **_UID)
-    _add_optional_uids(delete, **_UID)
-    _add_optional_uids(export, **{**_UID, "help": "the UID of a message (default: all messages)"})
-    import_.add_argument(
-        "paths",
-        type=values.path,
-        nargs="+",
-        metavar="PATH",
-        help="an mbox file, Maildir, .eml file or folder of .eml files; - for standard input",
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing mbox file")
+    return parser
 
 
 def _add_optional_uids(parser: ArgumentParser, **options: Any) -> None:
