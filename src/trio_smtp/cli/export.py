@@ -21,7 +21,7 @@ from typing import IO, Final
 from trio_smtp._escape import escape
 from trio_smtp.cli.errors import CommandError, UsageError, reason
 from trio_smtp.cli.messages import check_uids, chosen
-from trio_smtp.cli.output import counted, say, say_json, say_octets, warn
+from trio_smtp.cli.output import counted, say_octets, say_result, warn
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
@@ -53,18 +53,7 @@ async def export(
         CommandError: if a message could not be read. It is raised at the end, and no existing file is replaced, because
             that may contain the message.
     """
-    if output is None:
-        for flag, given in (
-            ("--format maildir or eml", form != "mbox"),
-            ("--json", as_json),
-            ("--overwrite", overwrite),
-        ):
-            if given:
-                raise UsageError(f"{flag} needs --output PATH; only an mbox can be written to standard output")
-    elif overwrite and form != "mbox":
-        raise UsageError(
-            "--overwrite replaces only an mbox file, not a folder; choose another --output, or remove the folder first"
-        )
+    _check_flags(form, output, overwrite=overwrite, as_json=as_json)
     async with opened(store) as mail_store:
         uids = await check_uids(mail_store, account, mailbox, uids)
         total = len(uids) or await mail_store.count_messages(account, mailbox)  # more may arrive during the export
@@ -85,13 +74,27 @@ async def export(
                     advance((written + unreadable) / max(written + unreadable, total))
             if unreadable and output is not None:
                 _check_new(output, unreadable)
-    if as_json:
-        say_json({"messages": written, "output": str(output)})
-    elif output is not None:
-        say(f"{counted(written, 'message')} written to {escape(str(output))}.")
+    if output is not None:
+        text = f"{counted(written, 'message')} written to {escape(str(output))}."
+        say_result({"messages": written, "output": str(output)}, text, as_json=as_json)
     if unreadable:
         raise CommandError(
             f"{counted(unreadable, 'message')} could not be read; trio-smtp store check shows what is damaged"
+        )
+
+
+def _check_flags(form: str, output: Path | None, *, overwrite: bool, as_json: bool) -> None:
+    if output is None:
+        for flag, given in (
+            ("--format maildir or eml", form != "mbox"),
+            ("--json", as_json),
+            ("--overwrite", overwrite),
+        ):
+            if given:
+                raise UsageError(f"{flag} needs --output PATH; only an mbox can be written to standard output")
+    elif overwrite and form != "mbox":
+        raise UsageError(
+            "--overwrite replaces only an mbox file, not a folder; choose another --output, or remove the folder first"
         )
 
 
