@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientReply", "ScriptedClient", "open_session"]
 
-_LINE: Final = re.compile(r"([2-5][0-9]{2})(?:([ -])(.*))?")
+_LINE: Final = re.compile(r"([2-5][0-9]{2})(?:([ -])([\t -~]*))?")  # RFC 5321 §4.2
 _DOT_LINE: Final = re.compile(rb"(\A|\r\n)\.")
 
 
@@ -152,7 +152,7 @@ class ScriptedClient:
                 raise EOFError(f"the server closed the connection after {self._received!r}")
             self._received += received
         line, self._received = self._received[:end], self._received[end + 2 :]
-        return line.decode("ascii")
+        return line.decode("utf-8", "replace")
 
 
 @asynccontextmanager
