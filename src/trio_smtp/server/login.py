@@ -121,8 +121,8 @@ def resolve_authenticator(authenticator: AnyAuthenticator | None) -> Authenticat
     return _PasswordFunction(authenticator)
 
 
-# The best first, for clients that take the first one they know.
-_HOOKS: Final = {
+# The hook that each mechanism needs; the best first, for clients that take the first one they know.
+_HOOK_OF: Final = {
     ScramPlus.name: "scram_keys",
     Scram.name: "scram_keys",
     OAuthBearer.name: "check_token",
@@ -149,7 +149,7 @@ def offered_mechanisms(
     if authenticator is None:
         return ()
     lacking = {name for name, given in ((External.name, client_name), (ScramPlus.name, end_point)) if given is None}
-    return tuple(name for name, hook in _HOOKS.items() if hook in authenticator.overrides and name not in lacking)
+    return tuple(name for name, hook in _HOOK_OF.items() if hook in authenticator.overrides and name not in lacking)
 
 
 class LoginExchange:
