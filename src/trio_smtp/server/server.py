@@ -84,7 +84,7 @@ class Server:
         )
         self._sessions: set[ServerSession] = set()
         self._nursery: trio.Nursery | None = None  # of the sessions' tasks
-        self._watch: Callable[[socket.socket], SocketTransport] = SocketTransport  # unless a connection is the only one
+        self._transport_for: Callable[[socket.socket], SocketTransport] = SocketTransport  # until there is a poller
         self._counts = counts
         self._counted: dict[ServerSession, str] = {}  # the peer key that each is counted under
         self._accepting = trio.CancelScope()
@@ -133,7 +133,7 @@ class Server:
     async def run(self, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until `aclose` is called or the task is cancelled."""
         try:
-            async with open_poller() as self._watch, trio.open_nursery() as connections:
+            async with open_poller() as self._transport_for, trio.open_nursery() as connections:
                 self._nursery = connections
                 try:
                     with self._accepting:
@@ -220,7 +220,7 @@ class Server:
             self._turn_away(sock, "connections-per-peer")
             return
         self.stats.connections += 1
-        transport = self._watch(sock) if self._sessions else SocketTransport(sock)
+        transport = self._transport_for(sock) if self._sessions else SocketTransport(sock)  # cheaper for one alone
         session = ServerSession(self._settings, transport, peer, self)
         nursery.start_soon(session.run, name="SMTP session")  # trio would make a new string for each
         self._sessions.add(session)
