@@ -300,7 +300,7 @@ def decode_content(line: bytes, copy: int) -> tuple[bytes, bytes | BlobInfo]:
     Raises:
         RecordError: if anything is wrong with the line.
     """
-    parse(line)
+    check(line)
     record = _load(line)
     try:
         prefix = _from_octets(values.members(values.array(record["messages"])[copy]), "prefix")
