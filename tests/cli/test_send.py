@@ -88,8 +88,15 @@ def test_file(run: Run, serving: Serving, file: str, content: bytes, stored: byt
     assert raw(run, serving, "demo") == stored
 
 
+def test_file_with_the_name_of_standard_input(run: Run, serving: Serving, folder: Path) -> None:
+    (folder / "-").write_bytes(b"Subject: x\r\n\r\n")
+    assert run("send", *DEMO, "--server", serving.address, "./-", stdin=b"Subject: y\r\n\r\n").code == 0
+    assert raw(run, serving, "demo") == b"Subject: x\r\n\r\n"
+
+
 def test_file_that_cannot_be_read(run: Run) -> None:
     run("send", *DEMO, "nothing.eml").fails(1, "nothing.eml", "no such file")
+    run("send", *DEMO, "").fails(2, "FILE: the path is empty")
 
 
 def test_refused_recipient(run: Run, serving: Serving) -> None:

@@ -416,6 +416,7 @@ def _add_send(commands: _Commands) -> None:
     parser.add_argument("--password-stdin", **_PASSWORD_STDIN)
     parser.add_argument(
         "file",
+        type=values.source,
         nargs="?",
         metavar="FILE",
         help="the message, - for standard input (default: a test message); line ends become CRLF",

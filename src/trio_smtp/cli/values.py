@@ -34,6 +34,7 @@ __all__ = [
     "refusal",
     "seconds",
     "size",
+    "source",
 ]
 
 # `int` also accepts signs, white space, underscores and digits of other scripts.
@@ -183,6 +184,12 @@ def path(text: str) -> Path:
     if not text:
         raise ArgumentTypeError("the path is empty")
     return Path(text)
+
+
+def source(text: str) -> str:
+    """The path of a file to read, or ``-`` for standard input. Not a `Path`, for which ``./-`` is the same as ``-``."""
+    path(text)  # raises if it is empty
+    return text
 
 
 def output(text: str) -> Path | None:
