@@ -101,9 +101,8 @@ class Hooks:
             answer = outcome if isinstance(outcome, Challenge) else as_identity(outcome) or replies.BAD_CREDENTIALS
         except Exception as raised:  # noqa: BLE001 - a fault of the application is the client's 454
             error = bare(raised)
-            answer = self.reply_to(error)
-            if not isinstance(error, Refuse):
-                answer = replies.AUTH_UNAVAILABLE
+            reply = self.reply_to(error)  # which logs a fault
+            answer = reply if isinstance(error, Refuse) else replies.AUTH_UNAVAILABLE
         self._clock.end_hook()
         if login.has_failed or (isinstance(answer, Reply) and answer.code >= 500):  # 4xx: the login was not checked
             if not had_failed:
