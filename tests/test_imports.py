@@ -17,8 +17,8 @@ ROOT = Path(trio_smtp.__file__).parent
 
 # A part of the package may import the parts of the rows above its own, and itself.
 ROWS = [
-    {"protocol", "sasl", "mime", "_checks", "_escape", "header_section"},
-    {"mailbox"},
+    {"protocol", "sasl", "mime", "_checks", "_escape"},
+    {"mailbox", "header_section"},
     {"handler"},
     {"policy", "trace"},
     {"mailbox_handler", "server"},

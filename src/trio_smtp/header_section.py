@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from trio_smtp.mime.fields import LINE_BEGIN
+
 __all__ = ["HeaderSection"]
 
 _LINE_LIMIT: Final = 998  # octets, within which a line that is a field must have its colon: RFC 5322 §2.1.1
 
-# RFC 5322 §2.2: a field is a name of printable characters, a colon and a body, folded or not. A ``From `` line of an
-# mbox file may stand between fields, because mail readers skip it, and a byte order mark of Windows before a field.
-_BEGIN = rb"[!-9;-~]++[ \t]*+:|[ \t]|>?From |\xef\xbb\xbf[!-9;-~]++[ \t]*+:"
-_FIELD: Final = re.compile(_BEGIN)
-_LINES: Final = re.compile(rb"(?>(?:(?:%b)[^\n]*+\n)*)" % _BEGIN)
+_FIELD: Final = re.compile(LINE_BEGIN)
+_LINES: Final = re.compile(rb"(?>(?:(?:%b)[^\n]*+\n)*)" % LINE_BEGIN)
 _NAME: Final = re.compile(rb"(?:\xef\xbb\xbf|\xef\xbb?\Z)?[!-9;-~]*+[ \t]*+\Z")
 
 

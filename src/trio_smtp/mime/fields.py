@@ -12,14 +12,26 @@ from itertools import groupby
 
 from trio_smtp.mime.charsets import decode_octets
 
-__all__ = ["HEAD", "body_start", "decode", "decode_words", "fields", "header_end", "one_line", "read_fields", "to_text"]
+__all__ = [
+    "HEAD",
+    "LINE_BEGIN",
+    "body_start",
+    "decode",
+    "decode_words",
+    "fields",
+    "header_end",
+    "one_line",
+    "read_fields",
+    "to_text",
+]
 
 HEAD = 256 * 1024  # the first octets of a message, in which a listing looks for the header
 
 _EMPTY_LINE = re.compile(rb"\r?\n")  # the server may have been configured to accept bare LFs
-# Fields, their continuation lines, and the "From " lines of an mbox file, which readers skip. Before the first field
-# there may be a byte order mark, as Windows writes it.
-_LINE = rb"(?:[!-9;-~]++[ \t]*+:|[ \t]|>?From |\xef\xbb\xbf[!-9;-~]++[ \t]*+:)[^\n]*+(?:\n|\Z)"
+# RFC 5322 §2.2: a field is a name of printable characters, a colon and a body, folded or not. A "From " line of an mbox
+# file may stand between fields, because mail readers skip it, and a byte order mark of Windows before a field.
+LINE_BEGIN = rb"[!-9;-~]++[ \t]*+:|[ \t]|>?From |\xef\xbb\xbf[!-9;-~]++[ \t]*+:"
+_LINE = rb"(?:%b)[^\n]*+(?:\n|\Z)" % LINE_BEGIN
 _HEADER = re.compile(rb"(?>(?:(?![ \t])(?:%b)+)?)" % _LINE)
 _NEXT_FIELD = re.compile(rb"\n(?![ \t])")  # begins with a literal octet, which `re` finds with memchr
 _FIELD = re.compile(rb"(?:\xef\xbb\xbf)?([!-9;-~]+)[ \t]*:(.*)", re.DOTALL)  # RFC 5322 §3.6.8, §4.5
