@@ -8,7 +8,7 @@ default server whose application accepts everything.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fuzz.cuts import Cut
@@ -60,6 +60,9 @@ PREFIXES: Final = (
 )
 """Inputs that lead to each state, and into the middle of a command, a message or a chunk."""
 
+_SMALL: Final = Limits(
+    command_line=512, auth_line=32, message_size=64, recipients=2, transactions=4, junk_commands=6, auth_failures=2
+)
 REFUSALS: Final = {1: Reply(550, "No"), 2: Reply(451, "Later"), 3: replies.CLOSING}
 SILENT: Final = (MessageChunk, AuthAborted, TransactionAborted)
 """Events that need no verdict."""
@@ -85,7 +88,7 @@ class Scenario:
         # the cut does not decide whether there are too many errors, the limit is high if STARTTLS is possible.
         errors = (5 if small else 20) if tls_active else 100_000
         config = Config(
-            limits=Limits(512, 32, 64, 2, errors, 6, 2) if small else Limits(errors=errors),
+            limits=replace(_SMALL if small else Limits(), errors=errors),
             lmtp=bool(lmtp),
             bare_newline="keep" if keep else "reject",
             dsn=bool(dsn),
