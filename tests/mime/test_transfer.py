@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import string
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -83,3 +84,22 @@ def test_what_was_encoded(content: bytes) -> None:
 @given(st.binary(max_size=40), st.sampled_from(["base64", "quoted-printable"]))
 def test_any_octets(octets: bytes, encoding: str) -> None:
     assert len(decode_content(octets, encoding)[0]) <= len(octets)
+
+
+@pytest.mark.parametrize("piece", [b"=", b"=\r", b" \n", b"\t\r\n", b"a \n ="])
+def test_quoted_printable_takes_little_memory(piece: bytes) -> None:
+    octets = piece * (3_000_000 // len(piece))
+    tracemalloc.start()
+    try:
+        decode_content(octets, "quoted-printable")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * len(octets)
+
+
+@pytest.mark.parametrize("at", [999_998, 999_999, 1_000_000, 1_000_001, 1_000_002])
+def test_trailing_blanks_in_a_long_text(at: int) -> None:
+    octets = (b"a" * 20 + b"\n") * (at // 21) + b"b" * (at % 21)
+    for blanks, without in ((b" \t\r\n c\n", b"\r\n c\n"), (b"  \n", b"\n"), (b" ", b"")):
+        assert decode_content(octets + blanks, "quoted-printable") == (octets + without, None)

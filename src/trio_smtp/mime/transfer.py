@@ -17,9 +17,8 @@ _BLANKS: Final = (b" ", b"\t", b"\r", b"\n")
 _PIECE = re.compile(rb"[^=]++={0,2}")  # of base64, with padding of its own
 _MOST_TINY_PIECES: Final = 10_000
 _BAD_ESCAPE = re.compile(rb"=(?![0-9A-Fa-f]{2}|\r?\n|\Z)")  # after trailing white space was removed
-_MISREAD_ESCAPE = re.compile(rb"=(?==|\r(?!\n))")
 _BLANKS_AT_END: Final = (b" \r\n", b"\t\r\n", b" \n", b"\t\n")
-_TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
+_LINES = re.compile(rb"(?s:.{1,1000000}+)[^\n]*+\n?")  # at least a million octets, except the last ones
 
 
 def decode_content(octets: bytes, encoding: str) -> tuple[bytes, str | None]:
@@ -39,13 +38,21 @@ def decode_content(octets: bytes, encoding: str) -> tuple[bytes, str | None]:
 
 def _decode_quoted_printable(octets: bytes) -> tuple[bytes, str | None]:
     if octets.endswith((b" ", b"\t")) or any(blank in octets for blank in _BLANKS_AT_END):  # rare
-        octets = _TRAILING_BLANKS.sub(b"", octets)  # added by a host in transit: RFC 2045 §6.7 (3)
+        # They were added by a host in transit: RFC 2045 §6.7 (3). Not all at once, because each line takes memory.
+        octets = b"".join(_without_trailing_blanks(lines[0]) for lines in _LINES.finditer(octets))
     wrong = None
     if _BAD_ESCAPE.search(octets):
         wrong = "its quoted-printable has a stray '='"
         # The standard library decodes "==" as one "=", and drops everything from "=" and a CR up to the next LF.
-        octets = _MISREAD_ESCAPE.sub(b"=3D", octets)
+        octets = octets.replace(b"=\r\n", b"=\n").replace(b"=\r", b"=3D\r")
+        octets = octets.replace(b"==", b"=3D=").replace(b"==", b"=3D=")  # again for every second "=" of a run
     return binascii.a2b_qp(octets), wrong
+
+
+def _without_trailing_blanks(lines: bytes) -> bytes:
+    for end in (b"\r\n", b"\n"):
+        lines = end.join([line.rstrip(b" \t") for line in lines.split(end)])
+    return lines
 
 
 def _decode_base64(octets: bytes) -> tuple[bytes, str | None]:
