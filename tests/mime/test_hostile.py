@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import encodebytes
+
 import pytest
 
 from tests.mime.multiparts import body, nested
-from trio_smtp.mime import parse
+from trio_smtp.mime import MimeLimits, parse
 
 HOSTILE = {
     "nested multiparts": nested(10_000),
@@ -40,3 +42,18 @@ def test_hostile_messages(content: bytes) -> None:
     assert sum(1 for _ in parsed.tree.walk()) <= 1000
     assert len(parsed.to) <= 1000
     assert len(parsed.defects) <= 100
+
+
+def test_encoded_messages_in_each_other_are_decoded_up_to_the_limit() -> None:
+    content = b"Subject: innermost\r\n\r\n" + b"x" * 3000
+    for _ in range(3):
+        content = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" + encodebytes(content)
+    assert [part.content_type for part in parse(content).tree.walk()] == [*["message/rfc822"] * 3, "text/plain"]
+    assert parse(content).defects == ()
+    parsed = parse(content, MimeLimits(octets=2 * len(content)))  # enough for two of them
+    parts = [*parsed.tree.walk()]
+    assert parts[1].content.startswith(b"Content-Type: message/rfc822")
+    assert parts[2].content.startswith(encodebytes(b"Subject: innermost")[:20])
+    defect = "part 1.1.1: it was not decoded: with the messages around it, too much is encoded"
+    assert defect in parsed.defects
+    assert len(parsed.defects) == 2  # and it was read as a message without a header

@@ -96,6 +96,7 @@ class Builder:
         self._header_left = limits.header
         self._parts_left = limits.parts
         self._looks_left = _LOOKS * limits.parts
+        self._octets_left = limits.octets  # to decode; messages that are encoded can contain each other
 
     def message(self, source: bytes, end: int) -> tuple[list[Field], Part]:
         """The header fields of the message in ``source[:end]``, and the tree of its body."""
@@ -124,7 +125,7 @@ class Builder:
         ranges: list[tuple[int, int]] = []
         if header.content_type.startswith("multipart/"):
             ranges = self._split(header, source, start, end, depth)
-        elif header.encoding not in IDENTITY:
+        elif header.encoding not in IDENTITY and self._may_decode(header, end - start):
             source, wrong = decode_content(source[start:end], header.encoding)
             start, end = 0, len(source)
             header.wrong += [wrong] if wrong else []
@@ -225,6 +226,13 @@ class Builder:
         if depth < self._limits.depth and self._parts_left:
             return True
         header.wrong.append("its content was not parsed: the message has too many parts or levels")
+        return False
+
+    def _may_decode(self, header: _Header, octets: int) -> bool:
+        if octets <= self._octets_left:
+            self._octets_left -= octets
+            return True
+        header.wrong.append("it was not decoded: with the messages around it, too much is encoded")
         return False
 
 

@@ -20,7 +20,7 @@ class MimeLimits:
     """How much of a message is parsed. The rest is left out, and `ParsedMessage.defects` says so.
 
     Args:
-        octets: the most octets of the message.
+        octets: the most octets of the message, and the most to decode in all parts and messages that it contains.
         header: the most octets of the headers of all parts together.
         parts: the most parts in the whole tree.
         depth: the most levels of nested parts and messages, at most 100.
