@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
 import ssl
+from pathlib import Path
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from trio.testing import MockClock, assert_checkpoints, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.server.tools import connection
@@ -55,6 +58,10 @@ async def ends(
     request: pytest.FixtureRequest, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> tuple[TLSTransport, Client]:
     client_tls.minimum_version = client_tls.maximum_version = ssl.TLSVersion[request.param]
+    return await shake_hands(server_tls, client_tls)
+
+
+async def shake_hands(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> tuple[TLSTransport, Client]:
     ours, theirs = memory_stream_pair()
     transport = TLSTransport(StreamTransport(ours), server_tls)
     client = Client(client_tls, theirs)
@@ -254,3 +261,41 @@ async def test_a_handshake_that_is_broken_off(server_tls: ssl.SSLContext) -> Non
     with pytest.raises(trio.BrokenResourceError):
         await transport.handshake(10)
     await transport.aclose(linger=False, seconds=5)
+
+
+def requests_for_new_keys(secret: bytes, number: int) -> bytes:
+    """KeyUpdate messages of a client that has sent no data yet, encrypted as TLS 1.3 prescribes. Each requests
+    an answer. (The module ssl cannot send them.)
+
+    Args:
+        secret: the client's traffic secret, for TLS_AES_256_GCM_SHA384.
+    """
+
+    def derived(label: bytes, length: int) -> bytes:
+        label = b"tls13 " + label
+        return hmac.digest(secret, b"%c%c%c%b\0\1" % (0, length, len(label), label), "sha384")[:length]
+
+    update, head = bytes([24, 0, 0, 1, 1]), bytes([23, 3, 3, 0, 5 + 1 + 16])
+    records = []
+    for _ in range(number):
+        records.append(head + AESGCM(derived(b"key", 32)).encrypt(derived(b"iv", 12), update + bytes([22]), head))
+        secret = derived(b"traffic upd", 48)
+    return b"".join(records)
+
+
+@pytest.mark.parametrize("number", [10, 100])
+async def test_requests_for_new_keys(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, tmp_path: Path, number: int, autojump_clock: MockClock
+) -> None:
+    """A peer that asks again and again is cut off: each answer costs as much time as several commands."""
+    client_tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    client_tls.keylog_filename = str(tmp_path / "keys")
+    transport, client = await shake_hands(server_tls, client_tls)
+    assert client.tls.cipher() == ("TLS_AES_256_GCM_SHA384", "TLSv1.3", 256)
+    lines = (tmp_path / "keys").read_text().splitlines()
+    (secret,) = (line.split()[2] for line in lines if line.startswith("CLIENT_TRAFFIC_SECRET_0 "))
+    await client.stream.send_all(requests_for_new_keys(bytes.fromhex(secret), number))
+    with trio.move_on_after(1) as patience:
+        with pytest.raises(trio.BrokenResourceError, match="too many requests for new keys"):
+            await transport.receive(1000)
+    assert patience.cancelled_caught is (number == 10)

@@ -20,6 +20,9 @@ from trio_smtp.server.transport import Transport
 __all__ = ["TLSTransport"]
 
 _RECORD: Final = 16 * 1024  # octets: the most that a TLS record holds
+# Octets that TLS may send on its own for what was received together: the answers to some 35 KeyUpdate messages of TLS
+# 1.3, of which a peer needs one in many GiB. Each costs as much time as several commands.
+_MOST_ANSWERS: Final = 1024
 _END: Final = (ssl.SSLZeroReturnError, ssl.SSLEOFError)  # with close_notify, and without it, as many peers end
 
 
@@ -137,14 +140,17 @@ class TLSTransport:
                 if self._at_end or not size or not self._incoming.pending:
                     break
         except ssl.SSLWantReadError:
-            if not pieces:
-                return None
+            pass
         except _END:
             self._at_end = True
         except ssl.SSLError as error:
             self._fault = error
-        if self._fault is not None and not pieces:
+        if self._outgoing.pending > _MOST_ANSWERS:
+            raise trio.BrokenResourceError("too many requests for new keys")
+        if not pieces and self._fault is not None:
             raise trio.BrokenResourceError(str(self._fault)) from self._fault
+        if not pieces and not self._at_end:
+            return None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _receive_more(self, size: int) -> None:
