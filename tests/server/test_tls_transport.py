@@ -99,6 +99,19 @@ async def test_a_burst_of_records_is_one_receive(ends: tuple[TLSTransport, Clien
             assert await transport.receive(10) == content
 
 
+async def test_a_flood_of_records_is_read_in_turns(ends: tuple[TLSTransport, Client]) -> None:
+    """Reading thousands at once would keep other connections waiting."""
+    transport, client = ends
+    await client.stream.send_all(client.records(*[b"x"] * 1000))
+    received = b""
+    while len(received) < 1000:
+        with assert_checkpoints():
+            data = await transport.receive(65536)
+        assert len(data) <= 100
+        received += data
+    assert received == b"x" * 1000
+
+
 async def test_what_has_come_does_not_wait_for_the_rest_of_the_next_record(ends: tuple[TLSTransport, Client]) -> None:
     transport, client = ends
     first, second = client.records(b"one"), client.records(b"two")

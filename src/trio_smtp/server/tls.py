@@ -20,6 +20,7 @@ from trio_smtp.server.transport import Transport
 __all__ = ["TLSTransport"]
 
 _RECORD: Final = 16 * 1024  # octets: the most that a TLS record holds
+_RECORDS_AT_ONCE: Final = 64  # to read; a peer can send thousands that hold one octet each
 # Octets that TLS may send on its own for what was received together: the answers to some 35 KeyUpdate messages of TLS
 # 1.3, of which a peer needs one in many GiB. Each costs as much time as several commands.
 _MOST_ANSWERS: Final = 1024
@@ -129,10 +130,10 @@ class TLSTransport:
         return self._outgoing.read()
 
     def _read(self, size: int) -> bytes | None:
-        """Read from all received records, at most `size` octets; ``b""`` at the end, None if more must be received."""
+        """Read from the received records, at most `size` octets; ``b""`` at the end, None if more must be received."""
         pieces: list[bytes] = []
         try:
-            while True:
+            for _ in range(_RECORDS_AT_ONCE):
                 piece = self._tls.read(size)
                 pieces.append(piece)
                 size -= len(piece)
