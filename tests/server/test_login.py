@@ -18,9 +18,10 @@ from scramp import ScramClient  # type: ignore[import-untyped]  # it has no type
 
 from tests.server.tools import session_over, take
 from trio_smtp.handler import Handler, Refuse
+from trio_smtp.policy import Rate, RateLimits
 from trio_smtp.protocol import Config, MailFrom
 from trio_smtp.sasl import Challenge, ScramKeys, derive_keys, keys_of_nobody
-from trio_smtp.server import AnyAuthenticator, Authenticator, server_context
+from trio_smtp.server import AnyAuthenticator, Authenticator, SessionOptions, server_context
 from trio_smtp.server.login import LoginExchange, offered_mechanisms, resolve_authenticator
 from trio_smtp.testing.client import ScriptedClient, open_session
 
@@ -227,6 +228,22 @@ async def test_every_exchange_has_a_nonce_of_its_own(mechanism: str, header: byt
         assert isinstance(challenge, Challenge)
         nonces.add(challenge.data.partition(b",")[0])
     assert [len(nonce) for nonce in nonces] == [len("r=x") + 24] * 2  # base64 of 18 octets
+
+
+async def test_scram_exchanges_that_wait_do_not_exceed_the_rate_of_failures() -> None:
+    """Otherwise a thousand exchanges could begin before the first of them fails."""
+    policy = RateLimits(account_login_failures=Rate(2, 3600, everyone=True))
+    options: SessionOptions = {"authenticator": Everything(), "config": IN_CLEAR, "policy": policy}
+    async with open_session(Identity, **options) as first, open_session(Identity, **options) as second:
+        for client in (first, second):
+            await client.expect("220")
+            await offer(client)
+        mine = ScramClient(["SCRAM-SHA-256"], "ann", "secret")
+        (challenge,) = await login(second, "SCRAM-SHA-256", mine.get_client_first().encode())
+        mine.set_server_first(challenge)
+        for _ in range(2):
+            assert await scram(first, "SCRAM-SHA-256", "ann", "Secret") == "535"
+        assert (await second.command(b64encode(mine.get_client_final().encode()).decode())).code == 454
 
 
 async def test_a_failed_exchange_leaves_nothing_behind() -> None:

@@ -60,6 +60,7 @@ class Policy:
 
     async def login(self, session: Session, username: str) -> None:
         """A client tries to log in as `username` (``""`` if only a token names the user). Nothing has been checked yet.
+        In SCRAM this is called again before the client's proof is checked, some time after the exchange has begun.
 
         The answer must not depend on whether the user exists.
         """

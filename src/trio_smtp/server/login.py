@@ -159,7 +159,8 @@ class LoginExchange:
         mechanism: the name of one that was offered.
         authenticator, client_name, end_point: see `offered_mechanisms`.
         before_check: called before anything is checked, with the user that the client claims to be, or ``""`` if that
-            is left to a token or a certificate; `step` raises what it raises.
+            is left to a token or a certificate; `step` raises what it raises. In SCRAM it is called twice: before the
+            keys are fetched, and before the proof is checked.
     """
 
     def __init__(
@@ -196,6 +197,8 @@ class LoginExchange:
 
     async def _step(self, response: bytes | None) -> Challenge | str | None:
         authenticator = self._authenticator
+        if self.username and response and isinstance(self._mechanism, Scram):
+            await self._before_check(self.username)  # again, as others may have failed since the challenge was sent
         step = self._mechanism.step(response)
         if isinstance(step, FetchKeys | Verify | CheckToken | CheckCertificate):
             self.username = step.username or ""
