@@ -65,12 +65,17 @@ def test_any_printable_text_within_the_limit_is_a_password() -> None:
     assert verify_password(hash_password(password), password)
 
 
+def test_clients_accept_the_iterations() -> None:
+    """Cyrus SASL refuses more than 65,536, and then Postfix does not try another mechanism."""
+    assert 4096 <= passwords.SCRAM_ITERATIONS <= 0x10000
+
+
 def test_stored_line(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, cost in COSTS.items():
         monkeypatch.setattr(passwords, name, cost)
     credentials = hash_password("secret")
     hashed, _, scram = credentials.text.partition(" ")
-    assert re.fullmatch(r"SCRAM-SHA-256\$600000:[^$:]{24}\$[^$:]{44}:[^$:]{44}", scram)
+    assert re.fullmatch(r"SCRAM-SHA-256\$65536:[^$:]{24}\$[^$:]{44}:[^$:]{44}", scram)
     assert re.match(r"\$argon2id\$v=19\$m=47104,t=1,p=1\$|\$scrypt\$ln=14,r=8,p=5\$", hashed)
     assert hashed.startswith(f"${method}$")
     assert verify_password(credentials, "secret")
