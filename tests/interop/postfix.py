@@ -1,6 +1,6 @@
 """A Postfix for one test: configuration, queue and state in one folder, one port on loopback, no DNS, no relaying.
 
-It accepts mail for one domain by SMTP and delivers all of it to one LMTP server. It logs to its standard output.
+It accepts mail for one domain by SMTP and delivers all of it to one server. It logs to its standard output.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ inet_protocols = ipv4
 myhostname = postfix.example
 mydestination =
 virtual_mailbox_domains = example.com
-virtual_transport = lmtp:{where}
+virtual_transport = {where}
 default_transport = error:this Postfix relays nothing
 relayhost =
 smtpd_relay_restrictions = reject_unauth_destination
@@ -42,6 +42,7 @@ alias_database =
 local_recipient_maps =
 smtpd_tls_security_level = none
 lmtp_tls_security_level = none
+{settings}
 """
 
 MASTER = """\
@@ -54,6 +55,8 @@ defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 error unix - - n - - error
 lmtp unix - - n - - lmtp
+smtp unix - - n - - smtp
+tlsmgr unix - - n 1000? 1 tlsmgr
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 """
@@ -93,8 +96,8 @@ class Postfix:
 
 
 @contextmanager
-def running(where: str) -> Generator[Postfix]:
-    """Run Postfix during a block. It delivers to `where`: ``inet:127.0.0.1:24`` or ``unix:/path``."""
+def running(where: str, settings: str = "") -> Generator[Postfix]:
+    """Run Postfix during a block. It delivers to `where`: ``lmtp:inet:127.0.0.1:24`` or ``smtp:[127.0.0.1]:25``."""
     with (
         socket.socket() as holder,  # it does not listen, but keeps the port from all who ask for any port
         tempfile.TemporaryDirectory(prefix="postfix-") as name,  # tmp_path is closed to Postfix's user
@@ -107,7 +110,7 @@ def running(where: str) -> Generator[Postfix]:
         (folder / "queue").mkdir()
         (folder / "data").mkdir()
         shutil.chown(folder / "data", "postfix")
-        (folder / "main.cf").write_text(MAIN.format(folder=folder, where=where))
+        (folder / "main.cf").write_text(MAIN.format(folder=folder, where=where, settings=settings))
         (folder / "master.cf").write_text(MASTER.format(port=port))
         run("postfix", "-c", name, "check")  # makes the folders of the queue
         daemons = run("postconf", "-c", name, "-h", "daemon_directory").strip()

@@ -1,8 +1,10 @@
-"""Postfix delivers by LMTP into a JSON store and gets a reply for each recipient (RFC 2033 §4.2)."""
+"""Postfix delivers into a JSON store: by LMTP, with a reply for each recipient (RFC 2033 §4.2), and by submission."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,12 +45,12 @@ def served(kind: str, folder: Path) -> Generator[str]:
     """Run the server on a port or on a Unix socket. Yield its address in the syntax of Postfix."""
     if kind == "TCP":
         with Serving("--listen", "lmtp://127.0.0.1:0", folder=folder) as server:
-            yield "inet:127.0.0.1:{1}".format(*server.endpoints[0])
+            yield "lmtp:inet:127.0.0.1:{1}".format(*server.endpoints[0])
         return
     with TemporaryDirectory(prefix="lmtp-") as name:  # tmp_path is closed to Postfix's user
         Path(name).chmod(0o755)
         with Serving("--listen", f"lmtp+unix://{name}/s", folder=folder, umask=0):
-            yield f"unix:{name}/s"
+            yield f"lmtp:unix:{name}/s"
 
 
 def statuses(postfix: Postfix, count: int) -> dict[str, str]:
@@ -94,3 +96,24 @@ def test_delivery(kind: str, tmp_path: Path) -> None:
     [bounce] = stored["ann"]
     assert bounce.startswith(b"Return-Path: <>\r\n")
     assert b"550 5.1.1 No such user here" in bounce
+
+
+RELAYING = """\
+smtp_tls_security_level = encrypt
+smtp_sasl_auth_enable = yes
+smtp_sasl_security_options =
+smtp_sasl_password_maps = static:ann:secret
+"""
+
+
+def test_relaying_with_a_login(tmp_path: Path) -> None:
+    """Postfix logs in with the mechanism that Cyrus SASL chooses: with SCRAM, if it has it."""
+    require_postfix()
+    # By the program, because in the process of the tests passwords are hashed at a low cost.
+    add = [sys.executable, "-m", "trio_smtp", "account", "add", "ann", "--address=ann@example.com", "--password-stdin"]
+    subprocess.run(add, input=b"secret", cwd=tmp_path, capture_output=True, check=True)
+    with Serving("--listen", "submission://127.0.0.1:0", "--tls", "self-signed", folder=tmp_path) as server:
+        port = server.endpoints[0][1]
+        with running(f"smtp:[127.0.0.1]:{port}", RELAYING) as postfix:
+            postfix.send("ann@example.com", ["ann@example.com"], HTML)
+            assert statuses(postfix, 1) == {"ann": "sent: 250 2.6.0 Message accepted"}
