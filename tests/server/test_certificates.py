@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import threading
 from datetime import UTC, datetime, timedelta
@@ -467,6 +468,29 @@ async def test_a_fault_that_was_undone_is_logged_again_when_it_comes_back(
             await next_look(mock_clock)
         nursery.cancel_scope.cancel()
     assert [record.levelname for record in log.records] == ["ERROR"] * 2
+
+
+async def test_a_log_that_fails_does_not_end_the_watch(
+    issuer: Issuer, client_tls: ssl.SSLContext, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch ends the server with it, which no connection does whose line cannot be logged."""
+
+    def fail(*_: object) -> None:
+        raise OSError("the disk of the log is full")
+
+    path = issuer.write("mx.pem", NAME)
+    certificates = Certificates([(path, None)])
+    monkeypatch.setattr(logging.getLogger("trio_smtp"), "handle", fail)
+    monkeypatch.setattr(logging.getLogger("trio_smtp"), "level", logging.INFO)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(certificates.watch)
+        await wait_all_tasks_blocked()
+        path.write_bytes(b"")
+        await next_look(mock_clock)
+        issuer.write("mx.pem", "renewed.example")
+        await next_look(mock_clock)
+        assert "renewed.example" in shake_hands(certificates.context, client_tls, "renewed.example").shown
+        nursery.cancel_scope.cancel()
 
 
 async def test_reading_them_again_under_load_fails_nobody(issuer: Issuer, client_tls: ssl.SSLContext) -> None:

@@ -131,12 +131,14 @@ class Certificates:
                 self._complain(_shortage(error))
                 return False
             self._complaint = ""
-            log.info("certificates read again: %s", ", ".join(str(certificate) for certificate, _ in self._pairs))
+            with suppress(Exception):  # see `_complain`
+                log.info("certificates read again: %s", ", ".join(str(certificate) for certificate, _ in self._pairs))
             return True
 
     def _complain(self, complaint: str) -> None:
         if complaint != self._complaint:
-            log.error("%s; what was read before is served on", complaint)
+            with suppress(Exception):  # a handler of the log that fails must not end `watch`, and with it the server
+                log.error("%s; what was read before is served on", complaint)
         self._complaint = complaint
 
     def _read(self) -> _Served:
