@@ -156,6 +156,25 @@ def test_every_field_of_the_header(
     assert record["headers"] == {"x-tag": ["ü folded", "a b"], "list-unsubscribe": ["<https://x>"]}
 
 
+def test_every_field_that_is_parsed(
+    run: Run, prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]
+) -> None:
+    names = "from", "sender", "reply-to", "to", "cc", "bcc"
+    header = "".join(f"{name}: {name} name <{name}@example.com>\r\n" for name in names)
+    header += "Date: Fri, 27 Nov 2026 06:00:00 +0100\r\n"
+    header += "Message-ID: <a@b>\r\nIn-Reply-To: <c@d>\r\nReferences: <e@f> <c@d>\r\n"
+    prepare(lambda store: store.append_message("demo", "INBOX", header.encode() + b"\r\nLook\r\n"))
+    [record] = run("mail", "show", "demo", "4", "--json").records
+    parsed = record["parsed"]
+    addresses = {name.replace("-", "_"): {"name": f"{name} name", "address": f"{name}@example.com"} for name in names}
+    sender = addresses.pop("sender")
+    expected = {name: [address] for name, address in addresses.items()}
+    expected |= {"in_reply_to": ["c@d"], "references": ["e@f", "c@d"]}
+    assert {name: parsed[name] for name in expected} == expected
+    assert (parsed["sender"], parsed["message_id"]) == (sender, "a@b")
+    assert parsed["date"] == "2026-11-27T06:00:00+01:00"
+
+
 @pytest.mark.parametrize(
     ("noted", "envelope"),
     [
