@@ -6,6 +6,7 @@ import base64
 import errno
 import io
 import os
+import signal
 import stat
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,11 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from tests.cli.tools import Result
-from trio_smtp.cli import attachments, messages
+from tests.forked import FORKED
+from trio_smtp.cli import attachments, main, messages
 from trio_smtp.mailbox.json_file import JSONFileStore
 from trio_smtp.mailbox.store import MailStore
 from trio_smtp.mime import page, parse
@@ -168,7 +171,7 @@ def test_every_field_that_is_parsed(
     parsed = record["parsed"]
     addresses = {name.replace("-", "_"): {"name": f"{name} name", "address": f"{name}@example.com"} for name in names}
     sender = addresses.pop("sender")
-    expected = {name: [address] for name, address in addresses.items()}
+    expected: dict[str, object] = {name: [address] for name, address in addresses.items()}
     expected |= {"in_reply_to": ["c@d"], "references": ["e@f", "c@d"]}
     assert {name: parsed[name] for name in expected} == expected
     assert (parsed["sender"], parsed["message_id"]) == (sender, "a@b")
@@ -369,6 +372,22 @@ def test_a_full_disk_leaves_no_half_attachment(run: Run, folder: Path, monkeypat
     monkeypatch.setattr(attachments, "os", SimpleNamespace(**{**vars(os), "fdopen": fdopen}))
     run("mail", "show", "demo", "4", "--save-attachments", "new").fails(1, "cannot write in new", "no space")
     assert list((folder / "new").iterdir()) == []
+
+
+@pytest.mark.usefixtures("with_files")
+def test_nor_does_a_signal(folder: Path) -> None:
+    process = FORKED.Process(target=_save_until, args=(signal.SIGTERM, folder))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+    assert list((folder / "new").iterdir()) == []
+
+
+def _save_until(number: signal.Signals, folder: Path) -> None:
+    """Save attachments in this process, and send it a signal when it has opened the file of the first one."""
+    os.chdir(folder)
+    with mock.patch.object(os, "fdopen", side_effect=lambda *_: signal.raise_signal(number)):
+        main(["mail", "show", "demo", "4", "--save-attachments", "new"])
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests.cli.tools import Result, Terminal
+from tests.forked import FORKED
+from trio_smtp.cli import main, store
 from trio_smtp.mailbox.store import MailStore
 
 Run = Callable[..., Result]
@@ -18,11 +24,11 @@ LOST = "damage in 1 place, with 1 unreadable message"
 
 @pytest.fixture(autouse=True)
 def account(prepare: Callable[[Callable[[MailStore], Awaitable[object]]], None]) -> None:
-    async def fill(store: MailStore) -> None:
-        await store.create_account("demo")
-        await store.create_mailbox("demo", "\u202eLists")
-        await store.append_message("demo", "INBOX", b"1")
-        await store.append_message("demo", "\u202eLists", b"2" * 300_000)
+    async def fill(mail: MailStore) -> None:
+        await mail.create_account("demo")
+        await mail.create_mailbox("demo", "\u202eLists")
+        await mail.append_message("demo", "INBOX", b"1")
+        await mail.append_message("demo", "\u202eLists", b"2" * 300_000)
 
     prepare(fill)
 
@@ -109,6 +115,37 @@ def test_repair(run: Run, damage: Path, folder: Path) -> None:
     assert (folder / "copies" / damage.name).read_bytes() == b"3" * 300_000
     run("store", "quarantine", "--output", "copies").fails(1, "cannot copy to copies: file exists", "--output")
     assert run("store", "quarantine", "--output", "more", "--json").records == listed
+
+
+@pytest.mark.usefixtures("damage")
+def test_a_fault_leaves_no_half_of_a_quarantine(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("store", "repair", "--yes").code == 0
+    monkeypatch.setattr(store, "export_quarantine", _copy_half(lambda: _fail(errno.ENOSPC)))
+    run("store", "quarantine", "--output", "copies").fails(1, "cannot copy to copies: no space left on device")
+    assert os.listdir() == ["mail"]
+    process = FORKED.Process(target=_copy_until, args=(signal.SIGTERM, folder))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+    assert os.listdir() == ["mail"]
+
+
+def _fail(number: int) -> None:
+    raise OSError(number, os.strerror(number))
+
+
+def _copy_half(end: Callable[[], None]) -> Callable[[Path, Path], None]:
+    def export_quarantine(_: Path, output: Path) -> None:
+        (output / "000001.jsonl").touch()
+        end()
+
+    return export_quarantine
+
+
+def _copy_until(number: signal.Signals, folder: Path) -> None:
+    os.chdir(folder)
+    with mock.patch.object(store, "export_quarantine", _copy_half(lambda: signal.raise_signal(number))):
+        main(["store", "quarantine", "--output", "copies"])
 
 
 def test_repair_as_json(run: Run, damage: Path) -> None:

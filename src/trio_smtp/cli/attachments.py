@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from trio_smtp.cli.errors import CommandError, reason
+from trio_smtp.cli.undo import undone_unless_complete
 from trio_smtp.mime import Attachment
 from trio_smtp.mime.filenames import numbered
 
@@ -41,12 +43,8 @@ def save(attachments: Sequence[Attachment], folder: Path) -> Iterator[Path]:
 def _write(attachment: Attachment, inside: int) -> str:
     """Write one attachment to a new file in the folder of the descriptor `inside`, and return its name."""
     name, descriptor = _new_file(_encodable(attachment.filename), inside)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(attachment.content)
-    except OSError:
-        os.unlink(name, dir_fd=inside)
-        raise
+    with undone_unless_complete(partial(os.unlink, name, dir_fd=inside)), os.fdopen(descriptor, "wb") as file:
+        file.write(attachment.content)
     return name
 
 

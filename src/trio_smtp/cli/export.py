@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
@@ -25,6 +24,7 @@ from trio_smtp.cli.output import counted, say_octets, say_result, warn
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import opened
+from trio_smtp.cli.undo import undone_unless_complete
 from trio_smtp.mailbox.mbox import to_mbox
 from trio_smtp.mailbox.store import Message, MessageUnreadable, NoSuchMessage
 
@@ -146,7 +146,7 @@ def _mbox(message: Message) -> bytes:
 @contextmanager
 def _mbox_file(path: Path, overwrite: bool) -> Generator[_Add]:
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with _removed_at_last(partial(Path(name).unlink, missing_ok=True)):
+    with undone_unless_complete(partial(Path(name).unlink, missing_ok=True)):
         with os.fdopen(fd, "wb") as file:
 
             def add(message: Message) -> None:
@@ -163,31 +163,11 @@ def _mbox_file(path: Path, overwrite: bool) -> Generator[_Add]:
 @contextmanager
 def _folder(path: Path) -> Generator[Path]:
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    with _removed_at_last(partial(shutil.rmtree, made, ignore_errors=True)):
+    with undone_unless_complete(partial(shutil.rmtree, made, ignore_errors=True)):
         yield made
         _sync_folder(made)
         made.rename(path)  # fails if the path is anything but an empty folder
         _sync_folder(path.parent)
-
-
-@contextmanager
-def _removed_at_last(remove: Callable[[], object]) -> Generator[None]:
-    """Remove a temporary file or folder at the end of the block, or before SIGTERM or SIGHUP ends the process."""
-
-    def end(number: int, _: object) -> None:
-        remove()
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-
-    fatal = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
-    for number in fatal:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        remove()
-        for number in fatal:
-            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

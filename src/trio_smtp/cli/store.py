@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from trio_smtp._escape import escape
@@ -14,6 +16,7 @@ from trio_smtp.cli.output import Record, counted, say, say_json, say_record, say
 from trio_smtp.cli.progress import progress
 from trio_smtp.cli.settings import StoreURL
 from trio_smtp.cli.stores import check_owner, unusable
+from trio_smtp.cli.undo import undone_unless_complete
 from trio_smtp.mailbox.json_file.maintenance import (
     Checked,
     Fault,
@@ -77,7 +80,9 @@ def quarantine(*, output: Path | None, store: StoreURL, as_json: bool) -> None:
         listed = list_quarantine(store.path)
     if output is not None:
         try:
-            listed = export_quarantine(store.path, output)
+            output.mkdir(mode=0o700)
+            with undone_unless_complete(partial(shutil.rmtree, output, ignore_errors=True)):
+                listed = export_quarantine(store.path, output)
         except OSError as error:
             raise CommandError(f"cannot copy to {output}: {reason(error)}; choose another --output") from error
     if output is None or as_json:

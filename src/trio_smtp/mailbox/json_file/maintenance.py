@@ -12,6 +12,7 @@ All functions raise StoreUnavailable if there is no store that can be used, and 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import defaultdict
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -172,14 +173,16 @@ def list_quarantine(path: str | os.PathLike[str]) -> list[Quarantined]:
 
 
 def export_quarantine(path: str | os.PathLike[str], output: Path) -> list[Quarantined]:
-    """Copy the files in quarantine to a new directory. The originals stay where they are.
+    """Copy the files in quarantine to a new or empty directory. The originals stay where they are.
 
     Raises:
-        FileExistsError: if `output` exists already.
+        FileExistsError: if `output` contains anything, or is no directory.
     """
     listed = list_quarantine(path)
     with _quarantine(path) as folder:
-        output.mkdir(mode=0o700)
+        output.mkdir(mode=0o700, exist_ok=True)
+        if any(output.iterdir()):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(output))
         if folder is not None:
             with closing(files.Directory.at(os.fspath(output), create=False)) as copies:
                 for name, _ in listed:
