@@ -11,12 +11,12 @@ import pytest
 
 from tests.cli.tools import Serving
 from trio_smtp.cli import values
-from trio_smtp.cli.limits import limits, policies_by_listener, rate_limits, timeouts
+from trio_smtp.cli.limits import limits, login_limits, policies_by_listener, rate_limits, timeouts
 from trio_smtp.cli.listen import parse_listen
 from trio_smtp.cli.parser import build_parser
 from trio_smtp.cli.serve_flags import RATES
 from trio_smtp.cli.serving import configuration
-from trio_smtp.cli.settings import ServeSettings
+from trio_smtp.cli.settings import ServeSettings, parse_store
 from trio_smtp.mailbox import MemoryStore
 from trio_smtp.policy import FaultDelay, Greylist, HeaderLimits, Rate, RateLimits
 from trio_smtp.protocol import Config, Limits
@@ -97,6 +97,14 @@ def test_who_is_greylisted(scheme: str) -> None:
         named = ServeSettings(listen=listen, tls="self-signed", greylist=greylist)
         policies = policies_by_listener(named, MemoryStore())(listen[1])
         assert [type(each) for each in policies[3:]] == [Greylist] * expected
+        found = [(each._delay, each._everyone) for each in policies if isinstance(each, Greylist)]
+        assert found == [(60.0, True)] * expected
+
+
+@pytest.mark.parametrize(("workers", "at_once", "waiting"), [(1, 2, 64), (2, 1, 32), (3, 1, 21), (65, 1, 1)])
+def test_workers_share_the_limits_of_logins(workers: int, at_once: int, waiting: int) -> None:
+    found = login_limits(ServeSettings(store=parse_store("json:mail"), workers=workers))
+    assert found == {"at_once": at_once, "waiting": waiting}
 
 
 def test_all_listeners_share_their_limits() -> None:
@@ -106,11 +114,14 @@ def test_all_listeners_share_their_limits() -> None:
 
 def test_a_server_with_limits(tmp_path: Path) -> None:
     """A limit that a flag sets holds for clients on this machine, too."""
-    flags = ["--account=demo=demo@example.com", "--message-rate=1/1h", "--max-received=1", "--fault-delay=0"]
+    flags = ["--account=demo=demo@example.com", "--message-rate=3/1h", "--max-received=1", "--fault-delay=0"]
+    flags += ["--max-header-fields=3", "--max-header-size=100"]
+    faults = [("Mail loop", "Received: a\r\n" * 2), ("Too many", "a: b\r\n" * 4), ("too big", f"a: {'b' * 100}\r\n")]
     with Serving("--listen=smtp://127.0.0.1:0", *flags, folder=tmp_path) as server:
         with smtplib.SMTP(*server.endpoints[0]) as client:
-            with pytest.raises(smtplib.SMTPDataError, match="Mail loop"):
-                client.sendmail("a@example.com", "demo@example.com", "Received: a\r\n" * 2 + "\r\nx")
+            for reply, header in faults:
+                with pytest.raises(smtplib.SMTPDataError, match=reply):
+                    client.sendmail("a@example.com", "demo@example.com", f"{header}\r\nx")
             with pytest.raises(smtplib.SMTPSenderRefused, match="Too much mail"):
                 client.sendmail("a@example.com", "demo@example.com", "\r\nx")
         assert server.stop() == 0
