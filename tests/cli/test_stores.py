@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 from collections.abc import Callable
@@ -70,10 +71,17 @@ def test_nobody_is_told_to_begin_a_store_that_is_out_of_sight() -> None:
     assert said == "cannot use the store json:mail: permission denied; choose another one with --store json:DIRECTORY"
 
 
-def test_too_many_open_files() -> None:
-    """Another store would not help."""
-    said = str(unusable(parse_json_store("json:mail"), OSError(24, "Too many open files")))
-    assert said == "cannot use the store json:mail: too many open files; raise the limit with ulimit -n"
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EMFILE, "too many open files; raise the limit with ulimit -n"),
+        (errno.ENOSPC, "no space left on device; make room on the disk"),
+        (errno.EDQUOT, "disk quota exceeded; make room on the disk"),
+    ],
+)
+def test_a_shortage_that_another_store_would_not_end(number: int, advice: str) -> None:
+    said = str(unusable(parse_json_store("json:mail"), OSError(number, os.strerror(number))))
+    assert said == f"cannot use the store json:mail: {advice}"
 
 
 def test_the_file_that_is_at_fault_is_named(run: Callable[..., Result], folder: Path) -> None:

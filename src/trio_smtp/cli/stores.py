@@ -53,6 +53,12 @@ _ADVICE: Final[dict[type[StoreError], str]] = {
     MessageUnreadable: "trio-smtp store check shows all damage",
 }
 
+_SHORTAGES: Final = {
+    errno.EMFILE: "raise the limit with ulimit -n",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+}
+
 
 @asynccontextmanager
 async def opened(url: StoreURL, *, create: bool = False) -> AsyncGenerator[MailStore]:
@@ -108,8 +114,8 @@ def _manifest(url: StoreURL) -> os.stat_result | None:
 def unusable(url: StoreURL, error: StoreError | OSError, *, create: bool = False) -> CommandError:
     """The error for a store that cannot be opened."""
     cause = _cause(error)
-    if isinstance(cause, OSError) and cause.errno == errno.EMFILE:
-        return CommandError(f"cannot use the store {url}: {reason(cause)}; raise the limit with ulimit -n")
+    if isinstance(cause, OSError) and cause.errno in _SHORTAGES:  # which another store would not end
+        return CommandError(f"cannot use the store {url}: {reason(cause)}; {_SHORTAGES[cause.errno]}")
     why = _why(url, error)
     if "; " in why:  # it says already what to do, such as to restore a backup
         return CommandError(f"cannot use the store {url}: {why}")
