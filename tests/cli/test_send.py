@@ -117,16 +117,21 @@ def test_nobody_listens(run: Run) -> None:
 
 
 @contextmanager
-def scripted(answers: Sequence[bytes]) -> Iterator[str]:
-    """Run a server that sends these answers, one before each line, and hangs up. Yield its address."""
+def scripted(answers: Sequence[bytes], heard: list[bytes] | None = None) -> Iterator[str]:
+    """Run a server that sends these answers, one before each line, and hangs up. Yield its address.
+
+    Args:
+        heard: a list to which each line is appended.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
+    said = [] if heard is None else heard
 
     def serve() -> None:
         connection, _ = listener.accept()
         with connection, connection.makefile("rb") as lines:
             for answer in answers:
                 connection.sendall(answer)
-                lines.readline()
+                said.append(lines.readline())
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -141,6 +146,18 @@ def test_server_without_goodbye(run: Run) -> None:
     with scripted([*HELLO, ok, ok, b"354 go\r\n", b"", b"250 queued\r\n", b"421 away\r\n"]) as address:
         result = run("send", *DEMO, "--server", address, "-", stdin=b"x")
     assert (result.code, result.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("extension", "content", "parameter"),
+    [(b"8BITMIME", "é", b" BODY=8BITMIME"), (b"8BITMIME", "e", b""), (b"HELP", "é", b"")],
+)
+def test_content_that_is_not_ascii_is_announced(run: Run, extension: bytes, content: str, parameter: bytes) -> None:
+    """To a server that takes the parameter (RFC 6152 §2)."""
+    heard: list[bytes] = []
+    with scripted([HELLO[0], b"250-hello\r\n250 " + extension + b"\r\n", b"550 no\r\n"], heard) as address:
+        run("send", *DEMO, "--server", address, "-", stdin=content.encode()).fails(1, "550 no")
+    assert heard[1].lower() == b"mail from:<trio-smtp@localhost>" + parameter.lower() + b"\r\n"
 
 
 # --- TLS and logins
@@ -214,6 +231,12 @@ def test_refused_tls_and_logins(
     run: Run, secure: Serving, listener: int, flags: tuple[str, ...], code: int, fragment: str
 ) -> None:
     run("send", *at(secure, listener), *flags, stdin=b"wrong").fails(code, fragment)
+
+
+def test_a_password_may_go_to_localhost_in_clear(run: Run, secure: Serving) -> None:
+    """This program sends it; that server asks for TLS."""
+    _, port = secure.endpoints[1]
+    run("send", *DEMO, "--server", f"localhost:{port}", *LOGIN, stdin=b"x").fails(1, "538 5.7.11")
 
 
 HELLO = [b"220 hello\r\n", b"250 hello\r\n"]
