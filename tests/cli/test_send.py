@@ -242,6 +242,7 @@ def test_a_password_may_go_to_localhost_in_clear(run: Run, secure: Serving) -> N
 HELLO = [b"220 hello\r\n", b"250 hello\r\n"]
 ANSWERS = [
     ("greeting", [b"554-go\r\n554 away\r\n"], "554 go away"),
+    ("an endless line", [b"220 " + b"x" * 9000 + b"\r\n"], "500 Line too long"),
     ("no SMTP", [b"SSH-2.0\r\n"], "does not speak SMTP"),
     ("no SMTP later", [*HELLO, b"* BAD\r\n"], "does not speak SMTP"),
     ("hangs up", HELLO, "closed"),
