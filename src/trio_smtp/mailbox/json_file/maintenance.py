@@ -182,7 +182,7 @@ def export_quarantine(path: str | os.PathLike[str], output: Path) -> list[Quaran
     with _quarantine(path) as folder:
         output.mkdir(mode=0o700, exist_ok=True)
         if any(output.iterdir()):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(output))
+            raise FileExistsError(errno.EEXIST, "the directory is not empty", str(output))
         if folder is not None:
             with closing(files.Directory.at(os.fspath(output), create=False)) as copies:
                 for name, _ in listed:
