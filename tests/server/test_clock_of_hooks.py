@@ -76,6 +76,17 @@ async def test_a_hook_that_takes_too_long(
     assert [line[17:].partition(" peer=")[0] for line in log.messages] == ["a hook took too long", f"refused {refused}"]
 
 
+async def test_it_counts_as_an_error_of_a_hook(patient_clock: MockClock) -> None:
+    async def rcpt(event: RcptTo) -> None:
+        await trio.sleep(1000)
+
+    async with open_server(handler_with(rcpt=rcpt), timeouts=Timeouts(hook=50)) as server, connected(server) as client:
+        await begin(client)
+        await client.send(TRANSACTION)
+        await client.expect("250", "451")
+        assert server.stats.hook_errors == 1
+
+
 @pytest.mark.parametrize("hook", ["reset", "close"])
 async def test_hooks_that_answer_nothing_are_cut_off_too(autojump_clock: MockClock, hook: str) -> None:
     async def wait(*arguments: object) -> None:
