@@ -79,6 +79,7 @@ WRONG = [
     ("certificate of another kind", "serve --tls letsencrypt", "'letsencrypt'"),
     ("two kinds of certificates", "serve --tls self-signed --tls-cert cert.pem", "--tls-cert"),
     ("TLS required, no certificate", "serve --require-tls", "--require-tls needs a certificate"),
+    ("channel binding, nobody logs in", "serve --tls self-signed --channel-binding", "--channel-binding has no effect"),
     ("client authority, nobody logs in", "serve --tls self-signed --tls-client-ca ca.pem", "--tls-client-ca"),
     (
         "client authority without certificate",

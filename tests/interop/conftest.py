@@ -76,7 +76,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(str(directory / f"{name}.pem"))
     ours, others = (directory / "localhost.pem", None), (directory / "mx.example.com.pem", None)
     return Certificates(
-        trio_smtp.Certificates([others, ours]),
+        trio_smtp.Certificates([others, ours], channel_binding=True),
         trio_smtp.Certificates([others]),
         directory / "localhost.pem",
         directory / "ca.pem",

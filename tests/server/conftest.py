@@ -68,7 +68,7 @@ def several(issuer: Issuer) -> Certificates:
         "wild.pem": ["*.example.org", "*.wild.example", "both.example"],
         "exact.pem": ["smtp.example.org", "EXACT.example"],
     }
-    return Certificates([(issuer.write(file, *names), None) for file, names in files.items()])
+    return Certificates([(issuer.write(file, *names), None) for file, names in files.items()], channel_binding=True)
 
 
 @pytest.fixture(name="log")

@@ -311,7 +311,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     authority = trustme.CA()
     issued = authority.issue_cert("mx.example.com")
     issued.private_key_and_cert_chain_pem.write_to_path(str(Path(folder, "both.pem")))
-    server = server_context(Path(folder, "both.pem"))
+    server = server_context(Path(folder, "both.pem"), channel_binding=True)
     server.verify_mode = ssl.CERT_OPTIONAL
     authority.configure_trust(server)
     clients = ssl.create_default_context(), ssl.create_default_context()
@@ -354,6 +354,17 @@ async def test_scram_with_channel_binding(certificates: Certificates, implicit: 
         assert await scram(client, "SCRAM-SHA-256-PLUS", "ann", "secret", channel_binding=other) == "535"
         assert (await login(client, "SCRAM-SHA-256", b"y,,n=ann,r=x")) == ["535"]
         assert await scram(client, "SCRAM-SHA-256-PLUS", "ann", "secret", channel_binding=binding) == "235"
+
+
+async def test_scram_is_not_bound_to_the_channel_unless_this_is_wanted(
+    certificate: Path, certificates: Certificates, client_tls: ssl.SSLContext
+) -> None:
+    """GNU SASL's clients choose PLUS wherever it is offered, and most cannot bind as we do."""
+    plain = certificates._replace(server=server_context(certificate))
+    async with secured(plain, client_tls, Everything()) as client:
+        offered = await offer(client)
+        assert "SCRAM-SHA-256" in offered
+        assert "SCRAM-SHA-256-PLUS" not in offered
 
 
 async def test_external(certificates: Certificates) -> None:

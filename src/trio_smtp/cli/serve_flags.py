@@ -205,6 +205,11 @@ def _add_tls_flags(add: _Add) -> None:
         what="CA certificates in PEM format; clients can log in with a certificate from one of these CAs (EXTERNAL)",
     )
     add(
+        "--channel-binding",
+        action="store_true",
+        what="offer SCRAM-SHA-256-PLUS, too; some clients, such as mutt, then cannot log in",
+    )
+    add(
         "--require-tls",
         action="store_true",
         what="refuse mail without TLS (reply 530); not for the server of a public domain, as not all clients have TLS",

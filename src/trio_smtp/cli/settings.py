@@ -97,6 +97,7 @@ class ServeSettings:
     tls_cert: Sequence[Path] = ()
     tls_key: Sequence[Path] = ()
     tls_client_ca: Path | None = None
+    channel_binding: bool = False
     require_tls: bool = False
     greylist: float | None = None
     max_message_size: int = 32 << 20
@@ -198,7 +199,14 @@ class ServeSettings:
                     raise UsageError(
                         f"{spec} needs a certificate: add --tls-cert FILE and --tls-key FILE, or --tls self-signed"
                     )
-        if self.tls_client_ca is not None and not any(scheme.login for scheme in schemes):
+        if any(scheme.login for scheme in schemes):
+            return
+        if self.channel_binding:
+            raise UsageError(
+                "--channel-binding has no effect without a listener submission:// or submissions://, "
+                "because clients log in only there"
+            )
+        if self.tls_client_ca is not None:
             raise UsageError(
                 "--tls-client-ca has no effect without a listener submission:// or submissions://, "
                 "because clients use certificates only to log in"

@@ -38,7 +38,10 @@ def certificates_by_scheme(settings: ServeSettings, pairs: Sequence[KeyPair]) ->
         if spec.scheme.tls != "never"
     }
     try:
-        made = {authority: Certificates(pairs, authority) for authority in set(authorities.values())}
+        made = {
+            authority: Certificates(pairs, authority, channel_binding=settings.channel_binding)
+            for authority in set(authorities.values())
+        }
     except CertificateError as error:
         raise CommandError(f"{error}; see --tls-cert, --tls-key and --tls-client-ca") from error
     return {scheme: made[authority] for scheme, authority in authorities.items()}

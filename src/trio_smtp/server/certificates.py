@@ -44,17 +44,21 @@ _LOCKED: Final = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|\nProc-Type
 _OTHER_KEY: Final = {"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}  # the latter for a key of another kind
 
 
-def server_context(certificate: Path | str, key: Path | str | None = None) -> ssl.SSLContext:
+def server_context(
+    certificate: Path | str, key: Path | str | None = None, *, channel_binding: bool = False
+) -> ssl.SSLContext:
     """A context for a mail server: TLS 1.2 at least, no renegotiation.
 
     Args:
         certificate: a PEM file with the certificate and its intermediate certificates.
         key: a PEM file with the private key, without a passphrase, if it is not in the same file.
+        channel_binding: whether to offer SCRAM-SHA-256-PLUS, too, bound by ``tls-server-end-point`` (RFC 5929 §4). Some
+            clients, such as mutt, lack this type of binding but choose PLUS wherever it is offered, and fail.
 
     Raises:
         OSError, ssl.SSLError: if the files cannot be read, do not match, or no client could use the certificate.
     """
-    return _load(certificate, key)[0]
+    return _load(certificate, key, channel_binding)[0]
 
 
 class CertificateError(Exception):
@@ -73,6 +77,7 @@ class Certificates:
             it (RFC 9525 §6.3); every other client sees the first of all.
         client_authority: a PEM file of the authorities for client certificates. With it, clients are asked for a
             certificate. They need not have one, but it must be valid: `TLSInfo.client_name` is the name in it.
+        channel_binding: see `server_context`.
 
     Raises:
         CertificateError: if any of the files cannot be used.
@@ -81,7 +86,11 @@ class Certificates:
     """
 
     def __init__(
-        self, pairs: Sequence[tuple[Path | str, Path | str | None]], client_authority: Path | str | None = None
+        self,
+        pairs: Sequence[tuple[Path | str, Path | str | None]],
+        client_authority: Path | str | None = None,
+        *,
+        channel_binding: bool = False,
     ) -> None:
         if not pairs:
             raise ValueError("at least one certificate is needed")
@@ -89,6 +98,7 @@ class Certificates:
             raise TypeError("certificates must be a list of pairs: [(certificate, key)] or [(certificate, None)]")
         self._pairs = tuple(pairs)
         self._client_authority = client_authority
+        self._channel_binding = channel_binding
         self._complaint = ""  # why the files could not be used at the last attempt
         self._turn = trio.Lock()
         self._served = self._read()
@@ -147,7 +157,7 @@ class Certificates:
         by_name = dict[str, ssl.SSLContext]()
         for certificate, key in self._pairs:
             try:
-                context, names = _load(certificate, key)
+                context, names = _load(certificate, key, self._channel_binding)
             except OSError as error:
                 files = f"certificate {certificate}" if key is None else f"certificate {certificate} with key {key}"
                 no_pem = isinstance(error, ssl.SSLError) and not error.reason  # OpenSSL gives no reason for that
@@ -224,7 +234,9 @@ def _mark(path: Path | str) -> tuple[int, ...]:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _load(certificate: Path | str, key: Path | str | None) -> tuple[ssl.SSLContext, frozenset[str]]:
+def _load(
+    certificate: Path | str, key: Path | str | None, channel_binding: bool
+) -> tuple[ssl.SSLContext, frozenset[str]]:
     """A context, and the DNS names in its certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -234,7 +246,8 @@ def _load(certificate: Path | str, key: Path | str | None) -> tuple[ssl.SSLConte
             Path(path).open("rb").close()  # OpenSSL would not say which of them is missing
     context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL would ask for one at the terminal
     shown, names = _try_out(context, certificate)
-    remember_certificate(context, shown)
+    if channel_binding:
+        remember_certificate(context, shown)
     return context, names
 
 

@@ -19,5 +19,5 @@ def remember_certificate(context: ssl.SSLContext, certificate: bytes) -> None:
 
 
 def end_point_of(context: ssl.SSLContext) -> bytes | None:
-    """The channel binding of a context; None if it is not known (the context was made elsewhere) or not defined."""
+    """The channel binding of a context; None if it was not wanted, or is not defined for the certificate."""
     return _END_POINTS.get(context)
