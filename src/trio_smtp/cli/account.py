@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from trio_smtp._escape import escape
 from trio_smtp.cli.confirm import confirm
@@ -121,13 +122,10 @@ async def remove(*, name: str, yes: bool, store: StoreURL, as_json: bool) -> Non
 
 async def _find(mail_store: MailStore, name: str) -> Account:
     """The account with this name, or else the one with this address, because people log in with either."""
-    try:
+    with suppress(NoSuchAccount):
         return await mail_store.get_account(name)
-    except NoSuchAccount:
-        account = await mail_store.find_account(name)
-        if account is None:
-            raise
-        return account
+    account = await mail_store.find_account(name)
+    return account or await mail_store.get_account(name)  # raises NoSuchAccount
 
 
 def _record(account: Account) -> Record:
